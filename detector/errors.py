@@ -1,0 +1,9 @@
+"""The one exception that means "the input is wrong, not the program"."""
+
+
+class UserError(Exception):
+    """Bad input: the message names the file, line or index and says what to do.
+
+    The command line prints the message alone and exits with code 2. Every other exception is
+    a bug and keeps its traceback.
+    """

@@ -1,0 +1,80 @@
+"""The `faces` command: finds the sub-command's file and hands it the arguments.
+
+Nothing heavy is imported here, so that `faces --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "prepare": "Download WIDER FACE, convert it to PASCAL VOC, check and repair any VOC folder",
+    "train": "Train a detector from images and VOC annotations; resume a run",
+    "plot": "Redraw and compare the loss curves of runs",
+    "demo": "Walk through everything on a small embedded data set",
+}
+
+EXAMPLES = """\
+examples:
+  faces demo
+  faces prepare wider ../shared/data/widerface --out data/wider
+  faces train --image-path data/wider/train/images --train-ann-dir data/wider/train/annotations \\
+              --valid-path data/wider/val/images --valid-ann-dir data/wider/val/annotations
+  faces train --resume runs/fpn
+  faces COMMAND --help"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; returns the exit code (0 fine, 1 some inputs failed, 2 bad input)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"faces {version('faces')}")
+        return 0
+    name, arguments = argv[0], argv[1:]
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean `faces {close[0]}`?" if close else ""
+        print(f"faces: there is no command {name!r}.{hint} See `faces --help`.", file=sys.stderr)
+        return 2
+    return run_command(f"scripts.{name.replace('-', '_')}", arguments)
+
+
+def run_command(module: str, arguments: Sequence[str]) -> int:
+    """Import ``module`` and call its ``main(arguments)``, turning expected ends into exit codes."""
+    from detector.errors import UserError
+
+    try:
+        return importlib.import_module(module).main(arguments) or 0
+    except UserError as error:
+        print(f"faces: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("faces: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: faces COMMAND [options]", "", "Train a face detector and run it.", "", "commands:"]
+        + lines
+        + ["", EXAMPLES]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
