@@ -70,9 +70,16 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
     return "\n".join(
-        ["usage: faces COMMAND [options]", "", "Train a face detector and run it.", "", "commands:"]
-        + lines
-        + ["", EXAMPLES]
+        [
+            "usage: faces COMMAND [options]",
+            "",
+            "Train a face detector and run it.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            EXAMPLES,
+        ]
     )
 
 
