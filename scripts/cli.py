@@ -22,6 +22,11 @@ from detector.errors import UserError
 
 T = TypeVar("T")
 _UNIONS = (typing.Union, types.UnionType)
+_STYLE = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.DisallowNone,  # an optional flag is left out to say None; the help reads better so
+)
 
 
 def parse(
@@ -46,18 +51,28 @@ def parse(
         examples: command lines, one a line, shown at the end of ``--help``.
         default: a ready instance whose values replace the dataclass's defaults.
 
-    A mistake in the flags prints what is wrong and exits with 2; ``--help`` exits with 0.
+    When the options have a field ``config`` and the flags set it, that TOML file is read (see
+    `read_config`) and its values take the place of the defaults.
+
+    A mistake in the flags prints what is wrong and exits with 2; ``--help`` exits with 0. Raises
+    UserError for a mistake in the configuration file.
     """
-    kwargs: dict[str, Any] = {} if default is None else {"default": default}
-    try:
+
+    def build(default: Any) -> Any:
         return tyro.cli(
             options,
             args=list(arguments),
             prog=prog,
             description=description,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-            **kwargs,
+            config=_STYLE,
+            **({} if default is None else {"default": default}),
         )
+
+    try:
+        result = build(default)
+        config = getattr(result, "config", None)
+        # The flags come last: they are read once more, over the values of the file.
+        return build(read_config(config, result)) if config else result
     except SystemExit as stop:
         if stop.code == 0:  # --help was printed; tyro has no place of its own for examples
             print(f"\nexamples:\n{_indent(examples)}")
@@ -69,14 +84,14 @@ def _indent(text: str) -> str:
 
 
 def read_config(path: Path, base: T) -> T:
-    """``base`` (a dataclass instance, possibly nested) with the values of a TOML file.
+    """``base`` (a dataclass instance, possibly nested) with the values of a UTF-8 TOML file.
 
     The file's keys are the fields' names, flat or under a table named as the nested dataclass.
     Raises UserError for a file that cannot be read, an unknown key (with a "did you mean") or a
     value of the wrong kind.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from error
     return _merge(base, values, path)
@@ -95,7 +110,9 @@ def _merge(base: Any, values: dict[str, Any], path: Path) -> Any:
     nested: dict[str, dict[str, Any]] = {}
     for raw_key, value in values.items():
         key = raw_key.replace("-", "_")
-        if key in groups and isinstance(value, dict):
+        if key in groups:
+            if not isinstance(value, dict):
+                raise UserError(f"{path}: {key} cannot be {value!r}; it is a table, [{key}]")
             nested.setdefault(key, {}).update(value)
         elif key in own:
             changes[key] = _coerce(hints[key], value, key, path)
@@ -125,7 +142,11 @@ def _coerce(hint: Any, value: Any, key: str, path: Path) -> Any:
         if origin is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if origin is tuple and isinstance(value, list):
-            return tuple(value)
+            items = typing.get_args(kind)
+            if items[1:] == (...,):
+                items = items[:1] * len(value)
+            if len(items) == len(value):
+                return tuple(_coerce(*pair, key, path) for pair in zip(items, value, strict=True))
         if origin in (bool, int, float, str) and type(value) is origin:
             return value
     raise UserError(f"{path}: {key} cannot be {value!r}; it takes {_name(hint)}")

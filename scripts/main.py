@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `faces --help` answers at once.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,21 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns the exit code (0 fine, 1 some inputs failed, 2 bad input)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name that the terminal cannot show must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if _reader_is_there():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0
@@ -61,9 +76,15 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("faces: stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _reader_is_there() -> bool:
+    """Whether somebody still reads our output; head and less may leave early, which is no error."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _help() -> str:

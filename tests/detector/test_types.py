@@ -1,0 +1,144 @@
+"""Detections: validated together, filtered together, never changed behind one's back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from detector.types import Detections
+
+SIZE = (60, 100)  # height, width
+BOXES = [[0, 0, 100, 60], [10, 10, 20, 20], [5, 40, 6, 60]]
+SCORES = [0.9, 0.5, 0.5]
+
+
+@pytest.fixture
+def three() -> Detections:
+    return Detections(np.array(BOXES), np.array(SCORES), SIZE)
+
+
+def test_the_arrays_are_float32_whatever_came(three):
+    assert three.xyxy.dtype == three.score.dtype == np.float32
+    assert three.xyxy.shape == (3, 4)
+    assert len(three) == 3
+
+
+def test_the_arrays_cannot_be_written(three):
+    with pytest.raises(ValueError, match="read-only"):
+        three.xyxy[0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        three.score[:] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        three.score = np.zeros(3)
+
+
+def test_the_callers_arrays_are_copied_and_stay_writable():
+    boxes, scores = np.array(BOXES, np.float32), np.array(SCORES, np.float32)
+    found = Detections(boxes, scores, SIZE)
+    boxes += 1
+    scores[0] = 0
+    np.testing.assert_array_equal(found.xyxy, BOXES)
+    assert found.score[0] == np.float32(0.9)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "message"),
+    [
+        ([0, 0, 1, 1], [1], r"xyxy must have the shape \(N, 4\), got \(4,\)"),
+        ([[0, 0, 1]], [1], r"xyxy must have the shape \(N, 4\), got \(1, 3\)"),
+        (BOXES, [0.5], r"score must have the shape \(3,\), got \(1,\)"),
+        (BOXES, [[0.9], [0.5], [0.5]], r"score must have the shape \(3,\), got \(3, 1\)"),
+        (BOXES, [0.9, 0.5, 0.6], "score 2 is larger than the one before"),
+        (BOXES, [0.9, np.nan, 0.5], "must be finite"),
+        ([[0, 0, np.inf, 1]], [1], "must be finite"),
+        ([BOXES[0], [3, 3, 3, 9]], [1, 1], r"box 1 is \[3.0, 3.0, 3.0, 9.0\], which is empty"),
+        ([BOXES[0], [9, 3, 8, 9]], [1, 1], "box 1 .* empty"),
+        ([[-1, 0, 5, 5]], [1], "box 0 .* outside the image of 100x60"),
+        ([[0, 0, 101, 5]], [1], "box 0 .* outside"),
+        ([[0, 0, 5, 61]], [1], "box 0 .* outside"),
+    ],
+)
+def test_arrays_that_break_the_rules_are_refused_with_the_index(boxes, scores, message):
+    with pytest.raises(ValueError, match=message):
+        Detections(np.array(boxes, float), np.array(scores, float), SIZE)
+
+
+def test_no_face_is_an_empty_result():
+    none = Detections.empty(SIZE)
+    assert len(none) == 0
+    assert none.xyxy.shape == (0, 4)
+    assert none.image_size == SIZE
+    for again in (none[:], none[[]], none[none.score > 0], none.above(0.5)):
+        assert again.xyxy.shape == (0, 4)
+        assert again.image_size == SIZE
+
+
+@pytest.mark.parametrize(
+    ("index", "kept"),
+    [
+        (slice(1, None), [1, 2]),
+        (slice(0, 0), []),
+        ([0, 2], [0, 2]),
+        (np.array([2]), [2]),
+        (np.array([True, False, True]), [0, 2]),
+        ([False, True, False], [1]),
+        ([], []),
+    ],
+    ids=str,
+)
+def test_a_selection_filters_boxes_and_scores_together(three, index, kept):
+    some = three[index]
+    np.testing.assert_array_equal(some.xyxy, np.array(BOXES, np.float32)[kept].reshape(-1, 4))
+    np.testing.assert_array_equal(some.score, np.array(SCORES, np.float32)[kept])
+    assert some.image_size == SIZE
+
+
+def test_a_single_index_is_refused_with_the_way_to_do_it(three):
+    for index in (0, np.int64(0)):
+        with pytest.raises(TypeError, match=r"detections\[i : i \+ 1\]"):
+            three[index]
+
+
+def test_a_selection_out_of_order_is_refused(three):
+    with pytest.raises(ValueError, match="must descend"):
+        three[[2, 0]]
+
+
+@pytest.mark.parametrize(("score", "count"), [(0.0, 3), (0.5, 3), (0.51, 1), (0.95, 0)])
+def test_above_keeps_the_threshold_itself(three, score, count):
+    assert len(three.above(score)) == count
+
+
+def test_from_raw_clips_drops_and_sorts():
+    found = Detections.from_raw(
+        [[-5, -5, 10, 10], [90, 50, 120, 90], [-9, 0, -1, 5], [4, 4, 4, 9], [1, 1, 2, 2]],
+        [0.2, 0.7, 0.9, 0.8, 0.7],
+        SIZE,
+    )
+    np.testing.assert_array_equal(found.xyxy, [[90, 50, 100, 60], [1, 1, 2, 2], [0, 0, 10, 10]])
+    np.testing.assert_array_equal(found.score, np.float32([0.7, 0.7, 0.2]))
+
+
+def test_from_raw_of_nothing():
+    assert len(Detections.from_raw([], [], SIZE)) == 0
+
+
+def test_from_raw_leaves_the_callers_arrays_alone():
+    boxes = np.array([[-5, -5, 200, 200]], np.float32)
+    Detections.from_raw(boxes, np.ones(1, np.float32), SIZE)
+    np.testing.assert_array_equal(boxes, [[-5, -5, 200, 200]])
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 8), st.just(5)), elements=st.floats(-9, 9)),
+    st.tuples(st.integers(1, 8), st.integers(1, 8)),
+)
+def test_from_raw_always_gives_a_valid_container(rows, size):
+    found = Detections.from_raw(rows[:, :4], rows[:, 4], size)
+    assert len(found) <= len(rows)
+    assert set(found.score.tolist()) <= set(rows[:, 4].tolist())

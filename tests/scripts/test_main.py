@@ -1,0 +1,230 @@
+"""The `faces` command itself: its list, its mistakes, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.main import COMMANDS, main, run_command
+
+
+def run(*arguments: str, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, as a user's shell would."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": encoding},
+    )
+
+
+def help_of(*command: str) -> str:
+    """The help of one command, made in a process that must not import torch for it."""
+    code = (
+        "import atexit, sys; from scripts.main import main; "
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); "
+        f"sys.exit(main({[*command, '--help']!r}))"
+    )
+    result = run("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.strip() == "False", "faces --help must not import torch"
+    return result.stdout
+
+
+def examples(text: str) -> list[str]:
+    """The command lines that end a help text; continued lines are joined."""
+    assert "examples:" in text, text
+    block = text.rsplit("examples:", 1)[1].replace("\\\n", " ")
+    return [line.strip() for line in block.strip().splitlines()]
+
+
+def test_help_is_quick_and_does_not_import_torch():
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        result = run("-m", "scripts.main", "--help")
+        times.append(time.perf_counter() - start)
+        assert result.returncode == 0
+    assert min(times) < 0.5
+    text = run("-X", "importtime", "-m", "scripts.main", "--help").stderr
+    imported = {line.rsplit("|", 1)[1].strip() for line in text.splitlines() if "|" in line}
+    assert "importlib" in imported
+    assert imported.isdisjoint({"torch", "torchvision", "numpy", "matplotlib", "cv2", "tyro"})
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_every_command_in_one_line(arguments, capsys):
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, description in COMMANDS.items():
+        [line] = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith(f" {description}")
+        assert len(line) <= 100
+        assert not description.endswith(".")
+
+
+def test_the_overview_gives_examples_of_existing_commands(capsys):
+    main([])
+    lines = examples(capsys.readouterr().out)
+    assert lines
+    for line in lines:
+        program, command = line.split()[:2]
+        assert program == "faces"
+        assert command in COMMANDS or command == "COMMAND"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_ends_with_examples(name):
+    text = help_of(name)
+    lines = examples(text)
+    assert lines
+    assert all(line.startswith(f"faces {name}") for line in lines), lines
+    sub_commands = re.search(rf"usage: faces {name} .*\{{([\w,-]+)\}}$", text, re.MULTILINE)
+    for sub_command in sub_commands[1].split(",") if sub_commands else ():
+        prefix = f"faces {name} {sub_command}"
+        assert any(line.startswith(prefix) for line in examples(help_of(name, sub_command)))
+
+
+def test_every_command_has_its_file_and_every_file_its_command():
+    folder = Path(__file__).parents[2] / "scripts"
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "cli"}
+    assert {name.replace("-", "_") for name in COMMANDS} == files
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_name(capsys):
+    assert main(["trian", "--epochs", "3"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "no command 'trian'" in output.err
+    assert "Did you mean `faces train`?" in output.err
+
+
+def test_a_wild_guess_gets_no_suggestion(capsys):
+    assert main(["xyzzy"]) == 2
+    output = capsys.readouterr().err
+    assert "Did you mean" not in output
+    assert "faces --help" in output
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"faces \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+FAKE = '''\
+"""A command that ends in the way its first argument says."""
+import os, sys, time
+from pathlib import Path
+from detector.errors import UserError
+from detector.files import atomic_write
+
+def main(argv):
+    if argv[0] == "fine":
+        print("a result")
+        return None
+    if argv[0] == "some-failed":
+        return 1
+    if argv[0] == "bad-input":
+        raise UserError("photo.jpg: not a picture; remove it")
+    if argv[0] == "bug":
+        raise ZeroDivisionError("a bug")
+    if argv[0] == "pipe-bug":
+        raise BrokenPipeError("a worker died")
+    if argv[0] == "odd-name":
+        print("caf\\u00e9-\\udce9.jpg")
+        return 0
+    if argv[0] == "much":
+        for i in range(100_000):
+            print("line", i)
+        return 0
+    if argv[0] == "wait":
+        with atomic_write(Path(argv[1])) as file:
+            file.write(b"half")
+            print("waiting", flush=True)
+            time.sleep(60)
+    return 0
+'''
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A sub-command of our own, importable here and in processes that we start."""
+    (tmp_path / "fake_command.py").write_text(FAKE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    yield tmp_path
+    sys.modules.pop("fake_command", None)
+
+
+# What the console script does, with the fake among the commands.
+START = (
+    "import sys, fake_command, scripts.main as m; "
+    "sys.modules['scripts.fake'] = fake_command; m.COMMANDS['fake'] = 'for the tests'; "
+    "sys.exit(m.main(['fake', *sys.argv[1:]]))"
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("fine", 0), ("some-failed", 1), ("bad-input", 2)], ids=str
+)
+def test_the_exit_code_of_a_command(fake, end, code):
+    assert run_command("fake_command", [end]) == code
+
+
+def test_bad_input_is_one_line_without_a_traceback(fake, capsys):
+    assert run_command("fake_command", ["bad-input"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "faces: photo.jpg: not a picture; remove it\n"
+
+
+@pytest.mark.parametrize("bug", ["bug", "pipe-bug"])
+def test_a_bug_keeps_its_traceback(fake, bug):
+    result = run("-c", START, bug)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "fake_command.py" in result.stderr
+
+
+def test_a_file_name_the_terminal_cannot_show_does_not_end_the_run(fake):
+    result = run("-c", START, "odd-name", encoding="ascii")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "caf\\xe9-\\udce9.jpg\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipe")
+@pytest.mark.parametrize("flags", [[], ["-u"]], ids=["buffered", "unbuffered"])
+def test_a_reader_that_leaves_early_is_no_error(fake, flags):
+    command = [sys.executable, *flags, "-c", START, "much"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"line 0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+def test_ctrl_c_leaves_no_traceback_and_no_half_written_file(fake):
+    result = fake / "result.bin"
+    with subprocess.Popen(
+        [sys.executable, "-c", START, "wait", str(result)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err == "faces: stopped.\n"
+    assert [path.name for path in fake.iterdir() if path.suffix != ".py"] == []

@@ -1,0 +1,150 @@
+"""Who may import whom, and that every module can be imported without doing anything."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# scripts -> pipeline -> {detector, recognizer}; see docs/architecture.md.
+MAY_IMPORT = {
+    "detector": {"detector"},
+    "recognizer": {"recognizer"},
+    "pipeline": {"pipeline", "detector", "recognizer"},
+    "scripts": {"scripts", "pipeline", "detector", "recognizer"},
+    "benchmarks": {"benchmarks", "scripts", "pipeline", "detector", "recognizer"},
+}
+OURS = {*MAY_IMPORT, "tests"}
+
+# These start programs that must answer at once.
+LIGHT = ["detector.types", "detector.errors", "detector.files", "scripts.main"]
+HEAVY = {"torch", "torchvision", "matplotlib", "scipy", "skimage", "cv2", "onnxruntime"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of every top-level package that exists: (dotted name, file)."""
+    for top in MAY_IMPORT:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
+    """Every import of a module's source, inside functions too: (line, absolute name)."""
+    package = module.rsplit(".", 1)[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, ".".join([package, node.module or ""])
+            else:
+                yield node.lineno, node.module or ""
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            # importlib.import_module("...") and __import__("...") of a fixed name
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if name in ("import_module", "__import__") and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield node.lineno, first.value
+
+
+def forbidden(source: str, module: str) -> list[str]:
+    allowed = MAY_IMPORT[module.split(".")[0]]
+    return [
+        f"line {line}: {module} may not import {name}"
+        for line, name in imports(source, module)
+        if name.split(".")[0] in OURS - allowed
+    ]
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_direction(module):
+    source = MODULES[module].read_text(encoding="utf-8")
+    assert forbidden(source, module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("detector.a", "import scripts.cli"),
+        ("detector.a", "from recognizer.types import Match"),
+        ("detector.a", "def f():\n    from recognizer import types"),
+        ("recognizer.a", "import numpy, detector"),
+        ("pipeline.a", "from scripts import main"),
+        ("scripts.a", "import tests.conftest"),
+        ("scripts.a", "import benchmarks.train"),
+        ("detector.a", "if TYPE_CHECKING:\n    import pipeline.types"),
+        ("detector.a", "importlib.import_module('scripts.main')"),
+    ],
+)
+def test_a_wrong_direction_is_seen(module, source):
+    assert len(forbidden(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("detector.a", "from detector.types import Detections\nfrom .b import c\nfrom . import d"),
+        ("pipeline.a", "import detector.types, recognizer.types, pipeline.b"),
+        ("scripts.a", "from pipeline import live"),
+        ("detector.a", "import numpy as np\nfrom torch import nn"),
+    ],
+)
+def test_a_right_direction_is_let_through(module, source):
+    assert forbidden(source, module) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_can_be_imported(module):
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_import_nothing_heavy(module):
+    code = f"import {module}, sys, json; print(json.dumps(sorted(sys.modules)))"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    loaded = {name.split(".")[0] for name in json.loads(output)}
+    assert loaded.isdisjoint(HEAVY)
+
+
+IMPORT_ALL = """
+import importlib, logging, sys, threading, warnings
+import numpy, random
+random.seed(0), numpy.random.seed(0)
+before = random.getstate(), numpy.random.get_state()[1].tobytes()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert (random.getstate(), numpy.random.get_state()[1].tobytes()) == before, "random state"
+assert not logging.getLogger().handlers, "log handlers"
+assert threading.active_count() == 1, threading.enumerate()
+assert "matplotlib.pyplot" not in sys.modules, "pyplot holds figures and picks a backend"
+"""
+
+
+def test_importing_everything_has_no_effects(tmp_path):
+    """No output, no log handlers, no threads, no files, no change of random state."""
+    names = [name for name in MODULES if not name.startswith("benchmarks")]
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORT_ALL, *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (result.stdout, result.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
