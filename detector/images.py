@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from detector.errors import UserError
@@ -87,6 +87,27 @@ def exif_orientation(path: Path | BinaryIO) -> int:
     """The EXIF orientation 1..8 of an image, 1 (upright) when it has none; header only."""
     with _opened(path) as image:
         return _orientation(image)
+
+
+def upright_boxes(
+    xyxy: ArrayLike, orientation: int, stored: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Boxes given in the stored pixels of an image, as float64 boxes of the upright image.
+
+    Args:
+        xyxy: (N, 4), x1 y1 x2 y2 with exclusive ends; empty and inverted boxes stay so.
+        orientation: the EXIF orientation 1..8.
+        stored: (height, width) as stored, before the rotation.
+    """
+    height, width = stored
+    x1, y1, x2, y2 = np.asarray(xyxy, np.float64).reshape(-1, 4).T
+    if orientation in (2, 3, 7, 8):  # right becomes left, before rows and columns are exchanged
+        x1, x2 = width - x2, width - x1
+    if orientation in (3, 4, 6, 7):
+        y1, y2 = height - y2, height - y1
+    if orientation >= 5:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    return np.stack([x1, y1, x2, y2], axis=1)
 
 
 def find_images(folder: Path) -> list[Path]:
