@@ -1,0 +1,82 @@
+"""Checkpoints: what is in them, how they are written and read.
+
+A checkpoint is a dict of tensors and plain values, read with ``weights_only=True``:
+
+    format, version     what this file is
+    config              the whole training configuration; the network is rebuilt from it
+    weights             the state dict to use (the running average, when there is one)
+    history             one dict an epoch
+    provenance          versions, date, number of images
+    training            only in last.pt: everything that a resumed run needs
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detector.config import TrainConfig, from_dict
+from detector.errors import UserError
+from detector.files import atomic_write
+from detector.model import FaceRCNN, build_model
+
+FORMAT = "faces-detector"
+VERSION = 1
+
+
+def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
+    """Write ``payload`` with format and version, whole or not at all.
+
+    Raises UserError when the disk is full or the folder cannot be written; what was at ``path``
+    stays.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)
+    try:
+        with atomic_write(path) as file:
+            file.write(buffer.getbuffer())
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise UserError(
+            f"cannot write {path}: {why}. What was there before is untouched; make room and go on "
+            f"with `faces train --resume {path.parent}`"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; tensors and plain values only, nothing is unpickled.
+
+    Raises UserError with one clear line for a missing, damaged or foreign file.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that it cannot read
+        raise UserError(
+            f"{path} is not a checkpoint of this program, or it is damaged or cut short"
+        ) from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this program (`faces train` writes them)")
+    if payload["version"] != VERSION:
+        raise UserError(
+            f"{path} has version {payload['version']}, this program reads version {VERSION}: use "
+            "the release that wrote it"
+        )
+    return payload
+
+
+def checkpoint_config(payload: dict[str, Any]) -> TrainConfig:
+    """The configuration inside a checkpoint."""
+    return from_dict(TrainConfig, payload["config"])
+
+
+def model_from_checkpoint(payload: dict[str, Any]) -> FaceRCNN:
+    """Rebuild the network with its weights, in evaluation mode, on the CPU."""
+    model = build_model(checkpoint_config(payload).model, pretrained=False)
+    model.load_state_dict(payload["weights"])
+    return model.eval()

@@ -1,0 +1,242 @@
+"""What a training run is made of. The docstrings of the fields are the help of the flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from detector.errors import UserError
+
+Arch = Literal["fpn", "reference"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures are and how they are shown to the network."""
+
+    image_path: Path | None = None
+    """Folder of training images, searched recursively."""
+    train_ann_dir: Path | None = None
+    """Folder of their PASCAL VOC annotations (.xml), flat or mirroring the image folder."""
+    valid_path: Path | None = None
+    """Folder of validation images."""
+    valid_ann_dir: Path | None = None
+    """Folder of their annotations."""
+    classes: tuple[str, ...] = ()
+    """Object names that are faces; none given: every object is a face."""
+    image_size: Annotated[int, tyro.conf.arg(aliases=["-i"])] = 320
+    """Side of a training crop in pixels (`reference`: the square that every image is squeezed
+    into). A multiple of 32."""
+    max_side: int = 640
+    """Longest side in pixels at which validation pictures are judged (`fpn`)."""
+    face_sizes: tuple[float, float] = (8.0, 200.0)
+    """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
+    face_crops: float = 0.75
+    """Share of the crops that are centred on a face; the others fall anywhere (`fpn`)."""
+    min_face: float = 4.0
+    """Faces smaller than this in a crop (geometric mean of the sides, pixels) are ignored: neither
+    positive nor negative."""
+    num_workers: Annotated[int, tyro.conf.arg(aliases=["-w"])] = 2
+    """Processes that decode and augment; 0 does it in the training process."""
+    cache_mb: int = 0
+    """Megabytes of decoded images kept in memory, over all workers; 0 keeps none."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network looks like; stored in every checkpoint, which is rebuilt from it."""
+
+    arch: Arch = "fpn"
+    """`fpn`: MobileNetV2 with a feature pyramid, for faces. `reference`: the well-known recipe with
+    one 1280-channel map and a 1024-wide head (82 M parameters)."""
+    backbone_weights: str = "imagenet"
+    """`imagenet` (downloaded once by torchvision), `none` (from scratch), or a file with the state
+    dict of torchvision's mobilenet_v2."""
+    width: float = 1.0
+    """Width multiplier of the MobileNetV2 body; other than 1.0 there are no ImageNet weights."""
+    channels: int = 64
+    """Channels of every pyramid level (`fpn`)."""
+    head_width: int = 256
+    """Width of the fully connected layer that judges a proposal (`fpn`)."""
+    anchors: Annotated[tuple[tuple[float, ...], ...], tyro.conf.Suppress] = (
+        (8.0, 12.5),
+        (19.0, 30.0),
+        (47.0, 73.0),
+        (115.0, 180.0),
+        (280.0, 440.0),
+    )
+    anchor_ratio: Annotated[float, tyro.conf.Suppress] = 1.25
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights move."""
+
+    epochs: Annotated[int, tyro.conf.arg(aliases=["-e"])] = 40
+    """Passes over the training images."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
+    """Images a step, over all processes."""
+    learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3
+    """Peak learning rate of AdamW."""
+    body_lr: float = 0.3
+    """The pretrained body learns at this multiple of the learning rate."""
+    weight_decay: float = 1e-2
+    """AdamW weight decay."""
+    amsgrad: bool = False
+    """Use the AMSGrad variant of AdamW."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate rises linearly from zero."""
+    clip_norm: float = 5.0
+    """Largest norm of the gradient; 0 does not clip."""
+    plateau_factor: float = 0.3
+    """ReduceLROnPlateau multiplies the learning rate by this ..."""
+    plateau_patience: int = 1
+    """... after this many epochs without a better validation loss."""
+    ema: float = 0.998
+    """Decay of the running average of the weights, which is what is validated and kept in best.pt;
+    0 uses the plain weights."""
+    freeze: int = 4
+    """Blocks of the body, from the stem on, that do not learn (4: up to stride 4)."""
+    batch_norm: Literal["heads", "all", "frozen"] = "heads"
+    """Where batch-norm statistics move: in the pyramid and heads, everywhere, or nowhere."""
+    seed: int = 0
+    """Every random choice is a function of this, the step and the image."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    run: Path | None = None
+    """Run folder [default: runs/ARCH]: configuration, history, checkpoints, pictures."""
+    resume: Path | None = None
+    """Go on with the run in this folder, exactly where it stopped. Only --epochs, --num-workers,
+    --cache-mb, --device, --threads and the outputs may be changed then."""
+    config: Path | None = None
+    """Read settings from this TOML file; its keys are the names of the flags, and flags given on
+    the command line win."""
+    model_file: Annotated[Path | None, tyro.conf.arg(name="model", aliases=["-m"])] = None
+    """Also write the best checkpoint to this file."""
+    fig_path: Path | None = None
+    """Also write the plot of the losses to this file (.png, .pdf, .svg)."""
+    device: str = "auto"
+    """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps` (slow and may hang)."""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to torch. Bit-for-bit resuming needs the same number."""
+    save_minutes: float = 10.0
+    """Write last.pt at least this often within an epoch."""
+    tensorboard: bool = False
+    """Write TensorBoard events into the run folder (needs `pip install tensorboard`)."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        data, model, optim = self.data, self.model, self.optim
+        rules = [
+            (data.image_size >= 64, "--image-size must be at least 64"),
+            (data.image_size % 32 == 0, "--image-size must be a multiple of 32"),
+            (data.max_side >= 64, "--max-side must be at least 64"),
+            (0 < data.face_sizes[0] <= data.face_sizes[1], "--face-sizes must be LOW HIGH"),
+            (0 <= data.face_crops <= 1, "--face-crops must be between 0 and 1"),
+            (data.num_workers >= 0, "--num-workers must not be negative"),
+            (data.cache_mb >= 0, "--cache-mb must not be negative"),
+            (model.width > 0, "--width must be positive"),
+            (model.channels >= 8, "--channels must be at least 8"),
+            (model.head_width >= 8, "--head-width must be at least 8"),
+            (optim.epochs >= 1, "--epochs must be at least 1"),
+            (optim.batch_size >= 1, "--batch-size must be at least 1"),
+            (optim.learning_rate > 0, "--learning-rate must be positive"),
+            (optim.body_lr >= 0, "--body-lr must not be negative"),
+            (optim.weight_decay >= 0, "--weight-decay must not be negative"),
+            (0 < optim.plateau_factor < 1, "--plateau-factor must be between 0 and 1"),
+            (optim.plateau_patience >= 0, "--plateau-patience must not be negative"),
+            (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
+            (0 <= optim.freeze <= 18, "--freeze must be between 0 and 18"),
+            (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
+            (self.save_minutes > 0, "--save-minutes must be positive"),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+        if model.width != 1.0 and model.backbone_weights == "imagenet":
+            raise UserError(
+                "--width other than 1.0 has no ImageNet weights: add --backbone-weights none"
+            )
+
+
+def preset(arch: Arch) -> TrainConfig:
+    """The defaults of an architecture.
+
+    `reference` is the published recipe: https://pytorch.org/tutorials/intermediate/
+    torchvision_tutorial.html's MobileNetV2 Faster R-CNN at 224x224, batch 10, 40 epochs,
+    AdamW at 1e-4 with torch's default weight decay, ReduceLROnPlateau with torch's defaults.
+    """
+    if arch == "fpn":
+        return TrainConfig()
+    return TrainConfig(
+        data=DataConfig(image_size=224, num_workers=4, min_face=1.0),
+        model=ModelConfig(arch="reference"),
+        optim=OptimConfig(
+            epochs=40,
+            batch_size=10,
+            learning_rate=1e-4,
+            body_lr=1.0,
+            weight_decay=1e-2,
+            warmup_steps=0,
+            clip_norm=0.0,
+            plateau_factor=0.1,
+            plateau_patience=10,
+            ema=0.0,
+            freeze=0,
+            batch_norm="all",
+        ),
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready values (paths as strings, tuples as lists)."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def load_config(run: Path) -> TrainConfig:
+    """The configuration of a run folder. Raises UserError when there is none or it is damaged."""
+    path = run / "config.json"
+    try:
+        return from_dict(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(f"{run} is not a run folder: it has no config.json") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def from_dict(kind: type, values: dict[str, Any]) -> Any:
+    """The inverse of `to_dict`; fields that are missing keep their default.
+
+    Raises UserError for a field that this version does not know.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = set(values) - set(hints)
+    if unknown:
+        raise UserError(
+            f"the configuration has the unknown field {sorted(unknown)[0]!r}: "
+            "it was written by another version of this program"
+        )
+    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value)
+    if isinstance(value, str) and (hint is Path or Path in typing.get_args(hint)):
+        return Path(value)
+    if isinstance(value, list):
+        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    return value

@@ -1,0 +1,366 @@
+"""Images and VOC annotations as a torch data set whose samples depend only on the seed.
+
+The annotations live in a few arrays, not in Python objects, so that worker processes share their
+memory instead of slowly copying it (https://github.com/pytorch/pytorch/issues/13246).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torchvision import tv_tensors
+from tqdm import tqdm
+
+from detector.errors import UserError
+from detector.images import find_images, image_size, read_image
+from detector.resize import Resize
+from detector.transforms import FACE, IGNORED
+from detector.voc import read_voc
+
+log = logging.getLogger(__name__)
+
+Sample = tuple[Tensor, dict[str, Tensor], int]
+Batch = tuple[Tensor, list[dict[str, Tensor]], list[int]]
+
+
+class FaceIndex:
+    """Which images there are and where their faces lie, held in arrays.
+
+    Args:
+        image_dir: searched recursively for images.
+        annotation_dir: their VOC files, in the same sub-folders or all in one folder, matched by
+            the file's stem.
+        classes: object names that are faces; empty: all.
+        progress: show a progress bar on stderr.
+
+    An annotated image without faces stays in as a negative. An image without an annotation is left
+    out with a warning. Objects marked ``difficult`` (WIDER's "invalid") are to be ignored, boxes
+    are clipped to the picture, and those with no area are dropped; both are counted in the log.
+
+    Raises UserError when a folder is missing or has no usable pair, an image cannot be read, or its
+    size disagrees with the annotation.
+    """
+
+    def __init__(
+        self,
+        image_dir: Path,
+        annotation_dir: Path,
+        classes: tuple[str, ...] = (),
+        progress: bool = False,
+    ) -> None:
+        self.image_dir = image_dir
+        pairs = _pairs(image_dir, annotation_dir)
+        with ThreadPoolExecutor(8) as pool:
+            rows = list(
+                tqdm(
+                    pool.map(lambda pair: _read_pair(pair[0], pair[1], classes), pairs),
+                    total=len(pairs),
+                    desc=f"reading {annotation_dir}",
+                    unit="file",
+                    leave=False,
+                    disable=None if progress else True,
+                )
+            )
+        self._names = np.array([str(image.relative_to(image_dir)) for image, _ in pairs])
+        self._boxes = np.concatenate([boxes for boxes, _, _, _ in rows])
+        self._labels = np.concatenate([labels for _, labels, _, _ in rows])
+        self._ends = np.cumsum([len(boxes) for boxes, _, _, _ in rows])
+        self.sizes = np.array([size for _, _, size, _ in rows])
+        degenerate = sum(dropped for _, _, _, dropped in rows)
+        if degenerate:
+            log.warning(
+                "%s: %d boxes without area were dropped (`faces prepare check` names them)",
+                annotation_dir,
+                degenerate,
+            )
+        log.info(
+            "%s: %d images, %d faces, %d ignored, %d images without a face",
+            image_dir,
+            len(self),
+            int((self._labels == FACE).sum()),
+            int((self._labels == IGNORED).sum()),
+            sum(1 for i in range(len(self)) if not len(self.boxes(i))),
+        )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def path(self, i: int) -> Path:
+        """Image ``i``."""
+        return self.image_dir / str(self._names[i])
+
+    def name(self, i: int) -> str:
+        """Image ``i`` as a path inside the image folder."""
+        return str(self._names[i])
+
+    def boxes(self, i: int) -> NDArray[np.float32]:
+        """All boxes of image ``i``: float32 (N, 4), x1 y1 x2 y2 in its pixels."""
+        return self._boxes[self._start(i) : self._ends[i]]
+
+    def labels(self, i: int) -> NDArray[np.int64]:
+        """1 for a face, -1 for one to ignore: int64 (N,)."""
+        return self._labels[self._start(i) : self._ends[i]]
+
+    def _start(self, i: int) -> int:
+        return int(self._ends[i - 1]) if i else 0
+
+
+def _pairs(image_dir: Path, annotation_dir: Path) -> list[tuple[Path, Path]]:
+    for folder, what in ((image_dir, "images"), (annotation_dir, "annotations")):
+        if not folder.is_dir():
+            raise UserError(f"the folder of {what} {folder} does not exist")
+    images = find_images(image_dir)
+    if not images:
+        raise UserError(f"there are no images in {image_dir}")
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(annotation_dir.rglob("*.xml")):
+        by_stem[path.stem].append(path)
+    if not by_stem:
+        raise UserError(f"there are no annotations (.xml) in {annotation_dir}")
+    pairs, missing = [], []
+    for image in images:
+        mirrored = annotation_dir / image.relative_to(image_dir).with_suffix(".xml")
+        candidates = by_stem.get(image.stem, [])
+        if mirrored in candidates:
+            pairs.append((image, mirrored))
+        elif len(candidates) == 1:
+            pairs.append((image, candidates[0]))
+        elif candidates:
+            raise UserError(
+                f"{image} could belong to {candidates[0]} or {candidates[1]}: give the annotations "
+                "the same sub-folders as the images"
+            )
+        else:
+            missing.append(image)
+    if not pairs:
+        raise UserError(
+            f"no image in {image_dir} has an annotation of the same name in {annotation_dir}"
+        )
+    if missing:
+        log.warning(
+            "%d of %d images have no annotation and are left out, the first is %s (an image "
+            "without faces needs an annotation without objects)",
+            len(missing),
+            len(images),
+            missing[0],
+        )
+    return pairs
+
+
+def _read_pair(
+    image: Path, annotation: Path, classes: tuple[str, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, int], int]:
+    """Boxes, labels, (height, width) of the picture, and how many boxes had no area."""
+    height, width = image_size(image)
+    voc = read_voc(annotation)
+    if (voc.width, voc.height) != (width, height):
+        raise UserError(
+            f"{annotation} says that {image.name} has {voc.width}x{voc.height} pixels, but it has "
+            f"{width}x{height}: repair the folder with `faces prepare check --fix`"
+        )
+    objects = [o for o in voc.objects if not classes or o.name in classes]
+    boxes = np.array([o.xyxy for o in objects], np.float32).reshape(-1, 4)
+    labels = np.array([IGNORED if o.difficult else FACE for o in objects], np.int64)
+    boxes = boxes.clip(0, [width, height, width, height]).astype(np.float32)
+    keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes[keep], labels[keep], (height, width), int((~keep).sum())
+
+
+class FaceDataset(Dataset[Sample]):
+    """Augmented samples of a `FaceIndex`, addressed by (index, seed).
+
+    ``dataset[index, seed]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4), ``labels``
+    (N,) ones, ``ignore`` (M, 4)) and the index; the same pair gives the same sample in any process.
+
+    Args:
+        index: the images.
+        transform: acts on (image, target); see `detector.transforms`.
+        cache_mb: megabytes of decoded images to keep, shared out over the loader's workers.
+    """
+
+    def __init__(self, index: FaceIndex, transform: Callable, cache_mb: int = 0) -> None:
+        self.index = index
+        self.transform = transform
+        self.cache_bytes = cache_mb * 2**20
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        i, seed = key
+        pixels = torch.from_numpy(self._decode(i)).permute(2, 0, 1)
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(self.index.boxes(i).copy()),
+            format="XYXY",
+            canvas_size=tuple(pixels.shape[-2:]),
+        )
+        labels = torch.from_numpy(self.index.labels(i).copy())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            image, target = self.transform(
+                tv_tensors.Image(pixels), {"boxes": boxes, "labels": labels}
+            )
+        return image.as_subclass(Tensor), split_target(target), i
+
+    def _decode(self, i: int) -> NDArray[np.uint8]:
+        if i in self._cache:
+            return self._cache[i]
+        pixels = np.array(read_image(self.index.path(i)))  # a copy that torch may hold writable
+        worker = get_worker_info()
+        budget = self.cache_bytes // (worker.num_workers if worker else 1)
+        if self._cached_bytes + pixels.nbytes <= budget:
+            # Nothing is thrown out again: in random order, what came first is as good as any.
+            self._cache[i] = pixels
+            self._cached_bytes += pixels.nbytes
+        return pixels
+
+
+def split_target(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``boxes`` and ``labels`` with ignored faces -> ``boxes``, ``labels`` and ``ignore``."""
+    boxes = target["boxes"].as_subclass(Tensor).float()
+    face = target["labels"] == FACE
+    return {"boxes": boxes[face], "labels": target["labels"][face], "ignore": boxes[~face]}
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack images of one size: uint8 (B, 3, H, W), a target each, the indices."""
+    images, targets, indices = zip(*samples, strict=True)
+    return torch.stack(images), list(targets), list(indices)
+
+
+class ShuffledBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (index, seed) in an order that depends only on (seed, epoch).
+
+    Set ``epoch`` and ``start`` (batches to pass over, for a run resumed within an epoch) before
+    iterating. Every process of a data-parallel run takes its part of the same global batches; the
+    images that do not fill the last batch are left out of this epoch.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch_size % world:
+            raise UserError(
+                f"--batch-size {batch_size} cannot be shared by {world} processes: take a multiple"
+            )
+        if length < batch_size:
+            raise UserError(
+                f"there are {length} training images, fewer than --batch-size {batch_size}: "
+                "lower it"
+            )
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        share = self.batch_size // self.world
+        for batch in range(self.start, len(self)):
+            first = batch * self.batch_size + self.rank * share
+            yield [
+                (i, mix(self.seed, self.epoch, first + k))
+                for k, i in enumerate(order[first : first + share])
+            ]
+
+
+def mix(*numbers: int) -> int:
+    """A 63-bit seed that depends on all ``numbers`` (SplitMix64, Steele et al. 2014)."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & (2**64 - 1)
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        state ^= state >> 31
+    return state >> 1
+
+
+def make_loader(
+    dataset: FaceDataset, batches: ShuffledBatches, num_workers: int, pin_memory: bool = False
+) -> DataLoader:
+    """A loader whose workers stay alive between epochs and leave Ctrl-C to the main process."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        prefetch_factor=4 if num_workers else None,
+        pin_memory=pin_memory,
+        worker_init_fn=_ignore_interrupts,
+    )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class ValidationBatches:
+    """The validation images as inference sees them, in a fixed order: iterable of `Batch`.
+
+    Each image is resized and padded by ``resize``; images of the same padded size that follow each
+    other are judged together, at most ``batch_size`` at a time.
+    """
+
+    def __init__(self, index: FaceIndex, resize: Resize, batch_size: int, workers: int = 1) -> None:
+        self.index = index
+        self.resize = resize
+        self.batch_size = batch_size
+        self.workers = max(1, workers)
+        self._groups = self._group()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self.workers) as pool:  # Pillow decodes without Python's lock
+            ahead = [pool.submit(self._load, group) for group in self._groups[:2]]
+            for k in range(len(self._groups)):
+                if k + 2 < len(self._groups):
+                    ahead.append(pool.submit(self._load, self._groups[k + 2]))
+                yield ahead[k].result()
+                ahead[k] = None  # type: ignore[call-overload]
+
+    def _group(self) -> list[list[int]]:
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, (height, width) in enumerate(self.index.sizes.tolist()):
+            new = self.resize.target(height, width)
+            rows, columns = (-(-side // self.resize.multiple) for side in new)
+            by_size[rows, columns].append(i)
+        return [
+            members[k : k + self.batch_size]
+            for _, members in sorted(by_size.items())
+            for k in range(0, len(members), self.batch_size)
+        ]
+
+    def _load(self, group: list[int]) -> Batch:
+        return collate([self._sample(i) for i in group])
+
+    def _sample(self, i: int) -> Sample:
+        resized = self.resize(read_image(self.index.path(i)))
+        scale = np.array([*resized.scale, *resized.scale], np.float32)
+        target = {
+            "boxes": torch.from_numpy(self.index.boxes(i) * scale),
+            "labels": torch.from_numpy(self.index.labels(i).copy()),
+        }
+        pixels = torch.from_numpy(resized.pixels.copy()).permute(2, 0, 1)
+        return pixels, split_target(target), i

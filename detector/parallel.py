@@ -1,0 +1,77 @@
+"""Data-parallel training under torchrun: who am I, and the few things processes must agree on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run: ``rank`` of ``size``; rank 0 writes everything."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that validates, writes and shows progress."""
+        return self.rank == 0
+
+    def agree(self, value: float) -> float:
+        """Rank 0's value, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def largest(self, value: int) -> int:
+        """The largest of all ranks' values, on every rank."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor([value])
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean over all ranks of each value, on every rank."""
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(list(values.values()), dtype=torch.float64)
+        dist.all_reduce(tensor)
+        return dict(zip(values, (tensor / self.size).tolist(), strict=True))
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model whose backward pass averages gradients over the processes."""
+        if self.size == 1:
+            return model
+        ids = [device] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+
+def join_world() -> World:
+    """Join the processes that torchrun started; alone without it.
+
+    Gloo carries the small agreements (and the gradients on a CPU), NCCL the gradients of CUDA.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return World()
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return World()
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        # Validation runs on rank 0 while the others wait.
+        dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+    return World(dist.get_rank(), dist.get_world_size())
+
+
+def leave_world() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,540 @@
+"""Training: flags -> data -> model -> AdamW; every epoch validation -> plateau -> history -> files.
+
+Nothing random is carried over from step to step: every step seeds torch from (seed, step, rank) and
+every sample from (seed, epoch, position). A checkpoint therefore needs no random state, and a run
+that goes on from one repeats the uninterrupted run bit for bit.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torchvision
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
+
+from detector.checkpoint import load_checkpoint, save_checkpoint
+from detector.config import TrainConfig, load_config, to_dict
+from detector.dataset import (
+    Batch,
+    FaceDataset,
+    FaceIndex,
+    ShuffledBatches,
+    ValidationBatches,
+    make_loader,
+    mix,
+)
+from detector.errors import UserError
+from detector.files import atomic_write, atomic_write_text
+from detector.history import plot_histories, save_figure, write_history
+from detector.model import FaceRCNN, Targets, build_model
+from detector.parallel import World, join_world
+from detector.samples import draw_samples
+from detector.torch_backend import inference_resize, pick_device
+from detector.transforms import train_transform
+from detector.validate import set_train_mode, to_device, validation_losses
+
+log = logging.getLogger(__name__)
+
+
+class LossNotFinite(UserError):
+    """The loss or its gradient became infinite or not a number; the message says where."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; part of every resumable checkpoint."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    batch: int = 0
+    """Batches of the current epoch finished."""
+    step: int = 0
+    """Optimiser steps taken."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sum of each loss over the batches of the current epoch."""
+    seconds: float = 0.0
+    """Time the current epoch has taken so far."""
+    waited: float = 0.0
+    """Part of it spent waiting for data."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        """Lowest validation loss so far, infinite before the first epoch."""
+        return min((line["valid"]["loss"] for line in self.history), default=math.inf)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a call of `fit` ended.
+
+    Args:
+        run: the run folder.
+        history: one dict an epoch.
+        stopped_by: the signal that ended it early, or None when all epochs are done.
+    """
+
+    run: Path
+    history: list[dict[str, Any]]
+    stopped_by: int | None
+
+
+def fit(config: TrainConfig) -> FitResult:
+    """Train a detector as ``config`` says, or go on with ``config.resume``.
+
+    Everything goes into the run folder: config.json, history.jsonl, last.pt, best.pt, loss.png and
+    samples.png. SIGINT and SIGTERM finish the step and save. Raises UserError for bad input, and
+    `LossNotFinite` (after writing bad_batch.pt) when training breaks down.
+    """
+    world = join_world()
+    device = pick_device(config.device)
+    if device.type == "mps":
+        log.warning("MPS was asked for: torchvision's detection operators are slow or hang there")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    run = open_run(config, world)
+    resume = config.resume is not None
+    trainer = Trainer(replace(config, run=run, resume=None, config=None), world, device, resume)
+    with _stop_signals() as stop:
+        return trainer.run(stop)
+
+
+def open_run(config: TrainConfig, world: World) -> Path:
+    """Make the run folder, or find the one to resume; refuses to mix two runs in one folder."""
+    if config.resume is not None:
+        load_config(config.resume)  # raises when this is no run folder
+        if world.main:
+            for leftover in config.resume.glob(".*.part"):  # of a process killed while it wrote
+                leftover.unlink(missing_ok=True)
+        return config.resume
+    run = config.run or Path("runs") / config.model.arch
+    if world.main:
+        if (run / "config.json").exists():
+            raise UserError(
+                f"{run} already holds a run: go on with --resume {run}, or choose another folder "
+                "with --run"
+            )
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(run / ".probe", "can this folder be written?")
+            (run / ".probe").unlink()
+        except OSError as error:
+            raise UserError(f"the run folder {run} cannot be written: {error}") from error
+    world.agree(0)
+    return run
+
+
+class Trainer:
+    """One training run in memory. ``config.run`` is its folder."""
+
+    def __init__(
+        self, config: TrainConfig, world: World, device: torch.device, resume: bool = False
+    ) -> None:
+        assert config.run is not None
+        self.config, self.world, self.device, self.folder = config, world, device, config.run
+        data, optim = config.data, config.optim
+        for name in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
+            if getattr(data, name) is None:
+                raise UserError(f"--{name.replace('_', '-')} is needed: see `faces train --help`")
+        assert data.image_path is not None
+        assert data.train_ann_dir is not None
+        assert data.valid_path is not None
+        assert data.valid_ann_dir is not None
+        index = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
+        self.valid_index = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
+        self.batches = ShuffledBatches(
+            len(index), optim.batch_size, optim.seed, world.rank, world.size
+        )
+        dataset = FaceDataset(index, train_transform(config.model.arch, data), data.cache_mb)
+        self.loader = make_loader(dataset, self.batches, data.num_workers, device.type == "cuda")
+        self.train_index = index
+        self.valid_batches = ValidationBatches(
+            self.valid_index, inference_resize(config.model, data), 4, data.num_workers
+        )
+
+        last = self.folder / "last.pt"  # absent when the run was killed before its first save
+        resumed = load_checkpoint(last) if resume and last.is_file() else None
+        torch.manual_seed(mix(optim.seed))
+        self.model = build_model(config.model, pretrained=resumed is None).to(device)
+        self.average: FaceRCNN | None = None
+        if optim.ema:
+            self.average = build_model(config.model, pretrained=False).to(device)
+            self.average.load_state_dict(self.model.state_dict())
+        if device.type == "cpu":
+            self.model.to(memory_format=torch.channels_last)
+        for block in list(self.model.body)[: optim.freeze]:
+            block.requires_grad_(False)
+        self.optimizer = make_optimizer(self.model, config)
+        self.scheduler = ReduceLROnPlateau(
+            self.optimizer, factor=optim.plateau_factor, patience=optim.plateau_patience
+        )
+        self.progress = Progress()
+        if resumed is not None:
+            self._restore(resumed)
+        self.parallel = world.wrap(self.model, device)
+        self.events = _tensorboard(self.folder) if config.tensorboard and world.main else None
+        if world.main:
+            self._check_room()
+            atomic_write_text(
+                self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n"
+            )
+
+    # ---- the run ----------------------------------------------------------------------------
+
+    def run(self, stop: list[int]) -> FitResult:
+        """All remaining epochs, until done or until a signal number appears in ``stop``."""
+        total = self.config.optim.epochs
+        bar = tqdm(
+            total=total, initial=self.progress.epoch, desc="epochs", unit="epoch", position=0,
+            disable=None if self.world.main else True,
+        )  # fmt: skip
+        with bar:
+            while self.progress.epoch < total:
+                if not self._epoch(stop):
+                    self._save_last()
+                    return FitResult(
+                        self.folder, self.progress.history, stop[0] if stop else int(signal.SIGTERM)
+                    )
+                self._finish_epoch()
+                bar.update()
+        return FitResult(self.folder, self.progress.history, None)
+
+    def _epoch(self, stop: list[int]) -> bool:
+        """The rest of the current epoch; False when it was stopped within."""
+        progress = self.progress
+        self.batches.epoch, self.batches.start = progress.epoch, progress.batch
+        bar = tqdm(
+            total=len(self.batches), initial=progress.batch, position=1, leave=False, unit="step",
+            desc=f"epoch {progress.epoch + 1}", disable=None if self.world.main else True,
+        )  # fmt: skip
+        saved = logged = clock = time.monotonic()
+        with bar:
+            for batch in self.loader:
+                waited = time.monotonic() - clock
+                losses = self.step(batch)
+                for name, value in losses.items():
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                progress.batch += 1
+                progress.step += 1
+                now = time.monotonic()
+                progress.seconds += now - clock
+                progress.waited += waited
+                clock = now
+                bar.update()
+                bar.set_postfix_str(self._status(losses), refresh=False)
+                if bar.disable and self.world.main and now - logged > 60:
+                    logged = now
+                    log.info("%s", self._line(len(self.batches)))
+                if self.world.largest(int(bool(stop))):
+                    return False
+                if now - saved > self.config.save_minutes * 60:
+                    self._save_last()
+                    saved = clock = time.monotonic()
+        return True
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step on this process's part of a batch; returns the losses."""
+        images, targets, indices = batch
+        optim = self.config.optim
+        self._warm_up()
+        set_train_mode(self.model, optim)
+        torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            losses = self.parallel(
+                images.to(self.device, non_blocking=True), to_device(targets, self.device)
+            )
+            total = torch.stack(list(losses.values())).sum()
+        values = {"loss": float(total), **{name: float(v) for name, v in losses.items()}}
+        if not math.isfinite(values["loss"]):
+            self._not_finite("loss", values, images, targets, indices)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), optim.clip_norm or math.inf, foreach=True
+        )
+        if not torch.isfinite(norm):
+            self._not_finite("gradient", values, images, targets, indices)
+        self.optimizer.step()
+        if self.average is not None:
+            update_average(self.average, self.model, optim.ema, self.progress.step)
+        return values
+
+    def _finish_epoch(self) -> None:
+        """Validate, step the plateau schedule, write the history, the checkpoints, the pictures."""
+        progress, optim = self.progress, self.config.optim
+        train = self.world.mean(
+            {name: value / max(1, progress.batch) for name, value in progress.sums.items()}
+        )
+        valid: dict[str, float] = {}
+        if self.world.main:
+            valid = validation_losses(
+                self.judged, self.valid_batches, self.device, progress=sys.stderr.isatty()
+            )
+        loss = self.world.agree(valid.get("loss", 0.0))
+        lr = self.optimizer.param_groups[0]["lr"]
+        if progress.step >= optim.warmup_steps:
+            self.scheduler.step(loss)
+        images = progress.batch * optim.batch_size
+        line = {
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
+            "lr": lr,
+            "train": train,
+            "valid": valid,
+            "seconds": round(progress.seconds, 2),
+            "images_per_second": round(images / max(progress.seconds, 1e-9), 2),
+            "data_wait": round(progress.waited / max(progress.seconds, 1e-9), 4),
+            "memory_mb": memory_mb(),
+        }
+        better = self.world.main and loss < progress.best
+        self.progress = Progress(
+            epoch=progress.epoch + 1, step=progress.step, history=[*progress.history, line]
+        )
+        if not self.world.main:
+            return
+        if better:
+            self._save_best()
+        self._save_last()
+        write_history(self.folder / "history.jsonl", self.progress.history)
+        self._pictures()
+        if self.events is not None:
+            for part, values in (("train", train), ("valid", valid)):
+                for name, value in values.items():
+                    self.events.add_scalar(f"{part}/{name}", value, progress.step)
+            self.events.add_scalar("lr", lr, progress.step)
+            self.events.flush()
+        log.info(
+            "epoch %d/%d: training loss %.4f, validation loss %.4f%s, lr %.1e, %.1f images/s",
+            line["epoch"], optim.epochs, train["loss"], loss, " (best)" if better else "", lr,
+            line["images_per_second"],
+        )  # fmt: skip
+
+    @property
+    def judged(self) -> FaceRCNN:
+        """The weights that are validated and kept: the running average, or the plain ones."""
+        return self.model if self.average is None else self.average
+
+    def _warm_up(self) -> None:
+        optim, step = self.config.optim, self.progress.step
+        if step < optim.warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * (step + 1) / optim.warmup_steps
+
+    # ---- what is shown ----------------------------------------------------------------------
+
+    def _status(self, losses: dict[str, float]) -> str:
+        lr = self.optimizer.param_groups[0]["lr"]
+        return f"loss {losses['loss']:.3f}, lr {lr:.1e}, {self._speed():.1f} images/s"
+
+    def _speed(self) -> float:
+        progress = self.progress
+        return progress.batch * self.config.optim.batch_size / max(progress.seconds, 1e-9)
+
+    def _line(self, batches: int) -> str:
+        """One line of progress for a log file."""
+        progress, epochs = self.progress, self.config.optim.epochs
+        left = (epochs - progress.epoch) * batches - progress.batch
+        eta = datetime.timedelta(seconds=round(left * progress.seconds / max(1, progress.batch)))
+        mean = progress.sums["loss"] / max(1, progress.batch)
+        lr = self.optimizer.param_groups[0]["lr"]
+        return (
+            f"epoch {progress.epoch + 1}/{epochs}, step {progress.batch}/{batches}: "
+            f"loss {mean:.4f}, lr {lr:.1e}, {self._speed():.1f} images/s, ETA {eta}"
+        )
+
+    def _pictures(self) -> None:
+        """Redraw loss.png and samples.png, and the figure asked for with --fig-path."""
+        figure = plot_histories({self.folder.name: self.progress.history})
+        save_figure(figure, self.folder / "loss.png")
+        if self.config.fig_path is not None:
+            save_figure(figure, self.config.fig_path)
+        draw_samples(
+            self.judged,
+            self.device,
+            self.valid_index,
+            self.valid_batches.resize,
+            self.folder / "samples.png",
+        )
+
+    # ---- what is written --------------------------------------------------------------------
+
+    def _payload(self) -> dict[str, Any]:
+        return {
+            "config": to_dict(self.config),
+            "weights": self.judged.state_dict(),
+            "history": self.progress.history,
+            "provenance": {
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+                "python": platform.python_version(),
+                "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "training_images": len(self.train_index),
+                "validation_images": len(self.valid_index),
+                "processes": self.world.size,
+                "steps": self.progress.step,
+            },
+        }
+
+    def _save_last(self) -> None:
+        if not self.world.main:
+            return
+        training = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        save_checkpoint(self.folder / "last.pt", {**self._payload(), "training": training})
+
+    def _save_best(self) -> None:
+        # Before last.pt: a run killed in between repeats the epoch and writes the same file again.
+        save_checkpoint(self.folder / "best.pt", self._payload())
+        if self.config.model_file is not None:
+            save_checkpoint(self.config.model_file, self._payload())
+
+    def _restore(self, payload: dict[str, Any]) -> None:
+        training = payload["training"]
+        self.model.load_state_dict(training["model"])
+        if self.average is not None:
+            self.average.load_state_dict(payload["weights"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.progress = Progress(**training["progress"])
+        if self.world.main:
+            write_history(self.folder / "history.jsonl", self.progress.history)
+            log.info(
+                "going on with epoch %d, step %d of %s",
+                self.progress.epoch + 1, self.progress.batch, self.folder,
+            )  # fmt: skip
+
+    def _check_room(self) -> None:
+        """Find out before the first step whether the checkpoints will fit on the disk."""
+        count = sum(p.numel() for p in self.model.parameters())
+        need = count * 4 * 7  # last.pt holds up to five copies of the weights, its successor too
+        for path in (self.folder, self.config.model_file and self.config.model_file.parent):
+            if path:
+                try:
+                    path.mkdir(parents=True, exist_ok=True)
+                    free = shutil.disk_usage(path).free
+                except OSError as error:
+                    raise UserError(f"the folder {path} cannot be written: {error}") from error
+                if free < need:
+                    raise UserError(
+                        f"{path} has {free / 2**20:.0f} MB free, the checkpoints need "
+                        f"{need / 2**20:.0f} MB: make room or choose another folder"
+                    )
+
+    def _not_finite(
+        self, what: str, losses: dict[str, float], images: Tensor, targets: Targets, ids: list[int]
+    ) -> None:
+        names = [self.train_index.name(i) for i in ids]
+        path = self.folder / "bad_batch.pt"
+        with atomic_write(path) as file:
+            torch.save(
+                {"images": images, "targets": targets, "names": names, "losses": losses}, file
+            )
+        raise LossNotFinite(
+            f"the {what} is not finite at epoch {self.progress.epoch + 1}, step "
+            f"{self.progress.step}: {losses}; images: {', '.join(names)}. The batch is in {path}, "
+            f"the last good checkpoint stays in {self.folder}. Look at these images' annotations "
+            "(`faces prepare check`), lower --learning-rate or set --clip-norm"
+        )
+
+
+def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over what learns: the body at its own rate, no decay on biases and norms (`fpn`).
+
+    `reference` decays everything alike, as published.
+    """
+    optim = config.optim
+    body = {id(p) for p in model.body.parameters()}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            lr = optim.learning_rate * (optim.body_lr if id(parameter) in body else 1.0)
+            plain = config.model.arch == "fpn" and parameter.ndim == 1
+            decay = 0.0 if plain else optim.weight_decay
+            groups.setdefault((lr, decay), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
+            for (lr, decay), parameters in ordered
+        ],
+        amsgrad=optim.amsgrad,
+    )
+
+
+@torch.no_grad()
+def update_average(average: FaceRCNN, model: FaceRCNN, decay: float, step: int) -> None:
+    """Move the running average towards the model; it follows faster in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, current in zip(
+        average.state_dict().values(), model.state_dict().values(), strict=True
+    ):
+        if kept.is_floating_point():
+            kept.lerp_(current, 1 - decay)
+        else:
+            kept.copy_(current)
+
+
+def memory_mb() -> int:
+    """Resident megabytes of this process and its workers, shared pages counted once each."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children():
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue
+    return round(total / 2**20)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list instead of dying; a second one takes effect at once."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            signal.signal(number, before[number])
+            raise KeyboardInterrupt
+        received.append(number)
+        log.warning("stopping after this step (once more: at once)")
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever called handles signals
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
+    return SummaryWriter(str(folder))

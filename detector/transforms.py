@@ -1,0 +1,139 @@
+"""Augmentation of (image, target) pairs, with torchvision.transforms.v2.
+
+A target is a dict of ``boxes`` (BoundingBoxes, XYXY) and ``labels`` int64 (N,): 1 a face, -1 a
+face to ignore. Randomness comes from torch's global generator, which the data set seeds for every
+sample.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from detector.config import DataConfig
+from detector.resize import PAD_COLOUR
+
+FACE, IGNORED = 1, -1
+
+
+class FaceCrop(v2.Transform):
+    """A square crop that shows one face at a size drawn log-uniformly, so small ones are learnt.
+
+    With probability ``face_crops`` one face is chosen at random, the picture is rescaled so that
+    the face gets a size within ``face_sizes`` (geometric mean of its sides, pixels), and the crop
+    holds it at a random place. Otherwise, and for pictures without faces, the crop is 0.4 to 1.4
+    times the longest side, anywhere. The picture is never enlarged more than 2.5 times, nor shrunk
+    so far that its longest side fills less than 1 / 1.6 of the crop.
+    """
+
+    def __init__(self, size: int, face_sizes: tuple[float, float], face_crops: float) -> None:
+        super().__init__()
+        self.size = size
+        self.face_sizes = face_sizes
+        self.face_crops = face_crops
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        height, width = image.shape[-2:]
+        longest = max(height, width)
+        faces = target["boxes"][target["labels"] == FACE].as_subclass(Tensor)
+        choose, place_x, place_y, level, which = torch.rand(5).tolist()
+        if len(faces) and choose < self.face_crops:
+            x1, y1, x2, y2 = faces[int(which * len(faces))].tolist()
+            low, high = self.face_sizes
+            wanted = low * (high / low) ** level
+            scale = wanted / math.sqrt((x2 - x1) * (y2 - y1))
+            scale = min(max(scale, self.size / (1.6 * longest)), 2.5)
+            side = self.size / scale
+            left = (x1 + x2) / 2 - side * (0.15 + 0.7 * place_x)
+            top = (y1 + y2) / 2 - side * (0.15 + 0.7 * place_y)
+        else:
+            side = max(longest * 0.4 * (1.4 / 0.4) ** level, self.size / 2.5)
+            left = (width - side) * place_x
+            top = (height - side) * place_y
+        # Padding teaches nothing: keep the crop inside the picture as far as it fits.
+        left = min(max(left, min(0, width - side)), max(0, width - side))
+        top = min(max(top, min(0, height - side)), max(0, height - side))
+        left, top, side = round(left), round(top), round(side)
+        return self._crop(image, left, top, side), self._boxes(target, left, top, side)
+
+    def _crop(self, image: Tensor, left: int, top: int, side: int) -> Tensor:
+        """The square, rescaled to ``size``; what lies outside the picture is the mean colour."""
+        height, width = image.shape[-2:]
+        x1, y1 = max(left, 0), max(top, 0)
+        x2, y2 = min(left + side, width), min(top + side, height)
+        scale = self.size / side
+        a1, b1 = round((x1 - left) * scale), round((y1 - top) * scale)
+        a2, b2 = round((x2 - left) * scale), round((y2 - top) * scale)
+        canvas = torch.empty(3, self.size, self.size, dtype=torch.uint8)
+        canvas[:] = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(3, 1, 1)
+        if x2 > x1 and y2 > y1 and a2 > a1 and b2 > b1:
+            part = image[:, y1:y2, x1:x2].as_subclass(Tensor)
+            canvas[:, b1:b2, a1:a2] = functional.resize(part, [b2 - b1, a2 - a1], antialias=True)
+        return tv_tensors.Image(canvas)
+
+    def _boxes(self, target: dict[str, Any], left: int, top: int, side: int) -> dict[str, Any]:
+        """Boxes in the crop; a face less than half inside it becomes an ignored one."""
+        boxes = target["boxes"].as_subclass(Tensor)
+        moved = (boxes - torch.tensor([left, top, left, top])) * (self.size / side)
+        clipped = moved.clamp(0, self.size)
+        area = (moved[:, 2:] - moved[:, :2]).clamp(min=0).prod(dim=1)
+        shown = (clipped[:, 2:] - clipped[:, :2]).clamp(min=0).prod(dim=1)
+        labels = torch.where(shown < 0.5 * area, IGNORED, target["labels"])
+        return {
+            "boxes": tv_tensors.BoundingBoxes(
+                clipped, format="XYXY", canvas_size=(self.size, self.size)
+            ),
+            "labels": labels,
+        }
+
+
+class Square(v2.Transform):
+    """`reference`: squeeze the whole picture into a square, each axis by its own factor."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        return v2.Resize((self.size, self.size), antialias=True)(image, target)
+
+
+class IgnoreSmall(v2.Transform):
+    """Faces under ``min_face`` pixels (geometric mean of the sides) become ignored ones."""
+
+    def __init__(self, min_face: float) -> None:
+        super().__init__()
+        self.min_face = min_face
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        sides = target["boxes"].as_subclass(Tensor)
+        area = (sides[:, 2:] - sides[:, :2]).clamp(min=0).prod(dim=1)
+        labels = torch.where(area < self.min_face**2, IGNORED, target["labels"])
+        return image, {"boxes": target["boxes"], "labels": labels}
+
+
+def train_transform(arch: str, data: DataConfig) -> v2.Transform:
+    """Crop or squeeze, flip, colour; degenerate boxes are dropped and small ones ignored.
+
+    `reference` is neither flipped nor coloured: the published recipe does not.
+    """
+    if arch == "reference":
+        return v2.Compose(
+            [Square(data.image_size), v2.SanitizeBoundingBoxes(), IgnoreSmall(data.min_face)]
+        )
+    return v2.Compose(
+        [
+            FaceCrop(data.image_size, data.face_sizes, data.face_crops),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)], p=0.7),
+            v2.RandomGrayscale(p=0.05),
+            v2.SanitizeBoundingBoxes(),
+            IgnoreSmall(data.min_face),
+        ]
+    )

@@ -1,0 +1,128 @@
+"""`faces train`: images and VOC annotations in, a run folder with a trained detector out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from detector.config import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    load_config,
+    preset,
+)
+from detector.errors import UserError
+from scripts.cli import log_to_stderr, parse, read_config
+
+DESCRIPTION = """Train a face detector from images and PASCAL VOC annotations, or go on with a run.
+The defaults shown are those of the chosen --arch; --config FILE.toml changes them, flags have the
+last word."""
+
+EXAMPLES = """\
+faces train --image-path data/wider/train/images --train-ann-dir data/wider/train/annotations \\
+            --valid-path data/wider/val/images --valid-ann-dir data/wider/val/annotations
+faces train --resume runs/fpn
+faces train --config mine.toml --run runs/second --epochs 60
+faces train --arch reference -b 10 -i 224 -e 40 -w 4 -l 0.0001 -m model.pt --image_path IMAGES \\
+            --valid_path VALID --train_ann_dir XML --valid_ann_dir VALID_XML --fig_path loss.png
+torchrun --nproc-per-node 2 -m scripts.train --image-path ..."""
+
+MAY_CHANGE: dict[type, set[str]] = {
+    TrainConfig: {"resume", "model_file", "fig_path", "device", "threads", "save_minutes"}
+    | {"tensorboard", "config"},
+    DataConfig: {"num_workers", "cache_mb"},
+    ModelConfig: set(),
+    OptimConfig: {"epochs"},
+}
+"""What a resumed run may do differently without ceasing to be the same run."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, train, and say where everything is."""
+    config = read_arguments(argv)
+    log_to_stderr()
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from detector.parallel import leave_world
+    from detector.train import fit
+
+    try:
+        with logging_redirect_tqdm():
+            result = fit(config)
+    finally:
+        leave_world()
+    if result.stopped_by is not None:
+        print(f"Stopped and saved. Go on with: faces train --resume {result.run}", file=sys.stderr)
+        return 128 + result.stopped_by
+    best = min(result.history, key=lambda line: line["valid"]["loss"])
+    print(f"best epoch:  {best['epoch']} (validation loss {best['valid']['loss']:.4f})")
+    print(f"checkpoint:  {result.run / 'best.pt'}")
+    print(f"history:     {result.run / 'history.jsonl'}")
+    print(f"loss plot:   {result.run / 'loss.png'}")
+    print(f"samples:     {result.run / 'samples.png'}")
+    return 0
+
+
+def read_arguments(argv: Sequence[str]) -> TrainConfig:
+    """Default of the architecture < --config file < flags; a resumed run starts from its own."""
+    resume, config_file = _peek(argv, "--resume"), _peek(argv, "--config")
+    if resume is not None:
+        base = replace(load_config(Path(resume)), run=None)
+    else:
+        arch = _peek(argv, "--arch")
+        if arch is None and config_file is not None:  # the file may choose the architecture
+            arch = read_config(Path(config_file), TrainConfig()).model.arch
+        base = preset("reference" if arch == "reference" else "fpn")
+    config = parse(
+        TrainConfig,
+        argv,
+        prog="faces train",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+        default=base if config_file is None else read_config(Path(config_file), base),
+    )
+    if resume is not None:
+        _refuse_changes(base, config, Path(resume))
+    if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
+        raise UserError(
+            f"--model {config.model_file}: training writes a checkpoint (.pt); make the other "
+            "formats from it with `faces export`"
+        )
+    return config
+
+
+def _refuse_changes(before: TrainConfig, after: TrainConfig, run: Path) -> None:
+    for old, new in (
+        (before, after),
+        (before.data, after.data),
+        (before.model, after.model),
+        (before.optim, after.optim),
+    ):
+        for name, value in vars(old).items():
+            if name in ("data", "model", "optim") or name in MAY_CHANGE[type(old)]:
+                continue
+            if getattr(new, name) != value:
+                raise UserError(
+                    f"--{name.replace('_', '-')} cannot be changed in a resumed run ({run} has "
+                    f"{value!r}): start a new run, or leave it out"
+                )
+
+
+def _peek(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of a flag, before the parser that depends on it is built."""
+    for i, argument in enumerate(arguments):
+        if argument == flag and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(flag + "="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.train", sys.argv[1:]))
