@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.config import DataConfig, ModelConfig
+from detector.artefact import inference_resize as inference_resize  # callers take it from here
+from detector.checkpoint import checkpoint_config, load_checkpoint, model_from_checkpoint
 from detector.errors import UserError
 from detector.model import FaceRCNN
 from detector.resize import Resize
@@ -32,13 +35,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def inference_resize(model: ModelConfig, data: DataConfig, max_side: int | None = None) -> Resize:
-    """How pictures are brought to size for a network: as it was validated, or with ``max_side``."""
-    if model.arch == "reference":
-        return Resize("square", data.image_size)
-    return Resize("fit", data.max_side if max_side is None else max_side)
-
-
 class TorchNetwork:
     """Runs a `FaceRCNN` in evaluation mode; a `detector.detect.Network`."""
 
@@ -55,3 +51,26 @@ class TorchNetwork:
         images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
         results = self.model(images)
         return [(r["boxes"].cpu().numpy(), r["scores"].cpu().numpy()) for r in results]
+
+
+def open_checkpoint(
+    path: Path,
+    max_side: int | None,
+    score_threshold: float,
+    nms_threshold: float | None,
+    device: str,
+    threads: int | None,
+) -> tuple[TorchNetwork, Resize]:
+    """The network of a checkpoint and the size it wants; see `detector.load.load_detector`."""
+    payload = load_checkpoint(path)
+    config = checkpoint_config(payload)
+    resize = inference_resize(config.model, config.data, max_side)
+    where = pick_device(device)
+    model = model_from_checkpoint(payload)
+    # Below the network's own threshold there would be nothing to find; above it, less work.
+    model.roi_heads.score_thresh = score_threshold
+    if nms_threshold is not None:
+        model.roi_heads.nms_thresh = nms_threshold
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchNetwork(model, where), resize

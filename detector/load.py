@@ -1,0 +1,111 @@
+"""`load_detector`: one call opens any file that holds a detector, told apart by content.
+
+Only the backend that a file needs is imported: an ONNX file runs without torch.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from detector.detect import FaceDetector
+from detector.errors import UserError
+
+Kind = Literal["checkpoint", "torchscript", "pt2", "onnx"]
+
+
+def load_detector(
+    path: str | Path,
+    *,
+    max_side: int | None = None,
+    score_threshold: float = 0.5,
+    nms_threshold: float | None = None,
+    device: str = "auto",
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+    batch_size: int = 8,
+) -> FaceDetector:
+    """Open a trained detector.
+
+    Args:
+        path: a checkpoint of `faces train`.
+        max_side: images are shrunk until their longest side has this many pixels, 0 keeps them as
+            they are; None takes what the network was validated with (640 unless changed).
+        score_threshold: faces below this score (0..1) are left out.
+        nms_threshold: of two boxes that overlap by more than this (IoU, 0..1) the better one stays;
+            None takes the network's own.
+        device: `auto` (CUDA if there is one, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+        providers: ONNX Runtime execution providers in order of preference; None follows ``device``.
+        threads: CPU threads; None leaves the choice to the runtime. With torch it holds for the
+            whole process.
+        batch_size: images of the same padded size that go through the network at once, at most.
+
+    Raises UserError for a file that is missing, damaged, foreign or of another version, and for
+    options that cannot work with it.
+    """
+    path = Path(path)
+    _check(max_side, score_threshold, nms_threshold, threads, batch_size)
+    kind = file_kind(path)
+    if kind != "onnx" and providers is not None:
+        raise UserError(f"providers are for ONNX files; {path} runs with torch: choose a device")
+    if kind == "checkpoint":
+        from detector.torch_backend import open_checkpoint
+
+        network, resize = open_checkpoint(
+            path, max_side, score_threshold, nms_threshold, device, threads
+        )
+    else:
+        raise UserError(f"{path} is {kind}, which cannot be opened yet")
+    return FaceDetector(network, resize, score_threshold, batch_size)
+
+
+def file_kind(path: Path) -> Kind:
+    """What a file holds, by its content. Raises UserError when it is none of ours."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the file, {path / 'best.pt'} for a run folder")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no detector {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if head[:1] == b"\x08":  # protobuf field 1 of an ONNX ModelProto, its version
+        return "onnx"
+    if head[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {name.partition("/")[2] for name in archive.namelist()}
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path} is damaged or cut short: copy or make it again") from error
+        if "archive_format" in names:
+            return "pt2"
+        if "constants.pkl" in names:
+            return "torchscript"
+        if "data.pkl" in names:
+            return "checkpoint"
+    raise UserError(
+        f"{path} holds no detector: give a checkpoint of `faces train` or a file made from one "
+        "with `faces export`"
+    )
+
+
+def _check(
+    max_side: int | None,
+    score_threshold: float,
+    nms_threshold: float | None,
+    threads: int | None,
+    batch_size: int,
+) -> None:
+    rules = [
+        (max_side is None or max_side == 0 or max_side >= 32, "max_side must be 0 or at least 32"),
+        (0 <= score_threshold <= 1, "score_threshold must be between 0 and 1"),
+        (nms_threshold is None or 0 < nms_threshold <= 1, "nms_threshold must be in (0, 1]"),
+        (threads is None or threads >= 1, "threads must be at least 1"),
+        (batch_size >= 1, "batch_size must be at least 1"),
+    ]
+    for fine, message in rules:
+        if not fine:
+            raise UserError(message)
