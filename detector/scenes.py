@@ -11,14 +11,16 @@ The two portraits of `portraits` are in none of the scenes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from detector.errors import UserError
-from detector.files import atomic_write_text
+from detector.folders import atomic_folder
 from detector.scene_painting import paint_scene
 
 PORTRAIT_FACES: dict[str, tuple[int, int, int, int]] = {
@@ -29,6 +31,8 @@ PORTRAIT_FACES: dict[str, tuple[int, int, int, int]] = {
 chin and without the ears, as WIDER FACE draws its boxes. Read off the pictures by eye, on a grid
 of 10 pixels, for this project."""
 
+# ModuleNotFoundError: scikit-image looks for pooch to download what it does not have.
+_GONE = (OSError, ModuleNotFoundError)
 _TRAIN_CROPS, _CROPS = 80, 100
 _BACKGROUNDS = ("brick", "chelsea", "coffee", "grass", "gravel", "motorcycle", "rocket", "moon")
 
@@ -47,7 +51,7 @@ def portraits() -> dict[str, NDArray[np.uint8]]:
         with Image.open(hopper) as image:
             grace = np.asarray(image.convert("RGB"))
         return {"eileen_collins": skimage.data.astronaut(), "grace_hopper": grace}
-    except OSError as error:
+    except _GONE as error:
         raise _missing(error) from error
 
 
@@ -55,9 +59,9 @@ def make_scenes(out: Path, seed: int = 0, train: int = 160, val: int = 40) -> No
     """Write ``train + val`` scenes into the new folder ``out``, laid out as WIDER FACE is.
 
     That is ``WIDER_{train,val}/images/EVENT/*.jpg`` and
-    ``wider_face_split/wider_face_{train,val}_bbx_gt.txt``. Faces are 16 to 150 pixels high, up to
-    nine in a scene; about one scene in twelve has none and one in eight has an 'invalid' one. The
-    same seed gives the same boxes everywhere, and the same pixels but for the last bit.
+    ``wider_face_split/wider_face_{train,val}_bbx_gt.txt``. Faces are about 16 to 150 pixels high,
+    up to nine in a scene; about one scene in twelve has none and one in eight an 'invalid' one.
+    The same seed gives the same boxes everywhere, and the same pixels but for the last bit.
 
     Raises UserError when ``out`` holds something already, or where scikit-image was installed
     without its pictures.
@@ -65,25 +69,37 @@ def make_scenes(out: Path, seed: int = 0, train: int = 160, val: int = 40) -> No
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name a new folder, or remove it first")
     crops, backgrounds = _sources()
-    halves = {"train": crops[:_TRAIN_CROPS], "val": crops[_TRAIN_CROPS:]}
-    for (split, faces), count in zip(halves.items(), (train, val), strict=True):
-        lines: list[str] = []
-        for index in range(count):
-            # A generator for each scene: the first ten are the same whatever their number.
-            rng = np.random.default_rng([seed, split == "val", index])
-            event = index % len(backgrounds)
-            name = _BACKGROUNDS[event].capitalize()
-            image, found = paint_scene(rng, backgrounds[event], faces)
-            path = Path(f"{event}--{name}", f"{event}_{name}_Scene_0_{index}.jpg")
-            file = out / f"WIDER_{split}" / "images" / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            image.save(file, quality=90)
-            # WIDER FACE gives an image without faces one line of zeros.
-            boxes = [face.line() for face in found] or ["0 " * 10]
-            lines += [path.as_posix(), str(len(found)), *boxes]
-        # Written last: where the list is, the images are.
-        text = "".join(f"{line}\n" for line in lines)
-        atomic_write_text(out / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt", text)
+    with atomic_folder(out) as folder:
+        for split, count in (("train", train), ("val", val)):
+            faces = crops[:_TRAIN_CROPS] if split == "train" else crops[_TRAIN_CROPS:]
+            _make_split(folder, split, seed, count, faces, backgrounds)
+
+
+def _make_split(
+    folder: Path,
+    split: str,
+    seed: int,
+    count: int,
+    crops: Sequence[Image.Image],
+    backgrounds: Sequence[Image.Image],
+) -> None:
+    lines: list[str] = []
+    for index in tqdm(range(count), desc=f"painting {split}", unit="scene", disable=None):
+        # A generator for each scene: the first ten are the same whatever their number.
+        rng = np.random.default_rng([seed, split == "val", index])
+        event = index % len(backgrounds)
+        name = _BACKGROUNDS[event].capitalize()
+        image, faces = paint_scene(rng, backgrounds[event], crops)
+        path = Path(f"{event}--{name}", f"{event}_{name}_Scene_0_{index}.jpg")
+        file = folder / f"WIDER_{split}" / "images" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.save(file, quality=90)
+        # WIDER FACE gives an image without faces one line of zeros.
+        rows = [face.line() for face in faces] or ["0 " * 10]
+        lines += [path.as_posix(), str(len(faces)), *rows]
+    truth = folder / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt"
+    truth.parent.mkdir(exist_ok=True)
+    truth.write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def _sources() -> tuple[list[Image.Image], list[Image.Image]]:
@@ -98,7 +114,7 @@ def _sources() -> tuple[list[Image.Image], list[Image.Image]]:
             else getattr(skimage.data, name)()
             for name in _BACKGROUNDS
         ]
-    except (OSError, ModuleNotFoundError) as error:  # pooch, which would download, is not there
+    except _GONE as error:
         raise _missing(error) from error
     return [Image.fromarray(a) for a in grey], [Image.fromarray(a).convert("RGB") for a in arrays]
 
