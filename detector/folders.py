@@ -1,4 +1,4 @@
-"""Whole folders that appear at once, and work on many files in threads."""
+"""Work on many files: folders that appear at once, copies and links, threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from tqdm import tqdm
 
@@ -58,3 +58,46 @@ def in_threads(
         yield from tqdm(results, total=len(items), desc=description, unit=unit, disable=None)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_stream(file: IO[bytes], destination: Path) -> None:
+    """Copy to ``destination``, whole or not at all, but without a flush of the disk for each."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(f".{destination.name}.part")
+    try:
+        with part.open("wb") as target:
+            shutil.copyfileobj(file, target, 1 << 20)
+        part.replace(destination)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def copy_file(source: Path, destination: Path) -> None:
+    """The bytes of ``source``, written as `write_stream` does."""
+    with source.open("rb") as file:
+        write_stream(file, destination)
+
+
+def link_file(source: Path, destination: Path) -> str:
+    """Make a symbolic link, or a hard link where those are not allowed, or a copy; says which.
+
+    What is at ``destination`` is replaced.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    destination.unlink(missing_ok=True)
+    try:  # relative, so that both may move together (into a container, to another disk)
+        target = os.path.relpath(source, destination.parent.resolve())
+    except ValueError:  # two drives of Windows
+        target = str(source)
+    try:
+        destination.symlink_to(target)
+        return "linked"
+    except OSError:  # Windows without the developer mode, or a file system that has none
+        pass
+    try:
+        destination.hardlink_to(source)
+        return "hard linked"
+    except OSError:
+        copy_file(source, destination)
+        return "copied"

@@ -105,6 +105,30 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
+def to_utf8(data: bytes) -> tuple[bytes, str]:
+    """An annotation's bytes in UTF-8, and the encoding they came in ("utf-8" for unchanged).
+
+    Tried in turn: UTF-8, UTF-16 with a byte order mark, the encoding that the XML declares, and
+    Windows-1252 or, for the few bytes that it does not define, Latin-1.
+    """
+    try:
+        data.decode("utf-8")
+        return data, "utf-8"
+    except UnicodeDecodeError:
+        pass
+    declared = re.match(rb"""<\?xml[^>]*?encoding=["']([A-Za-z0-9._-]+)["']""", data)
+    encodings = [declared[1].decode("ascii")] if declared else []
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings.insert(0, "utf-16")
+    for encoding in [*encodings, "windows-1252", "latin-1"]:
+        try:
+            text = re.sub(r"^<\?xml[^>]*\?>", "", data.decode(encoding))
+            return text.encode("utf-8"), encoding
+        except (LookupError, UnicodeError):  # there is no such encoding, or it is not in it
+            continue
+    raise AssertionError("latin-1 decodes any bytes")
+
+
 def read_tree(data: bytes, path: Path) -> etree._Element:
     """The root element of an annotation's XML; UserError, naming ``path`` and line, as read_voc."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -175,6 +199,53 @@ def format_voc(annotation: VocAnnotation) -> bytes:
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
 
 
+def box_of(owner: etree._Element, path: Path) -> tuple[float, float, float, float]:
+    """x1 y1 x2 y2 of the ``<bndbox>`` in an object (or a part of one); UserError as `read_voc`."""
+    box = owner.find("bndbox")
+    if box is None:
+        raise UserError(f"{_where(owner, path)}: the <{owner.tag}> has no <bndbox>")
+    values = []
+    for corner in _CORNERS:
+        element = box.find(corner)
+        if element is None:
+            raise UserError(f"{_where(box, path)}: the <bndbox> has no <{corner}>")
+        values.append(_number(element, path))
+    x1, y1, x2, y2 = values
+    return x1, y1, x2, y2
+
+
+def set_box(owner: etree._Element, xyxy: tuple[float, float, float, float]) -> None:
+    """Change the coordinates that `box_of` reads, and nothing else."""
+    for corner, value in zip(_CORNERS, xyxy, strict=True):
+        _set_text(owner, f"bndbox/{corner}", format_number(value))
+
+
+def set_size(root: etree._Element, width: int, height: int) -> None:
+    """Change the image's size in an annotation's tree; elements that lack are added."""
+    size = root.find("size")
+    if size is None:
+        size = etree.Element("size")
+        first = root.find("object")
+        root.insert(len(root) if first is None else root.index(first), size)
+    for side, value in (("width", width), ("height", height)):
+        if size.find(side) is None:
+            etree.SubElement(size, side)
+        _set_text(size, side, str(value))
+
+
+def set_filename(root: etree._Element, name: str) -> None:
+    """Change the image's name in an annotation's tree."""
+    if root.find("filename") is None:
+        root.insert(0, etree.Element("filename"))
+    _set_text(root, "filename", name)
+
+
+def _set_text(root: etree._Element, path: str, text: str) -> None:
+    element = root.find(path)
+    assert element is not None
+    element.text = text
+
+
 def format_number(value: float) -> str:
     """The shortest text that reads back as the same number; whole numbers without a point."""
     if not math.isfinite(value):
@@ -200,15 +271,12 @@ def _object(element: etree._Element, path: Path) -> VocObject:
     name = ""
     difficult = False
     attributes: dict[str, str] = {}
-    box: etree._Element | None = None
     for child in element:
         tag = str(child.tag)
         text = (child.text or "").strip()
-        if tag == "bndbox":
-            box = child
-        elif len(child):
-            continue  # parts, actions, polygons: other tasks' truth
-        elif tag == "name":
+        if tag == "bndbox" or len(child):
+            continue  # the box comes below; parts, actions and polygons are other tasks' truth
+        if tag == "name":
             name = text
         elif tag == "difficult":
             difficult = text.lower() in ("1", "true")
@@ -216,20 +284,7 @@ def _object(element: etree._Element, path: Path) -> VocObject:
             attributes[tag] = text
     if not name:
         raise UserError(f"{_where(element, path)}: the object has no <name>")
-    if box is None:
-        raise UserError(f"{_where(element, path)}: the object {name!r} has no <bndbox>")
-    return VocObject(name, _corners(box, path), difficult, attributes, _line(element))
-
-
-def _corners(box: etree._Element, path: Path) -> tuple[float, float, float, float]:
-    values = []
-    for corner in _CORNERS:
-        element = box.find(corner)
-        if element is None:
-            raise UserError(f"{_where(box, path)}: the <bndbox> has no <{corner}>")
-        values.append(_number(element, path))
-    x1, y1, x2, y2 = values
-    return x1, y1, x2, y2
+    return VocObject(name, box_of(element, path), difficult, attributes, _line(element))
 
 
 def _number(element: etree._Element, path: Path) -> float:

@@ -7,8 +7,6 @@ limited before it is read.
 
 from __future__ import annotations
 
-import os
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from detector.errors import UserError
+from detector.folders import copy_file, link_file, write_stream
 from detector.images import find_images
 
 Split = Literal["train", "val", "test"]
@@ -124,9 +123,8 @@ class _FolderImages:
         if _is_there(destination, self.sizes[name], self.overwrite):
             return destination, "already there"
         if self.placement == "link":
-            return destination, _link(source, destination)
-        with source.open("rb") as file:
-            _write(file, destination)
+            return destination, link_file(source, destination)
+        copy_file(source, destination)
         return destination, "copied"
 
 
@@ -147,7 +145,7 @@ class _ZipImages:
         if _is_there(destination, self.sizes[name], self.overwrite):
             return destination, "already there"
         with _member(self.archive, self.members[name], self.path, _MAX_IMAGE_BYTES) as file:
-            _write(file, destination)
+            write_stream(file, destination)
         return destination, "extracted"
 
 
@@ -206,38 +204,3 @@ def _is_there(destination: Path, size: int, overwrite: bool) -> bool:
         f"{destination} is another image than the one to be put there; choose another --out, or "
         "replace it with --overwrite"
     )
-
-
-def _write(file: IO[bytes], destination: Path) -> None:
-    """Copy to ``destination``, whole or not at all, but without a flush of the disk for each."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(f".{destination.name}.part")
-    try:
-        with part.open("wb") as target:
-            shutil.copyfileobj(file, target, 1 << 20)
-        part.replace(destination)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _link(source: Path, destination: Path) -> str:
-    """A symbolic link, or a hard link where those are not allowed, or a copy."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    destination.unlink(missing_ok=True)
-    try:  # relative, so that both may move together (into a container, to another disk)
-        target = os.path.relpath(source, destination.parent.resolve())
-    except ValueError:  # two drives of Windows
-        target = str(source)
-    try:
-        destination.symlink_to(target)
-        return "linked"
-    except OSError:  # Windows without the developer mode, or a file system that has none
-        pass
-    try:
-        destination.hardlink_to(source)
-        return "hard linked"
-    except OSError:
-        with source.open("rb") as file:
-            _write(file, destination)
-        return "copied"

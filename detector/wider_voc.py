@@ -19,7 +19,7 @@ import numpy as np
 from detector.errors import UserError
 from detector.files import atomic_write_text
 from detector.folders import atomic_folder, in_threads
-from detector.images import exif_orientation, image_size, upright_boxes
+from detector.images import ImageInfo, image_info, upright_boxes
 from detector.voc import VocAnnotation, VocObject, format_voc
 from detector.wider import LABELS, WiderImage, parse_file_list, parse_mat, parse_text
 from detector.wider_source import (
@@ -129,26 +129,22 @@ def convert(
     return summary
 
 
-def to_voc(image: WiderImage, height: int, width: int, orientation: int = 1) -> VocAnnotation:
+def to_voc(image: WiderImage, info: ImageInfo) -> VocAnnotation:
     """One image's truth as an annotation: the class "face", every label an attribute.
 
-    Args:
-        image: the truth. WIDER's boxes are taken to mean the pixels as stored, since its authors'
-            tools (MATLAB's ``imread``) know no EXIF orientation.
-        height, width: of the upright image, in pixels.
-        orientation: the EXIF orientation, 1..8; the boxes are turned with the image.
+    WIDER's boxes are taken to mean the pixels as stored, since its authors' tools (MATLAB's
+    ``imread``) know no EXIF orientation; where an image has one, the boxes are turned with it.
     """
     xyxy = image.xyxy()
-    if orientation != 1:
-        stored = (width, height) if orientation >= 5 else (height, width)
-        xyxy = upright_boxes(xyxy, orientation, stored)
+    if info.orientation != 1:
+        xyxy = upright_boxes(xyxy, info.orientation, info.stored)
     objects = []
     for box, labels in zip(xyxy.tolist(), image.labels.tolist(), strict=True):
         attributes = dict(zip(LABELS, map(str, labels), strict=True))
         invalid = attributes["invalid"] == "1"
         # WIDER does not say which faces are cut off; other readers of VOC want the element.
         objects.append(VocObject("face", tuple(box), invalid, {**attributes, "truncated": "0"}))
-    return VocAnnotation(image.name.rpartition("/")[2], width, height, tuple(objects))
+    return VocAnnotation(image.name.rpartition("/")[2], info.width, info.height, tuple(objects))
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,7 @@ def _annotate(store: ImageStore, images: Path, annotations: Path, image: WiderIm
     """Place one image and write its annotation."""
     path, how = store.place(image.name, images / image.name)
     try:
-        height, width = image_size(path)
-        orientation = exif_orientation(path)
+        info = image_info(path)
     except UserError as error:
         log.warning("%s; left out", error)
         if how != "left in place":
@@ -172,8 +167,8 @@ def _annotate(store: ImageStore, images: Path, annotations: Path, image: WiderIm
         return _Row(image, how, readable=False)
     target = annotations / Path(image.name).with_suffix(".xml")
     target.parent.mkdir(exist_ok=True, parents=True)
-    target.write_bytes(format_voc(to_voc(image, height, width, orientation)))
-    return _Row(image, how, turned=orientation != 1)
+    target.write_bytes(format_voc(to_voc(image, info)))
+    return _Row(image, how, turned=info.orientation != 1)
 
 
 def _place(store: ImageStore, images: Path, name: str) -> str:
