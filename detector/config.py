@@ -141,7 +141,7 @@ class TrainConfig:
         """Raises UserError for values that cannot work, naming the flag to change."""
         data, model, optim = self.data, self.model, self.optim
         rules = [
-            (data.image_size >= 64, "--image-size must be at least 64"),
+            (data.image_size >= 128, "--image-size must be at least 128"),
             (data.image_size % 32 == 0, "--image-size must be a multiple of 32"),
             (data.max_side >= 64, "--max-side must be at least 64"),
             (0 < data.face_sizes[0] <= data.face_sizes[1], "--face-sizes must be LOW HIGH"),

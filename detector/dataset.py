@@ -297,7 +297,7 @@ def mix(*numbers: int) -> int:
 def make_loader(
     dataset: FaceDataset, batches: ShuffledBatches, num_workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """A loader whose workers stay alive between epochs and leave Ctrl-C to the main process."""
+    """A loader whose workers stay alive between epochs and leave signals to the main process."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -306,12 +306,14 @@ def make_loader(
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_ignore_signals,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and `kill` of the whole group reach workers too; the main process ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class ValidationBatches:

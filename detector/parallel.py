@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class World:
         """Whether this is the process that validates, writes and shows progress."""
         return self.rank == 0
 
-    def agree(self, value: float) -> float:
+    def agree(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         if self.size == 1:
             return value

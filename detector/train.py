@@ -89,11 +89,13 @@ class FitResult:
         run: the run folder.
         history: one dict an epoch.
         stopped_by: the signal that ended it early, or None when all epochs are done.
+        main: whether this is the process that reports (all but one are not, under torchrun).
     """
 
     run: Path
     history: list[dict[str, Any]]
     stopped_by: int | None
+    main: bool
 
 
 def fit(config: TrainConfig) -> FitResult:
@@ -209,12 +211,13 @@ class Trainer:
             while self.progress.epoch < total:
                 if not self._epoch(stop):
                     self._save_last()
-                    return FitResult(
-                        self.folder, self.progress.history, stop[0] if stop else int(signal.SIGTERM)
-                    )
+                    return self._result(stop[0] if stop else int(signal.SIGTERM))
                 self._finish_epoch()
                 bar.update()
-        return FitResult(self.folder, self.progress.history, None)
+        return self._result(None)
+
+    def _result(self, stopped_by: int | None) -> FitResult:
+        return FitResult(self.folder, self.progress.history, stopped_by, self.world.main)
 
     def _epoch(self, stop: list[int]) -> bool:
         """The rest of the current epoch; False when it was stopped within."""
@@ -261,7 +264,7 @@ class Trainer:
                 images.to(self.device, non_blocking=True), to_device(targets, self.device)
             )
             total = torch.stack(list(losses.values())).sum()
-        values = {"loss": float(total), **{name: float(v) for name, v in losses.items()}}
+        values = {"loss": total.item(), **{name: value.item() for name, value in losses.items()}}
         if not math.isfinite(values["loss"]):
             self._not_finite("loss", values, images, targets, indices)
         self.optimizer.zero_grad(set_to_none=True)
@@ -287,7 +290,8 @@ class Trainer:
             valid = validation_losses(
                 self.judged, self.valid_batches, self.device, progress=sys.stderr.isatty()
             )
-        loss = self.world.agree(valid.get("loss", 0.0))
+        valid = self.world.agree(valid)
+        loss = valid["loss"]
         lr = self.optimizer.param_groups[0]["lr"]
         if progress.step >= optim.warmup_steps:
             self.scheduler.step(loss)
@@ -381,8 +385,8 @@ class Trainer:
             "weights": self.judged.state_dict(),
             "history": self.progress.history,
             "provenance": {
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
+                "torch": str(torch.__version__),  # a str subclass that weights_only refuses
+                "torchvision": str(torchvision.__version__),
                 "python": platform.python_version(),
                 "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "training_images": len(self.train_index),
@@ -496,7 +500,7 @@ def update_average(average: FaceRCNN, model: FaceRCNN, decay: float, step: int) 
 
 
 def memory_mb() -> int:
-    """Resident megabytes of this process and its workers, shared pages counted once each."""
+    """Resident megabytes of this process and its workers; pages they share count for each."""
     process = psutil.Process()
     total = process.memory_info().rss
     for child in process.children():

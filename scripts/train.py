@@ -58,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
     if result.stopped_by is not None:
         print(f"Stopped and saved. Go on with: faces train --resume {result.run}", file=sys.stderr)
         return 128 + result.stopped_by
+    if not result.main:
+        return 0
     best = min(result.history, key=lambda line: line["valid"]["loss"])
     print(f"best epoch:  {best['epoch']} (validation loss {best['valid']['loss']:.4f})")
     print(f"checkpoint:  {result.run / 'best.pt'}")
