@@ -1,0 +1,177 @@
+"""The networks: shapes, sizes, ignored faces, weights and their refusals."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from detector.config import ModelConfig, OptimConfig, TrainConfig
+from detector.dataset import FaceIndex, ValidationBatches
+from detector.errors import UserError
+from detector.model import IgnoringRoIHeads, _covered, build_model
+from detector.resize import Resize
+from detector.validate import set_train_mode, validation_losses
+from tests.tiny import TINY_MODEL, make_voc
+
+CPU = torch.device("cpu")
+
+
+def millions(config: ModelConfig) -> float:
+    model = build_model(config, pretrained=False)
+    return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def test_fpn_is_small_and_reference_is_as_published() -> None:
+    assert millions(ModelConfig()) == pytest.approx(2.67, abs=0.4)
+    reference = build_model(ModelConfig(arch="reference"), pretrained=False)
+    count = sum(p.numel() for p in reference.parameters()) / 1e6
+    assert count == pytest.approx(82.4, abs=0.1)
+    head = sum(p.numel() for p in reference.roi_heads.parameters()) / 1e6
+    assert head == pytest.approx(65.3, abs=0.1)
+    assert reference.roi_heads.detections_per_img == 100
+    assert reference.rpn.anchor_generator.sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
+
+
+def test_anchors_cover_the_faces_that_fpn_is_for() -> None:
+    sizes = sorted(s for level in ModelConfig().anchors for s in level)
+    assert sizes[0] <= 8
+    assert sizes[-1] >= 400
+    assert max(b / a for a, b in itertools.pairwise(sizes)) < 1.6
+
+
+@pytest.mark.parametrize("config", [TINY_MODEL, replace(TINY_MODEL, arch="reference")])
+@pytest.mark.parametrize("size", [(128, 128), (96, 160), (160, 96)])
+def test_losses_in_training_and_boxes_in_evaluation(
+    config: ModelConfig, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    model = build_model(config)
+    images = torch.randint(0, 255, (2, 3, *size), dtype=torch.uint8)
+    full = {"boxes": torch.tensor([[10.0, 10, 40, 50]]), "labels": torch.ones(1).long()}
+    none = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
+    losses = model.train()(images, [full, none])
+    assert losses.keys() == {
+        "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"
+    }  # fmt: skip
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(torch.isfinite(loss) for loss in model(images, [none, none]).values())
+    model.eval()
+    model.roi_heads.score_thresh = 0.0
+    for result in model(images):
+        boxes = result["boxes"]
+        assert len(boxes)
+        assert (boxes[:, 2] <= size[1]).all()
+        assert (boxes[:, 3] <= size[0]).all()
+
+
+def test_covered() -> None:
+    regions = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 19], [0, 0, 10, 21], [52, 52, 54, 54]])
+    assert _covered(boxes, regions).tolist() == [True, True, False, True]
+
+
+def test_ignored_faces_are_neither_positive_nor_negative() -> None:
+    model = build_model(TINY_MODEL)
+    anchors = [torch.tensor([[0.0, 0, 20, 20], [50, 50, 70, 70], [100, 100, 120, 120]])]
+    target = {
+        "boxes": torch.tensor([[0.0, 0, 20, 20]]),
+        "labels": torch.ones(1).long(),
+        "ignore": torch.tensor([[48.0, 48, 72, 72]]),
+    }
+    labels, _ = model.rpn.assign_targets_to_anchors(anchors, [target])
+    assert labels[0].tolist() == [1, -1, 0]
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
+    labels, _ = model.rpn.assign_targets_to_anchors(
+        anchors, [{**nothing, "ignore": target["ignore"]}]
+    )
+    assert labels[0].tolist() == [0, -1, 0]
+    heads = model.roi_heads
+    assert isinstance(heads, IgnoringRoIHeads)
+    proposals, _, labels, _ = heads.select_training_samples([anchors[0]], [target])
+    assert [50, 50, 70, 70] not in proposals[0].tolist()
+    assert [100, 100, 120, 120] in proposals[0].tolist()
+    overlapping = {**target, "ignore": torch.tensor([[0.0, 0, 30, 30]])}
+    proposals, _, labels, _ = heads.select_training_samples([anchors[0]], [overlapping])
+    assert labels[0].tolist().count(1) >= 1  # a true face under an ignored one still counts
+
+
+def test_the_validation_loss_repeats_exactly_and_moves_nothing(tmp_path: Path) -> None:
+    make_voc(tmp_path, 4)
+    torch.manual_seed(3)
+    model = build_model(TINY_MODEL)
+    index = FaceIndex(tmp_path / "images", tmp_path / "annotations")
+    batches = ValidationBatches(index, Resize("fit", 96), 2)
+    set_train_mode(model, OptimConfig(batch_norm="all", freeze=1))
+    modes = [m.training for m in model.modules()]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    first = validation_losses(model, batches, CPU)
+    torch.rand(7)
+    again = validation_losses(model, batches, CPU)
+    assert first == again
+    assert first["loss"] == pytest.approx(sum(v for k, v in first.items() if k != "loss"))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert modes == [m.training for m in model.modules()]
+    torch.random.set_rng_state(state)
+
+
+@pytest.mark.parametrize(
+    ("policy", "body", "heads"),
+    [("heads", False, True), ("all", True, True), ("frozen", False, False)],
+)
+def test_batch_norm_policies(policy: str, body: bool, heads: bool) -> None:
+    model = build_model(TINY_MODEL)
+    set_train_mode(model, OptimConfig(batch_norm=policy, freeze=2))  # type: ignore[arg-type]
+    norms = {
+        name: m.training for name, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)
+    }
+    assert norms["backbone.body.1.conv.0.1"] is False  # a frozen block never moves
+    assert norms["backbone.body.5.conv.0.1"] is body
+    assert norms["backbone.lateral.0.1"] is heads
+
+
+def test_weights_from_a_local_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = mobilenet_v2()
+    torch.save(source.state_dict(), tmp_path / "body.pth")
+    model = build_model(ModelConfig(backbone_weights=str(tmp_path / "body.pth")))
+    wanted = source.features[5].conv[0][0].weight
+    assert torch.equal(model.body[5].conv[0][0].weight, wanted)
+
+
+def test_weights_that_cannot_be_used_name_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = r"--backbone-weights FILE.*--backbone-weights none"
+    with pytest.raises(UserError, match=f"no such file.*{ways}"):
+        build_model(ModelConfig(backbone_weights=str(tmp_path / "absent.pth")))
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(UserError, match=f"not a file of weights.*{ways}"):
+        build_model(ModelConfig(backbone_weights=str(tmp_path / "text.pth")))
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=f"does not hold the weights.*{ways}"):
+        build_model(ModelConfig(backbone_weights=str(tmp_path / "other.pth")))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "torch.hub.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no route to host"))
+    )
+    with pytest.raises(UserError, match=f"cannot be downloaded.*{ways}"):
+        build_model(ModelConfig())
+
+
+@pytest.mark.data
+def test_the_real_backbone_weights_fit(shared_data: Path) -> None:
+    path = shared_data / "weights" / "mobilenet_v2_imagenet.pth"
+    model = build_model(ModelConfig(backbone_weights=str(path)))
+    weights = torch.load(path, weights_only=True)
+    assert torch.equal(model.body[0][0].weight, weights["features.0.0.weight"])
+
+
+def test_a_wider_body_without_weights_is_refused() -> None:
+    with pytest.raises(UserError, match="--backbone-weights none"):
+        TrainConfig(model=ModelConfig(width=0.5))
