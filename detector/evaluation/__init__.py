@@ -1,0 +1,15 @@
+"""How good a detector is, by the field's own rules, each stated with its figure.
+
+    truth      the faces of an annotated set, from PASCAL VOC files
+    matching   which detection lies on which face
+    curves     precision-recall curves and the area under them
+    wider      easy / medium / hard AP of WIDER FACE, and its official ground truth
+    voc_ap     AP at IoU 0.5 as PASCAL VOC, and the figures at one score threshold
+    coco       AP as COCO
+    breakdown  recall by size, attribute or group, with confidence intervals
+    report     all of it as JSON and as a table
+    figures    the curves and the worst errors as pictures
+
+Detections are given as ``{name: float64 (N, 5)}``: ``x1 y1 x2 y2`` in pixels and the score, in any
+order, under the image's name as `detector.submission` defines it.
+"""

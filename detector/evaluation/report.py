@@ -1,0 +1,272 @@
+"""Everything there is to say about a detector on a set, as JSON and as a table.
+
+The report is a dictionary of sections. Each section has its figures and, so that no figure travels
+without them, ``protocol``, ``scale`` (and ``max_side`` in pixels, None for another kind of scale),
+``images`` and ``of_images`` (of the whole set, None if it has no fixed size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.evaluation import coco, voc_ap, wider
+from detector.evaluation.breakdown import CONFIDENCE, attribute_groups, height_groups, recall_by
+from detector.evaluation.curves import Curve
+from detector.evaluation.figures import Error, worst_errors
+from detector.evaluation.matching import ImageFaces, Matches, match
+
+FALSE_ALARM_RATES = (0.01, 0.1, 1.0)
+MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was judged, and how.
+
+    Args:
+        source: the model's file or the folder of detections.
+        scale: the size at which the network saw the images, in words.
+        max_side: the longest side in pixels, if the scale is of that kind.
+        threshold: score from which a detection counts in the figures at one threshold.
+        of_images: how many images the whole set has, when only a part may have been judged.
+        resamples, seed: of the bootstrap intervals.
+    """
+
+    source: str
+    scale: str
+    max_side: int | None
+    threshold: float = 0.5
+    of_images: int | None = None
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """The report, and what its pictures are drawn from."""
+
+    report: dict[str, Any]
+    curves: dict[str, Curve]
+    matches: Matches
+    errors: list[Error]
+
+
+def judge(
+    truth: Sequence[ImageFaces],
+    detections: Mapping[str, NDArray[np.float64]],
+    setup: Setup,
+    attributes: Mapping[str, Sequence[str]] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Judgement:
+    """Judge the detections by every protocol that the truth allows.
+
+    Args:
+        truth, detections: see `matching.match`. With the lists of WIDER FACE in the truth, easy,
+            medium and hard AP come first.
+        attributes: further groups, each with a value for every face, see `by_file`.
+        progress: called with the name of each step before it starts.
+    """
+    common = {
+        "scale": setup.scale,
+        "max_side": setup.max_side,
+        "images": len(truth),
+        "of_images": setup.of_images,
+    }
+    matches = match(truth, detections)
+    ignored = int(matches.face_ignored.sum())
+    report: dict[str, Any] = {
+        "source": setup.source,
+        **common,
+        "faces": len(matches.face_ignored) - ignored,
+        "ignored_faces": ignored,
+        "detections": len(matches.score),
+    }
+    curves: dict[str, Curve] = {}
+    if truth and truth[0].listed:
+        progress("WIDER FACE")
+        curves |= wider.evaluate(truth, detections)
+        figures = {name: {"ap": c.ap, "faces": c.faces} for name, c in curves.items()}
+        report["wider_face"] = {"protocol": wider.PROTOCOL, **common, **figures}
+    progress("PASCAL VOC")
+    curves["VOC"] = voc_ap.voc_curve(matches)
+    faces = {"faces": curves["VOC"].faces}
+    report["voc"] = {"protocol": voc_ap.PROTOCOL, **common, "ap50": curves["VOC"].ap, **faces}
+    progress("COCO")
+    report["coco"] = {
+        "protocol": coco.PROTOCOL,
+        **common,
+        **coco.coco_ap(truth, detections),
+        **faces,
+    }
+    report["at_threshold"] = {
+        "protocol": MATCHING,
+        **common,
+        **asdict(voc_ap.at_threshold(matches, setup.threshold)),
+    }
+    report["at_false_alarms"] = {
+        "protocol": f"{MATCHING}; the lowest threshold with at most so many false alarms an image",
+        **common,
+        "points": [_point(matches, rate) for rate in FALSE_ALARM_RATES],
+    }
+    progress("recall by group")
+    heights, order = height_groups(matches)
+    groups = {"height": heights, **attribute_groups(truth)}
+    orders: dict[str, Sequence[str]] = {"height": order, **wider.LABELS}
+
+    def breakdown(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        return {
+            name: [
+                asdict(group)
+                for group in recall_by(
+                    matches,
+                    column,
+                    setup.threshold,
+                    order=orders.get(name, ()),
+                    resamples=setup.resamples,
+                    seed=setup.seed,
+                )
+            ]
+            for name, column in values.items()
+        }
+
+    about = {
+        "protocol": f"{MATCHING}; {CONFIDENCE:.0%} bootstrap intervals over images, "
+        f"{setup.resamples:,} resamples, seed {setup.seed}",
+        **common,
+        "threshold": setup.threshold,
+    }
+    report["recall_by"] = {**about, "groups": breakdown(groups)}
+    if attributes is not None:
+        report["recall_by_file"] = {**about, "groups": breakdown(attributes)}
+    errors = worst_errors(matches, setup.threshold)
+    report["worst_errors"] = {
+        "protocol": MATCHING,
+        **common,
+        "threshold": setup.threshold,
+        "errors": [asdict(error) for error in errors],
+    }
+    return Judgement(report, curves, matches, errors)
+
+
+def _point(matches: Matches, rate: float) -> dict[str, Any]:
+    """What is reached when the threshold is set by the false alarms an image that are allowed."""
+    threshold = voc_ap.threshold_for(matches, rate)
+    if threshold is None:
+        return {"allowed": rate, "threshold": None, "recall": 0.0, "precision": None}
+    at = voc_ap.at_threshold(matches, threshold)
+    return {
+        "allowed": rate,
+        "threshold": threshold,
+        "recall": at.recall,
+        "precision": at.precision,
+    }
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """The report as text for people, figures with their protocols beside them."""
+    lines = [
+        report["source"],
+        f"  {_images(report)}, {report['scale']}, {report['faces']:,} faces "
+        f"(and {report['ignored_faces']:,} ignored), {report['detections']:,} detections",
+    ]
+    if "wider_face" in report:
+        section = report["wider_face"]
+        rows = [
+            [name, _share(section[name]["ap"]), f"{section[name]['faces']:,}"]
+            for name in wider.SETTINGS
+        ]
+        lines += _section(section, ["setting", "AP", "faces"], rows)
+    lines += _section(report["voc"], ["", ""], [["AP50", _share(report["voc"]["ap50"])]])
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
+    lines += _section(
+        report["coco"],
+        [name.replace("_", " ").upper() for name in names],
+        [[_share(report["coco"][name]) for name in names]],
+    )
+    at = report["at_threshold"]
+    rows = [
+        [
+            f"score >= {at['threshold']:g}",
+            _share(at["precision"]),
+            _share(at["recall"]),
+            f"{at['false_alarms_per_image']:.3f}",
+        ]
+    ]
+    rows += [
+        [
+            "none" if point["threshold"] is None else f"score >= {point['threshold']:.3f}",
+            _share(point["precision"]),
+            _share(point["recall"]),
+            f"at most {point['allowed']:g}",
+        ]
+        for point in report["at_false_alarms"]["points"]
+    ]
+    lines += _section(at, ["threshold", "precision", "recall", "false alarms an image"], rows)
+    for key in ("recall_by", "recall_by_file"):
+        if key not in report:
+            continue
+        section = report[key]
+        header = ["", "faces", "images", "recall", "95 % interval", "gap", "95 % interval"]
+        first = True
+        for name, groups in section["groups"].items():
+            rows = [_group(group) for group in groups]
+            table = _table([name, *header[1:]], rows)
+            lines += [*([""] if not first else _heading(section)), *table]
+            first = False
+    return "\n".join(lines)
+
+
+def _group(group: Mapping[str, Any]) -> list[str]:
+    return [
+        group["group"],
+        f"{group['faces']:,}",
+        f"{group['images']:,}",
+        _share(group["recall"]),
+        _range(group["interval"], ".3f"),
+        "-" if group["gap"] is None else f"{group['gap']:+.3f}",
+        _range(group["gap_interval"], "+.3f"),
+    ]
+
+
+def _section(section: Mapping[str, Any], header: list[str], rows: list[list[str]]) -> list[str]:
+    return [*_heading(section), *_table(header, rows)]
+
+
+def _heading(section: Mapping[str, Any]) -> list[str]:
+    threshold = f", score >= {section['threshold']:g}" if "groups" in section else ""
+    protocol = section["protocol"]
+    if "groups" in section:
+        protocol = f"Recall by group: {protocol[0].lower()}{protocol[1:]}"
+    return ["", f"{protocol}{threshold}; {section['scale']}, {_images(section)}"]
+
+
+def _images(section: Mapping[str, Any]) -> str:
+    of = f" of {section['of_images']:,}" if section["of_images"] else ""
+    return f"{section['images']:,}{of} images"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Columns of equal width: the first to the left, numbers to the right."""
+    everything = [header, *rows] if any(header) else rows
+    widths = [max(len(row[i]) for row in everything) for i in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in everything
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _range(interval: Sequence[float] | None, style: str) -> str:
+    return "-" if interval is None else f"{interval[0]:{style}} .. {interval[1]:{style}}"

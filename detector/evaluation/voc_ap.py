@@ -1,0 +1,87 @@
+"""Average precision as PASCAL VOC measures it, and the figures at one score threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.evaluation.curves import Curve, curve
+from detector.evaluation.matching import Matches
+
+PROTOCOL = "PASCAL VOC 2010 (IoU 0.5, difficult faces ignored, area under all points)"
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What a user gets at one score threshold.
+
+    Args:
+        threshold: detections with at least this score count.
+        images, faces: how many were judged; faces to ignore are not among them.
+        found: faces with a detection on them.
+        false_alarms: detections on no face, or on one already found.
+        precision: found / (found + false_alarms); None without any detection.
+        recall: found / faces; None without a face.
+        false_alarms_per_image: false_alarms / images.
+    """
+
+    threshold: float
+    images: int
+    faces: int
+    found: int
+    false_alarms: int
+    precision: float | None
+    recall: float | None
+    false_alarms_per_image: float
+
+
+def voc_curve(matches: Matches) -> Curve:
+    """Precision and recall at every score, and the AP.
+
+    The rules are those of ``VOCevaldet.m`` and ``VOCap.m`` (VOC 2010 development kit,
+    http://host.robots.ox.ac.uk/pascal/VOC/): each detection goes to the face it overlaps most; the
+    best scored on a face is right, later ones are false alarms; those on difficult faces count
+    neither way. Two things are ours: boxes have exclusive ends, so that no pixel is added to their
+    sides, and detections of one score enter together, so that their order cannot matter.
+    """
+    found = matches.face_score[~matches.face_ignored]
+    counted = matches.score[matches.counted]
+    thresholds = np.unique(counted)[::-1]
+    return curve(found, counted, thresholds, len(found))
+
+
+def at_threshold(matches: Matches, threshold: float) -> Operating:
+    """Precision, recall and false alarms when detections below ``threshold`` are dropped."""
+    images = len(matches.names)
+    faces = int((~matches.face_ignored).sum())
+    found = int((found_faces(matches, threshold) & ~matches.face_ignored).sum())
+    false_alarms = int((matches.false_alarm & (matches.score >= threshold)).sum())
+    return Operating(
+        threshold=threshold,
+        images=images,
+        faces=faces,
+        found=found,
+        false_alarms=false_alarms,
+        precision=found / (found + false_alarms) if found + false_alarms else None,
+        recall=found / faces if faces else None,
+        false_alarms_per_image=false_alarms / max(images, 1),
+    )
+
+
+def found_faces(matches: Matches, threshold: float) -> NDArray[np.bool_]:
+    """bool (F,): faces with a detection of at least ``threshold`` on them."""
+    return matches.face_score >= threshold
+
+
+def threshold_for(matches: Matches, false_alarms_per_image: float) -> float | None:
+    """The lowest score at which there are at most so many false alarms an image.
+
+    None when even the highest score has more, or nothing was detected.
+    """
+    alarms = np.sort(matches.score[matches.false_alarm])
+    thresholds = np.unique(matches.score[matches.counted])
+    count = len(alarms) - np.searchsorted(alarms, thresholds, side="left")
+    fine = thresholds[count <= false_alarms_per_image * len(matches.names)]
+    return float(fine[0]) if len(fine) else None
