@@ -1,0 +1,297 @@
+"""`faces evaluate`: how good a detector is, by the rules of WIDER FACE, PASCAL VOC and COCO."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from detector.errors import UserError
+from scripts.cli import log_to_stderr, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from detector.detect import FaceDetector
+    from detector.evaluation.matching import ImageFaces
+    from detector.resize import Resize
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Judge a detector, or a folder of detections in the WIDER FACE submission format, on
+annotated images: average precision by three protocols, precision, recall and false alarms, recall
+by face size and attribute, precision-recall curves, and a sheet of the worst errors."""
+
+EXAMPLES = """\
+faces evaluate model.onnx --wider data/widerface
+faces evaluate runs/fpn/best.pt --image-path photos --annotation-dir xml --max-side 1024
+faces evaluate --detections theirs --wider data/widerface --out theirs/report
+faces evaluate model.onnx --wider data/widerface --by skin-tone.csv --threshold 0.6"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to judge, on what, and how."""
+
+    model: tyro.conf.Positional[Path | None] = None
+    """Checkpoint, TorchScript or ONNX file; left out with --detections."""
+    detections: Path | None = None
+    """Judge this folder of detections instead: EVENT/IMAGE.txt with the image's name, the number
+    of faces, and a line 'x y width height score' for each."""
+    wider: Path | None = None
+    """WIDER FACE in its official layout: WIDER_val/images, and the official lists
+    wider_{face,easy,medium,hard}_val.mat in eval_ground_truth. Any part of the images will do."""
+    image_path: Path | None = None
+    """Or: a folder of images, searched recursively (may be left out with --detections) ..."""
+    annotation_dir: Path | None = None
+    """... and their PASCAL VOC annotations (.xml), flat or mirroring the image folder."""
+    classes: tuple[str, ...] = ()
+    """Object names that are faces; none given: every object is a face."""
+    missing: Literal["refuse", "empty", "skip"] = "refuse"
+    """Images without a file in --detections: refuse to judge, take them as without detections, or
+    leave them out, which makes every figure one of a smaller set."""
+    by: Path | None = None
+    """CSV file with attributes of faces: image, then face (counted from 0) or x1,y1,x2,y2, then any
+    columns; recall is broken down by each."""
+    out: Path = Path("evaluation")
+    """Folder for report.json, curves.png and errors.png."""
+    save_detections: Path | None = None
+    """Also write the model's detections to this folder, for --detections later."""
+    max_side: int | None = None
+    """Longest side in pixels to which images are shrunk for the model; 0 keeps their own size, and
+    if not given it is the one that the model was validated with. With --detections it only says
+    what they were made at."""
+    min_score: float = 0.02
+    """Lowest score that the model reports; AP needs the low ones too."""
+    threshold: float = 0.5
+    """Score from which a detection counts in precision, recall, false alarms and pictures."""
+    resamples: int = 1000
+    """How often the images are drawn anew for the 95 % intervals."""
+    seed: int = 0
+    """Of that drawing."""
+    device: str = "auto"
+    """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    threads: int | None = None
+    """CPU threads for the model; its runtime chooses if not given."""
+    json: bool = False
+    """Print the report as JSON instead of a table."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for flags that do not fit together, naming what to change."""
+        voc = self.annotation_dir is not None
+        rules = [
+            (
+                (self.model is None) != (self.detections is None),
+                "give either a model or --detections DIR",
+            ),
+            (
+                voc != (self.wider is not None),
+                "give either --wider DIR, or --annotation-dir DIR with --image-path DIR",
+            ),
+            (voc or self.image_path is None, "--image-path needs --annotation-dir"),
+            (
+                voc or not self.classes,
+                "--classes needs --annotation-dir; WIDER FACE has only faces",
+            ),
+            (
+                not voc or self.image_path is not None or self.detections is not None,
+                "a model needs --image-path DIR to find the images of --annotation-dir",
+            ),
+            (
+                self.save_detections is None or self.model is not None,
+                "--save-detections needs a model",
+            ),
+            (
+                self.missing == "refuse" or self.detections is not None,
+                "--missing: for --detections",
+            ),
+            (self.max_side is None or self.max_side >= 0, "--max-side must not be negative"),
+            (0 <= self.min_score <= 1, "--min-score must be between 0 and 1"),
+            (self.resamples >= 100, "--resamples must be at least 100 for an interval"),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, judge, write the report and its pictures, print the table."""
+    options: Options = parse(
+        Options,
+        argv,
+        prog="faces evaluate",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    log_to_stderr(options.quiet)
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its table repeats ours
+    from detector.evaluation.by_file import read_attributes
+    from detector.evaluation.figures import draw_curves, draw_errors
+    from detector.evaluation.report import Setup, format_report, judge
+    from detector.files import atomic_write_text
+
+    truth, images, of_images = _truth(options)
+    if options.detections is not None:
+        truth, detections = _read_detections(options, truth)
+        scale = "scale not stated" if options.max_side is None else _fit(options.max_side)
+        max_side = options.max_side
+    else:
+        detector = _load(options)
+        scale, max_side = _scale(detector.resize)
+        detections = _detect(detector, [image.name for image in truth], images, options)
+    attributes = read_attributes(options.by, truth) if options.by is not None else None
+    setup = Setup(
+        source=str(options.model or options.detections),
+        scale=scale,
+        max_side=max_side,
+        threshold=options.threshold,
+        of_images=of_images,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+    result = judge(truth, detections, setup, attributes, lambda step: logger.info("%s ...", step))
+
+    report = json.dumps(result.report, indent=1, allow_nan=False)
+    written = [options.out / "report.json", options.out / "curves.png"]
+    atomic_write_text(written[0], report + "\n")
+    title = f"{setup.source}: {scale}, {len(truth):,} images"
+    if "wider_face" in result.report:
+        title += "\nWIDER FACE protocol; dashed: PASCAL VOC AP50 of all valid faces"
+    draw_curves(written[1], result.curves, title)
+    sheet = options.out / "errors.png"
+    if draw_errors(sheet, result.errors, result.matches, images, options.threshold):
+        written.append(sheet)
+    elif result.errors:
+        logger.warning("no sheet of errors: --image-path is needed for the pictures")
+    print(report if options.json else format_report(result.report))
+    for path in written:
+        logger.info("written: %s", path)
+    return 0
+
+
+def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | None]:
+    """The faces of the images to judge, the images' files, and how many the whole set has."""
+    if options.annotation_dir is not None:
+        from detector.evaluation.truth import read_voc_truth
+
+        truth, files = read_voc_truth(options.annotation_dir, options.image_path, options.classes)
+        return truth, files, None
+    assert options.wider is not None  # see Options.__post_init__
+    from detector.evaluation import wider
+    from detector.images import find_images, image_size
+    from detector.submission import image_name
+
+    everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
+    folder = options.wider / "WIDER_val" / "images"
+    if not folder.is_dir():
+        if options.model is not None:
+            raise UserError(f"{options.wider}: the images are missing; expected {folder}")
+        logger.warning("%s is missing: cannot check that the images are of published size", folder)
+        return everything, {}, len(everything)
+    files = {image_name(path, folder): path for path in find_images(folder)}
+    truth = wider.restrict(everything, files)
+    sizes = {name: image_size(path) for name, path in _bar(options, files.items(), "sizes")}
+    wider.check_sizes(truth, sizes)
+    logger.info("%d of %d images of the official ground truth", len(truth), len(everything))
+    return truth, files, len(everything)
+
+
+def _read_detections(
+    options: Options, truth: list[ImageFaces]
+) -> tuple[list[ImageFaces], dict[str, NDArray[np.float64]]]:
+    """The detections by image, and the truth without the images that are to be skipped."""
+    from detector.evaluation.truth import Names
+    from detector.submission import find_submissions, read_submission
+
+    assert options.detections is not None
+    names = Names(image.name for image in truth)
+    files: dict[str, Path] = {}
+    strangers = []
+    for name, path in find_submissions(options.detections).items():
+        image = names.find(name)
+        if image is None:
+            strangers.append(path)
+        elif image in files:
+            raise UserError(f"{path} and {files[image]} are both about {image}; remove one")
+        else:
+            files[image] = path
+    if not files:
+        raise UserError(
+            f"{options.detections}: no file is named after an image that is judged; expected "
+            f"{truth[0].name}.txt, found {strangers[0].relative_to(options.detections)}"
+        )
+    if strangers:
+        logger.warning(
+            "%d files are about images that are not judged, the first is %s",
+            len(strangers),
+            strangers[0],
+        )
+    missing = [image.name for image in truth if image.name not in files]
+    if missing and options.missing == "refuse":
+        raise UserError(
+            f"{options.detections}: {len(missing):,} of {len(truth):,} images have no file, first "
+            f"{missing[0]}.txt; add --missing empty if nothing was found there, or --missing skip "
+            "to judge only the others"
+        )
+    if missing:
+        how = "left out" if options.missing == "skip" else "taken as without detections"
+        logger.warning("%d of %d images have no file and are %s", len(missing), len(truth), how)
+    if options.missing == "skip":
+        truth = [image for image in truth if image.name in files]
+    read = {name: read_submission(path) for name, path in _bar(options, files.items(), "reading")}
+    return truth, read
+
+
+def _load(options: Options) -> FaceDetector:
+    from detector.load import load_detector
+
+    assert options.model is not None
+    return load_detector(
+        options.model,
+        max_side=options.max_side,
+        score_threshold=options.min_score,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def _detect(
+    detector: FaceDetector, names: list[str], images: dict[str, Path], options: Options
+) -> dict[str, NDArray[np.float64]]:
+    from detector.images import read_image
+    from detector.submission import scored_boxes, write_submission
+
+    found = {}
+    for name in _bar(options, names, "detecting"):
+        detections = detector.detect(read_image(images[name]))
+        found[name] = scored_boxes(detections)
+        if options.save_detections is not None:
+            write_submission(options.save_detections, name, detections)
+    return found
+
+
+def _scale(resize: Resize) -> tuple[str, int | None]:
+    """In words, and the longest side in pixels if it is of that kind, at which images are seen."""
+    if resize.mode == "square":
+        return f"squeezed to {resize.side}x{resize.side} px", None
+    return _fit(resize.side), resize.side
+
+
+def _fit(side: int) -> str:
+    return f"longest side {side} px" if side else "original size"
+
+
+def _bar(options: Options, items: Iterable, what: str) -> Iterable:
+    from tqdm import tqdm
+
+    items = list(items)
+    # disable=None: no bar where stderr is no terminal.
+    return tqdm(items, desc=what, unit="image", disable=True if options.quiet else None)

@@ -1,0 +1,280 @@
+"""`faces evaluate` from the flags to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.detect import FaceDetector
+from detector.resize import Resize
+from detector.submission import write_submission
+from detector.types import Detections
+from detector.voc import VocAnnotation, VocObject, write_voc
+from scripts.main import run_command
+from tests.detector.evaluation.cases import faces, write_ground_truth
+
+SIZE = (1024, 128)
+BOXES = {
+    "0--A/one": [[10, 10, 50, 50], [200, 20, 260, 90]],
+    "0--A/two": [[500, 30, 560, 100]],
+    "1--B/three": [[900, 5, 1000, 120]],
+}
+ELSEWHERE = "2--C/four"  # in the official lists, not on the disk
+LISTED = {"easy": [0], "medium": [0, 1], "hard": [0, 1]}
+
+
+def white_boxes(batch):
+    """A network that sees white rectangles: (uint8 images) -> boxes and scores, left to right."""
+    results = []
+    for image in batch:
+        columns = np.flatnonzero((image > 250).all(2).any(0))
+        boxes = []
+        for part in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
+            if len(part):
+                rows = np.flatnonzero((image[:, part] > 250).all(2).any(1))
+                boxes.append([part[0], rows[0], part[-1] + 1, rows[-1] + 1])
+        scores = np.linspace(0.9, 0.6, len(boxes), dtype=np.float32)
+        results.append((np.array(boxes, np.float32).reshape(-1, 4), scores))
+    return results
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch) -> Path:
+    """A file that `load_detector` opens as `white_boxes`."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"")
+
+    def load_detector(path, *, max_side, score_threshold, device, threads):
+        assert score_threshold == 0.02  # AP needs the low scores as well
+        return FaceDetector(white_boxes, Resize("fit", 640 if max_side is None else max_side))
+
+    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    return path
+
+
+def paint(path: Path, boxes, size=SIZE) -> None:
+    pixels = np.full((size[1], size[0], 3), 60, np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        pixels[y1:y2, x1:x2] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def wider(tmp_path) -> Path:
+    """WIDER FACE in its official layout: four images in the lists, three of them there."""
+    root = tmp_path / "wider"
+    for name, boxes in BOXES.items():
+        paint(root / "WIDER_val" / "images" / f"{name}.png", boxes)
+    everything = {**BOXES, ELSEWHERE: [[1, 1, 9, 9]]}
+    truth = [faces(name, boxes, listed=LISTED) for name, boxes in everything.items()]
+    write_ground_truth(root / "eval_ground_truth", truth)
+    return root
+
+
+@pytest.fixture
+def voc(tmp_path) -> Path:
+    root = tmp_path / "voc"
+    for name, boxes in BOXES.items():
+        paint(root / "images" / f"{name}.png", boxes)
+        path = root / "xml" / f"{name}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        objects = [VocObject("face", tuple(box), False, {"blur": "0"}) for box in boxes]
+        write_voc(path, VocAnnotation(f"{path.stem}.png", *SIZE, tuple(objects)))
+    return root
+
+
+def detections(folder: Path, names=tuple(BOXES)) -> Path:
+    for name in names:
+        rows = Detections.from_raw(BOXES[name], np.linspace(0.9, 0.6, len(BOXES[name])), SIZE[::-1])
+        write_submission(folder, name, rows)
+    return folder
+
+
+def evaluate(*arguments) -> int:
+    return run_command("scripts.evaluate", [str(argument) for argument in arguments])
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_model_on_wider_face(model, wider, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate(model, "--wider", wider, "--out", out) == 0
+    found = report(out)
+    assert (found["images"], found["of_images"]) == (3, 4)
+    assert found["wider_face"]["hard"] == {"ap": pytest.approx(1.0), "faces": 4}
+    assert found["voc"]["ap50"] == pytest.approx(1.0)
+    assert (found["scale"], found["max_side"]) == ("longest side 640 px", 640)
+    printed = capsys.readouterr()
+    assert "hard     1.0000" in printed.out
+    assert str(out / "report.json") not in printed.out  # results only; the rest is on stderr
+    # A perfect detector has no errors to show.
+    assert {path.name for path in out.iterdir()} == {"report.json", "curves.png"}
+
+
+def test_the_sheet_of_errors_and_the_printed_json(model, wider, tmp_path, capsys):
+    image = wider / "WIDER_val" / "images" / "0--A" / "two.png"
+    paint(image, [[100, 30, 160, 100]])  # beside the face
+    out = tmp_path / "out"
+    assert evaluate(model, "--wider", wider, "--out", out, "--json", "--max-side", 0) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == report(out)
+    assert printed["scale"] == "original size"
+    kinds = [error["kind"] for error in printed["worst_errors"]["errors"]]
+    assert kinds == ["missed", "false alarm"]
+    assert Image.open(out / "errors.png").width > 400
+
+
+def test_a_model_on_a_voc_folder_with_groups(model, voc, tmp_path, capsys):
+    by = tmp_path / "by.csv"
+    by.write_text(
+        "image,face,light\n0--A/one.png,0,day\n0--A/one.png,1,night\n1--B/three.png,0,day\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "out"
+    arguments = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
+    assert evaluate(model, *arguments, "--by", by, "--out", out) == 0
+    found = report(out)
+    assert "wider_face" not in found
+    assert found["of_images"] is None
+    day, night = found["recall_by_file"]["groups"]["light"]
+    assert (day["group"], day["faces"], day["recall"]) == ("day", 2, 1.0)
+    assert night["group"] == "night"
+    assert "light" in capsys.readouterr().out
+
+
+def test_saved_detections_are_judged_the_same(model, wider, tmp_path):
+    saved, one, two = (tmp_path / name for name in ("saved", "one", "two"))
+    assert evaluate(model, "--wider", wider, "--out", one, "--save-detections", saved) == 0
+    assert sorted(p.relative_to(saved).as_posix() for p in saved.rglob("*.txt")) == [
+        "0--A/one.txt",
+        "0--A/two.txt",
+        "1--B/three.txt",
+    ]
+    flags = ["--detections", saved, "--wider", wider, "--max-side", 640, "--out", two]
+    assert evaluate(*flags) == 0
+    first, second = report(one), report(two)
+    assert first.pop("source") == str(model)
+    assert second.pop("source") == str(saved)
+    assert second == first
+
+
+def test_detections_need_no_images(voc, tmp_path, capsys):
+    out = tmp_path / "out"
+    folder = detections(tmp_path / "found")
+    assert evaluate("--detections", folder, "--annotation-dir", voc / "xml", "--out", out) == 0
+    assert report(out)["scale"] == "scale not stated"
+    assert report(out)["max_side"] is None
+    assert report(out)["voc"]["ap50"] == pytest.approx(1.0)
+
+
+def test_flat_files_are_found_by_their_stem(wider, tmp_path):
+    folder = detections(tmp_path / "found")
+    for path in list(folder.rglob("*.txt")):
+        path.rename(folder / path.name)
+    assert evaluate("--detections", folder, "--wider", wider, "--out", tmp_path / "out") == 0
+    assert report(tmp_path / "out")["wider_face"]["hard"]["ap"] == pytest.approx(1.0)
+
+
+def test_missing_detections_are_never_passed_over_in_silence(wider, tmp_path, capsys):
+    folder = detections(tmp_path / "found", ["0--A/one", "1--B/three"])
+    flags = ["--detections", folder, "--wider", wider, "--out", tmp_path / "out"]
+    assert evaluate(*flags) == 2
+    error = capsys.readouterr().err
+    assert "1 of 3 images have no file, first 0--A/two.txt" in error
+    assert "--missing" in error
+    assert not (tmp_path / "out").exists()
+
+    assert evaluate(*flags, "--missing", "empty") == 0
+    found = report(tmp_path / "out")
+    assert found["images"] == 3
+    assert found["wider_face"]["easy"]["ap"] == pytest.approx(2 / 3)
+    assert evaluate(*flags, "--missing", "skip") == 0
+    found = report(tmp_path / "out")
+    assert (found["images"], found["of_images"]) == (2, 4)
+    assert found["wider_face"]["easy"]["ap"] == pytest.approx(1.0)
+
+
+def test_only_the_lists_make_the_whole_set_the_one_to_judge(wider, tmp_path, capsys):
+    folder = detections(tmp_path / "found")
+    lists = wider / "eval_ground_truth"
+    assert evaluate("--detections", folder, "--wider", lists, "--out", tmp_path / "out") == 2
+    assert "1 of 4 images have no file, first 2--C/four.txt" in capsys.readouterr().err
+    flags = ["--missing", "skip", "--out", tmp_path / "out"]
+    assert evaluate("--detections", folder, "--wider", lists, *flags) == 0
+    assert "cannot check" in capsys.readouterr().err
+    assert report(tmp_path / "out")["images"] == 3
+
+
+def test_rescaled_images_are_refused(model, wider, tmp_path, capsys):
+    for path in (wider / "WIDER_val" / "images").rglob("*.png"):
+        Image.open(path).resize((832, 104)).save(path)
+    assert evaluate(model, "--wider", wider, "--out", tmp_path / "out") == 2
+    assert "do not have the published size" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_the_lists_do_not_know_are_refused(model, wider, tmp_path, capsys):
+    paint(wider / "WIDER_val" / "images" / "mine.png", [])
+    assert evaluate(model, "--wider", wider, "--out", tmp_path / "out") == 2
+    assert "'mine'" in capsys.readouterr().err
+
+
+def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_path, capsys):
+    folder = tmp_path / "found"
+    write_submission(folder, "img_0001", Detections.empty(SIZE[::-1]))
+    assert evaluate("--detections", folder, "--wider", wider, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "expected 0--A/one.txt, found img_0001.txt" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "either a model or --detections"),
+        (["MODEL", "--detections", "x", "--wider", "x"], "either a model or --detections"),
+        (["MODEL"], "either --wider DIR, or --annotation-dir"),
+        (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either --wider DIR, or"),
+        (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),
+        (["MODEL", "--wider", "x", "--image-path", "x"], "--image-path needs --annotation-dir"),
+        (["MODEL", "--wider", "x", "--classes", "face"], "--classes needs --annotation-dir"),
+        (["MODEL", "--wider", "x", "--missing", "skip"], "--missing"),
+        (["--detections", "x", "--wider", "x", "--save-detections", "y"], "--save-detections"),
+        (["MODEL", "--wider", "x", "--max-side", "-1"], "--max-side"),
+        (["MODEL", "--wider", "x", "--min-score", "2"], "--min-score"),
+        (["MODEL", "--wider", "x", "--resamples", "3"], "--resamples"),
+        (["MODEL", "--wider", "nowhere"], "the official ground truth is missing"),
+        (["--detections", "nowhere", "--annotation-dir", "nowhere"], "not a folder"),
+    ],
+)
+def test_flags_that_do_not_fit_together(tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(*flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_judged(tmp_path):
+    from detector.checkpoint import save_checkpoint
+    from detector.config import to_dict
+    from detector.model import build_model
+    from tests.tiny import TINY_MODEL, make_voc, tiny_config
+
+    data = make_voc(tmp_path / "data", 3)
+    config = to_dict(tiny_config(tmp_path, tmp_path / "run"))
+    weights = build_model(TINY_MODEL, pretrained=False).state_dict()
+    save_checkpoint(tmp_path / "best.pt", {"config": config, "weights": weights})
+    flags = ["--image-path", data / "images", "--annotation-dir", data / "annotations"]
+    flags += ["--device", "cpu", "--out", tmp_path / "out"]
+    assert evaluate(tmp_path / "best.pt", *flags) == 0
+    found = report(tmp_path / "out")
+    assert found["max_side"] == 96  # what it was validated with
+    assert found["images"] == 3
