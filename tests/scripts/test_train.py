@@ -1,0 +1,133 @@
+"""`faces train` as it is typed: the published flags, the order of settings, refusals."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from detector.checkpoint import load_checkpoint
+from detector.config import TrainConfig, preset
+from detector.errors import UserError
+from detector.history import read_history
+from scripts.main import main
+from scripts.train import read_arguments
+from tests.tiny import make_data, make_voc
+
+
+def test_defaults_follow_the_architecture() -> None:
+    assert read_arguments([]) == TrainConfig()
+    assert read_arguments(["--arch", "reference"]) == preset("reference")
+    config = read_arguments(["--arch=reference", "-b", "3"])
+    assert (config.optim.batch_size, config.optim.learning_rate) == (3, 1e-4)
+
+
+def test_the_published_command_line_is_understood() -> None:
+    config = read_arguments(
+        shlex.split(
+            "-b 10 -i 224 -e 40 -w 4 -l 0.0001 -m out.pt --image_path a --valid_path b "
+            "--train_ann_dir c --valid_ann_dir d --fig_path loss.png"
+        )
+    )
+    assert config.optim.batch_size == 10
+    assert config.data.image_size == 224
+    assert config.optim.epochs == 40
+    assert config.data.num_workers == 4
+    assert config.optim.learning_rate == 1e-4
+    assert config.model_file == Path("out.pt")
+    assert config.data.image_path == Path("a")
+    assert config.data.valid_path == Path("b")
+    assert config.data.train_ann_dir == Path("c")
+    assert config.data.valid_ann_dir == Path("d")
+    assert config.fig_path == Path("loss.png")
+
+
+@pytest.mark.slow
+def test_the_published_command_line_trains_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As published but for the batch, the epochs and the weights, which would be downloaded."""
+    monkeypatch.chdir(tmp_path)
+    make_voc(Path("train"), 2)
+    make_voc(Path("val"), 2, seed=1)
+    torch.save(mobilenet_v2().state_dict(), "body.pth")
+    code = main(
+        shlex.split(
+            "train --arch reference -b 2 -i 224 -e 1 -w 1 -l 0.0001 -m OUT --image_path "
+            "train/images --valid_path val/images --train_ann_dir train/annotations "
+            "--valid_ann_dir val/annotations --fig_path figure.png --backbone-weights body.pth"
+        )
+    )
+    assert code == 0
+    payload = load_checkpoint(Path("OUT"))
+    assert payload["config"]["model"]["arch"] == "reference"
+    assert payload["weights"]["roi_heads.box_head.fc6.weight"].shape == (1024, 62720)
+    assert Path("figure.png").stat().st_size > 5000
+    [line] = read_history(Path("runs/reference"))
+    assert line["lr"] == 1e-4
+    assert "checkpoint:" in capsys.readouterr().out
+
+
+def test_default_then_file_then_flags(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('epochs = 7\nbatch_size = 4\n[model]\narch = "reference"\n')
+    config = read_arguments(["--config", str(path), "-b", "6"])
+    assert config.optim.epochs == 7
+    assert config.optim.batch_size == 6
+    assert config.optim.learning_rate == 1e-4  # the architecture that the file chose
+    path.write_text("epoch = 7\n")
+    with pytest.raises(UserError, match=r"mine\.toml.*'epoch'.*did you mean 'epochs'"):
+        read_arguments(["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--image-size 100", "--image-size must be at least 128"),
+        ("--image-size 150", "--image-size must be a multiple of 32"),
+        ("--epochs 0", "--epochs must be at least 1"),
+        ("--learning-rate -1", "--learning-rate must be positive"),
+        ("--ema 1", "--ema must be"),
+        ("-m model.onnx", "faces export"),
+        ("--device nonsense", "--device nonsense"),
+        ("--resume nowhere", "is not a run folder"),
+        ("--config nowhere.toml", r"nowhere\.toml"),
+        ("", "--image-path is needed"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    flags: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("faces: ")
+    assert re.search(message, error)
+
+
+def test_a_resumed_run_keeps_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = make_data(tmp_path / "data")
+    flags = (
+        f"--image-path {data}/train/images --train-ann-dir {data}/train/annotations "
+        f"--valid-path {data}/val/images --valid-ann-dir {data}/val/annotations -w 0 -b 4 -i 128 "
+        "--max-side 96 --backbone-weights none --width 0.1 --channels 8 --head-width 8 "
+        "--threads 1 --device cpu"
+    ).split()
+    assert main(["train", *flags, "-e", "1", "--run", "r"]) == 0
+    capsys.readouterr()
+    assert main(["train", "--resume", "r", "-b", "8"]) == 2
+    assert "--batch-size cannot be changed in a resumed run" in capsys.readouterr().err
+    assert main(["train", "--resume", "r", "-e", "2"]) == 0
+    assert [line["epoch"] for line in read_history(Path("r"))] == [1, 2]
