@@ -1,0 +1,275 @@
+"""`faces prepare`: download WIDER FACE, convert it to PASCAL VOC, check and repair VOC folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from detector.errors import UserError
+from scripts.cli import log_to_stderr, parse
+
+if TYPE_CHECKING:
+    from detector.check import SetReport
+    from detector.check_fix import Repairs
+    from detector.voc_folder import VocFolder
+    from detector.wider_voc import SplitSummary
+
+EXAMPLES = """
+faces prepare download --out data
+faces prepare download --out data --mirror https://example.org/wider
+faces prepare wider data --out data/wider
+faces prepare wider data --out data/wider --splits val --truth mat --images copy
+faces prepare check data/wider
+faces prepare check photos --fix photos-repaired
+faces prepare check --image-dir photos --annotation-dir labels/voc
+"""
+
+
+@dataclass(frozen=True)
+class Wider:
+    """Convert WIDER FACE to images and PASCAL VOC annotations, without losing a label."""
+
+    source: tyro.conf.Positional[Path]
+    """The folder that holds wider_face_split, WIDER_train and WIDER_val, as folders or as the
+    official zip files; or the folder that `faces prepare download` wrote to."""
+    out: Path
+    """Where to put train/images, train/annotations, val/images and val/annotations."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ()
+    """Which parts; by default train and val, as far as they are there. Of test only the images
+    are placed, since its truth is not published."""
+    truth: Literal["auto", "text", "mat"] = "auto"
+    """Read the official text files or the MATLAB files, which hold the same; auto prefers text."""
+    images: Literal["link", "copy", "reference"] = "link"
+    """What to do with the images: link them (symbolic links, or hard links where those are not
+    allowed), copy them, or leave them where they are and write annotations alone. Images in a zip
+    file are always extracted."""
+    overwrite: bool = False
+    """Replace annotations and images in --out that were made from something else."""
+    quiet: bool = False
+    """Log only warnings."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Download the zip files of WIDER FACE (about 2 GB), continuing what was cut off."""
+
+    out: Path
+    """The files go to the folder widerface in this one, where torchvision looks for them too."""
+    mirror: str | None = None
+    """The address of a folder with the official zip files under their own names; by default the
+    authors' hosts (Google Drive) are asked."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val")
+    """Which images; the truth of all splits is one small file."""
+    quiet: bool = False
+    """Log only warnings."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Find what is wrong with a folder of images and VOC annotations, and write a repaired copy.
+
+    The exit code is 0 when nothing is wrong and 1 when something is.
+    """
+
+    folder: tyro.conf.Positional[Path | None] = None
+    """A folder that holds images/ and annotations/ (or JPEGImages/ and Annotations/), or such
+    folders one or two levels down, or images and .xml files mixed."""
+    image_dir: Path | None = None
+    """Instead of a folder: the images, and with --annotation-dir..."""
+    annotation_dir: Path | None = None
+    """...the annotations, in the same sub-folders as the images or all in one."""
+    fix: Path | None = None
+    """Write a repaired copy to this new folder."""
+    images: Literal["copy", "link"] = "copy"
+    """With --fix: copy the images that need no change, or link them."""
+    exif_boxes: Literal["auto", "upright", "stored"] = "auto"
+    """What boxes refer to in images that their EXIF data turns: the upright image, or the pixels as
+    stored. By default the size in the annotation tells; where it cannot, upright."""
+    headers_only: bool = False
+    """Do not decode the images: much faster, but images cut off after their header pass."""
+    report: Path = Path("runs/check")
+    """Where to put report.json (all problems) and sample.png (a sample of boxes drawn)."""
+    show: int = 3
+    """How many problems of each kind to list on the screen."""
+    quiet: bool = False
+    """Log only warnings."""
+
+
+Command = (
+    Annotated[Wider, tyro.conf.subcommand("wider")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `faces prepare`; returns the exit code."""
+    options: Wider | Download | Check = parse(
+        Command,
+        argv,
+        prog="faces prepare",
+        description="Bring images and boxes into the form that `faces train` reads.",
+        examples=EXAMPLES,
+    )
+    log_to_stderr(options.quiet)
+    if isinstance(options, Wider):
+        return _wider(options)
+    if isinstance(options, Download):
+        return _download(options)
+    return _check(options)
+
+
+def _wider(options: Wider) -> int:
+    from detector.wider_source import splits_in
+    from detector.wider_voc import convert
+
+    splits = options.splits or tuple(splits_in(options.source))
+    if not splits:
+        raise UserError(
+            f"{options.source} holds no truth of WIDER FACE: expected the folder wider_face_split "
+            "(or wider_face_split.zip) in it; `faces prepare download` brings it"
+        )
+    summaries = [
+        convert(
+            options.source,
+            options.out,
+            split,
+            truth=options.truth,
+            placement=options.images,
+            overwrite=options.overwrite,
+        )
+        for split in splits
+    ]
+    print(_summary_table(summaries))
+    for summary in summaries:
+        for title, names in (("missing", summary.missing), ("unreadable", summary.unreadable)):
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                print(f"{summary.split}, {title} images: {', '.join(names[:3])}{more}")
+        if summary.kept:
+            print(f"{summary.split}: the annotations were up to date and have been kept")
+    print(f"written to {options.out}")
+    return 1 if any(summary.unreadable for summary in summaries) else 0
+
+
+def _summary_table(summaries: Sequence[SplitSummary]) -> str:
+    rows = [("", *(summary.split for summary in summaries))]
+    for title in ("images", "faces", "invalid", "degenerate", "without_face", "turned"):
+        counts = [f"{getattr(summary, title):,}" for summary in summaries]
+        rows.append((_TITLES.get(title, title), *counts))
+    for title in ("missing", "unreadable"):
+        counts = [f"{len(getattr(summary, title)):,}" for summary in summaries]
+        rows.append((f"{title} images", *counts))
+    for how in dict.fromkeys(how for summary in summaries for how in summary.placed):
+        counts = [f"{summary.placed.get(how, 0):,}" for summary in summaries]
+        rows.append((f"images {how}", *counts))
+    return _table(rows)
+
+
+_TITLES = {
+    "invalid": "marked invalid (difficult)",
+    "degenerate": "boxes without area",
+    "without_face": "images without a face",
+    "turned": "images turned by EXIF",
+}
+
+
+def _download(options: Download) -> int:
+    from detector.wider_download import download_wider
+
+    folder = download_wider(options.out, options.splits, options.mirror)
+    print(f"complete and verified: {folder}")
+    print(f"go on with: faces prepare wider {folder} --out {options.out / 'wider'}")
+    return 0
+
+
+def _check(options: Check) -> int:
+    from PIL import Image
+
+    from detector.check import check_set
+    from detector.check_fix import repair
+    from detector.check_picture import draw_check
+    from detector.files import atomic_write, atomic_write_text
+
+    reports = [
+        check_set(folder, decode=not options.headers_only, boxes=options.exif_boxes)
+        for folder in _sets(options)
+    ]
+    text = json.dumps([report.to_json() for report in reports], indent=1, ensure_ascii=False)
+    atomic_write_text(options.report / "report.json", text + "\n")
+    picture = draw_check(reports, boxes=options.exif_boxes)
+    if picture is not None:
+        with atomic_write(options.report / "sample.png") as file:
+            Image.fromarray(picture).save(file, format="PNG")
+    print(_check_table(reports, options.show))
+    drawn = "" if picture is None else f"; a sample of boxes: {options.report / 'sample.png'}"
+    print(f"all problems: {options.report / 'report.json'}{drawn}")
+    if options.fix is not None:
+        repairs = repair(reports, options.fix, boxes=options.exif_boxes, images=options.images)
+        print(_repair_table(repairs, options))
+    return 1 if any(report.findings for report in reports) else 0
+
+
+def _sets(options: Check) -> list[VocFolder]:
+    from detector.voc_folder import VocFolder, find_sets
+
+    given = (options.image_dir is not None, options.annotation_dir is not None)
+    if options.folder is not None and not any(given):
+        return find_sets(options.folder)
+    if options.image_dir is None or options.annotation_dir is None or options.folder is not None:
+        raise UserError("give either one folder, or both --image-dir and --annotation-dir")
+    return [VocFolder("", options.image_dir, options.annotation_dir)]
+
+
+def _check_table(reports: Sequence[SetReport], show: int) -> str:
+    from detector.check import PROBLEMS
+
+    heads = [report.folder.name or "count" for report in reports]
+    rows = [("", *heads, "--fix")]
+    rows.append(("images with annotations", *(f"{len(r.pairs.pairs):,}" for r in reports), ""))
+    rows.append(("objects", *(f"{sum(r.classes.values()):,}" for r in reports), ""))
+    rows.append(("difficult", *(f"{r.difficult:,}" for r in reports), ""))
+    rows.append(("images without an object", *(f"{r.without_object:,}" for r in reports), ""))
+    for kind, remedy in PROBLEMS.items():
+        rows.append((kind, *(f"{r.counts()[kind]:,}" for r in reports), remedy))
+    lines = [_table(rows)]
+    classes: dict[str, int] = {}
+    for report in reports:
+        for name, count in report.classes.items():
+            classes[name] = classes.get(name, 0) + count
+    if classes:
+        lines.append("classes: " + ", ".join(f"{n} ({c:,})" for n, c in classes.items()))
+    for kind in PROBLEMS:
+        found = [x for report in reports for x in report.findings if x.kind == kind]
+        if found and show > 0:
+            lines += ["", f"{kind}:", *(f"  {finding}" for finding in found[:show])]
+            if len(found) > show:
+                lines.append(f"  ... and {len(found) - show:,} more")
+    if not any(report.findings for report in reports):
+        lines.append("nothing is wrong")
+    return "\n".join(lines)
+
+
+def _repair_table(repairs: Repairs, options: Check) -> str:
+    from detector.check_fix import REPORT_NAME
+
+    rows = [("repaired", ""), *((what, f"{count:,}") for what, count in repairs.done.items())]
+    rows.append(("files left out", f"{len(repairs.left_out):,}"))
+    rows.append(("images with annotations in the copy", f"{repairs.pairs:,}"))
+    assert options.fix is not None
+    return f"\n{_table(rows)}\nwritten to {options.fix}; {REPORT_NAME} there names what is left out"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, words to the left and numbers to the right."""
+    columns = []
+    for column in zip(*rows, strict=True):
+        width = max(map(len, column))
+        numbers = any(text[:1].isdigit() for text in column[1:])
+        columns.append([text.rjust(width) if numbers else text.ljust(width) for text in column])
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
