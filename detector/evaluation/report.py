@@ -207,18 +207,19 @@ def format_report(report: Mapping[str, Any]) -> str:
         for point in report["at_false_alarms"]["points"]
     ]
     lines += _section(at, ["threshold", "precision", "recall", "false alarms an image"], rows)
-    for key in ("recall_by", "recall_by_file"):
-        if key not in report:
-            continue
-        section = report[key]
-        header = ["", "faces", "images", "recall", "95 % interval", "gap", "95 % interval"]
-        first = True
-        for name, groups in section["groups"].items():
-            rows = [_group(group) for group in groups]
-            table = _table([name, *header[1:]], rows)
-            lines += [*([""] if not first else _heading(section)), *table]
-            first = False
+    for key, by in (("recall_by", "size and attribute"), ("recall_by_file", "the file's columns")):
+        if key in report:
+            lines += _breakdown(report[key], by)
     return "\n".join(lines)
+
+
+def _breakdown(section: Mapping[str, Any], by: str) -> list[str]:
+    columns = ["faces", "images", "recall", "95 % interval", "gap", "95 % interval"]
+    above = f"Recall by {by}, score >= {section['threshold']:g}. "
+    lines = _heading(section, above)
+    for i, (name, groups) in enumerate(section["groups"].items()):
+        lines += [""] * (i > 0) + _table([name, *columns], [_group(group) for group in groups])
+    return lines
 
 
 def _group(group: Mapping[str, Any]) -> list[str]:
@@ -237,12 +238,8 @@ def _section(section: Mapping[str, Any], header: list[str], rows: list[list[str]
     return [*_heading(section), *_table(header, rows)]
 
 
-def _heading(section: Mapping[str, Any]) -> list[str]:
-    threshold = f", score >= {section['threshold']:g}" if "groups" in section else ""
-    protocol = section["protocol"]
-    if "groups" in section:
-        protocol = f"Recall by group: {protocol[0].lower()}{protocol[1:]}"
-    return ["", f"{protocol}{threshold}; {section['scale']}, {_images(section)}"]
+def _heading(section: Mapping[str, Any], above: str = "") -> list[str]:
+    return ["", f"{above}{section['protocol']}; {section['scale']}, {_images(section)}"]
 
 
 def _images(section: Mapping[str, Any]) -> str:

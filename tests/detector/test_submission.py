@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import UserError
@@ -32,6 +32,7 @@ def test_the_file_is_the_official_one(tmp_path):
     assert path.read_bytes() == f"{NAME}\n1\n10.0000 20.0000 30.5000 40.0000 0.75\n".encode()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_reading_gives_back_what_was_written(tmp_path_factory, seed):
     random = np.random.default_rng(seed)

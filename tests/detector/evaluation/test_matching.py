@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.evaluation.matching import best_overlap, match
@@ -30,6 +30,7 @@ def test_overlap(box, face, pixel, expected):
     assert value[0] == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0]))
 def test_overlaps_are_those_of_the_plain_definition(seed, pixel):
     random = np.random.default_rng(seed)
@@ -86,6 +87,7 @@ def test_images_without_detections_or_without_faces():
     assert len(match([], {}).names) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_the_order_of_the_input_does_not_matter(seed, ties):
     truth, detections = random_set(seed, ties=ties)

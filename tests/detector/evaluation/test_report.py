@@ -90,7 +90,7 @@ def test_the_table_says_all_of_it_in_words():
         "PASCAL VOC 2010 (",
         "COCO (",
         "Faces found",
-        "Recall by group",
+        "Recall by size",
     ):
         (line,) = [line for line in lines if line.startswith(heading)][:1]
         assert line.endswith("longest side 640 px, 2 of 3,226 images")

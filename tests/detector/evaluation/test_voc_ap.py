@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.evaluation.matching import match
@@ -55,6 +55,7 @@ def test_nothing_detected_and_nothing_to_detect():
     assert ap([faces("a", [])], {}) is None
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_as_the_slow_implementation(seed):
     truth, detections = random_set(seed)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import UserError
@@ -108,6 +108,7 @@ def test_equal_scores_do_not_make_a_perfect_detector_worthless(score, caplog):
     assert aps([faces("a", THREE, listed=ALL)], {"a": rows})["hard"] == pytest.approx(1.0)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_the_same_as_the_slow_implementation(seed, ties):
     truth, detections = random_set(seed, ties=ties)
@@ -119,6 +120,7 @@ def test_the_same_as_the_slow_implementation(seed, ties):
         assert ap == (None if expected is None else pytest.approx(expected, abs=1e-9)), setting
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_detections_and_images_does_not_matter(seed):
     truth, detections = random_set(seed, ties=True)
