@@ -35,7 +35,7 @@ class DataConfig:
     into). A multiple of 32."""
     max_side: int = 640
     """Longest side in pixels at which validation pictures are judged (`fpn`)."""
-    face_sizes: tuple[float, float] = (8.0, 200.0)
+    face_sizes: tuple[float, float] = (8.0, 300.0)
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
     """Share of the crops that are centred on a face; the others fall anywhere (`fpn`)."""
@@ -64,6 +64,8 @@ class ModelConfig:
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
     """Width of the fully connected layer that judges a proposal (`fpn`)."""
+    box_loss: float = 2.0
+    """Weight of the two box-regression losses in the sum."""
     anchors: Annotated[tuple[tuple[float, ...], ...], tyro.conf.Suppress] = (
         (8.0, 12.5),
         (19.0, 30.0),
@@ -183,7 +185,7 @@ def preset(arch: Arch) -> TrainConfig:
         return TrainConfig()
     return TrainConfig(
         data=DataConfig(image_size=224, num_workers=4, min_face=1.0),
-        model=ModelConfig(arch="reference"),
+        model=ModelConfig(arch="reference", box_loss=1.0),
         optim=OptimConfig(
             epochs=40,
             batch_size=10,

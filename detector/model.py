@@ -197,6 +197,15 @@ class FaceRCNN(GeneralizedRCNN):
         super().__init__(backbone, rpn, roi_heads, Normalise())
         self.config = config
 
+    def eager_outputs(
+        self, losses: dict[str, Tensor], detections: Targets
+    ) -> dict[str, Tensor] | Targets:
+        """In training mode the losses, the two of box regression weighted by ``box_loss``."""
+        if not self.training:
+            return detections
+        weight = self.config.box_loss
+        return {k: v * weight if k.endswith("box_reg") else v for k, v in losses.items()}
+
     @property
     def body(self) -> nn.Sequential:
         """The MobileNetV2 blocks, from the stem on."""

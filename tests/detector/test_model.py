@@ -175,3 +175,9 @@ def test_the_real_backbone_weights_fit(shared_data: Path) -> None:
 def test_a_wider_body_without_weights_is_refused() -> None:
     with pytest.raises(UserError, match="--backbone-weights none"):
         TrainConfig(model=ModelConfig(width=0.5))
+
+
+def test_the_box_losses_are_weighted() -> None:
+    losses = {"loss_classifier": torch.ones(()), "loss_rpn_box_reg": torch.ones(())}
+    model = build_model(replace(TINY_MODEL, box_loss=3.0)).train()
+    assert model.eager_outputs(losses, []) == {"loss_classifier": 1.0, "loss_rpn_box_reg": 3.0}
