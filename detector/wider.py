@@ -32,6 +32,12 @@ from detector.images import IMAGE_SUFFIXES
 # 1 atypical. In the order of the text files' columns.
 LABELS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 
+# What scipy raises on damaged files: it follows their sizes and types wherever they lead.
+_BROKEN_MAT = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError),
+    *(OSError, EOFError, zlib.error),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class WiderImage:
@@ -91,6 +97,9 @@ def parse_text(data: bytes, where: str) -> list[WiderImage]:
 def parse_mat(data: bytes, where: str) -> list[WiderImage]:
     """Read ``wider_face_{train,val}.mat`` (the same truth); arguments as for `parse_text`.
 
+    Only for files from a source you trust: scipy's reader refuses damaged ones, but one made on
+    purpose can crash it.
+
     Raises UserError when it is no such file or an image's labels do not fit its boxes.
     """
     from scipy.io import loadmat  # takes 0.2 s to import and is seldom needed
@@ -103,7 +112,7 @@ def parse_mat(data: bytes, where: str) -> list[WiderImage]:
         raise UserError(
             f"{where}: a MATLAB 7.3 file; use the text file of the same name beside it"
         ) from error
-    except (ValueError, TypeError, KeyError, OSError, EOFError, zlib.error, MatReadError) as error:
+    except (*_BROKEN_MAT, MatReadError) as error:
         raise UserError(f"{where}: not a readable MATLAB file: {error}") from error
     images = []
     try:
@@ -114,7 +123,7 @@ def parse_mat(data: bytes, where: str) -> list[WiderImage]:
             for file, boxes, *labels in cells:
                 name = _checked_name(f"{_text(event)}/{_text(file)}.jpg", where)
                 images.append(_image(name, np.column_stack([boxes, *labels]).astype(np.float64)))
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+    except _BROKEN_MAT as error:
         raise UserError(f"{where}: not the truth of WIDER FACE: {error}") from error
     _refuse_duplicates([image.name for image in images], where)
     return images
