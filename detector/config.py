@@ -98,7 +98,7 @@ class OptimConfig:
     """Largest norm of the gradient; 0 does not clip."""
     plateau_factor: float = 0.3
     """ReduceLROnPlateau multiplies the learning rate by this ..."""
-    plateau_patience: int = 1
+    plateau_patience: int = 2
     """... after this many epochs without a better validation loss."""
     ema: float = 0.998
     """Decay of the running average of the weights, which is what is validated and kept in best.pt;

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from detector.errors import UserError
 from detector.images import find_images, image_size, read_image
 from detector.resize import Resize
-from detector.transforms import FACE, IGNORED
+from detector.transforms import FACE, IGNORED, IgnoreSmall
 from detector.voc import read_voc
 
 log = logging.getLogger(__name__)
@@ -320,10 +320,19 @@ class ValidationBatches:
     """The validation images as inference sees them, in a fixed order: iterable of `Batch`.
 
     Each image is resized and padded by ``resize``; images of the same padded size that follow each
-    other are judged together, at most ``batch_size`` at a time.
+    other are judged together, at most ``batch_size`` at a time. Faces under ``min_face`` pixels are
+    ignored, as in training.
     """
 
-    def __init__(self, index: FaceIndex, resize: Resize, batch_size: int, workers: int = 1) -> None:
+    def __init__(
+        self,
+        index: FaceIndex,
+        resize: Resize,
+        batch_size: int,
+        workers: int = 1,
+        min_face: float = 0.0,
+    ) -> None:
+        self.ignore_small = IgnoreSmall(min_face)
         self.index = index
         self.resize = resize
         self.batch_size = batch_size
@@ -365,4 +374,5 @@ class ValidationBatches:
             "labels": torch.from_numpy(self.index.labels(i).copy()),
         }
         pixels = torch.from_numpy(resized.pixels.copy()).permute(2, 0, 1)
+        _, target = self.ignore_small(pixels, target)
         return pixels, split_target(target), i

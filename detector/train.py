@@ -168,7 +168,11 @@ class Trainer:
         self.loader = make_loader(dataset, self.batches, data.num_workers, device.type == "cuda")
         self.train_index = index
         self.valid_batches = ValidationBatches(
-            self.valid_index, inference_resize(config.model, data), 4, data.num_workers
+            self.valid_index,
+            inference_resize(config.model, data),
+            batch_size=4,
+            workers=data.num_workers,
+            min_face=data.min_face,
         )
 
         last = self.folder / "last.pt"  # absent when the run was killed before its first save

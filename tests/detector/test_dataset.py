@@ -246,6 +246,14 @@ def test_validation_shows_every_image_as_inference_sees_it(tmp_path: Path) -> No
     assert [b[2] for b in batches] == [b[2] for b in batches]
 
 
+def test_validation_ignores_the_faces_that_training_ignores(voc: Path) -> None:
+    annotate(voc, "scene_00", VocObject("face", (1, 1, 5, 6)), VocObject("face", (9, 9, 40, 40)))
+    batches = ValidationBatches(index_of(voc), Resize("fit", 0), 1, min_face=5.0)
+    target = next(t for _, [t], [i] in batches if i == 0)
+    assert target["boxes"].tolist() == [[9, 9, 40, 40]]
+    assert target["ignore"].tolist() == [[1, 1, 5, 6]]
+
+
 def test_collate_and_mix() -> None:
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
     images, targets, indices = collate([(image, {}, 4), (image, {}, 2)])
