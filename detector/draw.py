@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from detector.types import Detections
+
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)
 MISSED = (230, 50, 60)
+RIM = (20, 20, 20)
 """Colours (RGB) that stay apart for the common kinds of colour blindness when thickness differs."""
 
 
@@ -33,12 +37,76 @@ def draw_boxes(
     for i, (x1, y1, x2, y2) in enumerate(np.asarray(xyxy, float).tolist()):
         pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=thickness)
         if captions:
-            left, top, right, bottom = pen.textbbox((0, 0), captions[i], font=font)
-            height, pad = bottom - top, thickness
-            y = y1 - height - 2 * pad if y1 > height + 2 * pad else y1
-            pen.rectangle((x1, y, x1 + right - left + 2 * pad, y + height + 2 * pad), fill=colour)
-            pen.text((x1 + pad - left, y + pad - top), captions[i], fill=(0, 0, 0), font=font)
+            _caption(pen, captions[i], (x1, y1), colour, font, thickness)
     return np.asarray(picture)
+
+
+def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    """A copy of an RGB image (H, W, 3) with its detections, legible from one face to a crowd.
+
+    Lines lie around a face, not on it, and are thinner around small ones. Scores are written above
+    faces that are clearly wider than their caption; the others stay free of them.
+    """
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    longest = max(image.shape[:2])
+    unit = max(1.0, longest / 1000)  # a picture is looked at when it is about this large
+    font = ImageFont.load_default(size=round(13 * unit))
+    boxes = detections.xyxy.round().astype(int).tolist()
+    lines = [
+        round(max(1.0, min(3 * unit, (x2 - x1) / 20, (y2 - y1) / 20))) for x1, y1, x2, y2 in boxes
+    ]
+    for (x1, y1, x2, y2), line in zip(boxes, lines, strict=True):
+        # A dark rim keeps the line apart from skin and from the sky.
+        for colour, out, width in ((RIM, line + 1, 1), (FOUND, line, line)):
+            box = (x1 - out, y1 - out, max(x2 - 1, x1) + out, max(y2 - 1, y1) + out)
+            pen.rectangle(box, outline=colour, width=width)
+    for (x1, y1, x2, _), line, score in zip(boxes, lines, detections.score.tolist(), strict=True):
+        text = f"{score:.2f}"
+        if x2 - x1 > 2 * font.getlength(text):
+            _caption(pen, text, (x1 - line, y1 - line), FOUND, font, round(2 * unit))
+    return np.asarray(picture)
+
+
+def anonymise(
+    image: NDArray[np.uint8], xyxy: NDArray[np.float32], margin: float = 0.2
+) -> NDArray[np.uint8]:
+    """A copy of an RGB image (H, W, 3) in which no face in the boxes (N, 4) can be recognised.
+
+    Each box, larger by ``margin`` of its sides in every direction, is averaged down to at most
+    6 x 6 colours, each of at least 8 x 8 pixels, and blurred up again: what is left of it is these
+    colours, and nothing can bring more back. The other pixels stay as they are.
+    """
+    picture = Image.fromarray(image)
+    height, width = image.shape[:2]
+    for x1, y1, x2, y2 in np.asarray(xyxy, float).tolist():
+        dx, dy = margin * (x2 - x1), margin * (y2 - y1)
+        left, right = max(0, math.floor(x1 - dx)), min(width, math.ceil(x2 + dx))
+        top, bottom = max(0, math.floor(y1 - dy)), min(height, math.ceil(y2 + dy))
+        region = picture.crop((left, top, right, bottom))
+        cells = min(6, max(1, region.width // 8)), min(6, max(1, region.height // 8))
+        blurred = region.resize(cells, Image.Resampling.BOX).resize(
+            region.size, Image.Resampling.BICUBIC
+        )
+        picture.paste(blurred, (left, top))
+    return np.asarray(picture)
+
+
+def _caption(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    corner: tuple[float, float],
+    colour: tuple[int, int, int],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    pad: int,
+) -> None:
+    """Black text on a filled strip above ``corner``, or below it at the picture's upper edge."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = max(0, min(corner[0], pen.im.size[0] - width))
+    y = corner[1] - height if corner[1] > height else corner[1]
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    pen.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0), font=font)
 
 
 def contact_sheet(
