@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from detector.errors import UserError
 from detector.files import atomic_write, atomic_write_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TIMINGS = ("seconds", "images_per_second", "data_wait", "memory_mb")
@@ -48,74 +50,106 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def plot_histories(histories: dict[str, Sequence[dict[str, Any]]]) -> Figure:
-    """Training and validation loss of one or more runs against the epoch, as a figure.
+def best_line(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The line with the lowest validation loss, the first of equals; one that is not finite loses.
 
-    With one run the four parts of the validation loss are shown too; learning-rate drops are
-    vertical lines, the best epoch a dot.
+    Raises ValueError for an empty history.
     """
+
+    def loss(line: dict[str, Any]) -> float:
+        value = line["valid"]["loss"]
+        return value if math.isfinite(value) else math.inf
+
+    return min(history, key=loss)
+
+
+def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    """Training and validation loss, and the learning rate, of one or more runs, as a figure.
+
+    A run has one colour: validation is a full line with a ring at its best epoch, training a
+    dashed one. Of a single run the parts of the validation loss are shown too, and the
+    learning-rate drops go through both panels.
+
+    Args:
+        histories: name -> lines as `read_history` gives them, none empty.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    colours = [f"C{i}" for i in range(10)]
+    single = len(histories) == 1
+    columns = 3 if single else 2
+    rows = 3 if single else -(-(len(histories) + 2) // columns)
+    figure = Figure(figsize=(9.5, 5 + 0.22 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    marker = "." if max(map(len, histories.values())) < 40 else None
     for i, (name, history) in enumerate(histories.items()):
-        colour = colours[i % 10]
+        colour = f"C{i % 10}"
         epochs = [line["epoch"] for line in history]
         valid = [line["valid"]["loss"] for line in history]
-        marker = "." if len(epochs) < 40 else None
-        axes.plot(epochs, valid, color=colour, marker=marker, label=f"{name}: validation")
+        best = best_line(history)
+        note = f"best {best['valid']['loss']:.3f} (epoch {best['epoch']})"
+        losses.plot(
+            epochs, valid, color=colour, marker=marker, lw=2,
+            label=f"validation, {note}" if single else f"{name}: {note}",
+        )  # fmt: skip
+        losses.plot(
+            best["epoch"], best["valid"]["loss"], "o", color=colour, ms=10, mfc="none", mew=1.5
+        )
         train = [line["train"]["loss"] for line in history]
-        axes.plot(
-            epochs,
-            train,
-            color=colour,
-            ls="--",
-            marker=marker,
-            alpha=0.7,
-            label=f"{name}: training",
-        )
-        best = min(range(len(valid)), key=lambda k: valid[k] if math.isfinite(valid[k]) else 1e30)
-        axes.plot(epochs[best], valid[best], "o", color=colour, ms=9, mfc="none", mew=2)
-        axes.annotate(
-            f"{valid[best]:.3f}",
-            (epochs[best], valid[best]),
-            textcoords="offset points",
-            xytext=(0, -16),
-            ha="center",
-            color=colour,
-        )
-        for k in range(1, len(history)):
-            if history[k]["lr"] < history[k - 1]["lr"] * 0.999:
-                axes.axvline(epochs[k] - 0.5, color=colour, lw=1, ls=":", alpha=0.8)
-                axes.annotate(
-                    f"lr {history[k]['lr']:.1e}",
-                    (epochs[k] - 0.5, 0.98),
-                    xycoords=("data", "axes fraction"),
-                    rotation=90,
-                    va="top",
-                    ha="right",
-                    fontsize=8,
-                    color=colour,
-                )
-        if len(histories) == 1:
-            for part in [key for key in history[0]["valid"] if key != "loss"]:
-                axes.plot(
-                    epochs,
-                    [line["valid"][part] for line in history],
-                    lw=1,
-                    alpha=0.7,
-                    label=f"validation: {part.removeprefix('loss_').replace('_', ' ')}",
-                )
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    axes.set_title("Training and validation loss" if len(histories) == 1 else "Runs compared")
+        losses.plot(
+            epochs, train, color=colour, marker=marker, ls="--", alpha=0.7,
+            label="training" if single else None,
+        )  # fmt: skip
+        rates.plot(
+            epochs, [line["lr"] for line in history], color=colour, marker=marker,
+            drawstyle="steps-mid",
+        )  # fmt: skip
+    if single:
+        [(name, history)] = histories.items()
+        _plot_parts(losses, history)
+        _mark_drops([losses, rates], history)
+    losses.set_title(f"Losses of {name}" if single else f"{len(histories)} runs compared")
+    losses.set_ylabel("loss")
+    # A wild first epoch must not flatten the rest into a line.
+    values = [
+        line[part]["loss"] for lines in histories.values() for line in lines
+        for part in ("train", "valid")
+    ]  # fmt: skip
+    every = sorted(filter(math.isfinite, values)) or [1.0]
+    losses.set_ylim(0, 1.05 * min(every[-1], 3 * every[len(every) // 2]))
+    rates.set_ylabel("learning rate")
+    rates.set_yscale("log")
+    rates.set_xlabel("epoch")
+    rates.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (losses, rates):
+        axes.grid(alpha=0.3)
+    handles = losses.get_legend_handles_labels()[0]
+    if not single:
+        handles.append(Line2D([], [], color="grey", lw=2, label="validation"))
+        handles.append(Line2D([], [], color="grey", ls="--", label="training"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     return figure
+
+
+def _plot_parts(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
+    epochs = [line["epoch"] for line in history]
+    for i, part in enumerate(key for key in history[0]["valid"] if key != "loss"):
+        values = [line["valid"].get(part, math.nan) for line in history]
+        label = f"validation: {part.removeprefix('loss_').replace('_', ' ')}"
+        axes.plot(epochs, values, color=f"C{i + 1}", lw=1, alpha=0.8, label=label)
+
+
+def _mark_drops(panels: Sequence[Axes], history: Sequence[dict[str, Any]]) -> None:
+    label = "learning rate lowered"
+    for before, line in pairwise(history):
+        if line["lr"] < before["lr"] * 0.999:
+            middle = (before["epoch"] + line["epoch"]) / 2
+            for axes in panels:
+                axes.axvline(middle, color="0.35", lw=1, ls=":", label=label)
+            label = ""  # one line of the legend stands for all
 
 
 def save_figure(figure: Figure, path: Path) -> None:
