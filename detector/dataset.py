@@ -22,10 +22,11 @@ from torchvision import tv_tensors
 from tqdm import tqdm
 
 from detector.errors import UserError
-from detector.images import find_images, image_size, read_image
+from detector.images import image_size, read_image
 from detector.resize import Resize
 from detector.transforms import FACE, IGNORED, IgnoreSmall
 from detector.voc import read_voc
+from detector.voc_folder import usable_pairs
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class FaceIndex:
         progress: bool = False,
     ) -> None:
         self.image_dir = image_dir
-        pairs = _pairs(image_dir, annotation_dir)
+        pairs = usable_pairs(image_dir, annotation_dir)
         with ThreadPoolExecutor(8) as pool:
             rows = list(
                 tqdm(
@@ -113,48 +114,6 @@ class FaceIndex:
 
     def _start(self, i: int) -> int:
         return int(self._ends[i - 1]) if i else 0
-
-
-def _pairs(image_dir: Path, annotation_dir: Path) -> list[tuple[Path, Path]]:
-    for folder, what in ((image_dir, "images"), (annotation_dir, "annotations")):
-        if not folder.is_dir():
-            raise UserError(f"the folder of {what} {folder} does not exist")
-    images = find_images(image_dir)
-    if not images:
-        raise UserError(f"there are no images in {image_dir}")
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(annotation_dir.rglob("*.xml")):
-        by_stem[path.stem].append(path)
-    if not by_stem:
-        raise UserError(f"there are no annotations (.xml) in {annotation_dir}")
-    pairs, missing = [], []
-    for image in images:
-        mirrored = annotation_dir / image.relative_to(image_dir).with_suffix(".xml")
-        candidates = by_stem.get(image.stem, [])
-        if mirrored in candidates:
-            pairs.append((image, mirrored))
-        elif len(candidates) == 1:
-            pairs.append((image, candidates[0]))
-        elif candidates:
-            raise UserError(
-                f"{image} could belong to {candidates[0]} or {candidates[1]}: give the annotations "
-                "the same sub-folders as the images"
-            )
-        else:
-            missing.append(image)
-    if not pairs:
-        raise UserError(
-            f"no image in {image_dir} has an annotation of the same name in {annotation_dir}"
-        )
-    if missing:
-        log.warning(
-            "%d of %d images have no annotation and are left out, the first is %s (an image "
-            "without faces needs an annotation without objects)",
-            len(missing),
-            len(images),
-            missing[0],
-        )
-    return pairs
 
 
 def _read_pair(

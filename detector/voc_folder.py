@@ -7,6 +7,7 @@ place, or both lie mixed in one folder. Some folders hold several such sets (tra
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import TypeVar
 
 from detector.errors import UserError
 from detector.images import find_files, find_images
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
@@ -109,6 +112,52 @@ def pair(folder: VocFolder, image_name: Callable[[Path], str]) -> Pairing:
     used = {image for image, _ in pairs} | {image for _, several in ambiguous for image in several}
     rest = tuple(image for image in images if image not in used)
     return Pairing(tuple(pairs), rest, tuple(alone), tuple(ambiguous))
+
+
+def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
+    """(image, annotation) of every image that can be trained or judged on, sorted by image.
+
+    Images without an annotation, and annotations without an image, are left out with a warning.
+    Raises UserError when a folder is missing, there is no pair at all, or it cannot be told which
+    annotation belongs to which image.
+    """
+    for folder, what in ((images, "images"), (annotations, "annotations")):
+        if not folder.is_dir():
+            raise UserError(f"the folder of {what} {folder} does not exist")
+    if not find_files(annotations, _XML):
+        raise UserError(f"there are no annotations (.xml) in {annotations}")
+    found = pair(VocFolder("", images, annotations), _no_name)
+    if found.ambiguous:
+        annotation, several = found.ambiguous[0]
+        raise UserError(
+            f"{annotation} could belong to {several[0]} or {several[1]}: give the annotations the "
+            "same sub-folders as the images"
+        )
+    total = len(found.pairs) + len(found.images)
+    if total == 0:
+        raise UserError(f"there are no images in {images}")
+    if not found.pairs:
+        raise UserError(f"no image in {images} has an annotation of the same name in {annotations}")
+    if found.images:
+        log.warning(
+            "%d of %d images have no annotation and are left out, the first is %s (an image "
+            "without faces needs an annotation without objects)",
+            len(found.images),
+            total,
+            found.images[0],
+        )
+    if found.annotations:
+        log.warning(
+            "%d of %d annotations have no image, the first is %s",
+            len(found.annotations),
+            len(found.annotations) + len(found.pairs),
+            found.annotations[0],
+        )
+    return sorted(found.pairs, key=lambda both: both[0].parts)
+
+
+def _no_name(annotation: Path) -> str:
+    return ""
 
 
 def _group(paths: Iterable[Path], key: Callable[[Path], K]) -> defaultdict[K, list[Path]]:

@@ -12,9 +12,10 @@ import numpy as np
 from detector.errors import UserError
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
-from detector.images import find_files, find_images, image_size
+from detector.images import find_files, image_size
 from detector.submission import image_name
 from detector.voc import VocAnnotation, VocObject, read_voc
+from detector.voc_folder import usable_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def read_voc_truth(
         files = {image_name(path, annotation_dir): path for path in annotations}
         images: dict[str, Path] = {}
     else:
-        files, images = _pair(image_dir, annotation_dir, annotations)
+        files, images = _pair(image_dir, annotation_dir)
     truth = []
     for name, path in files.items():
         voc = read_voc(path)
@@ -94,40 +95,15 @@ def read_voc_truth(
     return truth, images
 
 
-def _pair(
-    image_dir: Path, annotation_dir: Path, annotations: list[Path]
-) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Annotation and image files by image name: mirrored folders first, then a unique stem."""
-    found = find_images(image_dir)
-    if not found:
-        raise UserError(f"{image_dir}: there are no images")
-    by_name = {image_name(path, annotation_dir): path for path in annotations}
-    index = Names(by_name)
+def _pair(image_dir: Path, annotation_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Annotation and image files by image name."""
     files: dict[str, Path] = {}
     images: dict[str, Path] = {}
-    missing = []
-    for image in found:
+    for image, annotation in usable_pairs(image_dir, annotation_dir):
         name = image_name(image, image_dir)
         if name in images:
             raise UserError(f"{image} and {images[name]} have the same name; keep one of them")
-        match = name if name in by_name else index.find(_stem(name))
-        if match is None:
-            missing.append(image)
-        else:
-            images[name], files[name] = image, by_name[match]
-    if not files:
-        raise UserError(f"no image in {image_dir} has an annotation in {annotation_dir}")
-    unused = len(annotations) - len(set(files.values()))
-    if unused:
-        logger.warning("%d of %d annotations have no image", unused, len(annotations))
-    if missing:
-        logger.warning(
-            "%d of %d images have no annotation and are left out, the first is %s (an image "
-            "without faces needs an annotation without objects)",
-            len(missing),
-            len(found),
-            missing[0],
-        )
+        images[name], files[name] = image, annotation
     return files, images
 
 

@@ -82,11 +82,11 @@ def test_mirrored_and_flat_annotation_folders(tmp_path: Path) -> None:
 
 def test_an_ambiguous_annotation_is_refused(voc: Path) -> None:
     for event in ("a", "b"):
-        (voc / "annotations" / event).mkdir()
-        text = (voc / "annotations" / "scene_00.xml").read_bytes()
-        (voc / "annotations" / event / "scene_00.xml").write_bytes(text)
-    (voc / "annotations" / "scene_00.xml").unlink()
-    with pytest.raises(UserError, match=r"scene_00\.png could belong to .* or "):
+        (voc / "images" / event).mkdir()
+        bytes_ = (voc / "images" / "scene_00.png").read_bytes()
+        (voc / "images" / event / "scene_00.png").write_bytes(bytes_)
+    (voc / "images" / "scene_00.png").unlink()
+    with pytest.raises(UserError, match=r"scene_00\.xml could belong to .* or "):
         index_of(voc)
 
 

@@ -82,7 +82,7 @@ def test_refusals(tmp_path):
     with pytest.raises(UserError, match="no annotations"):
         read_voc_truth(xml)
     annotate(xml / "a.xml", FACE)
-    with pytest.raises(UserError, match="not a folder"):
+    with pytest.raises(UserError, match="does not exist"):
         read_voc_truth(xml, images)
     images.mkdir()
     with pytest.raises(UserError, match="there are no images"):
