@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from detector.errors import UserError
 from detector.images import find_files, find_images
+from detector.voc import read_voc
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
             raise UserError(f"the folder of {what} {folder} does not exist")
     if not find_files(annotations, _XML):
         raise UserError(f"there are no annotations (.xml) in {annotations}")
-    found = pair(VocFolder("", images, annotations), _no_name)
+    found = pair(VocFolder("", images, annotations), lambda path: read_voc(path).filename)
     if found.ambiguous:
         annotation, several = found.ambiguous[0]
         raise UserError(
@@ -154,10 +155,6 @@ def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
             found.annotations[0],
         )
     return sorted(found.pairs, key=lambda both: both[0].parts)
-
-
-def _no_name(annotation: Path) -> str:
-    return ""
 
 
 def _group(paths: Iterable[Path], key: Callable[[Path], K]) -> defaultdict[K, list[Path]]:

@@ -97,14 +97,10 @@ def read_voc_truth(
 
 def _pair(image_dir: Path, annotation_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Annotation and image files by image name."""
-    files: dict[str, Path] = {}
-    images: dict[str, Path] = {}
-    for image, annotation in usable_pairs(image_dir, annotation_dir):
-        name = image_name(image, image_dir)
-        if name in images:
-            raise UserError(f"{image} and {images[name]} have the same name; keep one of them")
-        images[name], files[name] = image, annotation
-    return files, images
+    pairs = usable_pairs(image_dir, annotation_dir)
+    names = [image_name(image, image_dir) for image, _ in pairs]
+    images = dict(zip(names, (image for image, _ in pairs), strict=True))
+    return dict(zip(names, (annotation for _, annotation in pairs), strict=True)), images
 
 
 def _check_size(voc: VocAnnotation, path: Path, image: Path) -> None:

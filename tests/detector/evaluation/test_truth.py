@@ -95,7 +95,7 @@ def test_refusals(tmp_path):
         read_voc_truth(xml, images)
     picture(images / "a.png")
     Image.new("RGB", (100, 80)).save(images / "a.jpg")
-    with pytest.raises(UserError, match="have the same name"):
+    with pytest.raises(UserError, match="could belong to"):
         read_voc_truth(xml, images)
 
 
