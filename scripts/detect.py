@@ -1,0 +1,334 @@
+"""`faces detect`: find the faces in images, folders and videos, and draw, list or hide them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from detector.errors import UserError
+from scripts.cli import log_to_stderr, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from detector.sources import Source
+    from detector.types import Detections, Detector
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Find the faces in images, folders and videos. Writes pictures with the faces marked
+(or hidden) and a JSON line for each image. A file that cannot be read is named and skipped; the
+exit code is then 1."""
+
+EXAMPLES = """\
+faces detect photo.jpg --model model.onnx
+faces detect holiday "scans/**/*.png" --model runs/fpn/best.pt --out marked --threshold 0.7
+faces detect party.mp4 --model model.onnx --anonymize --out hidden
+faces detect photos --model model.onnx --json - | jq .faces
+faces detect WIDER_val/images --model model.onnx --wider submission --max-side 0"""
+
+DEFAULT_OUT = Path("detected")
+THRESHOLD, ANONYMIZE_THRESHOLD = 0.5, 0.3
+WIDER_SCORE = 0.02  # the least that the networks report; average precision needs the low ones too
+LINGER_SECONDS = 0.25
+
+
+def _arg(default: str, **settings: Any) -> Any:
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
+
+
+def _required(**settings: Any) -> Any:
+    return tyro.conf.arg(help_behavior_hint="(required)", **settings)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to look at, with what, and what to write."""
+
+    paths: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], _required(metavar="PATH [PATH ...]")
+    ] = ()
+    """Images, videos, folders (searched recursively), or patterns such as "photos/**/*.jpg"."""
+    model: Annotated[Path | None, _required(aliases=["-m"], metavar="FILE")] = None
+    """Checkpoint, TorchScript or ONNX file."""
+    out: Annotated[
+        Path | None,
+        _arg("detected, unless --json or --wider is given", aliases=["-o"], metavar="FOLDER"),
+    ] = None
+    """Pictures and videos with the faces marked, in the same sub-folders as the originals, and
+    detections.jsonl."""
+    json: Annotated[str | None, _arg("OUT/detections.jsonl", metavar="FILE")] = None
+    """Write the JSON lines to this file; - prints them."""
+    wider: Annotated[Path | None, _arg("none", metavar="FOLDER")] = None
+    """Also write submission files in WIDER FACE's official format, with all faces that score at
+    least 0.02, whatever the threshold."""
+    anonymize: bool = False
+    """Hide the faces in the pictures beyond recovery instead of marking them."""
+    threshold: Annotated[
+        float | None, _arg("0.5; with --anonymize 0.3, as an overlooked face is worse there")
+    ] = None
+    """Lowest score of a face, 0 to 1."""
+    max_side: Annotated[int | None, _arg("as the model was validated, usually 640")] = None
+    """Longest side in pixels to which images are shrunk for the model; 0 keeps their own size."""
+    device: str = "auto"
+    """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    threads: Annotated[int | None, _arg("left to the model's runtime")] = None
+    """CPU threads for the model."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
+    """Images that go through the model at once, where they have the same size."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        threshold = self.threshold
+        rules = [
+            (
+                self.model is not None,
+                "--model FILE is needed, as no trained model is shipped yet: best.pt of a run of "
+                "`faces train`, or a file made from it with `faces export`",
+            ),
+            (
+                threshold is None or 0 <= threshold <= 1,
+                f"--threshold must be between 0 and 1, got {threshold}",
+            ),
+            (
+                not self.anonymize or self.pictures is not None,
+                "--anonymize makes pictures: say where with --out",
+            ),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+    @property
+    def pictures(self) -> Path | None:
+        """The folder for pictures; None when there shall be none."""
+        if self.out is None and not (self.json or self.wider):
+            return DEFAULT_OUT
+        return self.out
+
+    @property
+    def shown(self) -> float:
+        """The lowest score of a face in pictures and JSON lines."""
+        if self.threshold is not None:
+            return self.threshold
+        return ANONYMIZE_THRESHOLD if self.anonymize else THRESHOLD
+
+
+@dataclass
+class Tally:
+    """What the summary says."""
+
+    images: int = 0
+    without: int = 0
+    videos: int = 0
+    frames: int = 0
+    faces: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, look at everything, write the results; 0 fine, 1 some files could not be read."""
+    options: Options = parse(
+        Options, argv, prog="faces detect", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    from detector.load import load_detector
+    from detector.sources import expand_sources, plan_pictures, refuse_originals, wider_names
+
+    folder = options.pictures
+    sources = expand_sources(options.paths, leave_out=folder)
+    targets = plan_pictures(sources, folder) if folder is not None else {}
+    if options.json not in (None, "-"):
+        refuse_originals(sources, Path(options.json))
+    names = wider_names(sources) if options.wider is not None else {}
+    assert options.model is not None
+    detector = load_detector(
+        options.model,
+        score_threshold=min(options.shown, WIDER_SCORE) if options.wider else options.shown,
+        max_side=options.max_side,
+        device=options.device,
+        threads=options.threads,
+        batch_size=options.batch_size,
+    )
+    try:
+        with ExitStack() as stack:
+            write_line = open_lines(options, stack)
+            tally = Job(options, detector, targets, names, write_line).run(sources)
+    except BrokenPipeError:  # whoever read the JSON lines has left
+        raise
+    except OSError as error:
+        raise UserError(f"the results cannot be written: {error}") from error
+    # With --json - only JSON lines may be on stdout.
+    print(summary(options, tally), file=sys.stderr if options.json == "-" else sys.stdout)
+    return 1 if tally.failed else 0
+
+
+def open_lines(options: Options, stack: ExitStack) -> Callable[[str], None]:
+    """What takes each JSON line: a file, stdout, or nothing."""
+    from detector.results import LineFile
+
+    if options.json == "-":
+        return partial(print, flush=True)
+    if options.json is not None:
+        return stack.enter_context(LineFile(Path(options.json))).write
+    if options.pictures is not None:
+        return stack.enter_context(LineFile(options.pictures / "detections.jsonl")).write
+    return lambda line: None
+
+
+@dataclass
+class Job:
+    """One pass over all sources."""
+
+    options: Options
+    detector: Detector
+    targets: dict[Source, Path]
+    wider_names: dict[Source, str]
+    write_line: Callable[[str], None]
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self, sources: Sequence[Source]) -> Tally:
+        """Images first, then videos."""
+        start = time.monotonic()
+        images = [source for source in sources if not source.is_video]
+        videos = [source for source in sources if source.is_video]
+        if images:
+            self._images(images)
+        for source in videos:
+            try:
+                self._video(source)
+            except UserError as error:
+                self._failed(str(error))
+        self.tally.seconds = time.monotonic() - start
+        return self.tally
+
+    def _images(self, sources: Sequence[Source]) -> None:
+        from tqdm import tqdm
+
+        from detector.ahead import WriteBehind
+        from detector.media import Failed, detect_images, save_image
+        from detector.results import json_line
+        from detector.submission import write_submission
+
+        with ExitStack() as stack:
+            # More threads than cores: they mostly wait for the disk.
+            behind = stack.enter_context(WriteBehind(threads=4))
+            results = detect_images(self.detector, sources, self.options.batch_size)
+            found = stack.enter_context(closing(results))
+            for result in tqdm(
+                found, total=len(sources), desc="images", unit=" images", disable=self._no_bar
+            ):
+                if isinstance(result, Failed):
+                    self._failed(result.reason)
+                    continue
+                source, image = result.source, result.image
+                shown = result.detections.above(self.options.shown)
+                self.write_line(json_line(source.path, shown))
+                if self.options.wider is not None:
+                    write = partial(write_submission, self.options.wider, self.wider_names[source])
+                    behind.submit(partial(write, result.detections), image)
+                if source in self.targets:
+                    draw = self._drawing(image, shown, shown.xyxy)
+                    behind.submit(_then(draw, partial(save_image, self.targets[source])), image)
+                self.tally.images += 1
+                self.tally.without += not len(shown)
+                self.tally.faces += len(shown)
+
+    def _video(self, source: Source) -> None:
+        from tqdm import tqdm
+
+        from detector.ahead import WriteBehind
+        from detector.media import Linger, detect_video
+        from detector.results import json_line
+        from detector.video import VideoReader, VideoWriter
+
+        with ExitStack() as stack:
+            video = stack.enter_context(VideoReader(source.path))
+            writer = None
+            if source in self.targets:
+                writer = stack.enter_context(VideoWriter(self.targets[source], video.fps))
+            # One thread keeps the frames in order; it ends before the writer does.
+            behind = stack.enter_context(WriteBehind(threads=1))
+            linger = Linger(round(LINGER_SECONDS * video.fps))
+            frames = detect_video(self.detector, video, self.options.batch_size)
+            found = stack.enter_context(closing(frames))
+            count, name = video.frames or None, source.name
+            for frame, everything in tqdm(
+                found, total=count, desc=name, unit=" frames", disable=self._no_bar
+            ):
+                shown = everything.above(self.options.shown)
+                self.write_line(json_line(source.path, shown, frame.index, frame.time))
+                if writer is not None:
+                    draw = self._drawing(frame.image, shown, linger(shown.xyxy))
+                    behind.submit(_then(draw, writer.write), frame.image)
+                self.tally.frames += 1
+                self.tally.faces += len(shown)
+        video.check_end()  # what could be read is kept
+        self.tally.videos += 1
+
+    def _drawing(
+        self, image: NDArray[np.uint8], shown: Detections, hidden: NDArray[np.float32]
+    ) -> Callable[[], NDArray[np.uint8]]:
+        from detector.draw import anonymise, draw_detections
+
+        if self.options.anonymize:
+            return partial(anonymise, image, hidden)
+        return partial(draw_detections, image, shown)
+
+    @property
+    def _no_bar(self) -> bool | None:
+        return True if self.options.quiet else None  # None: no bar where stderr is no terminal
+
+    def _failed(self, reason: str) -> None:
+        from tqdm import tqdm
+
+        self.tally.failed += 1
+        tqdm.write(f"faces: {reason}", file=sys.stderr)
+
+
+def summary(options: Options, tally: Tally) -> str:
+    """What was done and where it is."""
+    lines = []
+    if tally.images:
+        lines.append(f"images:      {tally.images:,} ({tally.without:,} without a face)")
+    if tally.frames:
+        lines.append(f"videos:      {tally.videos:,} ({tally.frames:,} frames)")
+    if tally.failed:
+        lines.append(f"failed:      {tally.failed:,} (named above)")
+    lines.append(f"faces:       {tally.faces:,} with a score of at least {options.shown:g}")
+    rate = (tally.images + tally.frames) / max(tally.seconds, 1e-9)
+    lines.append(f"speed:       {rate:.1f} images/s")
+    if options.pictures is not None:
+        lines.append(f"pictures:    {options.pictures}")
+    if options.json not in (None, "-"):
+        lines.append(f"detections:  {options.json}")
+    elif options.json is None and options.pictures is not None:
+        lines.append(f"detections:  {options.pictures / 'detections.jsonl'}")
+    if options.wider is not None:
+        lines.append(f"WIDER files: {options.wider}")
+    return "\n".join(lines)
+
+
+def _then(
+    draw: Callable[[], NDArray[np.uint8]], save: Callable[[NDArray[np.uint8]], None]
+) -> Callable[[], None]:
+    return lambda: save(draw())
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.detect", sys.argv[1:]))

@@ -1,0 +1,418 @@
+"""`faces detect`: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.draw import FOUND
+from detector.errors import UserError
+from detector.images import read_image
+from detector.media import save_image
+from detector.submission import read_submission
+from detector.types import Detections
+from detector.video import VideoReader, VideoWriter
+from scripts.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class FakeDetector:
+    """Finds the box of all white with a score of 0.9, and one of 0.2 in the corner."""
+
+    def __init__(self, score_threshold: float) -> None:
+        self.score_threshold = score_threshold
+
+    def detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        return [self.detect(image) for image in images]
+
+    def detect(self, image: np.ndarray) -> Detections:
+        rows, columns = np.nonzero((image > 180).all(axis=2))
+        boxes, scores = [[0, 0, 5, 5]], [0.2]
+        if len(rows):
+            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            scores.append(0.9)
+        found = Detections.from_raw(boxes, scores, image.shape[:2])
+        return found.above(self.score_threshold)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Puts the fake in place of every model; gives what it was opened with."""
+    calls: list[tuple[Path, dict[str, Any]]] = []
+
+    def load_detector(path: Path, **options: Any) -> FakeDetector:
+        calls.append((path, options))
+        if path.name == "damaged.onnx":
+            raise UserError(f"{path} is damaged")
+        return FakeDetector(options["score_threshold"])
+
+    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    return calls
+
+
+def picture(x: int = 40, height: int = 120, width: int = 160) -> np.ndarray:
+    """Dark noise with a white face with eyes at ``x``, 30 x 40 pixels; none for a negative one."""
+    image = np.random.default_rng(0).integers(0, 90, (height, width, 3), dtype=np.uint8)
+    if x >= 0:
+        image[50:90, x : x + 30] = 255
+        image[62:68, x + 6 : x + 12] = image[62:68, x + 18 : x + 24] = 0
+    return image
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch, opened):
+    """Three pictures in the current folder's photos; in b.png there is no face."""
+    monkeypatch.chdir(tmp_path)
+    save_image(Path("photos/a.png"), picture(40))
+    save_image(Path("photos/b.png"), picture(-1))
+    save_image(Path("photos/trip/c.jpg"), picture(80))
+    return tmp_path
+
+
+def make_video(path: Path, count: int = 12, fps: float = 12.5) -> Path:
+    with VideoWriter(path, fps) as writer:
+        for i in range(count):
+            writer.write(picture(40 + 2 * i))
+    return path
+
+
+def detect(*arguments: str, code: int = 0) -> None:
+    assert main(["detect", *arguments, "--model", "m.onnx"]) == code
+
+
+def lines(path: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def files(folder: str | Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()
+    )
+
+
+# -- what is written
+
+
+def test_pictures_lines_and_a_summary(photos, capsys):
+    detect("photos", "--out", "found")
+    assert files("found") == ["a.png", "b.png", "detections.jsonl", "trip/c.jpg"]
+    assert lines("found/detections.jsonl") == [
+        {
+            **{"path": "photos/a.png", "width": 160, "height": 120},
+            "faces": [{"box": [40, 50, 70, 90], "score": 0.9}],
+        },
+        {"path": "photos/b.png", "width": 160, "height": 120, "faces": []},
+        {
+            **{"path": "photos/trip/c.jpg", "width": 160, "height": 120},
+            "faces": [{"box": [80, 50, 110, 90], "score": 0.9}],
+        },
+    ]
+    marked = read_image(Path("found/a.png"))
+    assert (marked[49, 40:70] == FOUND).all()
+    assert (marked[50:90, 40:70] == picture(40)[50:90, 40:70]).all()
+    assert (read_image(Path("found/b.png")) == picture(-1)).all()
+    out, err = capsys.readouterr()
+    assert err == ""
+    told = dict(line.split(":", 1) for line in out.splitlines())
+    assert told["images"].strip() == "3 (1 without a face)"
+    assert told["faces"].strip() == "2 with a score of at least 0.5"
+    assert told["pictures"].strip() == "found"
+    assert told["detections"].strip() == str(Path("found/detections.jsonl"))
+    assert told["speed"].strip().endswith("images/s")
+
+
+def test_the_default_folder_is_not_looked_at_again(photos):
+    detect(".")
+    assert "detected/photos/trip/c.jpg" in files(".")
+    before = files(".")
+    detect(".")
+    assert files(".") == before
+    assert len(lines("detected/detections.jsonl")) == 3
+
+
+def test_json_lines_on_stdout_are_alone_there(photos, capsys):
+    detect("photos", "--json", "-")
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["path"] for line in out.splitlines()] == [
+        *("photos/a.png", "photos/b.png", "photos/trip/c.jpg")
+    ]
+    assert "3 (1 without a face)" in err
+    assert files(".") == ["photos/a.png", "photos/b.png", "photos/trip/c.jpg"]
+
+
+def test_json_lines_in_a_file_of_ones_own(photos, capsys):
+    detect("photos", "--json", "new/lines.jsonl")
+    assert len(lines("new/lines.jsonl")) == 3
+    assert "detected" not in files(".")
+    detect("photos", "--json", "new/lines.jsonl", "--out", "found")
+    assert files("found") == ["a.png", "b.png", "trip/c.jpg"]
+
+
+def test_wider_files_hold_low_scores_too(photos, opened):
+    detect("photos", "--wider", "wider", "--out", "found", "--threshold", "0.6")
+    assert files("wider") == ["a.txt", "b.txt", "trip/c.txt"]
+    assert read_submission(Path("wider/a.txt"))[:, 4] == pytest.approx([0.9, 0.2])
+    assert len(read_submission(Path("wider/b.txt"))) == 1
+    assert [len(line["faces"]) for line in lines("found/detections.jsonl")] == [1, 0, 1]
+    assert opened[0][1]["score_threshold"] == 0.02
+
+
+def test_hidden_faces_have_no_box_and_nothing_else_changes(photos, opened):
+    detect("photos/a.png", "--out", "hidden", "--anonymize")
+    before, after = picture(40), read_image(Path("hidden/a.png"))
+    # On the face a blurred mixture with the dark surroundings, at the corner's 0.2 nothing.
+    assert np.abs(before[50:90, 40:70].astype(int) - after[50:90, 40:70]).mean() > 15
+    outside = np.ones((120, 160), bool)
+    outside[42:98, 34:76] = False
+    assert (before[outside] == after[outside]).all()
+    assert not (after == FOUND).all(axis=2).any()
+    assert opened[0][1]["score_threshold"] == 0.3, "lower than usual"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"score_threshold": 0.5, "max_side": None, "device": "auto", "threads": None}),
+        (["--threshold", "0.7"], {"score_threshold": 0.7}),
+        (["--threshold", "0.01", "--wider", "w"], {"score_threshold": 0.01}),
+        (["--anonymize", "--threshold", "0.6"], {"score_threshold": 0.6}),
+        (["--max-side", "0", "--batch-size", "3"], {"max_side": 0, "batch_size": 3}),
+        (["--device", "cuda:1", "--threads", "2"], {"device": "cuda:1", "threads": 2}),
+    ],
+    ids=" ".join,
+)
+def test_flags_reach_the_model(photos, opened, flags, expected):
+    out = ["--out", "found"]
+    detect("photos/b.png", *flags, *out)
+    [(path, options)] = opened
+    assert path == Path("m.onnx")
+    assert expected.items() <= options.items()
+
+
+def test_patterns_and_files(photos):
+    detect("photos/**/*.jpg", "photos/a.png", "--out", "found")
+    assert files("found") == ["a.png", "detections.jsonl", "trip/c.jpg"]
+
+
+# -- videos
+
+
+def test_a_video_is_marked_at_its_own_rate(photos, capsys):
+    make_video(Path("clips/party.mp4"), fps=12.345)
+    detect("clips", "--out", "found", "--batch-size", "5")
+    assert files("found") == ["detections.jsonl", "party.mp4"]
+    found = lines("found/detections.jsonl")
+    assert [line["frame"] for line in found] == list(range(12))
+    assert [line["time"] for line in found] == pytest.approx(np.arange(12) / 12.345, abs=1e-3)
+    assert all(line["path"] == "clips/party.mp4" and len(line["faces"]) == 1 for line in found)
+    with VideoReader(Path("found/party.mp4")) as video:
+        assert video.fps == pytest.approx(12.345)
+        frames = [frame.image.astype(int) for frame in iter(video.read, None)]
+    assert len(frames) == 12
+    for i, image in enumerate(frames):
+        x1, _, x2, _ = found[i]["faces"][0]["box"]
+        assert x1 == pytest.approx(40 + 2 * i, abs=2)
+        line = image[47:50, int(x1) + 5 : int(x2) - 5].reshape(-1, 3)
+        assert (line[:, 0] - line[:, 2]).max() > 60, "an orange line above the face"
+    assert "videos:      1 (12 frames)" in capsys.readouterr().out
+
+
+def edge(image: np.ndarray, x: int) -> int:
+    """The largest step between neighbouring pixels of the face at ``x``."""
+    return int(np.abs(np.diff(image[54:86, x + 3 : x + 27].astype(int), axis=1)).max())
+
+
+def test_hidden_faces_of_a_video_stay_hidden_in_a_frame_where_they_are_missed(photos, monkeypatch):
+    make_video(Path("party.mp4"))
+    calls = iter(range(100))
+    usual = FakeDetector.detect
+
+    def misses_the_fifth(self: FakeDetector, image: np.ndarray) -> Detections:
+        return Detections.empty(image.shape[:2]) if next(calls) == 4 else usual(self, image)
+
+    monkeypatch.setattr(FakeDetector, "detect", misses_the_fifth)
+    detect("party.mp4", "--out", "hidden", "--anonymize")
+    assert [len(line["faces"]) for line in lines("hidden/detections.jsonl")][3:6] == [1, 0, 1]
+    with VideoReader(Path("hidden/party.mp4")) as video:
+        sharpest = [edge(frame.image, 40 + 2 * frame.index) for frame in iter(video.read, None)]
+    with VideoReader(Path("party.mp4")) as video:
+        assert edge(video.read().image, 40) > 150, "its eyes are sharp at first"
+    assert max(sharpest) < 60, sharpest
+
+
+def test_a_video_can_be_listed_without_writing_one(photos, capsys):
+    make_video(Path("party.mp4"), 3)
+    detect("party.mp4", "photos/a.png", "--json", "-", "--wider", "wider")
+    out, err = capsys.readouterr()
+    assert [json.loads(line).get("frame") for line in out.splitlines()] == [None, 0, 1, 2]
+    assert files("wider") == ["a.txt"]
+    assert "party.mp4: a video has no place in WIDER FACE's format" in err
+
+
+# -- broken files and bad input
+
+
+def test_a_broken_file_is_named_and_skipped(photos, capsys):
+    Path("photos/a.png").write_bytes(Path("photos/a.png").read_bytes()[:200])
+    Path("photos/broken.mp4").write_bytes(b"no video")
+    make_video(Path("photos/fine.mp4"), 2)
+    detect("photos", "--out", "found", code=1)
+    out, err = capsys.readouterr()
+    assert f"faces: {Path('photos/a.png')}: cannot read the image" in err
+    assert f"faces: {Path('photos/broken.mp4')}: cannot read the video" in err
+    assert "failed:      2 (named above)" in out
+    assert files("found") == ["b.png", "detections.jsonl", "fine.mp4", "trip/c.jpg"]
+    assert len(lines("found/detections.jsonl")) == 4
+
+
+def test_a_file_that_is_no_picture_fails(photos, capsys):
+    Path("notes.txt").write_text("a\n")
+    detect("notes.txt", "--json", "-", code=1)
+    assert "notes.txt: cannot read the image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "m.onnx"], "nothing to look at (no path was given)"),
+        (["photos"], "--model FILE is needed"),
+        (["nope.jpg", "--model", "m.onnx"], "nope.jpg: there is no such file"),
+        (["photos/*.gif", "--model", "m.onnx"], "matches no image"),
+        (["photos", "--model", "damaged.onnx"], "damaged.onnx is damaged"),
+        (["photos", "--model", "m.onnx", "--out", "photos"], "would replace the original"),
+        (["photos/a.png", "-m", "m.onnx", "--json", "photos/a.png"], "would replace the original"),
+        (["photos", "--model", "m.onnx", "--threshold", "1.5"], "--threshold must be between"),
+        (["photos", "-m", "m.onnx", "--anonymize", "--json", "-"], "say where with --out"),
+        (["photos", "-m", "m.onnx", "--out", "photos/a.png/x"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(photos, capsys, arguments, message):
+    before = {name: Path(name).read_bytes() for name in files(".")}
+    assert main(["detect", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("faces: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert {name: Path(name).read_bytes() for name in files(".")} == before
+
+
+def test_earlier_results_survive_a_model_that_cannot_be_opened(photos):
+    detect("photos", "--out", "found")
+    before = Path("found/detections.jsonl").read_bytes()
+    assert main(["detect", "photos", "--out", "found", "--model", "damaged.onnx"]) == 2
+    assert Path("found/detections.jsonl").read_bytes() == before
+
+
+def test_a_full_disk_ends_the_run_with_its_reason(photos, capsys, monkeypatch):
+    def full(path: Path, image: np.ndarray) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("detector.media.save_image", full)
+    detect("photos", "--out", "found", code=2)
+    err = capsys.readouterr().err
+    assert "the results cannot be written: " in err
+    assert "No space left" in err
+
+
+def test_progress_goes_to_a_terminal_only(photos, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    make_video(Path("party.mp4"), 3)
+    detect("photos", "party.mp4", "--out", "found")
+    assert "images: 100%" in terminal.getvalue()
+    assert "images/s" in terminal.getvalue()
+    assert "party.mp4: 100%" in terminal.getvalue()
+    terminal.truncate(0)
+    detect("photos", "--out", "found", "--quiet")
+    assert terminal.getvalue().strip("\0") == ""
+    assert "images:" in capsys.readouterr().out
+
+
+# -- in a process of its own
+
+START = """
+import sys, time
+from detector import load
+from detector.types import Detections
+
+class Slow:
+    def detect_batch(self, images):
+        time.sleep({seconds})
+        return [Detections.empty(image.shape[:2]) for image in images]
+
+load.load_detector = lambda path, **options: Slow()
+from scripts.main import main
+code = main(sys.argv[1:])
+{after}
+sys.exit(code)
+"""
+
+
+def start(*arguments: str, seconds: float = 0, after: str = "") -> subprocess.Popen[str]:
+    program = START.format(seconds=seconds, after=after)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "detect", *arguments, "-m", "m.onnx"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_images_need_none_of_the_heavy_libraries(photos):
+    names = "'torch', 'torchvision', 'matplotlib', 'scipy', 'cv2', 'skimage', 'lxml', 'onnx'"
+    after = f"print([name for name in ({names}) if name in sys.modules])"
+    with start("photos", "--out", "found", "--wider", "wider", after=after) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+@pytest.mark.parametrize("number", [signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGINT)])
+def test_a_run_that_is_stopped_leaves_complete_lines_and_pictures(photos, number):
+    for i in range(40):
+        Image.fromarray(picture()).save(f"photos/{i:02d}.png")
+    arguments = ["photos", "--out", "found", "--json", "-", "--batch-size", "1"]
+    with start(*arguments, seconds=0.1) as process:
+        for _ in range(3):
+            json.loads(process.stdout.readline())
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert len(out.splitlines()) < 30, "it stopped early"
+    for line in out.splitlines():
+        json.loads(line)
+    for path in Path("found").rglob("*.png"):
+        if not path.name.startswith("."):
+            assert read_image(path).shape == (120, 160, 3)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert err == "faces: stopped.\n"
+        assert not [name for name in files("found") if name.startswith(".")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipe")
+def test_a_reader_of_the_lines_may_leave(photos):
+    for i in range(40):
+        Image.fromarray(picture()).save(f"photos/{i:02d}.png")
+    with start("photos", "--json", "-", "--batch-size", "1", seconds=0.02) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 0
