@@ -1,0 +1,236 @@
+"""The walk-through: its commands are real ones, a failure ends it, its summary is honest."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from detector.errors import UserError
+from detector.scenes import PORTRAIT_FACES
+from scripts import demo
+from scripts.main import COMMANDS
+
+
+class Parsed(Exception):
+    """Carries what a command understood, instead of doing it."""
+
+
+@pytest.mark.parametrize("step", demo.walk(Path("out"), 3), ids=lambda step: step.title)
+def test_every_command_is_understood_by_its_own_parser(step, monkeypatch):
+    assert step.command[0] == "faces"
+    name = step.command[1]
+    assert name in COMMANDS
+    module = importlib.import_module(f"scripts.{name}")
+    parse = module.parse
+
+    def spy(*arguments, **keywords):
+        raise Parsed(parse(*arguments, **keywords))
+
+    monkeypatch.setattr(module, "parse", spy)
+    with pytest.raises(Parsed):
+        module.main(list(step.command[2:]))
+
+
+def test_each_step_takes_what_an_earlier_one_made():
+    """Every path that is read was written before (the scenes and portraits by the demo itself)."""
+    made = {"out/wider", "out/portraits"}
+    writes = {"--out", "--report", "--run"}
+    for step in demo.walk(Path("out"), 2):
+        words = step.command
+        for before, word in pairwise(words):
+            if word.startswith("out/") and before not in writes:
+                assert any(word == path or word.startswith(f"{path}/") for path in made), word
+        for before, word in pairwise(words):
+            if before in writes:
+                made.add(word)
+
+
+def test_long_commands_can_be_pasted():
+    command = ("faces", "train", "--image-path", "a b", *["--anchors", "-1.5", "x" * 30] * 3)
+    text = demo.shown(command, width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert text.startswith("  $ faces train --image-path 'a b'")
+    pasted = text.replace("  $ ", "", 1)
+    assert not [line for line in pasted.splitlines()[:-1] if not line.endswith(" \\")]
+    assert tuple(shlex.split(pasted.replace("\\\n", " "))) == command
+
+
+def test_the_steps_run_in_order_and_say_what_they_do(tmp_path, monkeypatch, capsys):
+    ran: list[str] = []
+    monkeypatch.setattr(demo, "write_pictures", lambda out: ran.append("pictures"))
+    monkeypatch.setattr(demo, "run", lambda command: ran.append(command[1]) or 0)
+    monkeypatch.setattr(demo, "summary", lambda out, seconds: f"summary of {out}")
+    assert demo.main(["--out", str(tmp_path / "d"), "--epochs", "1"]) == 0
+    assert ran == ["pictures", "prepare", "prepare", "train", "plot", "detect"]
+    text = capsys.readouterr().out
+    for number in range(1, 7):
+        assert f"[{number}/6] " in text
+    assert "  $ faces prepare wider " in text
+    assert text.endswith(f"summary of {tmp_path / 'd'}\n")
+
+
+def test_a_step_that_fails_ends_the_walk_with_its_exit_code(tmp_path, monkeypatch, capsys):
+    ran: list[str] = []
+    monkeypatch.setattr(demo, "write_pictures", lambda out: None)
+    monkeypatch.setattr(demo, "run", lambda c: ran.append(c[1]) or (2 if c[1] == "train" else 0))
+    assert demo.main(["--out", str(tmp_path / "d")]) == 2
+    assert ran == ["prepare", "prepare", "train"]
+    text = capsys.readouterr().out
+    assert "step 4 of 6 ended with 2" in text
+    assert "Done in" not in text
+
+
+def test_a_command_runs_in_a_process_of_its_own(capfd):
+    assert demo.run(("faces", "trian")) == 2
+    assert "Did you mean `faces train`?" in capfd.readouterr().err
+
+
+WAITS = """
+import signal, subprocess, sys
+from scripts import demo
+real = subprocess.Popen
+child = [sys.executable, "-c", '''
+import signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    print("saved", flush=True)
+    sys.exit(130)
+signal.signal(signal.SIGINT, save)
+print("training", flush=True)
+time.sleep(60)
+''']
+demo.subprocess.Popen = lambda command: real(child)
+try:
+    demo.run(("faces", "train"))
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+def test_ctrl_c_lets_the_running_command_save(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.readline() == "training\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        out, _ = process.communicate(timeout=60)
+    assert out == "saved\nstopped\n"
+
+
+@pytest.mark.parametrize("taken", [["mine.txt"], ["run", "voc"]], ids=str)
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path, taken):
+    for name in taken:
+        (tmp_path / name).write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="is there already: name a new folder with --out"):
+        demo.main(["--out", str(tmp_path)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(taken)
+
+
+def test_a_second_demo_goes_beside_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outs: list[Path] = []
+    monkeypatch.setattr(demo, "run", lambda command: 0)
+    monkeypatch.setattr(demo, "summary", lambda out, seconds: "")
+
+    def write_pictures(out: Path) -> None:
+        out.mkdir(parents=True)
+        outs.append(out)
+
+    monkeypatch.setattr(demo, "write_pictures", write_pictures)
+    for _ in range(3):
+        assert demo.main([]) == 0
+    assert [out.as_posix() for out in outs] == ["runs/demo", "runs/demo-2", "runs/demo-3"]
+
+
+# -- the summary
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A demo's folder after all its steps; call it with the boxes found in each portrait."""
+
+    def make(boxes: dict[str, list[list[float]]]) -> Path:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "detected").mkdir()
+        history = [{"step": 40, "valid": {"loss": 1.25}}, {"step": 80, "valid": {"loss": 0.75}}]
+        (tmp_path / "run" / "history.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in history), encoding="utf-8"
+        )
+        lines = [
+            {"path": f"x/{name}.png", "faces": [{"box": box, "score": 0.9} for box in found]}
+            for name, found in boxes.items()
+        ]
+        (tmp_path / "detected" / "detections.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+        )
+        return tmp_path
+
+    return make
+
+
+def test_the_summary_says_what_was_found_and_what_was_not(finished):
+    collins = list(PORTRAIT_FACES["eileen_collins"])
+    out = finished({"eileen_collins": [[0, 0, 9, 9], collins], "grace_hopper": [[0, 0, 50, 50]]})
+    text = demo.summary(out, 150)
+    assert "Done in 2.5 minutes." in text
+    assert "1.250 after the first epoch, 0.750 after 2 epochs (80 steps)" in text
+    assert "Eileen Collins: the face was found (2 detections)." in text
+    assert "Grace Hopper: the face was NOT found (1 detection)." in text
+    for path in ("check/sample.png", "run/loss.png", "run/samples.png", "detected", "run/best.pt"):
+        assert str(out / path) in text
+    assert f"faces train --resume {out / 'run'} --epochs 20" in text
+
+
+@pytest.mark.parametrize(
+    ("shift", "found"), [(0, True), (10, True), (60, False), (500, False)], ids=str
+)
+def test_a_face_is_found_when_a_box_overlaps_it_by_half(finished, shift, found):
+    x1, y1, x2, y2 = PORTRAIT_FACES["grace_hopper"]
+    out = finished({"grace_hopper": [[x1 + shift, y1 + shift, x2 + shift, y2 + shift]]})
+    [portrait] = demo.read_portraits(out / "detected" / "detections.jsonl")
+    assert portrait == demo.Portrait("Grace Hopper", 1, found)
+
+
+def test_portraits_without_any_detection(finished):
+    out = finished({"eileen_collins": [], "grace_hopper": []})
+    assert "Grace Hopper: the face was NOT found (0 detections)." in demo.summary(out, 60)
+
+
+# -- the whole of it
+
+
+@pytest.mark.slow
+def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
+    from detector import scenes
+
+    make_scenes = scenes.make_scenes
+    monkeypatch.setattr(scenes, "make_scenes", lambda out: make_scenes(out, train=8, val=4))
+    out = tmp_path / "demo"
+    assert demo.main(["--out", str(out), "--epochs", "1"]) == 0
+    text = capfd.readouterr().out
+    assert "[6/6] " in text
+    assert "Done in " in text
+    for path in (
+        "wider/wider_face_split/wider_face_train_bbx_gt.txt",
+        "voc/train/annotations",
+        "check/sample.png",
+        "run/best.pt",
+        "run/loss.png",
+        "run/samples.png",
+        "detected/eileen_collins.png",
+        "detected/detections.jsonl",
+    ):
+        assert (out / path).exists(), path
