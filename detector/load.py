@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from detector.detect import FaceDetector
+from detector.artefact import inference_resize
+from detector.detect import FaceDetector, Network
 from detector.errors import UserError
 
-Kind = Literal["checkpoint", "torchscript", "pt2", "onnx"]
+Kind = Literal["checkpoint", "torchscript", "onnx"]
 
 
 def load_detector(
@@ -30,7 +31,7 @@ def load_detector(
     """Open a trained detector.
 
     Args:
-        path: a checkpoint of `faces train`.
+        path: a checkpoint of `faces train`, or a TorchScript or ONNX file of `faces export`.
         max_side: images are shrunk until their longest side has this many pixels, 0 keeps them as
             they are; None takes what the network was validated with (640 unless changed).
         score_threshold: faces below this score (0..1) are left out.
@@ -50,14 +51,30 @@ def load_detector(
     kind = file_kind(path)
     if kind != "onnx" and providers is not None:
         raise UserError(f"providers are for ONNX files; {path} runs with torch: choose a device")
-    if kind == "checkpoint":
-        from detector.torch_backend import open_checkpoint
+    network: Network
+    if kind == "onnx":
+        from detector.onnx_backend import OnnxNetwork, open_onnx
 
-        network, resize = open_checkpoint(
-            path, max_side, score_threshold, nms_threshold, device, threads
-        )
+        session, artefact = open_onnx(path, device, providers, threads)
+        network = OnnxNetwork(session, score_threshold, nms_threshold)
+    elif kind == "torchscript":
+        from detector.script_backend import ScriptNetwork, open_script
+        from detector.torch_backend import pick_device, set_threads
+
+        module, artefact = open_script(path)
+        network = ScriptNetwork(module, pick_device(device), score_threshold, nms_threshold)
+        set_threads(threads)
     else:
-        raise UserError(f"{path} is {kind}, which cannot be opened yet")
+        from detector.torch_backend import TorchNetwork, open_checkpoint, pick_device, set_threads
+
+        model, artefact = open_checkpoint(path)
+        # Below the network's own threshold there would be nothing to find; above it, less work.
+        model.roi_heads.score_thresh = score_threshold
+        if nms_threshold is not None:
+            model.roi_heads.nms_thresh = nms_threshold
+        network = TorchNetwork(model, pick_device(device))
+        set_threads(threads)
+    resize = inference_resize(artefact.config.model, artefact.config.data, max_side)
     return FaceDetector(network, resize, score_threshold, batch_size)
 
 
@@ -81,7 +98,11 @@ def file_kind(path: Path) -> Kind:
         except zipfile.BadZipFile as error:
             raise UserError(f"{path} is damaged or cut short: copy or make it again") from error
         if "archive_format" in names:
-            return "pt2"
+            raise UserError(
+                f"{path} is a .pt2 file, which only torch.export.load can open, and that would run "
+                "any code that a stranger had put in: give the .onnx or .torchscript file made "
+                "from the same checkpoint"
+            )
         if "constants.pkl" in names:
             return "torchscript"
         if "data.pkl" in names:

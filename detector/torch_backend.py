@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.artefact import inference_resize as inference_resize  # callers take it from here
+from detector.artefact import Artefact
+from detector.artefact import inference_resize as inference_resize  # the trainer's import
 from detector.checkpoint import checkpoint_config, load_checkpoint, model_from_checkpoint
 from detector.errors import UserError
 from detector.model import FaceRCNN
-from detector.resize import Resize
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,24 +53,23 @@ class TorchNetwork:
         return [(r["boxes"].cpu().numpy(), r["scores"].cpu().numpy()) for r in results]
 
 
-def open_checkpoint(
-    path: Path,
-    max_side: int | None,
-    score_threshold: float,
-    nms_threshold: float | None,
-    device: str,
-    threads: int | None,
-) -> tuple[TorchNetwork, Resize]:
-    """The network of a checkpoint and the size it wants; see `detector.load.load_detector`."""
+def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artefact]:
+    """A checkpoint's network on the CPU, and what the checkpoint says of it.
+
+    Raises UserError for a file that is missing, damaged, foreign or of another version.
+    """
     payload = load_checkpoint(path)
-    config = checkpoint_config(payload)
-    resize = inference_resize(config.model, config.data, max_side)
-    where = pick_device(device)
     model = model_from_checkpoint(payload)
-    # Below the network's own threshold there would be nothing to find; above it, less work.
-    model.roi_heads.score_thresh = score_threshold
-    if nms_threshold is not None:
-        model.roi_heads.nms_thresh = nms_threshold
+    artefact = Artefact(
+        checkpoint_config(payload),
+        payload["provenance"],
+        score_threshold=model.roi_heads.score_thresh,
+        nms_threshold=model.roi_heads.nms_thresh,
+    )
+    return model, artefact
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many CPU threads in this process; None leaves it as it is."""
     if threads is not None:
         torch.set_num_threads(threads)
-    return TorchNetwork(model, where), resize
