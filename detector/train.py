@@ -12,17 +12,13 @@ import json
 import logging
 import math
 import platform
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import torchvision
 from torch import Tensor
@@ -30,7 +26,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from detector.checkpoint import load_checkpoint, save_checkpoint
-from detector.config import TrainConfig, load_config, to_dict
+from detector.config import TrainConfig, to_dict
 from detector.dataset import (
     Batch,
     FaceDataset,
@@ -44,7 +40,9 @@ from detector.errors import UserError
 from detector.files import atomic_write, atomic_write_text
 from detector.history import plot_histories, save_figure, write_history
 from detector.model import FaceRCNN, Targets, build_model
+from detector.optimizer import make_optimizer, update_average
 from detector.parallel import World, join_world
+from detector.run_folder import check_room, memory_mb, open_run, stop_signals
 from detector.samples import draw_samples
 from detector.torch_backend import inference_resize, pick_device
 from detector.transforms import train_transform
@@ -114,33 +112,8 @@ def fit(config: TrainConfig) -> FitResult:
     run = open_run(config, world)
     resume = config.resume is not None
     trainer = Trainer(replace(config, run=run, resume=None, config=None), world, device, resume)
-    with _stop_signals() as stop:
+    with stop_signals() as stop:
         return trainer.run(stop)
-
-
-def open_run(config: TrainConfig, world: World) -> Path:
-    """Make the run folder, or find the one to resume; refuses to mix two runs in one folder."""
-    if config.resume is not None:
-        load_config(config.resume)  # raises when this is no run folder
-        if world.main:
-            for leftover in config.resume.glob(".*.part"):  # of a process killed while it wrote
-                leftover.unlink(missing_ok=True)
-        return config.resume
-    run = config.run or Path("runs") / config.model.arch
-    if world.main:
-        if (run / "config.json").exists():
-            raise UserError(
-                f"{run} already holds a run: go on with --resume {run}, or choose another folder "
-                "with --run"
-            )
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(run / ".probe", "can this folder be written?")
-            (run / ".probe").unlink()
-        except OSError as error:
-            raise UserError(f"the run folder {run} cannot be written: {error}") from error
-    world.agree(0)
-    return run
 
 
 class Trainer:
@@ -197,7 +170,10 @@ class Trainer:
         self.parallel = world.wrap(self.model, device)
         self.events = _tensorboard(self.folder) if config.tensorboard and world.main else None
         if world.main:
-            self._check_room()
+            size = sum(p.numel() for p in self.model.parameters()) * 4
+            check_room(self.folder, size)
+            if config.model_file is not None:
+                check_room(config.model_file.parent, size)
             atomic_write_text(
                 self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n"
             )
@@ -432,23 +408,6 @@ class Trainer:
                 self.progress.epoch + 1, self.progress.batch, self.folder,
             )  # fmt: skip
 
-    def _check_room(self) -> None:
-        """Find out before the first step whether the checkpoints will fit on the disk."""
-        count = sum(p.numel() for p in self.model.parameters())
-        need = count * 4 * 7  # last.pt holds up to five copies of the weights, its successor too
-        for path in (self.folder, self.config.model_file and self.config.model_file.parent):
-            if path:
-                try:
-                    path.mkdir(parents=True, exist_ok=True)
-                    free = shutil.disk_usage(path).free
-                except OSError as error:
-                    raise UserError(f"the folder {path} cannot be written: {error}") from error
-                if free < need:
-                    raise UserError(
-                        f"{path} has {free / 2**20:.0f} MB free, the checkpoints need "
-                        f"{need / 2**20:.0f} MB: make room or choose another folder"
-                    )
-
     def _not_finite(
         self, what: str, losses: dict[str, float], images: Tensor, targets: Targets, ids: list[int]
     ) -> None:
@@ -464,80 +423,6 @@ class Trainer:
             f"the last good checkpoint stays in {self.folder}. Look at these images' annotations "
             "(`faces prepare check`), lower --learning-rate or set --clip-norm"
         )
-
-
-def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what learns: the body at its own rate, no decay on biases and norms (`fpn`).
-
-    `reference` decays everything alike, as published.
-    """
-    optim = config.optim
-    body = {id(p) for p in model.body.parameters()}
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            lr = optim.learning_rate * (optim.body_lr if id(parameter) in body else 1.0)
-            plain = config.model.arch == "fpn" and parameter.ndim == 1
-            decay = 0.0 if plain else optim.weight_decay
-            groups.setdefault((lr, decay), []).append(parameter)
-    ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
-            for (lr, decay), parameters in ordered
-        ],
-        amsgrad=optim.amsgrad,
-    )
-
-
-@torch.no_grad()
-def update_average(average: FaceRCNN, model: FaceRCNN, decay: float, step: int) -> None:
-    """Move the running average towards the model; it follows faster in the first steps."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for kept, current in zip(
-        average.state_dict().values(), model.state_dict().values(), strict=True
-    ):
-        if kept.is_floating_point():
-            kept.lerp_(current, 1 - decay)
-        else:
-            kept.copy_(current)
-
-
-def memory_mb() -> int:
-    """Resident megabytes of this process and its workers; pages they share count for each."""
-    process = psutil.Process()
-    total = process.memory_info().rss
-    for child in process.children():
-        try:
-            total += child.memory_info().rss
-        except psutil.Error:
-            continue
-    return round(total / 2**20)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of dying; a second one takes effect at once."""
-    received: list[int] = []
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: object) -> None:
-        if received:
-            signal.signal(number, before[number])
-            raise KeyboardInterrupt
-        received.append(number)
-        log.warning("stopping after this step (once more: at once)")
-
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            before[number] = signal.signal(number, note)
-    except ValueError:  # not the main thread: whoever called handles signals
-        pass
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from detector import train
+from detector import run_folder, train
 from detector.checkpoint import load_checkpoint, model_from_checkpoint
 from detector.config import TrainConfig, to_dict
 from detector.dataset import mix
 from detector.errors import UserError
 from detector.history import TIMINGS, read_history
 from detector.model import build_model
-from detector.train import LossNotFinite, Trainer, fit, make_optimizer, update_average
+from detector.optimizer import make_optimizer, update_average
+from detector.train import LossNotFinite, Trainer, fit
 from tests.conftest import ROOT
 from tests.tiny import TINY_MODEL, make_data, tiny_config
 
@@ -141,7 +142,7 @@ def test_more_epochs_for_a_finished_run(data: Path, finished: Path, tmp_path: Pa
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
-from detector import train
+from detector import run_folder, train
 from detector.config import TrainConfig, from_dict
 
 config = from_dict(TrainConfig, json.loads(sys.argv[1]))
@@ -253,8 +254,8 @@ def test_an_unwritable_run_folder_is_found_before_training(data: Path, tmp_path:
 def test_a_full_disk_is_found_before_the_first_step(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = train.shutil._ntuple_diskusage(10**9, 10**9, 1000)
-    monkeypatch.setattr(train.shutil, "disk_usage", lambda path: usage)
+    usage = run_folder.shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(Trainer, "step", lambda *args: pytest.fail("a step was taken"))
     with pytest.raises(UserError, match="MB free, the checkpoints need"):
         fit(tiny_config(data, tmp_path / "run"))

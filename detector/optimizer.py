@@ -1,0 +1,46 @@
+"""What moves the weights: AdamW over what learns, and the running average that is kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detector.config import TrainConfig
+from detector.model import FaceRCNN
+
+
+def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over what learns: the body at its own rate, no decay on biases and norms (`fpn`).
+
+    `reference` decays everything alike, as published.
+    """
+    optim = config.optim
+    body = {id(p) for p in model.body.parameters()}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            lr = optim.learning_rate * (optim.body_lr if id(parameter) in body else 1.0)
+            plain = config.model.arch == "fpn" and parameter.ndim == 1
+            decay = 0.0 if plain else optim.weight_decay
+            groups.setdefault((lr, decay), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
+            for (lr, decay), parameters in ordered
+        ],
+        amsgrad=optim.amsgrad,
+    )
+
+
+@torch.no_grad()
+def update_average(average: FaceRCNN, model: FaceRCNN, decay: float, step: int) -> None:
+    """Move the running average towards the model; it follows faster in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, current in zip(
+        average.state_dict().values(), model.state_dict().values(), strict=True
+    ):
+        if kept.is_floating_point():
+            kept.lerp_(current, 1 - decay)
+        else:
+            kept.copy_(current)

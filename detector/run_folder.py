@@ -1,0 +1,105 @@
+"""The folder of a run and the process around it: may it be written, is there room, stop signals."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from detector.config import TrainConfig, load_config
+from detector.errors import UserError
+from detector.files import atomic_write_text
+from detector.parallel import World
+
+log = logging.getLogger(__name__)
+
+
+def open_run(config: TrainConfig, world: World) -> Path:
+    """Make the run folder, or find the one to resume; refuses to mix two runs in one folder."""
+    if config.resume is not None:
+        load_config(config.resume)  # raises when this is no run folder
+        if world.main:
+            for leftover in config.resume.glob(".*.part"):  # of a process killed while it wrote
+                leftover.unlink(missing_ok=True)
+        return config.resume
+    run = config.run or Path("runs") / config.model.arch
+    if world.main:
+        if (run / "config.json").exists():
+            raise UserError(
+                f"{run} already holds a run: go on with --resume {run}, or choose another folder "
+                "with --run"
+            )
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(run / ".probe", "can this folder be written?")
+            (run / ".probe").unlink()
+        except OSError as error:
+            raise UserError(f"the run folder {run} cannot be written: {error}") from error
+    world.agree(0)
+    return run
+
+
+def check_room(folder: Path, weights: int) -> None:
+    """Find out before the first step whether the checkpoints will fit into ``folder``.
+
+    Args:
+        folder: made when it is missing.
+        weights: bytes of the network's weights. last.pt holds up to five copies of them (plain and
+            averaged, AdamW's two moments), and while it is replaced there are two files.
+
+    Raises UserError when it cannot be written or the disk is too full.
+    """
+    need = weights * 7
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written: {error}") from error
+    if free < need:
+        raise UserError(
+            f"{folder} has {free / 2**20:.0f} MB free, the checkpoints need {need / 2**20:.0f} MB: "
+            "make room or choose another folder"
+        )
+
+
+def memory_mb() -> int:
+    """Resident megabytes of this process and its workers; pages they share count for each."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children():
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue
+    return round(total / 2**20)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list instead of dying; a second one takes effect at once."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            signal.signal(number, before[number])
+            raise KeyboardInterrupt
+        received.append(number)
+        log.warning("stopping after this step (once more: at once)")
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever called handles signals
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
