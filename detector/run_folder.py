@@ -69,14 +69,17 @@ def check_room(folder: Path, weights: int) -> None:
 
 
 def memory_mb() -> int:
-    """Resident megabytes of this process and its workers; pages they share count for each."""
-    process = psutil.Process()
-    total = process.memory_info().rss
-    for child in process.children():
+    """Resident megabytes of this process and its workers.
+
+    On Linux pages that they share are counted once, elsewhere for each of them.
+    """
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children()):
         try:
-            total += child.memory_info().rss
-        except psutil.Error:
+            info = process.memory_full_info()
+        except psutil.Error:  # a worker that has just ended, or a system that keeps this secret
             continue
+        total += getattr(info, "pss", info.rss)
     return round(total / 2**20)
 
 
