@@ -151,7 +151,10 @@ class Trainer:
         last = self.folder / "last.pt"  # absent when the run was killed before its first save
         resumed = load_checkpoint(last) if resume and last.is_file() else None
         torch.manual_seed(mix(optim.seed))
-        self.model = build_model(config.model, pretrained=resumed is None).to(device)
+        fresh = resumed is None and config.init is None
+        self.model = build_model(config.model, pretrained=fresh).to(device)
+        if resumed is None and config.init is not None:
+            _start_from(self.model, config.init)
         self.average: FaceRCNN | None = None
         if optim.ema:
             self.average = build_model(config.model, pretrained=False).to(device)
@@ -423,6 +426,18 @@ class Trainer:
             f"the last good checkpoint stays in {self.folder}. Look at these images' annotations "
             "(`faces prepare check`), lower --learning-rate or set --clip-norm"
         )
+
+
+def _start_from(model: FaceRCNN, path: Path) -> None:
+    """Load the weights of another run's checkpoint."""
+    weights = load_checkpoint(path)["weights"]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"--init {path} holds a network of another architecture than the one asked for: give "
+            "the same --arch, --width, --channels and --head-width as it was trained with"
+        ) from error
 
 
 def _tensorboard(folder: Path) -> Any:

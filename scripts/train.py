@@ -26,6 +26,7 @@ EXAMPLES = """\
 faces train --image-path data/wider/train/images --train-ann-dir data/wider/train/annotations \\
             --valid-path data/wider/val/images --valid-ann-dir data/wider/val/annotations
 faces train --resume runs/fpn
+faces train --init runs/fpn/best.pt --run runs/mine --learning-rate 3e-4 --image-path ...
 faces train --config mine.toml --run runs/second --epochs 60
 faces train --arch reference -b 10 -i 224 -e 40 -w 4 -l 0.0001 -m model.pt --image_path IMAGES \\
             --valid_path VALID --train_ann_dir XML --valid_ann_dir VALID_XML --fig_path loss.png

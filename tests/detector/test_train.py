@@ -299,6 +299,26 @@ def test_model_file_and_figure_are_written_where_asked(data: Path, tmp_path: Pat
     assert b"<svg" in (tmp_path / "out" / "loss.svg").read_bytes()
 
 
+def test_fine_tuning_starts_from_another_runs_weights(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(tiny_config(data, tmp_path / "run", epochs=1), init=finished / "best.pt")
+    started: list[dict[str, torch.Tensor]] = []
+
+    def note(self: Trainer, batch: Any) -> dict[str, float]:
+        started.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        return original(self, batch)
+
+    original = Trainer.step
+    monkeypatch.setattr(Trainer, "step", note)
+    fit(config)
+    for key, tensor in load_checkpoint(finished / "best.pt")["weights"].items():
+        assert torch.equal(started[0][key], tensor), key
+    other = replace(config, run=tmp_path / "other", model=replace(config.model, channels=16))
+    with pytest.raises(UserError, match=r"--init .*another architecture.*--channels"):
+        fit(other)
+
+
 def test_tensorboard_events_on_request(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     fit(replace(tiny_config(data, tmp_path / "run", epochs=1), tensorboard=True))
