@@ -54,7 +54,7 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
     font = ImageFont.load_default(size=round(13 * unit))
     boxes = detections.xyxy.round().astype(int).tolist()
     lines = [
-        round(max(1.0, min(3 * unit, (x2 - x1) / 20, (y2 - y1) / 20))) for x1, y1, x2, y2 in boxes
+        round(max(1.0, min(3 * unit, (x2 - x1) / 14, (y2 - y1) / 14))) for x1, y1, x2, y2 in boxes
     ]
     for (x1, y1, x2, y2), line in zip(boxes, lines, strict=True):
         # A dark rim keeps the line apart from skin and from the sky.

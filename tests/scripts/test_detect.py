@@ -52,11 +52,11 @@ def opened(monkeypatch):
     """Puts the fake in place of every model; gives what it was opened with."""
     calls: list[tuple[Path, dict[str, Any]]] = []
 
-    def load_detector(path: Path, **options: Any) -> FakeDetector:
-        calls.append((path, options))
-        if path.name == "damaged.onnx":
+    def load_detector(path: str | Path, **options: Any) -> FakeDetector:
+        calls.append((Path(path), options))
+        if Path(path).name == "damaged.onnx":
             raise UserError(f"{path} is damaged")
-        return FakeDetector(options["score_threshold"])
+        return FakeDetector(options.get("score_threshold", 0.5))
 
     monkeypatch.setattr("detector.load.load_detector", load_detector)
     return calls
@@ -416,3 +416,62 @@ def test_a_reader_of_the_lines_may_leave(photos):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 0
+
+
+# -- the real thing
+
+
+def test_the_example_of_the_documentation_runs(photos, capsys):
+    text = (ROOT / "docs" / "detect.md").read_text(encoding="utf-8")
+    [example] = text.split("```python\n")[1:]
+    Path("photos/broken.jpg").write_text("no image")
+    exec(example.split("```")[0], {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("photos/broken.jpg: cannot read the image")
+    assert second == "photos/trip/c.jpg [[ 80.  50. 110.  90.]]"
+
+
+def test_a_checkpoint_finds_what_it_finds_from_python(tmp_path):
+    import torch
+
+    from detector.checkpoint import save_checkpoint
+    from detector.config import TrainConfig, to_dict
+    from detector.load import load_detector
+    from detector.model import build_model
+    from tests.tiny import TINY_MODEL
+
+    torch.manual_seed(0)
+    model = build_model(TINY_MODEL, pretrained=False)
+    save_checkpoint(
+        tmp_path / "tiny.pt",
+        {
+            **{"config": to_dict(TrainConfig(model=TINY_MODEL)), "weights": model.state_dict()},
+            **{"history": [], "provenance": {}},
+        },
+    )
+    images = [picture(40), picture(80, 96, 96), picture(20, 200, 300)]
+    for i, image in enumerate(images):
+        save_image(tmp_path / "photos" / f"{i}.png", image)
+    arguments = ["--threshold", "0.1", "--threads", "1", "--json", str(tmp_path / "lines.jsonl")]
+    model_file = str(tmp_path / "tiny.pt")
+    assert main(["detect", str(tmp_path / "photos"), "-m", model_file, *arguments]) == 0
+    detector = load_detector(model_file, score_threshold=0.1, threads=1)
+    faces = 0
+    for line, image in zip(lines(tmp_path / "lines.jsonl"), images, strict=True):
+        found = detector.detect(image)
+        faces += len(found)
+        assert [face["score"] for face in line["faces"]] == pytest.approx(found.score, abs=1e-4)
+        boxes = [face["box"] for face in line["faces"]]
+        assert np.allclose(np.reshape(boxes, (-1, 4)), found.xyxy, atol=0.02)
+    assert faces > 0, "an untrained network is unsure of everything"
+
+
+@pytest.mark.data
+def test_a_folder_of_wider_face_becomes_a_submission(shared_data, tmp_path, opened, capsys):
+    folder = shared_data / "widerface" / "WIDER_val" / "images"
+    images = sorted(path for path in folder.rglob("*.jpg"))
+    detect(str(folder), "--wider", str(tmp_path), "--json", str(tmp_path / "lines.jsonl"))
+    expected = [path.relative_to(folder).with_suffix(".txt").as_posix() for path in images]
+    assert files(tmp_path) == sorted([*expected, "lines.jsonl"])
+    assert [Path(line["path"]) for line in lines(tmp_path / "lines.jsonl")] == images
+    assert capsys.readouterr().out.startswith(f"images:      {len(images)} (")
