@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-PIXELS = 48_000_000
-"""What one stage may hold by default: 144 MB of RGB, or a single picture that is larger."""
+PIXELS = 24_000_000
+"""What one stage may hold by default: 72 MB of RGB, or a single picture that is larger."""
 
 SMALLEST = 1_000_000
-"""A picture counts as at least this many pixels, so that a stage holds 48 of them at most."""
+"""A picture counts as at least this many pixels, so that a stage holds 24 of them at most."""
 
 
 def read_ahead(

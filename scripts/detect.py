@@ -84,8 +84,8 @@ class Options:
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: Annotated[int | None, _arg("left to the model's runtime")] = None
     """CPU threads for the model."""
-    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
-    """Images that go through the model at once, where they have the same size."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 4
+    """Images that go through the model at once, where they have the same size; a GPU wants more."""
     quiet: bool = False
     """Warnings only, and no progress bar."""
 

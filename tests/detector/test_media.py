@@ -128,8 +128,8 @@ def test_large_pictures_do_not_pile_up(sources, monkeypatch):
     monkeypatch.setattr(media, "image_size", sizes)
     detector = Waiting()
     assert len(list(detect_images(detector, sources, 16))) == 20
-    assert max(map(len, detector.batches)) == 4, "48 megapixels"
-    assert max(held) <= 9, "four ahead, four in the batch, one between them"
+    assert max(map(len, detector.batches)) == 2, "24 megapixels"
+    assert max(held) <= 5, "two ahead, two in the batch, one between them"
 
 
 def test_leaving_early_ends_the_threads(sources):

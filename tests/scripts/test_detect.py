@@ -466,6 +466,66 @@ def test_a_checkpoint_finds_what_it_finds_from_python(tmp_path):
     assert faces > 0, "an untrained network is unsure of everything"
 
 
+def onnx_file(path: Path) -> Path:
+    """The smallest file that runs as an exported detector: it finds one face in every picture."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from detector.artefact import Artefact
+    from detector.config import TrainConfig
+
+    outputs = {
+        "boxes": np.array([[8, 16, 24, 40]], np.float32),
+        "scores": np.array([0.75], np.float32),
+        "image": np.array([0], np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+            for name, value in outputs.items()
+        ],
+        "one face",
+        [
+            helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "h", "w", 3]),
+            helper.make_tensor_value_info("score_threshold", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+            )
+            for name, value in outputs.items()
+        ],
+    )
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    helper.set_model_props(model, Artefact(TrainConfig()).to_metadata())
+    onnx.save(model, path)
+    return path
+
+
+def test_an_onnx_file_answers_at_once_without_torch(photos):
+    """Processor time, from the start of Python to the written picture; the clock depends on what
+    else the machine does."""
+    onnx_file(Path("model.onnx"))
+    heavy = "'torch', 'torchvision', 'matplotlib', 'scipy', 'cv2', 'skimage', 'lxml', 'onnx'"
+    program = (
+        "import sys, time; from scripts.main import main; "
+        "code = main(['detect', 'photos/a.png', '-m', 'model.onnx', '--out', 'found']); "
+        f"print([name for name in ({heavy}) if name in sys.modules], time.process_time()); "
+        "sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    imported, seconds = result.stdout.splitlines()[-1].split("] ")
+    assert imported == "["
+    assert float(seconds) < 2.5
+    [line] = lines("found/detections.jsonl")
+    assert line["faces"] == [{"box": [8, 16, 24, 40], "score": 0.75}]
+    assert (read_image(Path("found/a.png"))[15, 8:24] == FOUND).all()
+
+
 @pytest.mark.data
 def test_a_folder_of_wider_face_becomes_a_submission(shared_data, tmp_path, opened, capsys):
     folder = shared_data / "widerface" / "WIDER_val" / "images"
