@@ -7,6 +7,7 @@ memory instead of slowly copying it (https://github.com/pytorch/pytorch/issues/1
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
@@ -265,14 +266,19 @@ def make_loader(
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_leave_signals_to_main,
     )
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C and `kill` of the whole group reach workers too; the main process ends them."""
+def _leave_signals_to_main(worker: int) -> None:
+    """A terminal's Ctrl-C and a `kill` of the whole group are for the main process alone.
+
+    It finishes its step with the workers' help and then ends them itself, with SIGTERM, which they
+    must therefore not ignore.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 class ValidationBatches:

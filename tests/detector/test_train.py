@@ -428,6 +428,18 @@ def test_signals_finish_the_step_save_and_say_how_to_go_on(
     assert out == ""
 
 
+@pytest.mark.slow
+def test_a_finished_command_ends_with_its_workers(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(toml(tiny_config(data, tmp_path / "run", epochs=1)))
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.main", "train", "--config", str(path), "-w", "2"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint:" in done.stdout
+
+
 def toml(config: TrainConfig) -> str:
     """The configuration as a --config file."""
 
