@@ -64,8 +64,9 @@ class ModelConfig:
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
     """Width of the fully connected layer that judges a proposal (`fpn`)."""
-    box_loss: float = 2.0
-    """Weight of the two box-regression losses in the sum."""
+    box_loss: float = 0.5
+    """Weight of the two box-regression losses in the sum; that of the proposals is a mean over
+    faces for `fpn`, and over all sampled boxes, as torchvision has it, for `reference`."""
     anchors: Annotated[tuple[tuple[float, ...], ...], tyro.conf.Suppress] = (
         (8.0, 12.5),
         (19.0, 30.0),

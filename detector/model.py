@@ -92,7 +92,21 @@ class IgnoringRPN(RegionProposalNetwork):
 
 
 class IgnoringRoIHeads(RoIHeads):
-    """Proposals that mostly lie in an ignored face, and on no true one, are not sampled."""
+    """Proposals that mostly lie in an ignored face, and on no true one, are not sampled.
+
+    With ``mean_box_loss`` the box loss is the mean over the proposals on faces. Torchvision divides
+    by all that are sampled, so the loss grows as the proposals get better: a validation loss that
+    rises while the detector improves is no use for choosing an epoch or a learning rate.
+    """
+
+    mean_box_loss = False
+    _sampled_per_face = 1.0
+
+    def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
+        results, losses = super().forward(features, proposals, image_shapes, targets)
+        if self.training and self.mean_box_loss:
+            losses["loss_box_reg"] = losses["loss_box_reg"] * self._sampled_per_face
+        return results, losses
 
     def select_training_samples(self, proposals: list[Tensor], targets: Targets | None):  # type: ignore[no-untyped-def]
         kept = []
@@ -103,7 +117,10 @@ class IgnoringRoIHeads(RoIHeads):
                     keep |= box_iou(boxes, target["boxes"]).amax(dim=1) >= 0.5
                 boxes = boxes[keep]
             kept.append(boxes)
-        return super().select_training_samples(kept, targets)
+        samples = super().select_training_samples(kept, targets)
+        labels = torch.cat(samples[2])
+        self._sampled_per_face = len(labels) / max(1, int((labels > 0).sum()))
+        return samples
 
 
 class Separable(nn.Sequential):
@@ -268,6 +285,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         nms_thresh=0.4,
         detections_per_img=750,  # 100, torchvision's default, drops 21.7 % of WIDER's val faces
     )
+    roi_heads.mean_box_loss = True
     return FaceRCNN(backbone, rpn, roi_heads, config)
 
 

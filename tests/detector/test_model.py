@@ -181,3 +181,19 @@ def test_the_box_losses_are_weighted() -> None:
     losses = {"loss_classifier": torch.ones(()), "loss_rpn_box_reg": torch.ones(())}
     model = build_model(replace(TINY_MODEL, box_loss=3.0)).train()
     assert model.eager_outputs(losses, []) == {"loss_classifier": 1.0, "loss_rpn_box_reg": 3.0}
+
+
+def test_the_box_loss_of_fpn_is_a_mean_over_faces() -> None:
+    torch.manual_seed(0)
+    model = build_model(TINY_MODEL).train()
+    images = torch.randint(0, 255, (1, 3, 128, 128), dtype=torch.uint8)
+    target = {"boxes": torch.tensor([[20.0, 20, 60, 70]]), "labels": torch.ones(1).long()}
+    found = {}
+    for mean in (False, True):
+        model.roi_heads.mean_box_loss = mean
+        torch.manual_seed(1)
+        found[mean] = model(images, [target])["loss_box_reg"].item()
+    sampled = model.roi_heads._sampled_per_face
+    assert sampled > 2
+    assert found[True] == pytest.approx(found[False] * sampled, rel=1e-5)
+    assert not build_model(replace(TINY_MODEL, arch="reference")).roi_heads.mean_box_loss
