@@ -81,47 +81,38 @@ def main(argv: Sequence[str]) -> int:
 
 def walk(out: Path, epochs: int) -> list[Step]:
     """The commands, in order."""
-    voc, run, portraits = out / "voc", out / "run", out / "portraits"
-    best = run / "best.pt"
-    train = {
-        "--image-path": voc / "train" / "images",
-        "--train-ann-dir": voc / "train" / "annotations",
-        "--valid-path": voc / "val" / "images",
-        "--valid-ann-dir": voc / "val" / "annotations",
-        "--run": run,
-        "--epochs": epochs,
-        # From scratch, everything has to learn: no frozen blocks, batch norm everywhere. A few
-        # dozen steps leave no time for a long warm-up or a long average of the weights.
-        "--backbone-weights": "none",
-        "--freeze": 0,
-        "--batch-norm": "all",
-        "--body-lr": 1.0,
-        "--warmup-steps": 10,
-        "--ema": 0.9,
-        "--batch-size": 4,
-        "--image-size": 256,
-        "--num-workers": 1,
-    }
-    flags = [str(word) for pair in train.items() for word in pair]
-    return [
-        _step(
-            "Convert the annotations to PASCAL VOC", "prepare", "wider", out / "wider", "--out", voc
-        ),
-        _step(
+    scenes, portraits = out / "wider", out / "portraits"
+    voc, check, run, found = out / "voc", out / "check", out / "run", out / "detected"
+    data = [
+        *("--image-path", voc / "train" / "images"),
+        *("--train-ann-dir", voc / "train" / "annotations"),
+        *("--valid-path", voc / "val" / "images"),
+        *("--valid-ann-dir", voc / "val" / "annotations"),
+    ]
+    # From scratch everything has to learn: no frozen blocks, batch norm everywhere. A few dozen
+    # steps leave no time for a long warm-up or a long average of the weights.
+    settings = (
+        f"--epochs {epochs} --batch-size 4 --image-size 256 --face-sizes 16 120 --num-workers 1 "
+        "--backbone-weights none --freeze 0 --batch-norm all --body-lr 1 --warmup-steps 10 "
+        "--ema 0.9"
+    ).split()
+    steps: list[tuple[str, tuple[object, ...]]] = [
+        ("Convert the annotations to PASCAL VOC", ("prepare", "wider", scenes, "--out", voc)),
+        (
             "Look for boxes and pictures that would spoil the training",
-            *("prepare", "check", voc, "--report", out / "check"),
+            ("prepare", "check", voc, "--report", check),
         ),
-        _step(f"Train a detector from scratch, {epochs} short epochs", "train", *flags),
-        _step("Draw the losses again", "plot", run),
-        _step(
+        (
+            f"Train a detector from scratch, {epochs} short epochs",
+            ("train", *data, "--run", run, *settings),
+        ),
+        ("Draw the losses again", ("plot", run)),
+        (
             "Look for faces in two real photographs",
-            *("detect", portraits, "--model", best, "--out", out / "detected"),
+            ("detect", portraits, "--model", run / "best.pt", "--out", found),
         ),
     ]
-
-
-def _step(title: str, *words: object) -> Step:
-    return Step(title, ("faces", *map(str, words)))
+    return [Step(title, ("faces", *map(str, words))) for title, words in steps]
 
 
 def write_pictures(out: Path) -> None:
