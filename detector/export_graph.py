@@ -15,6 +15,7 @@ tensors alone, for a whole batch at once:
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
 from detector.model import MEAN, STD, FaceRCNN
+
 
 class DenseLayers(nn.Module):
     """Everything that runs at every place of the image: body, pyramid and proposal network.
@@ -33,8 +35,8 @@ class DenseLayers(nn.Module):
 
     def __init__(self, model: FaceRCNN) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255)
+        self.mean = nn.Buffer(torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
+        self.std = nn.Buffer(torch.tensor(STD).view(1, 3, 1, 1) * 255)
         self.backbone = _without_batch_norm(model.backbone)
         self.tower = _without_batch_norm(model.rpn.head.conv)
         self.outputs = _side_by_side(model.rpn.head.cls_logits, model.rpn.head.bbox_pred)
@@ -71,7 +73,7 @@ class FaceGraph(nn.Module):
         rpn, roi = model.rpn, model.roi_heads
         self.dense: nn.Module = DenseLayers(model)
         # (levels, anchors, 4): the anchors of the place (0, 0)
-        self.register_buffer("cells", torch.stack(list(rpn.anchor_generator.cell_anchors)))
+        self.cells = nn.Buffer(torch.stack(list(rpn.anchor_generator.cell_anchors)))
         self.anchors = int(self.cells.shape[1])
         self.levels = int(self.cells.shape[0])
         self.per_level = int(rpn.pre_nms_top_n())
@@ -88,7 +90,7 @@ class FaceGraph(nn.Module):
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
         self.head = roi.box_head
         self.predictor = roi.box_predictor
-        self.box_weights: tuple[float, float, float, float] = tuple(roi.box_coder.weights)
+        self.box_weights = nn.Buffer(torch.tensor(roi.box_coder.weights))
         self.detections = int(roi.detections_per_img)
         self.score_threshold = float(roi.score_thresh)
         self.nms_threshold = float(roi.nms_thresh)
@@ -110,9 +112,9 @@ class FaceGraph(nn.Module):
         boxes, image = boxes[order], image[order]
         logits, moves = self.predictor(self.head(pooled))
         scores = functional.softmax(logits, dim=1)[:, 1]
-        boxes = _decode(boxes, moves[:, 4:8], self.box_weights)
-        boxes = _clip(boxes, height, width)
-        found = ((scores > score_threshold) & _at_least(boxes, 1e-2)).nonzero().squeeze(1)
+        boxes, wide, high = _decode(boxes, moves[:, 4:8] / self.box_weights, height, width)
+        good = (scores > score_threshold) & (torch.minimum(wide, high) >= 1e-2)
+        found = good.nonzero().squeeze(1)
         boxes, scores, image = boxes[found], scores[found], image[found]
         kept = self.nms(boxes, scores, image, images.shape[0], nms_threshold, self.detections)
         return boxes[kept], scores[kept], image[kept]
@@ -122,8 +124,7 @@ class FaceGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The proposals of all images: boxes (R, 4) and the image each belongs to (R,)."""
         batch = objectness[0].shape[0]
-        level_boxes, level_scores, level_groups = [], [], []
-        first_group = torch.arange(batch, device=deltas[0].device)[:, None] * self.levels
+        level_anchors, level_moves, level_logits, level_number = [], [], [], []
         for level, (logits, delta) in enumerate(zip(objectness, deltas)):  # noqa: B905 (TorchScript)
             rows, columns = logits.shape[2], logits.shape[3]
             flat = logits.permute(0, 2, 3, 1).flatten(1)
@@ -132,18 +133,22 @@ class FaceGraph(nn.Module):
             row = place // columns  # no `%`: the ONNX exporter knows it for fixed numbers only
             x = (place - row * columns) * (width // columns)
             y = row * (height // rows)
-            anchors = self.cells[level][index % self.anchors] + torch.stack((x, y, x, y), dim=2)
+            corner = torch.stack((x, y, x, y), dim=2)
+            level_anchors.append(self.cells[level][index - place * self.anchors] + corner)
             moves = delta.permute(0, 2, 3, 1).reshape(batch, -1, 4)
-            moves = moves.gather(1, index[:, :, None].expand(-1, -1, 4))
-            level_boxes.append(_decode(anchors, moves, (1.0, 1.0, 1.0, 1.0)))
-            level_scores.append(best.sigmoid())
-            level_groups.append((first_group + level).expand_as(best))
-        boxes = _clip(torch.cat(level_boxes, dim=1), height, width)
-        scores = torch.cat(level_scores, dim=1)
-        good = (scores >= self.proposal_threshold) & _at_least(boxes, self.smallest_proposal)
+            level_moves.append(moves.gather(1, index[:, :, None].expand(-1, -1, 4)))
+            level_logits.append(best)
+            level_number.append(torch.full_like(best[0], level, dtype=torch.int64))
+        scores = torch.cat(level_logits, dim=1).sigmoid()
+        boxes, wide, high = _decode(
+            torch.cat(level_anchors, dim=1), torch.cat(level_moves, dim=1), height, width
+        )
+        good = scores >= self.proposal_threshold
+        good = good & (torch.minimum(wide, high) >= self.smallest_proposal)
         where = good.flatten().nonzero().squeeze(1)
         boxes = boxes.reshape(-1, 4)
-        groups = torch.cat(level_groups, dim=1).flatten()[where]
+        groups = torch.arange(batch, device=where.device)[:, None] * self.levels
+        groups = (groups + torch.cat(level_number)).flatten()[where]
         kept = where[
             self.nms(
                 boxes[where], scores.flatten()[where], groups, batch * self.levels,
@@ -199,7 +204,11 @@ class FaceGraph(nn.Module):
         """
         # 2**20 pixels apart: further than any image is wide, and exact in float64.
         apart = boxes.double() + groups[:, None].double() * 1048576.0
-        kept = nms(apart, scores.double(), iou)
+        # `torch.export` takes for granted that torchvision's nms keeps two boxes or more, so two
+        # empty ones that come last are put in, and taken out again.
+        apart = torch.cat((apart, apart.new_full((2, 4), -1.0)))
+        ranked = torch.cat((scores.double(), apart.new_full((2,), -1.0)))
+        kept = nms(apart, ranked, iou)[:-2]
         kept = kept[groups[kept].argsort(stable=True)]
         group = groups[kept]
         rank = torch.arange(group.shape[0], device=group.device) - torch.searchsorted(group, group)
@@ -210,33 +219,27 @@ def _smaller(a: int, b: int) -> int:
     """min, which under `torch.export` must not decide now which one it is."""
     if torch.jit.is_scripting():
         return min(a, b)
-    return torch.sym_min(a, b)
+    return torch.sym_min(a, b)  # type: ignore[return-value]
 
 
 def _decode(
-    boxes: Tensor, deltas: Tensor, weights: tuple[float, float, float, float]
-) -> Tensor:
-    """Boxes (..., 4) moved by deltas (..., 4), as torchvision's BoxCoder does it."""
-    widths = boxes[..., 2] - boxes[..., 0]
-    heights = boxes[..., 3] - boxes[..., 1]
-    x = deltas[..., 0] / weights[0] * widths + (boxes[..., 0] + 0.5 * widths)
-    y = deltas[..., 1] / weights[1] * heights + (boxes[..., 1] + 0.5 * heights)
+    boxes: Tensor, deltas: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (..., 4) moved by deltas (..., 4), as torchvision's BoxCoder does it, and clipped.
+
+    Returns the boxes (..., 4), their widths (...) and their heights (...).
+    """
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    dx, dy, dw, dh = deltas.unbind(-1)
+    wide, high = x2 - x1, y2 - y1
+    x = dx * wide + (x1 + 0.5 * wide)
+    y = dy * high + (y1 + 0.5 * high)
     # log(1000 / 16): torchvision's bound on growth, from Detectron
-    half_width = 0.5 * (deltas[..., 2] / weights[2]).clamp(max=4.135166556742356).exp() * widths
-    half_height = 0.5 * (deltas[..., 3] / weights[3]).clamp(max=4.135166556742356).exp() * heights
-    return torch.stack((x - half_width, y - half_height, x + half_width, y + half_height), dim=-1)
-
-
-def _clip(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes (..., 4) cut at the edges of the image."""
-    x = boxes[..., 0::2].clamp(min=0, max=width)
-    y = boxes[..., 1::2].clamp(min=0, max=height)
-    return torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), dim=-1)
-
-
-def _at_least(boxes: Tensor, side: float) -> Tensor:
-    """Which boxes (..., 4) have sides of ``side`` pixels or more."""
-    return ((boxes[..., 2] - boxes[..., 0]) >= side) & ((boxes[..., 3] - boxes[..., 1]) >= side)
+    half_wide = 0.5 * dw.clamp(max=4.135166556742356).exp() * wide
+    half_high = 0.5 * dh.clamp(max=4.135166556742356).exp() * high
+    left, right = (x - half_wide).clamp(0, width), (x + half_wide).clamp(0, width)
+    top, bottom = (y - half_high).clamp(0, height), (y + half_high).clamp(0, height)
+    return torch.stack((left, top, right, bottom), dim=-1), right - left, bottom - top
 
 
 def _without_batch_norm(module: nn.Module) -> nn.Module:
@@ -245,7 +248,7 @@ def _without_batch_norm(module: nn.Module) -> nn.Module:
         if not isinstance(parent, nn.Sequential):
             continue
         names = list(parent._modules)
-        for first, second in zip(names, names[1:], strict=False):
+        for first, second in itertools.pairwise(names):
             convolution, norm = parent[int(first)], parent[int(second)]
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 parent[int(first)] = fuse_conv_bn_eval(convolution, norm)
@@ -266,7 +269,7 @@ def _side_by_side(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
         assert both.bias is not None
         both.bias.zero_()
         both.weight[:used] = torch.cat((first.weight, second.weight))
-        both.bias[:used] = torch.cat((first.bias, second.bias))  # type: ignore[list-item]
+        both.bias[:used] = torch.cat((first.bias, second.bias))  # type: ignore[arg-type]
     return both
 
 
@@ -275,9 +278,12 @@ def example_images() -> Tensor:
     return torch.zeros(2, 128, 192, 3, dtype=torch.uint8)
 
 
-def dynamic_shapes() -> dict[int, object]:
-    """Any batch, any height and width that are multiples of 32, for `torch.export`."""
+def dynamic_shapes(smallest: int = 32) -> dict[int, object]:
+    """Any batch, any height and width that are multiples of 32, for `torch.export`.
+
+    ``smallest`` (pixels) is the least height and width that the exporter has to allow for.
+    """
     batch = torch.export.Dim("batch", min=1, max=1024)
-    rows = torch.export.Dim("rows", min=1, max=1024)
-    columns = torch.export.Dim("columns", min=1, max=1024)
+    rows = torch.export.Dim("rows", min=smallest // 32, max=1024)
+    columns = torch.export.Dim("columns", min=smallest // 32, max=1024)
     return {0: batch, 1: 32 * rows, 2: 32 * columns}

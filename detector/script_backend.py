@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -56,7 +57,9 @@ def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artefact]:
 
     artefact = Artefact.from_metadata(read_extra_file(path), path)
     try:
-        module = torch.jit.load(str(path), map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that TorchScript is deprecated
+            module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise UserError(f"{path} is damaged or cut short: copy it again or export again") from error
     return module, artefact

@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "Download WIDER FACE, convert it to PASCAL VOC, check and repair any VOC folder",
     "train": "Train a detector from images and VOC annotations; resume a run",
     "detect": "Find the faces in images, folders and videos; mark, list or blur them",
+    "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that give what it gives",
     "evaluate": "Judge a detector by the rules of WIDER FACE, PASCAL VOC and COCO",
     "plot": "Redraw and compare the loss curves of runs",
     "demo": "Walk through everything on a small embedded data set",

@@ -1,0 +1,81 @@
+"""`faces export`: a checkpoint becomes ONNX, TorchScript and .pt2 files that give what it gives."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from detector.errors import UserError
+from scripts.cli import log_to_stderr, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DESCRIPTION = """Write a checkpoint as files that run elsewhere: ONNX (any language, no torch),
+TorchScript and torch.export (.pt2). Each is compared with the checkpoint on many sizes first; one
+that differs is not written. A report (.parity.json) lies beside each file."""
+
+EXAMPLES = """\
+faces export runs/fpn/best.pt
+faces export runs/fpn/best.pt --formats onnx --out release
+faces export runs/fpn/best.pt --images photos"""
+
+
+MOST_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export and where to."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A checkpoint of `faces train`, such as runs/fpn/best.pt."""
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(aliases=["-o"], help_behavior_hint="(default: beside the checkpoint)"),
+    ] = None
+    """Folder for the files, which take the checkpoint's name."""
+    formats: tuple[Literal["onnx", "torchscript", "pt2"], ...] = ("onnx", "torchscript", "pt2")
+    """Which files to write."""
+    images: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
+    """Also compare on the images in this folder (the first 100), brought to size as usual."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export, print how each file compares, and where it is."""
+    options: Options = parse(
+        Options, argv, prog="faces export", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr()
+    from detector.export import export_checkpoint
+    from detector.parity import table
+
+    pictures = [] if options.images is None else read_pictures(options.images)
+    for exported in export_checkpoint(options.checkpoint, options.out, options.formats, pictures):
+        size = exported.path.stat().st_size / 2**20
+        print(f"{exported.path} ({size:.1f} MB) gives what {options.checkpoint} gives:")
+        print(table(exported.outcomes))
+        print(f"report: {exported.report}\n")
+    return 0
+
+
+def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
+    """The first images of a folder."""
+    from detector.images import find_images, read_image
+
+    files = find_images(folder)[:MOST_IMAGES]
+    if not files:
+        raise UserError(f"--images {folder}: there are no images in it")
+    return [read_image(file) for file in files]
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.export", sys.argv[1:]))
