@@ -17,6 +17,7 @@ COMMANDS = {
     "detect": "Find the faces in images, folders and videos; mark, list or blur them",
     "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that give what it gives",
     "evaluate": "Judge a detector by the rules of WIDER FACE, PASCAL VOC and COCO",
+    "benchmark": "Compare models with each other and with other detectors: time, memory, AP",
     "plot": "Redraw and compare the loss curves of runs",
     "demo": "Walk through everything on a small embedded data set",
 }

@@ -1,0 +1,12 @@
+"""Detectors side by side: how long they take, what they need, how good they are.
+
+    peers        other people's detectors behind `detector.types.Detector`, and the bare body
+    contestants  who takes part: files of ours, files of peers, what comes with packages
+    pictures     what they look at
+    timing       each contestant in a process of its own; images given to all in turn
+    accuracy     WIDER FACE average precision, the same for everyone
+    table        the results as Markdown, JSON and a scatter plot
+    profiling    where an exported file of ours spends its time
+
+`scripts/benchmark.py` puts them together.
+"""

@@ -1,0 +1,270 @@
+"""Other people's detectors behind `detector.types.Detector`, run as their authors run them.
+
+Each takes the picture as it is given, does its own preparation (which is part of its time) and
+gives boxes in the pixels of that picture. Only the runtime that one needs is imported, so that its
+memory is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detector.types import Detections
+
+YUNET_STRIDES = (8, 16, 32)
+YUNET_IOU = 0.45
+"""Overlap above which YuNet drops the worse of two boxes: ``configs/yunet_n.py`` (``test_cfg``) of
+https://github.com/ShiqiYu/libfacedetection.train."""
+
+ULTRA_LIGHT_IOU = 0.5
+"""The same for Ultra-Light: ``detect_imgs_onnx.py`` (``predict``) of
+https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB."""
+
+
+class OneByOne:
+    """`detect_batch` for detectors that take one picture at a time."""
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """Find the faces of an RGB uint8 (H, W, 3) image."""
+        raise NotImplementedError
+
+    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find the faces of several images, one after the other."""
+        return [self.detect(image) for image in images]
+
+
+class YuNet(OneByOne):
+    """YuNet (Wu et al. 2023) in ONNX Runtime, from a file whose height and width are free.
+
+    The network gives, for every cell of the strides 8, 16 and 32, a class score, an objectness and
+    a box. As in ``modules/objdetect/src/face_detect.cpp`` of OpenCV 4.8 and
+    ``mmdet/models/dense_heads/yunet_head.py`` of libfacedetection.train, the score of a cell is the
+    root of the product of the first two, both clipped to 0..1, and at stride s the box of the cell
+    (row, column) is centred at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` wide. The input
+    is BGR, 0..255, padded with zeros to multiples of 32.
+
+    Args:
+        path: the ONNX file.
+        threads: CPU threads.
+        min_score: boxes below it (0..1) are left out.
+    """
+
+    def __init__(self, path: Path, threads: int, min_score: float) -> None:
+        self.session = onnx_session(path, threads)
+        self.input = self.session.get_inputs()[0].name
+        self.min_score = min_score
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        height, width = image.shape[:2]
+        rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
+        pixels = np.zeros((1, 3, rows, columns), np.float32)
+        pixels[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]
+        names = [f"{kind}_{s}" for s in YUNET_STRIDES for kind in ("cls", "obj", "bbox")]
+        values = self.session.run(names, {self.input: pixels})
+        boxes, scores = [], []
+        for i, stride in enumerate(YUNET_STRIDES):
+            classes, objects, moves = values[3 * i : 3 * i + 3]
+            score = np.sqrt(classes[0, :, 0].clip(0, 1) * objects[0, :, 0].clip(0, 1))
+            cells = np.flatnonzero(score >= self.min_score)
+            corner = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
+            centre = (corner + moves[0, cells, :2]) * stride
+            half = np.exp(moves[0, cells, 2:]) * (stride / 2)
+            boxes.append(np.hstack([centre - half, centre + half]))
+            scores.append(score[cells])
+        return suppressed(np.concatenate(boxes), np.concatenate(scores), YUNET_IOU, (height, width))
+
+
+class UltraLight(OneByOne):
+    """Ultra-Light-Fast-Generic-Face-Detector-1MB in ONNX Runtime, at the one size of its file.
+
+    Every picture is squeezed into that size and scaled to ``(x - 127) / 128``; the file decodes its
+    own anchors and gives boxes as fractions of the picture. After ``detect_imgs_onnx.py`` of
+    https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, except that Pillow
+    resizes, as it does for all others here.
+
+    Args: see `YuNet`.
+    """
+
+    def __init__(self, path: Path, threads: int, min_score: float) -> None:
+        self.session = onnx_session(path, threads)
+        [given] = self.session.get_inputs()
+        self.input = given.name
+        self.size = (int(given.shape[3]), int(given.shape[2]))
+        self.min_score = min_score
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        height, width = image.shape[:2]
+        small = Image.fromarray(image).resize(self.size, Image.Resampling.BILINEAR)
+        pixels = (np.asarray(small, np.float32).transpose(2, 0, 1)[None] - 127) / 128
+        scores, boxes = self.session.run(
+            ["scores", "boxes"], {self.input: np.ascontiguousarray(pixels)}
+        )
+        found = scores[0, :, 1] >= self.min_score
+        xyxy = boxes[0, found] * np.array([width, height, width, height], np.float32)
+        return suppressed(xyxy, scores[0, found, 1], ULTRA_LIGHT_IOU, (height, width))
+
+
+class Mtcnn(OneByOne):
+    """MTCNN (Zhang et al. 2016) of facenet-pytorch with its default settings and weights.
+
+    Its thresholds, 0.6, 0.7 and 0.7, are part of the cascade: no lower score can be asked for.
+
+    Args:
+        threads: CPU threads, for the whole process.
+    """
+
+    def __init__(self, threads: int) -> None:
+        import torch
+        from facenet_pytorch import MTCNN
+
+        torch.set_num_threads(threads)
+        self.model = MTCNN(device=torch.device("cpu")).eval()
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        height, width = image.shape[:2]
+        if min(height, width) < self.model.min_face_size:
+            # Its scale pyramid would have no level, which facenet-pytorch does not expect.
+            return Detections.empty((height, width))
+        boxes, scores = self.model.detect(image)
+        if boxes is None:
+            return Detections.empty((height, width))
+        xyxy = np.array(boxes.tolist(), np.float32)  # it gives arrays of Python objects
+        return Detections.from_raw(xyxy, np.array(scores.tolist(), np.float32), (height, width))
+
+
+class Torchvision(OneByOne):
+    """torchvision's ``fasterrcnn_mobilenet_v3_large_320_fpn`` for one class, without weights.
+
+    Its weights know the classes of COCO, where there is no face: it is here for its time. It scales
+    the shorter side to 320 pixels itself (the longer one to 640 at most).
+
+    Args:
+        threads: CPU threads, for the whole process.
+    """
+
+    def __init__(self, threads: int) -> None:
+        import torch
+        from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+        torch.set_num_threads(threads)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.model = fasterrcnn_mobilenet_v3_large_320_fpn(
+                weights=None, weights_backbone=None, num_classes=2
+            ).eval()
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+            [found] = self.model([pixels])
+        return Detections.from_raw(
+            found["boxes"].numpy(), found["scores"].numpy(), (image.shape[0], image.shape[1])
+        )
+
+
+class Body(OneByOne):
+    """The MobileNetV2 body alone in ONNX Runtime: the floor for every detector built on it.
+
+    It is run on noise of the picture's size, padded to multiples of 32, and finds nothing. Reading
+    and normalising the picture are left out on purpose.
+
+    Args:
+        path: a file of `export_body`.
+        threads: CPU threads.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.session = onnx_session(path, threads)
+        self.noise = np.zeros(0, np.float32)
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        height, width = image.shape[:2]
+        shape = (1, 3, -(-height // 32) * 32, -(-width // 32) * 32)
+        size = int(np.prod(shape))
+        if len(self.noise) < size:
+            self.noise = np.random.default_rng(0).standard_normal(size, np.float32)
+        self.session.run(None, {"pixels": self.noise[:size].reshape(shape)})
+        return Detections.empty((height, width))
+
+
+def export_body(path: Path) -> None:
+    """Write torchvision's ``mobilenet_v2().features[:18]`` (strides up to 32) as an ONNX file.
+
+    Input ``pixels``, float32 (1, 3, H, W) with H and W multiples of 32. Weights are random: time
+    does not depend on them.
+    """
+    import logging
+    import warnings
+
+    import torch
+    from torchvision.models import mobilenet_v2
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = mobilenet_v2(weights=None).features[:18].eval()
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:  # it tells of every step
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            program = torch.onnx.export(
+                body,
+                (torch.zeros(1, 3, 64, 96),),
+                dynamo=True,
+                opset_version=18,
+                input_names=["pixels"],
+                output_names=["features"],
+                dynamic_shapes=(free,),
+                verbose=False,
+            )
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    assert program is not None  # it is, with dynamo=True
+    program.save(str(path))
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """A plain ONNX Runtime session on the CPU with ``threads`` threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def suppressed(
+    xyxy: NDArray[np.float32],
+    score: NDArray[np.float32],
+    iou: float,
+    image_size: tuple[int, int],
+) -> Detections:
+    """Boxes (N, 4) and scores (N,) after non-maximum suppression, clipped to the image.
+
+    Of two boxes that overlap by more than ``iou`` (0..1) the better one stays, as in torchvision's
+    ``nms``.
+    """
+    left = np.argsort(-score, kind="stable")
+    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
+    kept = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        low = np.maximum(xyxy[best, :2], xyxy[left, :2])
+        high = np.minimum(xyxy[best, 2:], xyxy[left, 2:])
+        shared = (high - low).clip(0).prod(axis=1)
+        left = left[shared <= iou * (area[best] + area[left] - shared)]
+    return Detections.from_raw(xyxy[kept], score[kept], image_size)
