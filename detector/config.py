@@ -122,7 +122,8 @@ class TrainConfig:
     """Go on with the run in this folder, exactly where it stopped. Only --epochs, --num-workers,
     --cache-mb, --device, --threads and the outputs may be changed then."""
     init: Path | None = None
-    """Start from the weights of this checkpoint of the same architecture: fine-tuning."""
+    """Fine-tune: start from the weights of this checkpoint of the same architecture; `shipped` are
+    those that come with the project."""
     config: Path | None = None
     """Read settings from this TOML file; its keys are the names of the flags, and flags given on
     the command line win."""

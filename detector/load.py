@@ -13,12 +13,13 @@ from typing import Literal
 from detector.artefact import inference_resize
 from detector.detect import FaceDetector, Network
 from detector.errors import UserError
+from detector.shipped import SHIPPED, find_model
 
 Kind = Literal["checkpoint", "torchscript", "onnx"]
 
 
 def load_detector(
-    path: str | Path,
+    path: str | Path = SHIPPED,
     *,
     max_side: int | None = None,
     score_threshold: float = 0.5,
@@ -31,7 +32,8 @@ def load_detector(
     """Open a trained detector.
 
     Args:
-        path: a checkpoint of `faces train`, or a TorchScript or ONNX file of `faces export`.
+        path: a checkpoint of `faces train`, or a TorchScript or ONNX file of `faces export`;
+            "shipped" is the detector that comes with the package.
         max_side: images are shrunk until their longest side has this many pixels, 0 keeps them as
             they are; None takes what the network was validated with (640 unless changed).
         score_threshold: faces below this score (0..1) are left out.
@@ -46,7 +48,7 @@ def load_detector(
     Raises UserError for a file that is missing, damaged, foreign or of another version, and for
     options that cannot work with it.
     """
-    path = Path(path)
+    path = find_model(path)
     _check(max_side, score_threshold, nms_threshold, threads, batch_size)
     kind = file_kind(path)
     if kind != "onnx" and providers is not None:

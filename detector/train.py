@@ -44,6 +44,7 @@ from detector.optimizer import make_optimizer, update_average
 from detector.parallel import World, join_world
 from detector.run_folder import check_room, memory_mb, open_run, stop_signals
 from detector.samples import draw_samples
+from detector.shipped import find_model
 from detector.torch_backend import inference_resize, pick_device
 from detector.transforms import train_transform
 from detector.validate import set_train_mode, to_device, validation_losses
@@ -430,7 +431,7 @@ class Trainer:
 
 def _start_from(model: FaceRCNN, path: Path) -> None:
     """Load the weights of another run's checkpoint."""
-    weights = load_checkpoint(path)["weights"]
+    weights = load_checkpoint(find_model(path))["weights"]
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -31,7 +31,7 @@ DESCRIPTION = """Find the faces in images, folders and videos. Writes pictures w
 exit code is then 1."""
 
 EXAMPLES = """\
-faces detect photo.jpg --model model.onnx
+faces detect photo.jpg
 faces detect holiday "scans/**/*.png" --model runs/fpn/best.pt --out marked --threshold 0.7
 faces detect party.mp4 --model model.onnx --anonymize --out hidden
 faces detect photos --model model.onnx --json - | jq .faces
@@ -59,8 +59,8 @@ class Options:
         tyro.conf.Positional[tuple[str, ...]], _required(metavar="PATH [PATH ...]")
     ] = ()
     """Images, videos, folders (searched recursively), or patterns such as "photos/**/*.jpg"."""
-    model: Annotated[Path | None, _required(aliases=["-m"], metavar="FILE")] = None
-    """Checkpoint, TorchScript or ONNX file."""
+    model: Annotated[Path, tyro.conf.arg(aliases=["-m"], metavar="FILE")] = Path("shipped")
+    """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
     out: Annotated[
         Path | None,
         _arg("detected, unless --json or --wider is given", aliases=["-o"], metavar="FOLDER"),
@@ -93,11 +93,6 @@ class Options:
         """Raises UserError for values that cannot work, naming the flag to change."""
         threshold = self.threshold
         rules = [
-            (
-                self.model is not None,
-                "--model FILE is needed, as no trained model is shipped yet: best.pt of a run of "
-                "`faces train`, or a file made from it with `faces export`",
-            ),
             (
                 threshold is None or 0 <= threshold <= 1,
                 f"--threshold must be between 0 and 1, got {threshold}",
@@ -154,7 +149,6 @@ def main(argv: Sequence[str]) -> int:
     if options.json not in (None, "-"):
         refuse_originals(sources, Path(options.json))
     names = wider_names(sources) if options.wider is not None else {}
-    assert options.model is not None
     detector = load_detector(
         options.model,
         score_threshold=min(options.shown, WIDER_SCORE) if options.wider else options.shown,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from detector.errors import UserError
+from detector.shipped import SHIPPED
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Options:
     """What to judge, on what, and how."""
 
     model: tyro.conf.Positional[Path | None] = None
-    """Checkpoint, TorchScript or ONNX file; left out with --detections."""
+    """Checkpoint, TorchScript or ONNX file; left out, it is the shipped detector."""
     detections: Path | None = None
     """Judge this folder of detections instead: EVENT/IMAGE.txt with the image's name, the number
     of faces, and a line 'x y width height score' for each."""
@@ -89,8 +90,8 @@ class Options:
         voc = self.annotation_dir is not None
         rules = [
             (
-                (self.model is None) != (self.detections is None),
-                "give either a model or --detections DIR",
+                self.model is None or self.detections is None,
+                "give a model or --detections DIR, not both",
             ),
             (
                 voc != (self.wider is not None),
@@ -106,7 +107,7 @@ class Options:
                 "a model needs --image-path DIR to find the images of --annotation-dir",
             ),
             (
-                self.save_detections is None or self.model is not None,
+                self.save_detections is None or self.detections is None,
                 "--save-detections needs a model",
             ),
             (
@@ -149,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
         detections = _detect(detector, [image.name for image in truth], images, options)
     attributes = read_attributes(options.by, truth) if options.by is not None else None
     setup = Setup(
-        source=str(options.model or options.detections),
+        source=str(options.detections or options.model or SHIPPED),
         scale=scale,
         max_side=max_side,
         threshold=options.threshold,
@@ -192,7 +193,7 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
     folder = options.wider / "WIDER_val" / "images"
     if not folder.is_dir():
-        if options.model is not None:
+        if options.detections is None:
             raise UserError(f"{options.wider}: the images are missing; expected {folder}")
         logger.warning("%s is missing: cannot check that the images are of published size", folder)
         return everything, {}, len(everything)
@@ -253,9 +254,8 @@ def _read_detections(
 def _load(options: Options) -> FaceDetector:
     from detector.load import load_detector
 
-    assert options.model is not None
     return load_detector(
-        options.model,
+        options.model or SHIPPED,
         max_side=options.max_side,
         score_threshold=options.min_score,
         device=options.device,

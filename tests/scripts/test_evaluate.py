@@ -237,8 +237,7 @@ def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "either a model or --detections"),
-        (["MODEL", "--detections", "x", "--wider", "x"], "either a model or --detections"),
+        (["MODEL", "--detections", "x", "--wider", "x"], "not both"),
         (["MODEL"], "either --wider DIR, or --annotation-dir"),
         (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either --wider DIR, or"),
         (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),

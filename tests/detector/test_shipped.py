@@ -1,0 +1,72 @@
+"""The detector that comes with the package: whole, small, and it finds faces."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector import load_detector, shipped
+from detector.errors import UserError
+from detector.scenes import PORTRAIT_FACES, portraits
+from scripts.main import main
+
+
+def test_it_finds_the_face_in_each_portrait_and_nothing_else_with_confidence() -> None:
+    detector = load_detector()
+    for name, image in portraits().items():
+        found = detector.detect(image).above(0.9)
+        assert len(found) == 1, name
+        x1, y1, x2, y2 = found.xyxy[0]
+        a1, b1, a2, b2 = PORTRAIT_FACES[name]
+        shared = max(0, min(x2, a2) - max(x1, a1)) * max(0, min(y2, b2) - max(y1, b1))
+        union = (x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - shared
+        assert shared / union > 0.5, name
+
+
+def test_it_is_small_and_says_where_it_comes_from() -> None:
+    from detector.checkpoint import load_checkpoint
+
+    assert shipped.FILE.stat().st_size < 8 * 2**20
+    payload = load_checkpoint(shipped.FILE)
+    assert "training" not in payload
+    assert payload["provenance"]["training_images"] > 0
+    assert payload["config"]["data"]["image_path"] is None
+
+
+def test_a_flat_picture_has_no_face() -> None:
+    assert len(load_detector().detect(np.full((300, 400, 3), 128, np.uint8))) == 0
+
+
+def test_a_damaged_or_missing_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (shipped.FILE, shipped.DIGEST_FILE):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(shipped, "FILE", tmp_path / shipped.FILE.name)
+    monkeypatch.setattr(shipped, "DIGEST_FILE", tmp_path / shipped.DIGEST_FILE.name)
+    assert shipped.find_model("shipped") == tmp_path / shipped.FILE.name
+    with shipped.FILE.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"x")
+    with pytest.raises(UserError, match="is damaged"):
+        shipped.find_model("shipped")
+    shipped.FILE.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        shipped.find_model("shipped")
+    assert shipped.find_model("mine.pt") == Path("mine.pt")
+
+
+def test_detect_needs_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    name, image = next(iter(portraits().items()))
+    Image.fromarray(image).save(f"{name}.png")
+    assert main(["detect", f"{name}.png", "--threshold", "0.9"]) == 0
+    assert (tmp_path / "detected" / f"{name}.png").is_file()
+    assert "faces:       1 " in capsys.readouterr().out
