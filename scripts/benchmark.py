@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from detector.errors import UserError
+from detector.shipped import SHIPPED
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ class Options:
     """Who is compared, on what, and how."""
 
     models: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="MODEL [MODEL ...]", help_behavior_hint="(required)"),
-    ] = ()
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL ...]")
+    ] = (Path(SHIPPED),)
     """Checkpoints, TorchScript and ONNX files of ours; the first is what all are compared to."""
     peers: tuple[Path, ...] = ()
     """ONNX files of YuNet or Ultra-Light (told apart by their outputs)."""
@@ -81,7 +81,6 @@ class Options:
     def __post_init__(self) -> None:
         """Raises UserError for flags that do not fit together, naming what to change."""
         rules = [
-            (bool(self.models), "give at least one MODEL: the first is what all are compared to"),
             (
                 (self.wider is None) != (self.image_path is None),
                 "give either --wider DIR or --image-path DIR",
@@ -246,9 +245,10 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
 def _profile(options: Options, folder: Path) -> int:
     from detector.benchmark.profiling import profile, profile_markdown
     from detector.files import atomic_write_text
+    from detector.shipped import find_model
 
-    found = profile(options.models[0], _images(options, folder), options.threads)
-    table = profile_markdown(found, options.models[0].name)
+    model = find_model(options.models[0])
+    table = profile_markdown(profile(model, _images(options, folder), options.threads), model.name)
     path = options.out / "profile.md"
     atomic_write_text(path, table)
     print(table)

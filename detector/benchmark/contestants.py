@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from detector.errors import UserError
 from detector.load import file_kind, load_detector
+from detector.shipped import find_model
 from detector.types import Detector
 
 Kind = Literal["ours", "yunet", "ultra-light", "mtcnn", "torchvision", "reference", "body"]
@@ -111,16 +112,15 @@ def line_up(
     """The contestants, ours first; only their files are looked at.
 
     Args:
-        models: checkpoints, TorchScript and ONNX files of ours.
+        models: checkpoints, TorchScript and ONNX files of ours; "shipped" is the shipped one.
         peers: ONNX files of YuNet or Ultra-Light, told apart by their outputs.
         reference: a checkpoint of `reference`; without one it is built with random weights.
         skip: of "mtcnn", "torchvision" and "reference", those to leave out.
 
     Raises UserError for a file that is missing or neither.
     """
-    contestants = [
-        Contestant("ours", path.name, RUNTIMES[file_kind(path)], path) for path in models
-    ]
+    files = [find_model(path) for path in models]
+    contestants = [Contestant("ours", path.name, RUNTIMES[file_kind(path)], path) for path in files]
     contestants += [_peer(path) for path in peers]
     if "mtcnn" not in skip:
         note = "facenet-pytorch's default settings, which leave out faces below 20 pixels"

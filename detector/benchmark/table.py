@@ -235,6 +235,7 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     timed = [result for result in results if len(result.seconds)]
     if not any(isinstance(result.ap, dict) for result in timed):
@@ -256,9 +257,12 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
                 fmt="*" if ours else "o", ms=15 if ours else 8, label=name,
             )  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(setting)
         axes.set_xlabel("ms an image")
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
     panels[0].set_ylabel("average precision")
     panels[0].set_ylim(0, 1)
     handles, labels = panels[0].get_legend_handles_labels()

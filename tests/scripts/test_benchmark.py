@@ -98,7 +98,6 @@ def test_a_profile(tmp_path, photos, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--image-path", "photos"], "give at least one MODEL"),
         (["model.onnx"], "give either --wider DIR or --image-path DIR"),
         (["model.onnx", "--wider", "w", "--image-path", "photos"], "give either --wider DIR or"),
         (["model.onnx", "--image-path", "photos", "--ap"], "--ap needs --wider"),

@@ -45,6 +45,12 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path):
     assert line_up([], peers, skip=SKIP)[1].note == "squeezes every picture into 32x24"
 
 
+def test_the_shipped_detector_takes_part_by_its_name():
+    [shipped] = line_up([Path("shipped")], skip=SKIP)
+    assert (shipped.kind, shipped.runtime) == ("ours", "PyTorch")
+    assert shipped.path.is_file()
+
+
 def test_a_trained_reference_is_one_that_finds_faces(tmp_path):
     path = write_our_checkpoint(tmp_path / "reference.pt")
     [reference] = line_up([], reference=path, skip=("mtcnn", "torchvision"))
