@@ -204,6 +204,7 @@ class Process:
 
 def _serve(connection: Connection, build: Build) -> None:
     """What runs in the contestant's process: answers (True, value) or (False, why)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
     bare = psutil.Process().memory_info().rss
     try:
         detector = build()

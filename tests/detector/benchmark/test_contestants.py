@@ -134,3 +134,21 @@ def test_ours_sees_pictures_as_they_are_given(tmp_path):
 def test_the_body_is_no_detector():
     body = body_contestant(Path("body.onnx"))
     assert (body.kind, body.trained) == ("body", False)
+
+
+@pytest.mark.slow
+def test_a_torchscript_file_takes_part(tmp_path):
+    from detector.export import serialise
+    from detector.torch_backend import open_checkpoint
+
+    path = tmp_path / "model.torchscript"
+    path.write_bytes(
+        serialise(*open_checkpoint(write_our_checkpoint(tmp_path / "best.pt")), "torchscript")
+    )
+    [contestant] = line_up([path], skip=SKIP)
+    assert (contestant.kind, contestant.runtime) == ("ours", "TorchScript")
+    # Batch norm is folded into the convolutions, so there are fewer than in the checkpoint.
+    assert 40_000 < contestant.parameters() < line_up([tmp_path / "best.pt"])[0].parameters()
+    detector = open_contestant(contestant, 1, 0.02)
+    picture = np.zeros((200, 300, 3), np.uint8)
+    assert detector.detect(picture).image_size == (200, 300)
