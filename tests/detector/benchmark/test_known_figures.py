@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from detector.benchmark.accuracy import MIN_SCORE, average_precisions
-from detector.benchmark.peers import Mtcnn, UltraLight, YuNet
+from detector.benchmark.peers import YuNet
 from detector.evaluation import wider
 from detector.images import find_images
 from detector.submission import image_name
@@ -37,25 +37,3 @@ def test_yunet_at_640(photos, peers):
     assert found["easy"] == pytest.approx(0.8975, abs=0.003)
     assert found["medium"] == pytest.approx(0.8559, abs=0.003)
     assert found["hard"] == pytest.approx(0.7049, abs=0.003)
-
-
-def test_mtcnn_at_the_original_size(photos):
-    found = average_precisions(partial(Mtcnn, 1), *photos, 0)
-    # 0.819 / 0.828 / 0.584 on 200 other images of the split.
-    assert found["easy"] == pytest.approx(0.819, abs=0.04)
-    assert found["medium"] == pytest.approx(0.828, abs=0.06)
-    assert found["hard"] == pytest.approx(0.584, abs=0.06)
-
-
-@pytest.mark.parametrize(
-    ("file", "published"),
-    [
-        # The README of Ultra-Light-Fast-Generic-Face-Detector-1MB, on all 3,226 images.
-        ("version-RFB-320.onnx", (0.787, 0.698, 0.438)),
-        ("version-RFB-640.onnx", (0.855, 0.822, 0.579)),
-    ],
-)
-def test_ultra_light(file, published, photos, peers):
-    build = partial(UltraLight, peers / file, 1, MIN_SCORE)
-    found = average_precisions(build, *photos, 640)
-    assert tuple(found.values()) == pytest.approx(published, abs=0.05)
