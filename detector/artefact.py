@@ -89,7 +89,10 @@ class Artefact:
                 float(thresholds["nms"]),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged ({error}): export the checkpoint again") from error
+            raise UserError(
+                f"{path} is damaged or cut short ({error!r} in its description): export the "
+                "checkpoint again"
+            ) from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 

@@ -8,8 +8,8 @@ tensors alone, for a whole batch at once:
 * the best anchors of a level are chosen before their boxes are decoded;
 * non-maximum suppression is done for all images and levels together, without branches, and exactly:
   boxes of different groups never meet;
-* batch norm is folded into the convolutions, and the two output convolutions of the proposal
-  network are one.
+* batch norm and the division by the standard deviation are folded into the convolutions, and the
+  two output convolutions of the proposal network are one.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class DenseLayers(nn.Module):
     def __init__(self, model: FaceRCNN) -> None:
         super().__init__()
         self.mean = nn.Buffer(torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
-        self.std = nn.Buffer(torch.tensor(STD).view(1, 3, 1, 1) * 255)
         self.backbone = _without_batch_norm(model.backbone)
+        first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        first.weight.data /= torch.tensor(STD).view(1, 3, 1, 1) * 255
         self.tower = _without_batch_norm(model.rpn.head.conv)
         self.outputs = _side_by_side(model.rpn.head.cls_logits, model.rpn.head.bbox_pred)
         self.anchors = model.rpn.head.cls_logits.out_channels
         self.pooled = len(model.roi_heads.box_roi_pool.featmap_names)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        maps = self.backbone(pixels)
+        maps = self.backbone(images.permute(0, 3, 1, 2).float() - self.mean)
         levels = list(maps.values()) if isinstance(maps, dict) else [maps]
         objectness, deltas = [], []
         for level in levels:

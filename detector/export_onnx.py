@@ -132,9 +132,9 @@ def _clean(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
+    # The shapes of inner values stay: ONNX Runtime needs them to see that two free sizes are equal.
     for holder in (proto, proto.graph, *proto.graph.value_info, *proto.graph.initializer):
         holder.ClearField("metadata_props")
-    del proto.graph.value_info[:]  # shape inference finds these again
     for value in (*proto.graph.input, *proto.graph.output):
         value.ClearField("metadata_props")
         if value.name == "images":

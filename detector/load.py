@@ -97,8 +97,11 @@ def file_kind(path: Path) -> Kind:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
-        except zipfile.BadZipFile as error:
+                spoiled = archive.testzip()  # torch itself does not look at the checksums
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
             raise UserError(f"{path} is damaged or cut short: copy or make it again") from error
+        if spoiled is not None:
+            raise UserError(f"{path} is damaged (checksum of {spoiled}): copy or make it again")
         if "archive_format" in names:
             raise UserError(
                 f"{path} is a .pt2 file, which only torch.export.load can open, and that would run "

@@ -62,7 +62,7 @@ def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artefact]:
     model = model_from_checkpoint(payload)
     artefact = Artefact(
         checkpoint_config(payload),
-        payload["provenance"],
+        payload.get("provenance", {}),
         score_threshold=model.roi_heads.score_thresh,
         nms_threshold=model.roi_heads.nms_thresh,
     )

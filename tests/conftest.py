@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_export import SmallExport, make_small_export
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -16,3 +18,9 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
+    """A small detector in every format, made once: the exporter takes its time."""
+    return make_small_export(tmp_path_factory.mktemp("small_export"))

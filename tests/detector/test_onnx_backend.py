@@ -1,0 +1,70 @@
+"""Running ONNX: which provider, what happens to the outputs, and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from detector.artefact import per_image
+from detector.errors import UserError
+from detector.onnx_backend import CPU, CUDA, pick_providers
+from tests.small_export import SmallExport
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_outputs_are_split_by_image() -> None:
+    boxes = np.arange(20, dtype=np.float32).reshape(5, 4)
+    scores = np.array([0.9, 0.8, 0.7, 0.9, 0.1], np.float32)
+    parts = per_image(boxes, scores, np.array([0, 0, 2, 2, 2]), 4)
+    assert [len(part[0]) for part in parts] == [2, 0, 3, 0]
+    np.testing.assert_array_equal(parts[2][0], boxes[2:])
+    np.testing.assert_array_equal(parts[2][1], scores[2:])
+    nothing = per_image(boxes[:0], scores[:0], np.zeros(0, np.int64), 2)
+    assert [part[0].shape for part in nothing] == [(0, 4), (0, 4)]
+
+
+def test_the_device_chooses_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    assert pick_providers("auto", None) == pick_providers("cpu", None) == [CPU]
+    with pytest.raises(UserError, match="onnxruntime-gpu"):
+        pick_providers("cuda", None)
+    with pytest.raises(UserError, match="for an ONNX file take"):
+        pick_providers("mps", None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    assert pick_providers("auto", None) == [CUDA, CPU]
+    assert pick_providers("cpu", None) == [CPU]
+    assert pick_providers("cuda:1", None) == [(CUDA, {"device_id": 1}), CPU]
+    assert pick_providers("cpu", [CUDA]) == [CUDA]
+    with pytest.raises(UserError, match=f"only {CUDA}, {CPU}"):
+        pick_providers("auto", ["TPU"])
+
+
+SOAK = """
+import sys, numpy as np, psutil
+from detector import load_detector
+detector = load_detector(sys.argv[1], threads=1, score_threshold=0.3)
+random = np.random.default_rng(0)
+process = psutil.Process()
+for i in range(int(sys.argv[2])):
+    height, width = random.integers(100, 641, 2)
+    detector.detect(random.integers(0, 256, (height, width, 3), np.uint8))
+    if i % 20 == 19:
+        print(process.memory_info().rss >> 20, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_sizes(small_export: SmallExport) -> None:
+    output = subprocess.check_output(
+        [sys.executable, "-c", SOAK, str(small_export.onnx), "600"], cwd=ROOT, text=True
+    )
+    memory = [int(line) for line in output.split()]
+    early, late = max(memory[5:15]), max(memory[-10:])
+    assert late <= 1.05 * early, memory
+    assert late < 600, memory
