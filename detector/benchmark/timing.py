@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -203,8 +203,14 @@ class Process:
 
 
 def _serve(connection: Connection, build: Build) -> None:
-    """What runs in the contestant's process: answers (True, value) or (False, why)."""
+    """What runs in the contestant's process, until nobody needs it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
+    with suppress(EOFError, OSError):  # of the connection: the parent is gone
+        _answer_all(connection, build)
+
+
+def _answer_all(connection: Connection, build: Build) -> None:
+    """Answer every request with (True, value) or (False, why); first, whether it was made."""
     bare = psutil.Process().memory_info().rss
     try:
         detector = build()
@@ -213,10 +219,7 @@ def _serve(connection: Connection, build: Build) -> None:
         return
     connection.send((True, None))
     while True:
-        try:
-            kind, *arguments = connection.recv()
-        except (EOFError, OSError):  # nobody needs us any more
-            return
+        kind, *arguments = connection.recv()
         try:
             if kind == "time":
                 value: Any = _time(detector, *arguments)

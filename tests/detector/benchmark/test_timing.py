@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -129,3 +132,45 @@ def test_ctrl_c_is_for_the_parent(log):
         assert len(process.detect(images(1)[0])) == 0
         pid = process.process.pid
     assert not psutil.pid_exists(pid)
+
+
+ORPHAN = """
+import os, sys
+from functools import partial
+from pathlib import Path
+from detector.benchmark.timing import Process
+from tests.detector.benchmark.fakes import Fake
+
+if __name__ == "__main__":
+    process = Process(partial(Fake, "a", Path(sys.argv[1]), seconds=1.0), 1)
+    process.connection.send(("time", __import__("numpy").zeros((8, 8, 3), "uint8"), 1))
+    print(process.process.pid, flush=True)
+    os._exit(0)  # without goodbye, as when it is killed
+"""
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone within ten seconds, or only waits to be collected."""
+    for _ in range(100):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_one_whose_parent_dies_ends_without_a_word(log, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(ORPHAN, encoding="utf-8")
+    # Waits for the pipes to close: until the orphan has ended as well.
+    result = subprocess.run(
+        [sys.executable, str(script), str(log)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.stderr == ""
+    assert ended(int(result.stdout))
