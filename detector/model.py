@@ -273,8 +273,8 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         pre_nms_top_n={"training": 1000, "testing": 1000},
         post_nms_top_n={"training": 400, "testing": 1000},
         nms_thresh=0.7,
-        # Evaluation only. Of the 1,000 best proposals, those below it found nothing on 250 WIDER
-        # images (AP 0.805 / 0.735 / 0.555 with and without); 148 are left in the median image.
+        # Evaluation only. On 250 WIDER images the proposals below it were worth 0.001 AP; of 1,000,
+        # 148 are left in the median image, which is most of the head's time (docs/export.md).
         score_thresh=0.3,
     )
     # A 7x7 grid over a face of s pixels has cells of s/7: canonical level 5 (stride 32) for 224
