@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from common.errors import UserError
 from detector.benchmark.pictures import some_pictures
-from detector.errors import UserError
 from detector.load import file_kind, load_detector
 
 Images = Sequence[NDArray[np.uint8]]

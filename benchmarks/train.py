@@ -25,9 +25,9 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.transforms.v2 import functional
 
+from common.images import read_image
 from detector.config import TrainConfig, preset
 from detector.dataset import Batch, FaceIndex
-from detector.images import read_image
 from detector.model import Pyramid
 from detector.parallel import World
 from detector.train import Trainer

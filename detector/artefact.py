@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from detector.config import DataConfig, ModelConfig, TrainConfig, from_dict, to_dict
-from detector.errors import UserError
 from detector.resize import PAD_COLOUR, Resize
 
 FORMAT = "faces-detector-export"

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from detector.errors import UserError
-from detector.folders import in_threads
-from detector.images import ImageInfo, image_info, upright_boxes
+from common.errors import UserError
+from common.folders import in_threads
+from common.images import ImageInfo, image_info, upright_boxes
 from detector.voc import VocAnnotation, parse_voc, read_bytes, read_tree, to_utf8
 from detector.voc_folder import Pairing, VocFolder, pair
 

@@ -12,6 +12,10 @@ from typing import Literal
 
 from lxml import etree
 
+from common.errors import UserError
+from common.files import atomic_write_text
+from common.folders import atomic_folder, copy_file, in_threads, link_file
+from common.images import ImageInfo, image_info, upright_boxes, write_upright
 from detector.check import (
     Box,
     BoxFrame,
@@ -19,10 +23,6 @@ from detector.check import (
     boxes_as_stored,
     mend_box,
 )
-from detector.errors import UserError
-from detector.files import atomic_write_text
-from detector.folders import atomic_folder, copy_file, in_threads, link_file
-from detector.images import ImageInfo, image_info, upright_boxes, write_upright
 from detector.voc import (
     box_of,
     parse_voc,

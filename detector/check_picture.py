@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
+from common.images import image_info, read_image
 from detector.check import (
     BOX_PROBLEMS,
     Box,
@@ -17,8 +19,6 @@ from detector.check import (
     upright_annotation_boxes,
 )
 from detector.draw import MISSED, TRUTH, contact_sheet, draw_boxes
-from detector.errors import UserError
-from detector.images import image_info, read_image
 from detector.voc import parse_voc, read_bytes, read_tree, to_utf8
 
 

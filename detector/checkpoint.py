@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
+from common.errors import UserError
+from common.files import atomic_write
 from detector.config import TrainConfig, from_dict
-from detector.errors import UserError
-from detector.files import atomic_write
 from detector.model import FaceRCNN, build_model
 
 FORMAT = "faces-detector"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 
 Arch = Literal["fpn", "reference"]
 
@@ -95,6 +95,9 @@ class OptimConfig:
     """Use the AMSGrad variant of AdamW."""
     warmup_steps: int = 200
     """Steps over which the learning rate rises linearly from zero."""
+    cooldown: float = 0.3
+    """Last part of all steps (0..1) in which the learning rate falls linearly to zero, whatever the
+    plateau schedule has made of it; 0 leaves it to the plateau schedule alone."""
     clip_norm: float = 5.0
     """Largest norm of the gradient; 0 does not clip."""
     plateau_factor: float = 0.3
@@ -167,6 +170,7 @@ class TrainConfig:
             (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
             (0 <= optim.freeze <= 18, "--freeze must be between 0 and 18"),
             (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
+            (0 <= optim.cooldown <= 1, "--cooldown must be between 0 and 1"),
             (self.save_minutes > 0, "--save-minutes must be positive"),
         ]
         for fine, message in rules:
@@ -197,6 +201,7 @@ def preset(arch: Arch) -> TrainConfig:
             body_lr=1.0,
             weight_decay=1e-2,
             warmup_steps=0,
+            cooldown=0.0,
             clip_norm=0.0,
             plateau_factor=0.1,
             plateau_patience=10,

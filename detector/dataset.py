@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from detector.errors import UserError
-from detector.images import image_size, read_image
+from common.errors import UserError
+from common.images import image_size, read_image
 from detector.resize import Resize
 from detector.transforms import FACE, IGNORED, IgnoreSmall
 from detector.voc import read_voc

@@ -19,10 +19,10 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.errors import UserError
+from common.files import atomic_write, atomic_write_text
 from detector.artefact import EXTRA_FILE, Artefact, inference_resize, per_image
-from detector.errors import UserError
 from detector.export_graph import FaceGraph, dynamic_shapes, example_images
-from detector.files import atomic_write, atomic_write_text
 from detector.model import FaceRCNN
 from detector.onnx_backend import OnnxNetwork, open_onnx
 from detector.parity import Case, Found, Outcome, Run, check, make_cases, report

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from common.errors import UserError
 from detector.artefact import inference_resize
 from detector.detect import FaceDetector, Network
-from detector.errors import UserError
 from detector.shipped import SHIPPED, find_model
 
 Kind = Literal["checkpoint", "torchscript", "onnx"]

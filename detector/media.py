@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.errors import UserError
+from common.files import atomic_write
+from common.images import image_size, read_image
 from detector.ahead import PIXELS, read_ahead
-from detector.errors import UserError
-from detector.files import atomic_write
-from detector.images import image_size, read_image
 from detector.sources import Source
 from detector.types import Detections, Detector
 from detector.video import Frame, VideoReader

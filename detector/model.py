@@ -23,8 +23,8 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign, box_iou
 
+from common.errors import UserError
 from detector.config import ModelConfig
-from detector.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -271,7 +271,8 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 1000, "testing": 1000},
-        post_nms_top_n={"training": 400, "testing": 1000},
+        # In training few, so that those sampled are the ones the head will have to judge: the best.
+        post_nms_top_n={"training": 200, "testing": 1000},
         nms_thresh=0.7,
         # Evaluation only. On 250 WIDER images the proposals below it were worth 0.001 AP; of 1,000,
         # 148 are left in the median image, which is most of the head's time (docs/export.md).
@@ -282,7 +283,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     pool = MultiScaleRoIAlign(
         ["0", "1", "2", "3"],
         output_size=7,
-        sampling_ratio=2,
+        sampling_ratio=1,  # a cell is about as large as a stride: one sample sees it all
         canonical_scale=224,
         canonical_level=5,
     )
@@ -292,8 +293,8 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         FastRCNNPredictor(config.head_width, 2),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
-        batch_size_per_image=64,
-        positive_fraction=0.33,
+        batch_size_per_image=128,
+        positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=0.02,
         nms_thresh=0.4,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from detector.config import TrainConfig
+from detector.config import OptimConfig, TrainConfig
 from detector.model import FaceRCNN
 
 
 def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over what learns: the body at its own rate, no decay on biases and norms (`fpn`).
 
-    `reference` decays everything alike, as published.
+    `reference` decays everything alike, as published. ``full_lr`` of a group is its learning rate
+    apart from warm-up and cooldown, see `set_learning_rate`.
     """
     optim = config.optim
     body = {id(p) for p in model.body.parameters()}
@@ -26,11 +28,38 @@ def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
     ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
     return torch.optim.AdamW(
         [
-            {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
+            {"params": parameters, "lr": lr, "full_lr": lr, "weight_decay": decay}
             for (lr, decay), parameters in ordered
         ],
         amsgrad=optim.amsgrad,
     )
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, optim: OptimConfig, step: int, steps: int
+) -> None:
+    """The learning rate of step ``step`` (from 0) of a run of ``steps``: full, or a part of it.
+
+    It rises linearly over ``warmup_steps`` and falls linearly to zero over the share ``cooldown``
+    at the end (Haegele et al. 2024, https://arxiv.org/abs/2405.18392).
+    """
+    factor = 1.0
+    if step < optim.warmup_steps:
+        factor = (step + 1) / optim.warmup_steps
+    if optim.cooldown:
+        factor = min(factor, (steps - step) / (optim.cooldown * steps))
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor
+
+
+def lower_learning_rate(scheduler: ReduceLROnPlateau, loss: float) -> None:
+    """One step of the plateau schedule, which acts on the full learning rate of every group."""
+    groups = scheduler.optimizer.param_groups
+    for group in groups:
+        group["lr"] = group["full_lr"]
+    scheduler.step(loss)
+    for group in groups:
+        group["full_lr"] = group["lr"]
 
 
 @torch.no_grad()

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from common.files import atomic_write
+from common.images import read_image
 from detector.dataset import FaceIndex
 from detector.detect import FaceDetector
 from detector.draw import FOUND, TRUTH, contact_sheet, draw_boxes
-from detector.files import atomic_write
-from detector.images import read_image
 from detector.model import FaceRCNN
 from detector.resize import Resize
 from detector.torch_backend import TorchNetwork

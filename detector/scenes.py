@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from detector.errors import UserError
-from detector.folders import atomic_folder
+from common.errors import UserError
+from common.folders import atomic_folder
 from detector.scene_painting import paint_scene
 
 PORTRAIT_FACES: dict[str, tuple[int, int, int, int]] = {

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from detector.artefact import EXTRA_FILE, Artefact, per_image
-from detector.errors import UserError
 
 
 class ScriptNetwork:

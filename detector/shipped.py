@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from detector.errors import UserError
+from common.errors import UserError
 
 SHIPPED = "shipped"
 FILE = Path(__file__).parent / "weights" / "fpn.pt"

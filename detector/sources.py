@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.errors import UserError
-from detector.images import IMAGE_SUFFIXES, find_files
+from common.errors import UserError
+from common.images import IMAGE_SUFFIXES, find_files
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"}

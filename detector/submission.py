@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
-from detector.files import atomic_write_text
+from common.errors import UserError
+from common.files import atomic_write_text
 from detector.types import Detections
 
 MAX_BYTES = 20_000_000  # 750 detections take 40 kB; a damaged or foreign file is refused early

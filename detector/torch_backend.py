@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from detector.artefact import Artefact
 from detector.artefact import inference_resize as inference_resize  # the trainer's import
 from detector.checkpoint import checkpoint_config, load_checkpoint, model_from_checkpoint
-from detector.errors import UserError
 from detector.model import FaceRCNN
 
 

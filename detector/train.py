@@ -25,6 +25,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
+from common.errors import UserError
+from common.files import atomic_write, atomic_write_text
+from common.history import plot_histories, save_figure, write_history
+from common.run import check_room, memory_mb, stop_signals
 from detector.checkpoint import load_checkpoint, save_checkpoint
 from detector.config import TrainConfig, to_dict
 from detector.dataset import (
@@ -36,13 +40,15 @@ from detector.dataset import (
     make_loader,
     mix,
 )
-from detector.errors import UserError
-from detector.files import atomic_write, atomic_write_text
-from detector.history import plot_histories, save_figure, write_history
 from detector.model import FaceRCNN, Targets, build_model
-from detector.optimizer import make_optimizer, update_average
+from detector.optimizer import (
+    lower_learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    update_average,
+)
 from detector.parallel import World, join_world
-from detector.run_folder import check_room, memory_mb, open_run, stop_signals
+from detector.run_folder import open_run
 from detector.samples import draw_samples
 from detector.shipped import find_model
 from detector.torch_backend import inference_resize, pick_device
@@ -240,7 +246,9 @@ class Trainer:
         """One optimiser step on this process's part of a batch; returns the losses."""
         images, targets, indices = batch
         optim = self.config.optim
-        self._warm_up()
+        set_learning_rate(
+            self.optimizer, optim, self.progress.step, optim.epochs * len(self.batches)
+        )
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -278,7 +286,7 @@ class Trainer:
         loss = valid["loss"]
         lr = self.optimizer.param_groups[0]["lr"]
         if progress.step >= optim.warmup_steps:
-            self.scheduler.step(loss)
+            lower_learning_rate(self.scheduler, loss)
         images = progress.batch * optim.batch_size
         line = {
             "epoch": progress.epoch + 1,
@@ -318,12 +326,6 @@ class Trainer:
     def judged(self) -> FaceRCNN:
         """The weights that are validated and kept: the running average, or the plain ones."""
         return self.model if self.average is None else self.average
-
-    def _warm_up(self) -> None:
-        optim, step = self.config.optim, self.progress.step
-        if step < optim.warmup_steps:
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * (step + 1) / optim.warmup_steps
 
     # ---- what is shown ----------------------------------------------------------------------
 
@@ -403,6 +405,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(payload["weights"])
         self.optimizer.load_state_dict(training["optimizer"])
+        for group in self.optimizer.param_groups:
+            group.setdefault("full_lr", group["lr"])  # runs from before the cooldown
         self.scheduler.load_state_dict(training["scheduler"])
         self.progress = Progress(**training["progress"])
         if self.world.main:

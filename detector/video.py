@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
+from common.errors import UserError
 
 DEFAULT_FPS = 25.0
 """For the rare file that does not say its frame rate."""

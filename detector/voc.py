@@ -23,8 +23,8 @@ import numpy as np
 from lxml import etree
 from numpy.typing import NDArray
 
-from detector.errors import UserError
-from detector.files import atomic_write
+from common.errors import UserError
+from common.files import atomic_write
 
 MAX_BYTES = 10_000_000  # a file with 1,968 faces (the most in WIDER FACE) has 0.8 MB
 

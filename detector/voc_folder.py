@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from detector.errors import UserError
-from detector.images import find_files, find_images
+from common.errors import UserError
+from common.images import find_files, find_images
 from detector.voc import read_voc
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
-from detector.images import IMAGE_SUFFIXES
+from common.errors import UserError
+from common.images import IMAGE_SUFFIXES
 
 # blur: 0 clear, 1 normal, 2 heavy; expression: 0 typical, 1 exaggerated; illumination: 0 normal,
 # 1 extreme; invalid: 0 no, 1 yes; occlusion: 0 none, 1 partial, 2 heavy; pose: 0 typical,

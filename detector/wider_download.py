@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.download import download, is_web_page
-from detector.errors import UserError
+from common.download import download, is_web_page
+from common.errors import UserError
 from detector.wider_source import Split
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
-from detector.errors import UserError
-from detector.folders import copy_file, link_file, write_stream
-from detector.images import find_images
+from common.errors import UserError
+from common.folders import copy_file, link_file, write_stream
+from common.images import find_images
 
 Split = Literal["train", "val", "test"]
 TruthFormat = Literal["auto", "text", "mat"]

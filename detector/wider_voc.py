@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import UserError
-from detector.files import atomic_write_text
-from detector.folders import atomic_folder, in_threads
-from detector.images import ImageInfo, image_info, upright_boxes
+from common.errors import UserError
+from common.files import atomic_write_text
+from common.folders import atomic_folder, in_threads
+from common.images import ImageInfo, image_info, upright_boxes
 from detector.voc import VocAnnotation, VocObject, format_voc
 from detector.wider import LABELS, WiderImage, parse_file_list, parse_mat, parse_text
 from detector.wider_source import (

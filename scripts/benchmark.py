@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.shipped import SHIPPED
 from scripts.cli import log_to_stderr, parse
 
@@ -117,10 +117,10 @@ def main(argv: Sequence[str]) -> int:
 def _compare(options: Options, folder: Path) -> int:
     import psutil
 
+    from common.files import atomic_write_text
     from detector.benchmark.contestants import THRESHOLD, body_contestant, line_up
     from detector.benchmark.peers import export_body
     from detector.benchmark.table import Setup, draw_scatter, machine, markdown, to_json
-    from detector.files import atomic_write_text
 
     images = _images(options, folder)
     truth, files = _truth(options, folder) if options.ap else ([], {})
@@ -230,8 +230,8 @@ def _images(options: Options, folder: Path) -> list[NDArray[np.uint8]]:
 
 def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, Path]]:
     """The official truth of the images that are there, and their files."""
+    from common.images import find_images, image_size
     from detector.evaluation import wider
-    from detector.images import find_images, image_size
     from detector.submission import image_name
 
     assert options.wider is not None  # see Options.__post_init__
@@ -243,8 +243,8 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
 
 
 def _profile(options: Options, folder: Path) -> int:
+    from common.files import atomic_write_text
     from detector.benchmark.profiling import profile, profile_markdown
-    from detector.files import atomic_write_text
     from detector.shipped import find_model
 
     model = find_model(options.models[0])

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 
 T = TypeVar("T")
 _UNIONS = (typing.Union, types.UnionType)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import parse
 
 DESCRIPTION = """Walk through everything on a small data set that needs no download: real faces that
@@ -117,7 +117,7 @@ def write_pictures(out: Path) -> None:
     """The scenes and the two portraits."""
     from PIL import Image
 
-    from detector.files import atomic_write
+    from common.files import atomic_write
     from detector.scenes import make_scenes, portraits
 
     make_scenes(out / "wider")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:

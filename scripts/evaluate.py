@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.shipped import SHIPPED
 from scripts.cli import log_to_stderr, parse
 
@@ -134,10 +134,10 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr(options.quiet)
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its table repeats ours
+    from common.files import atomic_write_text
     from detector.evaluation.by_file import read_attributes
     from detector.evaluation.figures import draw_curves, draw_errors
     from detector.evaluation.report import Setup, format_report, judge
-    from detector.files import atomic_write_text
 
     truth, images, of_images = _truth(options)
     if options.detections is not None:
@@ -186,8 +186,8 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
         truth, files = read_voc_truth(options.annotation_dir, options.image_path, options.classes)
         return truth, files, None
     assert options.wider is not None  # see Options.__post_init__
+    from common.images import find_images, image_size
     from detector.evaluation import wider
-    from detector.images import find_images, image_size
     from detector.submission import image_name
 
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
@@ -266,7 +266,7 @@ def _load(options: Options) -> FaceDetector:
 def _detect(
     detector: FaceDetector, names: list[str], images: dict[str, Path], options: Options
 ) -> dict[str, NDArray[np.float64]]:
-    from detector.images import read_image
+    from common.images import read_image
     from detector.submission import scored_boxes, write_submission
 
     found = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
 def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     """The first images of a folder."""
-    from detector.images import find_images, read_image
+    from common.images import find_images, read_image
 
     files = find_images(folder)[:MOST_IMAGES]
     if not files:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import parse
 
 DESCRIPTION = """Draw training and validation loss and the learning rate of one run, or of several
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if not options.runs:
         raise UserError("no run was given: faces plot RUN [RUN ...]")
-    from detector.history import best_line, plot_histories, read_history, save_figure
+    from common.history import best_line, plot_histories, read_history, save_figure
 
     runs = list(dict.fromkeys(options.runs))
     for run in runs:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -191,10 +191,10 @@ def _download(options: Download) -> int:
 def _check(options: Check) -> int:
     from PIL import Image
 
+    from common.files import atomic_write, atomic_write_text
     from detector.check import check_set
     from detector.check_fix import repair
     from detector.check_picture import draw_check
-    from detector.files import atomic_write, atomic_write_text
 
     reports = [
         check_set(folder, decode=not options.headers_only, boxes=options.exif_boxes)

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.errors import UserError
+from common.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the weights in half precision into detector/weights, with their digest."""
     import torch
 
+    from common.files import atomic_write_text
     from detector.checkpoint import load_checkpoint, save_checkpoint
-    from detector.files import atomic_write_text
     from detector.shipped import DIGEST_FILE, FILE
 
     if len(argv) != 1 or argv[0] in ("-h", "--help"):

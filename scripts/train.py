@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.errors import UserError
 from detector.config import (
     DataConfig,
     ModelConfig,
@@ -15,7 +16,6 @@ from detector.config import (
     load_config,
     preset,
 )
-from detector.errors import UserError
 from scripts.cli import log_to_stderr, parse, read_config
 
 DESCRIPTION = """Train a face detector from images and PASCAL VOC annotations, or go on with a run.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.main import COMMANDS, EXAMPLES
 from tests.commands import parse_only
 

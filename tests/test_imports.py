@@ -14,18 +14,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# scripts -> pipeline -> {detector, recognizer}; see docs/architecture.md.
+# scripts -> pipeline -> {detector, recognizer} -> common; see docs/architecture.md.
 MAY_IMPORT = {
-    "detector": {"detector"},
-    "recognizer": {"recognizer"},
-    "pipeline": {"pipeline", "detector", "recognizer"},
-    "scripts": {"scripts", "pipeline", "detector", "recognizer"},
-    "benchmarks": {"benchmarks", "scripts", "pipeline", "detector", "recognizer"},
+    "common": {"common"},
+    "detector": {"detector", "common"},
+    "recognizer": {"recognizer", "common"},
+    "pipeline": {"pipeline", "detector", "recognizer", "common"},
+    "scripts": {"scripts", "pipeline", "detector", "recognizer", "common"},
+    "benchmarks": {"benchmarks", "scripts", "pipeline", "detector", "recognizer", "common"},
 }
 OURS = {*MAY_IMPORT, "tests"}
 
 # These start programs that must answer at once.
-LIGHT = ["detector.types", "detector.errors", "detector.files", "scripts.main"]
+LIGHT = ["detector.types", "common.errors", "common.files", "scripts.main"]
 HEAVY = {"torch", "torchvision", "matplotlib", "scipy", "skimage", "cv2", "onnxruntime"}
 
 
@@ -80,6 +81,7 @@ def test_imports_follow_the_direction(module):
     ("module", "source"),
     [
         ("detector.a", "import scripts.cli"),
+        ("common.a", "from detector.types import Detections"),
         ("detector.a", "from recognizer.types import Match"),
         ("detector.a", "def f():\n    from recognizer import types"),
         ("recognizer.a", "import numpy, detector"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.images import read_image
 from detector.benchmark.timing import Build, Process
 from detector.evaluation import wider
 from detector.evaluation.matching import ImageFaces
-from detector.images import read_image
 from detector.resize import Resize
 
 MIN_SCORE = 0.02

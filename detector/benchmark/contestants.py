@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.load import file_kind, load_detector
 from detector.shipped import find_model
 from detector.types import Detector

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
-from detector.images import find_images, read_image
+from common.errors import UserError
+from common.images import find_images, read_image
 from detector.scenes import portraits
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
+from common.errors import UserError
 
 PARTS = (
     "input",  # bytes to normalised numbers

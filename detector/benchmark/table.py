@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from common.files import atomic_write
 from detector.benchmark.contestants import Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
-from detector.files import atomic_write
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "facenet-pytorch", "numpy", "pillow")
 

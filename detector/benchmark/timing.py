@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.types import Detections, Detector
 
 logger = logging.getLogger(__name__)

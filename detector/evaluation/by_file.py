@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.evaluation.matching import IOU, ImageFaces, best_overlap
 from detector.evaluation.truth import Names
 

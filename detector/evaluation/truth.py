@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.errors import UserError
+from common.errors import UserError
+from common.images import find_files, image_size
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
-from detector.images import find_files, image_size
 from detector.submission import image_name
 from detector.voc import VocAnnotation, VocObject, read_voc
 from detector.voc_folder import usable_pairs

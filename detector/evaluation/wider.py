@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.evaluation.curves import Curve, curve
 from detector.evaluation.matching import ImageFaces, counted_without, match
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from common.errors import UserError
+from common.images import image_info, read_image
 from detector.check import PROBLEMS, BoxFrame, SetReport, check_set, mend_box
 from detector.check_fix import REPORT_NAME, repair
 from detector.check_picture import draw_check
 from detector.draw import MISSED, TRUTH
-from detector.errors import UserError
-from detector.images import image_info, read_image
 from detector.voc import VocAnnotation, VocObject, read_voc, write_voc
 from detector.voc_folder import VocFolder, find_sets, pair
 

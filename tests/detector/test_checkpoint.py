@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
 from detector.checkpoint import (
     checkpoint_config,
     load_checkpoint,
@@ -15,7 +16,6 @@ from detector.checkpoint import (
     save_checkpoint,
 )
 from detector.config import TrainConfig, to_dict
-from detector.errors import UserError
 from detector.model import build_model
 from tests.tiny import TINY_MODEL
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from common.errors import UserError
 from detector.config import DataConfig
 from detector.dataset import (
     FaceDataset,
@@ -21,7 +22,6 @@ from detector.dataset import (
     make_loader,
     mix,
 )
-from detector.errors import UserError
 from detector.resize import Resize
 from detector.transforms import train_transform
 from detector.voc import VocAnnotation, VocObject, write_voc

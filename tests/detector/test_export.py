@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 import torch
 
+from common.errors import UserError
+from common.images import find_images, read_image
 from detector import export
 from detector.artefact import EXTRA_FILE
 from detector.config import preset, to_dict
-from detector.errors import UserError
 from detector.export import ParityError, export_checkpoint, run_checkpoint, run_exported
-from detector.images import find_images, read_image
 from detector.model import build_model
 from detector.parity import Case, check, draw_crowd
 from detector.resize import Resize

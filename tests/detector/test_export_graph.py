@@ -114,8 +114,8 @@ def test_the_model_itself_is_left_as_it_was(model: FaceRCNN) -> None:
 
 
 def test_the_reference_sees_squares_only() -> None:
+    from common.errors import UserError
     from detector.artefact import inference_resize
-    from detector.errors import UserError
 
     config = TrainConfig(data=DataConfig(image_size=224), model=preset("reference").model)
     assert inference_resize(config.model, config.data).target(300, 700) == (224, 224)

@@ -15,9 +15,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from common.errors import UserError
 from detector import load_detector
 from detector.artefact import EXTRA_FILE
-from detector.errors import UserError
 from detector.parity import draw_crowd
 from detector.types import Detections
 from tests.small_export import SmallExport

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.images import IMAGE_SUFFIXES, read_image
 from detector import media
-from detector.images import IMAGE_SUFFIXES, read_image
 from detector.media import Failed, Found, Linger, detect_images, detect_video, save_image
 from detector.sources import Source
 from detector.types import Detections

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2
 
+from common.errors import UserError
 from detector.config import ModelConfig, OptimConfig, TrainConfig
 from detector.dataset import FaceIndex, ValidationBatches
-from detector.errors import UserError
 from detector.model import IgnoringRoIHeads, _covered, build_model
 from detector.resize import Resize
 from detector.validate import set_train_mode, validation_losses

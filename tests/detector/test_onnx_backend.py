@@ -1,4 +1,4 @@
-"""Running ONNX: which provider, what happens to the outputs, and memory."""
+"""Running ONNX: what happens to the outputs, and memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from detector.artefact import per_image
-from detector.errors import UserError
-from detector.onnx_backend import CPU, CUDA, pick_providers
 from tests.small_export import SmallExport
 
 ROOT = Path(__file__).parents[2]
@@ -27,22 +24,6 @@ def test_outputs_are_split_by_image() -> None:
     np.testing.assert_array_equal(parts[2][1], scores[2:])
     nothing = per_image(boxes[:0], scores[:0], np.zeros(0, np.int64), 2)
     assert [part[0].shape for part in nothing] == [(0, 4), (0, 4)]
-
-
-def test_the_device_chooses_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
-    assert pick_providers("auto", None) == pick_providers("cpu", None) == [CPU]
-    with pytest.raises(UserError, match="onnxruntime-gpu"):
-        pick_providers("cuda", None)
-    with pytest.raises(UserError, match="for an ONNX file take"):
-        pick_providers("mps", None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    assert pick_providers("auto", None) == [CUDA, CPU]
-    assert pick_providers("cpu", None) == [CPU]
-    assert pick_providers("cuda:1", None) == [(CUDA, {"device_id": 1}), CPU]
-    assert pick_providers("cpu", [CUDA]) == [CUDA]
-    with pytest.raises(UserError, match=f"only {CUDA}, {CPU}"):
-        pick_providers("auto", ["TPU"])
 
 
 SOAK = """

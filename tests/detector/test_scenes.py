@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
 from detector import scene_painting, scenes
-from detector.errors import UserError
 from detector.scene_painting import SceneFace, paint_scene
 from detector.scenes import PORTRAIT_FACES, make_scenes, portraits
 from detector.wider import WiderImage, parse_text

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from detector import load_detector, shipped
-from detector.errors import UserError
 from detector.scenes import PORTRAIT_FACES, portraits
 from scripts.main import main
 

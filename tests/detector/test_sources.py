@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.sources import Source, expand_sources, plan_pictures, refuse_originals, wider_names
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.submission import (
     find_submissions,
     image_name,

@@ -14,15 +14,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from detector import run_folder, train
+from common import run as run_process
+from common.errors import UserError
+from common.history import TIMINGS, read_history
+from detector import train
 from detector.checkpoint import load_checkpoint, model_from_checkpoint
-from detector.config import TrainConfig, to_dict
+from detector.config import OptimConfig, TrainConfig, to_dict
 from detector.dataset import mix
-from detector.errors import UserError
-from detector.history import TIMINGS, read_history
 from detector.model import build_model
-from detector.optimizer import make_optimizer, update_average
+from detector.optimizer import (
+    lower_learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    update_average,
+)
 from detector.train import LossNotFinite, Trainer, fit
 from tests.conftest import ROOT
 from tests.tiny import TINY_MODEL, make_data, tiny_config
@@ -131,18 +138,42 @@ def test_stop_and_resume_equals_an_uninterrupted_run(
     same_run(finished, run)
 
 
-def test_more_epochs_for_a_finished_run(data: Path, finished: Path, tmp_path: Path) -> None:
-    short = tiny_config(data, tmp_path / "run", epochs=1)
+def test_more_epochs_for_a_finished_run(data: Path, tmp_path: Path) -> None:
+    whole = tiny_config(data, tmp_path / "whole", epochs=2, cooldown=0.0)
+    fit(whole)
+    short = tiny_config(data, tmp_path / "run", epochs=1, cooldown=0.0)
     fit(short)
-    longer = replace(short, optim=replace(short.optim, epochs=2), resume=tmp_path / "run")
-    fit(longer)
-    same_run(finished, tmp_path / "run")
+    fit(replace(short, optim=replace(short.optim, epochs=2), resume=tmp_path / "run"))
+    same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_the_learning_rate_rises_falls_and_keeps_what_the_plateau_made_of_it() -> None:
+    optim = OptimConfig(warmup_steps=4, cooldown=0.5, plateau_factor=0.5)
+    optimizer = torch.optim.AdamW(
+        [{"params": [torch.zeros(1)], "lr": lr, "full_lr": lr} for lr in (1.0, 0.25)]
+    )
+    scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+
+    def rate(step: int) -> float:
+        set_learning_rate(optimizer, optim, step, 20)
+        one, other = (group["lr"] for group in optimizer.param_groups)
+        assert other == pytest.approx(one / 4)
+        return one
+
+    assert [rate(step) for step in (0, 1, 3, 4, 10)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert [rate(step) for step in (11, 15, 19)] == pytest.approx([0.9, 0.5, 0.1])
+    lower_learning_rate(scheduler, 1.0)  # the first is the best there is
+    assert rate(10) == 1.0
+    lower_learning_rate(scheduler, 2.0)  # no better: half of the full rate, not of the current one
+    assert (rate(10), rate(15)) == (0.5, 0.25)
+    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 19, 20)
+    assert optimizer.param_groups[0]["lr"] == 0.5
 
 
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
-from detector import run_folder, train
+from detector import train
 from detector.config import TrainConfig, from_dict
 
 config = from_dict(TrainConfig, json.loads(sys.argv[1]))
@@ -254,8 +285,8 @@ def test_an_unwritable_run_folder_is_found_before_training(data: Path, tmp_path:
 def test_a_full_disk_is_found_before_the_first_step(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = run_folder.shutil._ntuple_diskusage(10**9, 10**9, 1000)
-    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage)
+    usage = run_process.shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    monkeypatch.setattr(run_process.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(Trainer, "step", lambda *args: pytest.fail("a step was taken"))
     with pytest.raises(UserError, match="MB free, the checkpoints need"):
         fit(tiny_config(data, tmp_path / "run"))
@@ -338,25 +369,30 @@ def test_plateau_is_stepped_on_the_validation_loss(
     monkeypatch.setattr(train, "validation_losses", lambda *a, **k: dict(flat))
     result = fit(
         tiny_config(
-            data, tmp_path / "run", epochs=4, plateau_patience=0, plateau_factor=0.5, warmup_steps=0
+            data,
+            tmp_path / "run",
+            epochs=4,
+            plateau_patience=0,
+            plateau_factor=0.5,
+            warmup_steps=0,
+            cooldown=0.0,
         )
     )
     assert [line["lr"] for line in result.history] == pytest.approx([3e-3, 3e-3, 1.5e-3, 7.5e-4])
 
 
-def test_warm_up_rises_linearly(
+def test_every_step_sets_the_learning_rate(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    original = Trainer._warm_up
 
-    def note(self: Trainer) -> None:
-        original(self)
-        seen.append(self.optimizer.param_groups[0]["lr"])
+    def note(optimizer: torch.optim.Optimizer, *rest: Any) -> None:
+        set_learning_rate(optimizer, *rest)
+        seen.append(optimizer.param_groups[0]["lr"])
 
-    monkeypatch.setattr(Trainer, "_warm_up", note)
-    fit(tiny_config(data, tmp_path / "run", epochs=1))
-    assert seen == pytest.approx([1e-3, 2e-3, 3e-3, 3e-3])
+    monkeypatch.setattr(train, "set_learning_rate", note)
+    fit(tiny_config(data, tmp_path / "run", epochs=1, cooldown=0.5))
+    assert seen == pytest.approx([1e-3, 2e-3, 3e-3, 1.5e-3])
 
 
 def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished: Path) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.video import Frame, VideoReader, VideoWriter
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from common.errors import UserError
 from detector import voc
-from detector.errors import UserError
 from detector.voc import (
     VocAnnotation,
     VocObject,

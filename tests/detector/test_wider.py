@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.errors import UserError
-from detector.images import ImageInfo
+from common.errors import UserError
+from common.images import ImageInfo
 from detector.voc import format_voc, parse_voc, read_tree
 from detector.wider import LABELS, WiderImage, parse_file_list, parse_mat, parse_text
 from detector.wider_voc import to_voc

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import WIDERFace
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.wider_download import download_wider
 from detector.wider_voc import convert
-from tests.detector.test_download import QUOTA_PAGE, Server, server  # noqa: F401 (a fixture)
+from tests.common.test_download import QUOTA_PAGE, Server, server  # noqa: F401 (a fixture)
 from tests.detector.test_wider_voc import check_result, make_source, zip_source
 
 

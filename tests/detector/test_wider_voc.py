@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector import folders, wider_source, wider_voc
-from detector.errors import UserError
-from detector.images import image_size
+from common import folders
+from common.errors import UserError
+from common.images import image_size
+from detector import wider_source, wider_voc
 from detector.voc import read_voc
 from detector.voc_folder import VocFolder, pair
 from detector.wider import parse_text

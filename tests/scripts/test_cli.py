@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import tyro
 
-from detector.errors import UserError
+from common.errors import UserError
 from scripts.cli import log_to_stderr, parse, read_config
 
 EXAMPLES = """

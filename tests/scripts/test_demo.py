@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.scenes import PORTRAIT_FACES
 from scripts import demo
 from scripts.main import COMMANDS

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
+from common.images import read_image
 from detector.draw import FOUND
-from detector.errors import UserError
-from detector.images import read_image
 from detector.media import save_image
 from detector.submission import read_submission
 from detector.types import Detections

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from scripts.main import main
+from tests.common.test_download import Server, server  # noqa: F401 (a fixture)
 from tests.detector.test_check import GOOD, add
-from tests.detector.test_download import Server, server  # noqa: F401 (a fixture)
 from tests.detector.test_wider_download import official  # noqa: F401 (a fixture)
 from tests.detector.test_wider_voc import NAMES, check_result, make_source, zip_source
 

@@ -68,7 +68,7 @@ class WhiteBox:
 
 def unbuildable() -> Fake:
     """A contestant whose file is of no use."""
-    from detector.errors import UserError
+    from common.errors import UserError
 
     raise UserError("model.onnx is damaged: make it again")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from detector.benchmark.contestants import (
     Contestant,
     body_contestant,
     line_up,
     open_contestant,
 )
-from detector.errors import UserError
 from tests.detector.benchmark.fakes import (
     OUR_PARAMETERS,
     write_our_checkpoint,

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
+from common.images import find_images
 from detector.benchmark.accuracy import MIN_SCORE, average_precisions
 from detector.benchmark.peers import YuNet
 from detector.evaluation import wider
-from detector.images import find_images
 from detector.submission import image_name
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]

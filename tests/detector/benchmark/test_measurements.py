@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import batch, cold_start, soak
-from detector.errors import UserError
+from common.errors import UserError
 from tests.detector.benchmark.fakes import write_our_checkpoint, write_our_onnx
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from detector.benchmark.profiling import (
     PARTS,
     Profile,
@@ -13,7 +14,6 @@ from detector.benchmark.profiling import (
     profile,
     profile_markdown,
 )
-from detector.errors import UserError
 from tests.detector.benchmark.fakes import write_our_checkpoint, write_our_onnx
 
 

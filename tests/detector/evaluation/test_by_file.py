@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.evaluation.by_file import read_attributes
 from tests.detector.evaluation.cases import faces
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.evaluation.truth import Names, read_voc_truth
 from detector.voc import VocAnnotation, VocObject, write_voc
 

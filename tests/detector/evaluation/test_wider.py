@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.errors import UserError
+from common.errors import UserError
 from detector.evaluation import wider
 from tests.detector.evaluation.cases import faces, found, random_set, write_ground_truth
 from tests.detector.evaluation.slow import wider_ap

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector import download as module
-from detector.download import download, is_web_page
-from detector.errors import UserError
+from common import download as module
+from common.download import download, is_web_page
+from common.errors import UserError
 
 DATA = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(DATA).hexdigest()

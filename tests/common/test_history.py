@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detector.errors import UserError
-from detector.history import (
+from common.errors import UserError
+from common.history import (
     best_line,
     plot_histories,
     read_history,

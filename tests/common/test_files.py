@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.files import atomic_write, atomic_write_text
+from common.files import atomic_write, atomic_write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_reader_of_the_old_file_keeps_it(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from detector.files import atomic_write
+from common.files import atomic_write
 with atomic_write(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()

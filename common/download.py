@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from detector.errors import UserError
+from common.errors import UserError
 
 log = logging.getLogger(__name__)
 

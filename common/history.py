@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.errors import UserError
-from detector.files import atomic_write, atomic_write_text
+from common.errors import UserError
+from common.files import atomic_write, atomic_write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from detector.errors import UserError
-from detector.images import (
+from common.errors import UserError
+from common.images import (
     find_images,
     image_info,
     image_size,

@@ -1,0 +1,80 @@
+"""The process around a long run: is there room for its files, how much memory, stop signals."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from common.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def check_room(folder: Path, weights: int) -> None:
+    """Find out before the first step whether the checkpoints will fit into ``folder``.
+
+    Args:
+        folder: made when it is missing.
+        weights: bytes of the network's weights. last.pt holds up to five copies of them (plain and
+            averaged, AdamW's two moments), and while it is replaced there are two files.
+
+    Raises UserError when it cannot be written or the disk is too full.
+    """
+    need = weights * 7
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written: {error}") from error
+    if free < need:
+        raise UserError(
+            f"{folder} has {free / 2**20:.0f} MB free, the checkpoints need {need / 2**20:.0f} MB: "
+            "make room or choose another folder"
+        )
+
+
+def memory_mb() -> int:
+    """Resident megabytes of this process and its workers.
+
+    On Linux pages that they share are counted once, elsewhere for each of them.
+    """
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children()):
+        try:
+            info = process.memory_full_info()
+        except psutil.Error:  # a worker that has just ended, or a system that keeps this secret
+            continue
+        total += getattr(info, "pss", info.rss)
+    return round(total / 2**20)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list instead of dying; a second one takes effect at once."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            signal.signal(number, before[number])
+            raise KeyboardInterrupt
+        received.append(number)
+        log.warning("stopping after this step (once more: at once)")
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever called handles signals
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

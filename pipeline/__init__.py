@@ -1,0 +1,1 @@
+"""Camera or video -> detector and recogniser -> people on screen, JSON, HTTP."""

@@ -1,0 +1,1 @@
+"""Face crops -> embeddings -> gallery and classifier head -> names."""

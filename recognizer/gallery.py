@@ -1,0 +1,95 @@
+"""The people that are known by examples: a name and a unit vector for each example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.types import frozen, unit
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Immutable: every change returns a new one.
+
+    Args:
+        contract: of the embedder that made the vectors, see `recognizer.types.Embedder`.
+        names: one for each vector; a person usually has several.
+        embeddings: unit vectors, float32 (N, D).
+
+    Raises ValueError when they do not go together.
+    """
+
+    contract: str
+    names: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        embeddings = frozen(self.embeddings, np.float32)
+        if embeddings.ndim != 2 or len(embeddings) != len(self.names):
+            raise ValueError(
+                f"{len(self.names)} names need as many vectors, got the shape {embeddings.shape}"
+            )
+        length = np.linalg.norm(embeddings, axis=1)
+        if not np.allclose(length, 1, atol=1e-3):
+            i = int(np.flatnonzero(~np.isclose(length, 1, atol=1e-3))[0])
+            raise ValueError(f"vector {i} has length {length[i]:.4f}, not 1")
+        object.__setattr__(self, "embeddings", embeddings)
+        object.__setattr__(self, "names", tuple(self.names))
+
+    @classmethod
+    def empty(cls, contract: str, dimension: int) -> Gallery:
+        """Nobody."""
+        return cls(contract, (), np.zeros((0, dimension), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def people(self) -> tuple[str, ...]:
+        """Everyone once, sorted."""
+        return tuple(sorted(set(self.names)))
+
+    @cached_property
+    def prototypes(self) -> NDArray[np.float32]:
+        """The unit mean of each person's vectors, in the order of ``people``: float32 (P, D)."""
+        row = {name: i for i, name in enumerate(self.people)}
+        sums = np.zeros((len(row), self.embeddings.shape[1]), np.float32)
+        np.add.at(sums, [row[name] for name in self.names], self.embeddings)
+        return frozen(unit(sums) if len(sums) else sums, np.float32)
+
+    def add(self, name: str, embeddings: NDArray[np.float32]) -> Gallery:
+        """With more vectors (N, D) of a new or known person."""
+        return Gallery(
+            self.contract,
+            (*self.names, *[name] * len(embeddings)),
+            np.concatenate([self.embeddings, embeddings]),
+        )
+
+    def remove(self, name: str) -> Gallery:
+        """Without a person. Raises KeyError when there is none of that name."""
+        keep = np.array([other != name for other in self.names], bool)
+        if keep.all():
+            raise KeyError(name)
+        return Gallery(
+            self.contract,
+            tuple(n for n, k in zip(self.names, keep, strict=True) if k),
+            self.embeddings[keep],
+        )
+
+    def nearest(
+        self, embeddings: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For unit vectors (N, D): position in ``people`` of the nearest prototype, and the cosine.
+
+        With nobody in the gallery the positions are -1 and the cosines -1.
+        """
+        if not self.people:
+            count = len(embeddings)
+            return np.full(count, -1, np.int64), np.full(count, -1, np.float32)
+        cosines = embeddings @ self.prototypes.T
+        best = cosines.argmax(axis=1)
+        return best.astype(np.int64), cosines[np.arange(len(best)), best]
