@@ -18,5 +18,7 @@ session = onnxruntime.InferenceSession(sys.argv[1])
 feed = {"images": np.asarray(padded)[None], "score_threshold": np.array(0.5, np.float32)}
 boxes, scores, _ = session.run(None, feed)
 boxes *= np.array([image.width / width, image.height / height] * 2, np.float32)
+boxes = boxes.clip(0, image.size * 2)  # some reach into the padding, or lie there
 for (x1, y1, x2, y2), score in zip(boxes, scores, strict=True):
-    print(f"{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f} {score:.3f}")
+    if x1 < x2 and y1 < y2:
+        print(f"{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f} {score:.3f}")

@@ -29,7 +29,10 @@ def test_run_onnx_finds_what_the_detector_finds(
     )
     printed = np.array([line.split() for line in output.splitlines()], float).reshape(-1, 5)
     found = load_detector(small_export.onnx).detect(photo[:height, :width])
-    assert len(found) > 0 or size == (45, 33)
+    assert len(found) > 0
+    # The smallest is padded by 31 columns: boxes that reach into them must end with the picture.
+    assert printed[:, [0, 2]].max() <= width
+    assert printed[:, [1, 3]].max() <= height
     expected = np.column_stack([found.xyxy, found.score])
     np.testing.assert_allclose(printed, expected, atol=0.11)
 
