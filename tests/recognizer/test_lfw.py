@@ -16,7 +16,7 @@ Cy_Y\t3\tDee\t1
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     for name, numbers in (("Ann", (1, 2)), ("Bob", (1,)), ("Cy_Y", (1, 2, 3)), ("Dee", (1,))):
         folder = tmp_path / "images" / name
