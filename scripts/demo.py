@@ -1,4 +1,4 @@
-"""`faces demo`: the whole way from pictures with boxes to detections, on a small embedded set."""
+"""`faces demo`: the whole way from pictures with boxes to an ONNX file, on an embedded set."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
 def walk(out: Path, epochs: int) -> list[Step]:
     """The commands, in order."""
     scenes, portraits = out / "wider", out / "portraits"
-    voc, check, run, found = out / "voc", out / "check", out / "run", out / "detected"
+    voc, check, run, exported = out / "voc", out / "check", out / "run", out / "exported"
     data = [
         *("--image-path", voc / "train" / "images"),
         *("--train-ann-dir", voc / "train" / "annotations"),
@@ -107,7 +107,26 @@ def walk(out: Path, epochs: int) -> list[Step]:
         ("Draw the losses again", ("plot", run)),
         (
             "Look for faces in two real photographs",
-            ("detect", portraits, "--model", run / "best.pt", "--out", found),
+            ("detect", portraits, "--model", run / "best.pt", "--out", out / "detected"),
+        ),
+        (
+            "Export the detector, each file compared with the checkpoint before it gets its name",
+            ("export", run / "best.pt", "--out", exported),
+        ),
+        (
+            "Judge the ONNX file on the validation scenes",
+            (
+                *("evaluate", exported / "best.onnx"),
+                *("--image-path", voc / "val" / "images"),
+                *("--annotation-dir", voc / "val" / "annotations", "--out", out / "evaluation"),
+            ),
+        ),
+        (
+            "Look at the photographs again, now with the ONNX file and without torch",
+            (
+                *("detect", portraits, "--model", exported / "best.onnx"),
+                *("--out", out / "detected-onnx"),
+            ),
         ),
     ]
     return [Step(title, ("faces", *map(str, words))) for title, words in steps]
@@ -175,7 +194,11 @@ def summary(out: Path, seconds: float) -> str:
         verdict = "found" if portrait.found else "NOT found"
         count = "1 detection" if portrait.detections == 1 else f"{portrait.detections} detections"
         lines.append(f"{portrait.name}: the face was {verdict} ({count}).")
+    same = same_faces(out / "detected", out / "detected-onnx")
     lines += [
+        f"The ONNX file, without torch, finds {'the same' if same else 'something ELSE'} in them.",
+        *parity_lines(out / "exported"),
+        judged(out / "evaluation" / "report.json"),
         "",
         "What to make of it: the network began as the detector that comes with the project, so it",
         "knew faces; two epochs on painted scenes with 80 small faces teach it those scenes, and",
@@ -187,9 +210,12 @@ def summary(out: Path, seconds: float) -> str:
         f"  {run / 'loss.png'}  the losses",
         f"  {run / 'samples.png'}  validation scenes: truth and detections",
         f"  {out / 'detected'}  the portraits and what was found in them",
+        f"  {out / 'evaluation'}  precision-recall curves, the worst errors, every figure",
         f"  {run / 'best.pt'}  the detector",
+        f"  {out / 'exported' / 'best.onnx'}  the same detector for any program",
         "Go on with",
         f"  faces train --resume {shlex.quote(str(run))} --epochs 20",
+        f"  faces detect PHOTO.jpg --model {shlex.quote(str(out / 'exported' / 'best.onnx'))}",
         "  faces prepare download --out data",
     ]
     return "\n".join(lines)
@@ -207,6 +233,45 @@ def read_portraits(path: Path) -> list[Portrait]:
         found = any(_iou(box, PORTRAIT_FACES[name]) >= 0.5 for box in boxes)
         result.append(Portrait(name.replace("_", " ").title(), len(boxes), found))
     return result
+
+
+def same_faces(first: Path, second: Path) -> bool:
+    """Whether two results of `faces detect` hold the same boxes, but for the last digit written."""
+    records = [
+        [json.loads(line) for line in (folder / "detections.jsonl").open(encoding="utf-8")]
+        for folder in (first, second)
+    ]
+    numbers = [
+        [number for record in part for face in record["faces"] for number in face["box"]]
+        for part in records
+    ]
+    counts = [[len(record["faces"]) for record in part] for part in records]
+    return counts[0] == counts[1] and all(abs(a - b) < 0.02 for a, b in zip(*numbers, strict=True))
+
+
+def parity_lines(folder: Path) -> list[str]:
+    """For each exported file how far it is, at most, from the checkpoint."""
+    lines = []
+    for path in sorted(folder.glob("*.parity.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        cases = report["cases"]
+        box = max(case["box_error"] for case in cases)
+        score = max(case["score_error"] for case in cases)
+        faces = sum(case["faces"] for case in cases)
+        lines.append(
+            f"{report['file']}: within {box:.4f} px and {score:.0e} in score of the checkpoint, "
+            f"{faces:,} boxes in {len(cases)} cases."
+        )
+    return lines
+
+
+def judged(path: Path) -> str:
+    """The two average precisions in a report of `faces evaluate`."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return (
+        f"On {report['images']} validation scenes, {report['scale']}: PASCAL VOC AP50 "
+        f"{report['voc']['ap50']:.3f}, COCO AP {report['coco']['ap']:.3f}."
+    )
 
 
 def _iou(a: Sequence[float], b: Sequence[float]) -> float:

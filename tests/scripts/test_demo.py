@@ -58,10 +58,13 @@ def test_the_steps_run_in_order_and_say_what_they_do(tmp_path, monkeypatch, caps
     monkeypatch.setattr(demo, "run", lambda command: ran.append(command[1]) or 0)
     monkeypatch.setattr(demo, "summary", lambda out, seconds: f"summary of {out}")
     assert demo.main(["--out", str(tmp_path / "d"), "--epochs", "1"]) == 0
-    assert ran == ["pictures", "prepare", "prepare", "train", "plot", "detect"]
+    assert ran == [
+        *("pictures", "prepare", "prepare", "train", "plot", "detect"),
+        *("export", "evaluate", "detect"),
+    ]
     text = capsys.readouterr().out
-    for number in range(1, 7):
-        assert f"[{number}/6] " in text
+    for number in range(1, 10):
+        assert f"[{number}/9] " in text
     assert "  $ faces prepare wider " in text
     assert text.endswith(f"summary of {tmp_path / 'd'}\n")
 
@@ -73,7 +76,7 @@ def test_a_step_that_fails_ends_the_walk_with_its_exit_code(tmp_path, monkeypatc
     assert demo.main(["--out", str(tmp_path / "d")]) == 2
     assert ran == ["prepare", "prepare", "train"]
     text = capsys.readouterr().out
-    assert "step 4 of 6 ended with 2" in text
+    assert "step 4 of 9 ended with 2" in text
     assert "Done in" not in text
 
 
@@ -148,22 +151,41 @@ def test_a_second_demo_goes_beside_the_first(tmp_path, monkeypatch):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A demo's folder after all its steps; call it with the boxes found in each portrait."""
+    """A demo's folder after all its steps; call it with the boxes found in each portrait, and by
+    how many pixels the ONNX file places them elsewhere."""
 
-    def make(boxes: dict[str, list[list[float]]]) -> Path:
-        (tmp_path / "run").mkdir()
-        (tmp_path / "detected").mkdir()
+    def make(boxes: dict[str, list[list[float]]], apart: float = 0.0) -> Path:
+        for name in ("run", "detected", "detected-onnx", "exported", "evaluation"):
+            (tmp_path / name).mkdir()
         history = [{"step": 40, "valid": {"loss": 1.25}}, {"step": 80, "valid": {"loss": 0.75}}]
         (tmp_path / "run" / "history.jsonl").write_text(
             "".join(json.dumps(line) + "\n" for line in history), encoding="utf-8"
         )
-        lines = [
-            {"path": f"x/{name}.png", "faces": [{"box": box, "score": 0.9} for box in found]}
-            for name, found in boxes.items()
+        for folder, shift in (("detected", 0.0), ("detected-onnx", apart)):
+            lines = [
+                {
+                    "path": f"x/{name}.png",
+                    "faces": [{"box": [v + shift for v in box], "score": 0.9} for box in found],
+                }
+                for name, found in boxes.items()
+            ]
+            (tmp_path / folder / "detections.jsonl").write_text(
+                "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+            )
+        cases = [
+            {"faces": 1200, "box_error": 0.0004, "score_error": 2e-6},
+            {"faces": 34, "box_error": 0.0021, "score_error": 3e-5},
         ]
-        (tmp_path / "detected" / "detections.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+        (tmp_path / "exported" / "best.onnx.parity.json").write_text(
+            json.dumps({"file": "best.onnx", "cases": cases}), encoding="utf-8"
         )
+        report = {
+            "images": 40,
+            "scale": "longest side 640 px",
+            "voc": {"ap50": 0.9816},
+            "coco": {"ap": 0.7},
+        }
+        (tmp_path / "evaluation" / "report.json").write_text(json.dumps(report), encoding="utf-8")
         return tmp_path
 
     return make
@@ -179,7 +201,28 @@ def test_the_summary_says_what_was_found_and_what_was_not(finished):
     assert "Grace Hopper: the face was NOT found (1 detection)." in text
     for path in ("check/sample.png", "run/loss.png", "run/samples.png", "detected", "run/best.pt"):
         assert str(out / path) in text
+    assert (
+        "best.onnx: within 0.0021 px and 3e-05 in score of the checkpoint, 1,234 boxes in 2 cases."
+    ) in text
+    assert (
+        "On 40 validation scenes, longest side 640 px: PASCAL VOC AP50 0.982, COCO AP 0.7" in text
+    )
     assert f"faces train --resume {out / 'run'} --epochs 20" in text
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(0.01, "the same"), (0.5, "something ELSE")])
+def test_the_summary_says_whether_the_onnx_file_agrees(finished, apart, verdict):
+    out = finished({"grace_hopper": [[1, 2, 30, 40], [5, 5, 9, 9]]}, apart)
+    assert f"The ONNX file, without torch, finds {verdict} in them." in demo.summary(out, 60)
+
+
+def test_another_number_of_faces_is_something_else(finished):
+    out = finished({"eileen_collins": [[1, 2, 3, 4]], "grace_hopper": []})
+    moved = {"path": "x", "faces": []}, {"path": "y", "faces": [{"box": [1, 2, 3, 4], "score": 1}]}
+    (out / "detected-onnx" / "detections.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in moved), encoding="utf-8"
+    )
+    assert not demo.same_faces(out / "detected", out / "detected-onnx")
 
 
 @pytest.mark.parametrize(
@@ -209,8 +252,9 @@ def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
     out = tmp_path / "demo"
     assert demo.main(["--out", str(out), "--epochs", "1"]) == 0
     text = capfd.readouterr().out
-    assert "[6/6] " in text
+    assert "[9/9] " in text
     assert "Done in " in text
+    assert "The ONNX file, without torch, finds the same in them." in text
     for path in (
         "wider/wider_face_split/wider_face_train_bbx_gt.txt",
         "voc/train/annotations",
@@ -220,5 +264,10 @@ def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
         "run/samples.png",
         "detected/eileen_collins.png",
         "detected/detections.jsonl",
+        "exported/best.onnx",
+        "exported/best.torchscript",
+        "exported/best.pt2",
+        "evaluation/curves.png",
+        "detected-onnx/grace_hopper.png",
     ):
         assert (out / path).exists(), path
