@@ -1,0 +1,1 @@
+"""How good a recogniser is: verification, identification, and both for groups of people."""

@@ -1,0 +1,290 @@
+"""FMR and FNMR of groups of people, with intervals: an audit, not a certificate.
+
+A genuine pair counts for a group when both its images have that label; an impostor pair too, so FMR
+is the rate at which people *of the group* are mistaken for one another. That is the harder and the
+relevant case (Grother et al., "Face Recognition Vendor Test Part 3: Demographic Effects", NISTIR
+8280, 2019, section 3): an impostor resembles his victim, and mixed pairs would hide differences.
+
+The intervals are percentile bootstrap intervals over *people*. Pairs are not independent: a person
+with n photos is in n (n - 1) / 2 genuine pairs, and one with a common face in many false matches.
+Drawing pairs anew would take each for a new fact and claim far too much certainty (Bolle, Ratha and
+Pankanti, "Error analysis of pattern recognition systems - the subsets bootstrap", CVIU 93, 2004). A
+person drawn twice counts twice in genuine pairs, and each impostor pair as often as both its people
+were drawn, multiplied; pairs of a person with their own copy are no impostor pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.evaluation.all_pairs import Faces
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class GroupRates:
+    """Error rates of one group.
+
+    Args:
+        people, images: with that label; images without a face count, as they fail.
+        genuine, impostor: pairs within the group.
+        fnmr, fmr: None without pairs of that kind.
+        fnmr_interval, fmr_interval: lower and upper end of the 95 % interval; None when a single
+            person is behind the rate. Where not one pair, or every pair, was wrong, which drawing
+            anew cannot change, it is the exact binomial one for as many trials as there are people
+            (for FMR: half as many, who form pairs that share nobody).
+    """
+
+    group: str
+    people: int
+    images: int
+    genuine: int
+    impostor: int
+    fnmr: float | None
+    fnmr_interval: tuple[float, float] | None
+    fmr: float | None
+    fmr_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class LargestRatio:
+    """Between the group that fares worst and the one that fares best.
+
+    Args:
+        worst, best: the groups.
+        ratio: of their rates; None when the best one's is 0.
+        interval: 95 %, for these two groups; an end is None where the ratio has no bound. The two
+            were picked because they differ most, so it is somewhat too far from 1.
+    """
+
+    worst: str
+    best: str
+    ratio: float | None
+    interval: tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One kind of label.
+
+    Args:
+        unlabelled: images without such a label, which are left out.
+        fmr_ratio, fnmr_ratio: None when fewer than two groups have that rate, or all rates are 0.
+    """
+
+    kind: str
+    groups: tuple[GroupRates, ...]
+    unlabelled: int
+    fmr_ratio: LargestRatio | None
+    fnmr_ratio: LargestRatio | None
+
+
+def audit(
+    faces: Faces,
+    kind: str,
+    labels: Sequence[str],
+    threshold: float,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Audit:
+    """Compare the groups of one kind of label, over all pairs of images.
+
+    Args:
+        labels: of every image (N,); "" for none. Images of one person may have different ones.
+        threshold: a pair matches when its cosine is more than this.
+        resamples, seed: of the bootstrap; the same seed gives the same intervals.
+
+    Raises ValueError when the number of labels is not that of the images.
+    """
+    if len(labels) != len(faces):
+        raise ValueError(f"{len(labels)} labels for {len(faces)} images")
+    names = sorted(set(labels) - {""})
+    number = {name: i for i, name in enumerate(names)}
+    used = np.array([label != "" for label in labels], bool)
+    group = np.array([number[label] for label in labels if label], np.int64)
+    if not names:
+        return Audit(kind, (), len(labels), None, None)
+    tally = _Tally(faces[np.flatnonzero(used)], group, len(names), threshold)
+    rates = _point_rates(tally, names)
+    drawn = tally.draw(resamples, seed)
+    results = []
+    for i, name in enumerate(names):
+        people = int((tally.images[:, i] > 0).sum())
+        genuine_people = int((tally.genuine[:, i] > 0).sum())
+        fnmr, fmr = rates["FNMR"][i], rates["FMR"][i]
+        results.append(
+            GroupRates(
+                group=name,
+                people=people,
+                images=int(tally.images[:, i].sum()),
+                genuine=int(tally.genuine[:, i].sum()),
+                impostor=int(tally.impostors()[i]),
+                fnmr=fnmr,
+                fnmr_interval=_interval(fnmr, drawn["FNMR"][:, i], genuine_people),
+                fmr=fmr,
+                fmr_interval=_interval(fmr, drawn["FMR"][:, i], people // 2, people),
+            )
+        )
+    ratio = {key: _largest_ratio(names, rates[key], drawn[key]) for key in ("FMR", "FNMR")}
+    unlabelled = int((~used).sum())
+    return Audit(kind, tuple(results), unlabelled, ratio["FMR"], ratio["FNMR"])
+
+
+class _Tally:
+    """Pairs of each group by the people in them, from which any draw of people can be summed.
+
+    ``images``, ``genuine`` and ``missed`` are float64 (people, groups); ``false`` is for each group
+    a sparse matrix (people, people) of falsely matched pairs.
+    """
+
+    def __init__(
+        self, faces: Faces, group: NDArray[np.int64], groups: int, threshold: float
+    ) -> None:
+        from scipy.sparse import coo_array
+
+        person = np.unique(faces.person, return_inverse=True)[1]
+        people = int(person.max()) + 1
+        shape = (people, groups)
+        self.images = np.zeros(shape)
+        np.add.at(self.images, (person, group), 1)
+        self.genuine = self.images * (self.images - 1) / 2
+        self.missed = np.zeros(shape)
+        rows: list[list[NDArray]] = [[np.empty(0, np.int64)] for _ in range(3)]
+        for first, second, cosines in faces.pairs():
+            together = group[first] == group[second]
+            same = person[first] == person[second]
+            missed = together & same & (cosines <= threshold)
+            np.add.at(self.missed, (person[first[missed]], group[first[missed]]), 1)
+            false = np.flatnonzero(together & ~same & (cosines > threshold))
+            for column, values in zip(
+                rows,
+                (person[first[false]], person[second[false]], group[first[false]]),
+                strict=True,
+            ):
+                column.append(values)
+        one, other, label = (np.concatenate(column) for column in rows)
+        self.false = [
+            coo_array(
+                (np.ones(int((label == g).sum())), (one[label == g], other[label == g])),
+                shape=(people, people),
+            ).tocsr()
+            for g in range(groups)
+        ]
+
+    def impostors(self, times: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Impostor pairs (G,) of each group; with ``times`` (R, people) drawn: (R, G)."""
+        if times is None:
+            times = np.ones(len(self.images))
+        # (sum of n)^2 counts every ordered pair, and the pairs of a person with themselves.
+        return ((times @ self.images) ** 2 - times**2 @ self.images**2) / 2
+
+    def draw(self, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
+        """FMR and FNMR (R, G) of ``resamples`` draws of the people; NaN where nothing is left."""
+        random = np.random.default_rng(seed)
+        people = len(self.images)
+        false = np.empty((resamples, len(self.false)))
+        total, missed, genuine = np.empty_like(false), np.empty_like(false), np.empty_like(false)
+        block = 100  # of draws, to bound the memory
+        for start in range(0, resamples, block):
+            rows = slice(start, min(start + block, resamples))
+            count = rows.stop - rows.start
+            chosen = random.integers(0, people, (count, people))
+            cells = chosen + people * np.arange(count)[:, None]
+            drawn = np.bincount(cells.ravel(), minlength=count * people)
+            times = drawn.reshape(count, people).astype(np.float64)
+            missed[rows], genuine[rows] = times @ self.missed, times @ self.genuine
+            total[rows] = self.impostors(times)
+            for g, matrix in enumerate(self.false):
+                false[rows, g] = ((matrix.T @ times.T).T * times).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                "FMR": np.where(total > 0, false / total, np.nan),
+                "FNMR": np.where(genuine > 0, missed / genuine, np.nan),
+            }
+
+
+def _point_rates(tally: _Tally, names: list[str]) -> dict[str, list[float | None]]:
+    """FMR and FNMR of each group, by fairlearn's MetricFrame; None without pairs of that kind.
+
+    A row stands for all pairs of one group that are alike (genuine or not, wrong or not), with
+    their number as its weight: there are millions of pairs.
+    """
+    from fairlearn.metrics import MetricFrame  # type: ignore[import-untyped]
+
+    false = np.array([matrix.sum() for matrix in tally.false])
+    missed, genuine = tally.missed.sum(axis=0), tally.genuine.sum(axis=0)
+    weights = np.concatenate([missed, genuine - missed, false, tally.impostors() - false])
+    count = len(names)
+    same = np.repeat([1, 1, 0, 0], count)
+    matched = np.repeat([0, 1, 1, 0], count)
+
+    def rate(of: int, true: NDArray, found: NDArray, weight: NDArray) -> float:
+        chosen = true == of
+        total = weight[chosen].sum()
+        return float(weight[chosen & (found != of)].sum() / total) if total else float("nan")
+
+    def fnmr(y_true: NDArray, y_pred: NDArray, weight: NDArray) -> float:
+        return rate(1, y_true, y_pred, weight)
+
+    def fmr(y_true: NDArray, y_pred: NDArray, weight: NDArray) -> float:
+        return rate(0, y_true, y_pred, weight)
+
+    frame = MetricFrame(
+        metrics={"FNMR": fnmr, "FMR": fmr},
+        y_true=same,
+        y_pred=matched,
+        sensitive_features={"group": np.tile(np.array(names, object), 4)},
+        sample_params={name: {"weight": weights} for name in ("FNMR", "FMR")},
+    )
+    table = frame.by_group.loc[names]
+    return {
+        name: [None if np.isnan(value) else float(value) for value in table[name]]
+        for name in ("FNMR", "FMR")
+    }
+
+
+def _interval(
+    rate: float | None, drawn: NDArray[np.float64], trials: int, people: int | None = None
+) -> tuple[float, float] | None:
+    """95 % interval of a rate, see `GroupRates`; ``people`` behind it are ``trials`` by default."""
+    if rate is None or (trials if people is None else people) < 2:
+        return None
+    if rate in (0, 1):
+        reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / trials)
+        return (0.0, reach) if rate == 0 else (1 - reach, 1.0)
+    low, high = _quantiles(drawn[np.isfinite(drawn)])
+    return low, high
+
+
+def _largest_ratio(
+    names: list[str], rates: list[float | None], drawn: NDArray[np.float64]
+) -> LargestRatio | None:
+    known = [i for i, rate in enumerate(rates) if rate is not None]
+    values = [rate for rate in rates if rate is not None]
+    if len(known) < 2 or not any(values):
+        return None
+    worst, best = known[int(np.argmax(values))], known[int(np.argmin(values))]
+    if worst == best or min(values) == max(values):
+        return LargestRatio(names[known[0]], names[known[1]], 1.0, None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = drawn[:, worst] / drawn[:, best]
+    ratios = ratios[~np.isnan(ratios)]
+    interval: tuple[float | None, float | None] | None = None
+    if len(ratios):
+        low, high = _quantiles(ratios)
+        interval = (low if np.isfinite(low) else None, high if np.isfinite(high) else None)
+    ratio = max(values) / min(values) if min(values) else None
+    return LargestRatio(names[worst], names[best], ratio, interval)
+
+
+def _quantiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the middle 95 %; "nearest", because there is no mean of a number and infinity."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], method="nearest")
+    return float(low), float(high)

@@ -1,0 +1,167 @@
+"""Verification: are these two faces one person? By folds of listed pairs, or over all pairs.
+
+LFW's protocol (Huang et al., "Labeled Faces in the Wild", UMass 07-49, 2007, section 6): the pairs
+come in folds that share no person; for each fold the threshold that is best on all the others is
+used; accuracy is the mean over the folds, with its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from recognizer.evaluation.scores import (
+    NEEDED,
+    Roc,
+    Scores,
+    area_under,
+    best_threshold,
+    equal_error_rate,
+    roc,
+    supported,
+    threshold_for,
+)
+
+FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
+
+
+@dataclass(frozen=True)
+class FoldAccuracy:
+    """Of one fold: the threshold chosen on the others, and the share of its pairs decided right."""
+
+    fold: int
+    pairs: int
+    threshold: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """The share of genuine pairs that match when at most a share ``far`` of the impostors may.
+
+    Args:
+        tar, threshold: None when there are too few impostor pairs to measure such a rate.
+        needed: how many impostor pairs that takes.
+    """
+
+    far: float
+    tar: float | None
+    threshold: float | None
+    needed: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a set of scored pairs says.
+
+    Args:
+        genuine, impostor: how many pairs of each kind.
+        auc: area under the ROC curve.
+        eer: equal error rate.
+        best_threshold, best_accuracy: of the threshold that suits these very pairs best, which is
+            for use elsewhere: its accuracy here is flattered.
+        tar: at fixed false accept rates.
+
+    Figures are None when a kind of pair is missing.
+    """
+
+    genuine: int
+    impostor: int
+    auc: float | None
+    eer: float | None
+    best_threshold: float | None
+    best_accuracy: float | None
+    tar: tuple[TarAtFar, ...]
+
+
+def summarise(scores: Scores, curve: Roc | None) -> Verification:
+    """Everything that needs no folds; ``curve`` is the scores' `roc`."""
+    best: tuple[float, float] | tuple[None, None] = (None, None)
+    if curve is not None:
+        best = best_threshold(scores, curve)
+    return Verification(
+        genuine=len(scores.genuine),
+        impostor=len(scores.impostor),
+        auc=area_under(scores),
+        eer=None if curve is None else equal_error_rate(curve),
+        best_threshold=best[0],
+        best_accuracy=best[1],
+        tar=tuple(tar_at(scores, rate) for rate in FALSE_MATCH_RATES),
+    )
+
+
+def tar_at(scores: Scores, far: float) -> TarAtFar:
+    """TAR at a FAR, on the curve's own steps: nothing is interpolated."""
+    needed = round(NEEDED / far)
+    if not len(scores.genuine) or not supported(len(scores.impostor), far):
+        return TarAtFar(far, None, None, needed)
+    threshold = threshold_for(scores.impostor, far)
+    assert threshold is not None  # supported
+    return TarAtFar(far, float(1 - scores.fnmr(threshold)), threshold, needed)
+
+
+def by_folds(
+    cosines: NDArray[np.floating],
+    same: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+    test: Sequence[int] | None = None,
+) -> list[FoldAccuracy]:
+    """Accuracy of each tested fold, with a threshold that has never seen it.
+
+    Args:
+        cosines, same, fold: of each pair (P,); see `recognizer.lfw.Lfw`.
+        test: folds to test on; the threshold is chosen on all the others together. None tests each
+            fold in turn against all others.
+
+    Raises UserError for a single fold, a test fold that does not exist, no fold left to choose on,
+    or folds to choose on that lack genuine or impostor pairs.
+    """
+    folds = [int(number) for number in np.unique(fold)]
+    if len(folds) < 2:
+        raise UserError(
+            f"the pairs have {len(folds)} fold, the protocol needs two or more: the threshold is "
+            "chosen on other folds than it is tested on"
+        )
+    if test is not None:
+        strange = sorted(set(test) - set(folds))
+        if strange:
+            raise UserError(f"there is no fold {strange[0]}, only {', '.join(map(str, folds))}")
+        if not set(folds) - set(test):
+            raise UserError("every fold is a test fold; leave one out to choose the threshold on")
+    results = []
+    for number in folds if test is None else sorted(set(test)):
+        chosen_on = ~np.isin(fold, [number] if test is None else list(test))
+        scores = Scores.of_pairs(cosines[chosen_on], same[chosen_on])
+        if not scores.complete:
+            raise UserError(
+                f"fold {number}: the other folds have {len(scores.genuine)} genuine and "
+                f"{len(scores.impostor)} impostor pairs; a threshold needs both kinds"
+            )
+        threshold, _ = best_threshold(scores, roc(scores))
+        tested = fold == number
+        right = (cosines[tested] > threshold) == same[tested]
+        results.append(FoldAccuracy(number, int(tested.sum()), threshold, float(right.mean())))
+    return results
+
+
+def accuracy(folds: Sequence[FoldAccuracy]) -> tuple[float, float | None]:
+    """The mean over folds and its standard error; None for a single one, which shows no spread."""
+    values = np.array([fold.accuracy for fold in folds])
+    error = float(values.std(ddof=1) / sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def wilson(right: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share, if the trials were independent (Wilson, JASA 22, 1927)."""
+    if not trials:
+        return 0.0, 1.0
+    z = 1.959964  # of the normal distribution, two-sided 5 %
+    share = right / trials
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
