@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from common.errors import UserError
+from detector.shipped import FILE, SHIPPED, find_model
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -22,23 +23,31 @@ TorchScript and torch.export (.pt2). Each is compared with the checkpoint on man
 that differs is not written. A report (.parity.json) lies beside each file."""
 
 EXAMPLES = """\
+faces export
 faces export runs/fpn/best.pt
 faces export runs/fpn/best.pt --formats onnx --out release
 faces export runs/fpn/best.pt --images photos"""
 
-
 MOST_IMAGES = 100
+SHIPPED_OUT = Path("exported")
+"""Where the shipped detector is exported to: never into the package that it lies in."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What to export and where to."""
 
-    checkpoint: tyro.conf.Positional[Path]
+    checkpoint: Annotated[
+        tyro.conf.Positional[Path],
+        tyro.conf.arg(metavar="[CHECKPOINT]", help_behavior_hint="(default: the shipped detector)"),
+    ] = Path(SHIPPED)
     """A checkpoint of `faces train`, such as runs/fpn/best.pt."""
     out: Annotated[
         Path | None,
-        tyro.conf.arg(aliases=["-o"], help_behavior_hint="(default: beside the checkpoint)"),
+        tyro.conf.arg(
+            aliases=["-o"],
+            help_behavior_hint="(default: beside the checkpoint; exported/ for the shipped one)",
+        ),
     ] = None
     """Folder for the files, which take the checkpoint's name."""
     formats: tuple[Literal["onnx", "torchscript", "pt2"], ...] = ("onnx", "torchscript", "pt2")
@@ -56,8 +65,11 @@ def main(argv: Sequence[str]) -> int:
     from detector.export import export_checkpoint
     from detector.parity import table
 
+    checkpoint, out = find_model(options.checkpoint), options.out
+    if out is None and checkpoint.resolve() == FILE.resolve():
+        out = SHIPPED_OUT
     pictures = [] if options.images is None else read_pictures(options.images)
-    for exported in export_checkpoint(options.checkpoint, options.out, options.formats, pictures):
+    for exported in export_checkpoint(checkpoint, out, options.formats, pictures):
         size = exported.path.stat().st_size / 2**20
         print(f"{exported.path} ({size:.1f} MB) gives what {options.checkpoint} gives:")
         print(table(exported.outcomes))

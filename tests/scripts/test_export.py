@@ -13,6 +13,7 @@ from PIL import Image
 
 from detector.export import Exported
 from detector.parity import Outcome
+from detector.shipped import FILE
 from scripts.main import main
 from tests.small_export import SmallExport
 
@@ -49,6 +50,26 @@ def test_its_flags_reach_the_exporter(
     assert (checkpoint, out, formats) == (Path("best.pt"), tmp_path, ("onnx",))
     assert [picture.shape for picture in pictures] == [(40, 50, 3)]
     assert str(tmp_path / "x.onnx") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], (FILE, Path("exported"))),
+        (["shipped"], (FILE, Path("exported"))),
+        ([str(FILE)], (FILE, Path("exported"))),
+        (["--out", "mine"], (FILE, Path("mine"))),
+        (["runs/fpn/best.pt"], (Path("runs/fpn/best.pt"), None)),  # beside the checkpoint
+    ],
+    ids=str,
+)
+def test_nothing_is_written_into_the_package(
+    arguments: list[str], expected: tuple[Path, Path | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr("detector.export.export_checkpoint", lambda *a: calls.append(a[:2]) or [])
+    assert main(["export", *arguments]) == 0
+    assert calls == [expected]
 
 
 @pytest.mark.parametrize(
