@@ -1,0 +1,236 @@
+"""Following faces from detection to detection: the same number for the same face.
+
+Which detection goes to which track is decided by norfair's Kalman filters; this file adds what a
+live loop needs on top: time in seconds instead of in frames (detection may be slow and irregular),
+where a face is between two detections, and ByteTrack's rule that a weak detection may continue a
+track but not begin one (Zhang et al., ECCV 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Box
+
+if TYPE_CHECKING:
+    from detector.types import Detections
+
+STEPS = 30.0
+"""Kalman steps a second, at most one for each update."""
+
+REACH = 0.9
+"""How far a face may be from where it is expected, in widths of the face, sizes compared too."""
+
+CROSSING = 0.1
+"""Overlap (IoU) from which two faces count as crossing."""
+
+AHEAD = 0.5
+"""Seconds for which a movement is believed to go on unchanged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A face that is followed.
+
+    Args:
+        id: never given to another face.
+        box: where it was detected last.
+        velocity: of its centre (x, y), pixels a second.
+        score: of that detection, 0..1.
+        begun: time of its first detection in seconds.
+        seen: time of its last one.
+        misses: updates in a row that did not find it.
+        crossing: its box touches that of another face.
+    """
+
+    id: int
+    box: Box
+    velocity: tuple[float, float]
+    score: float
+    begun: float
+    seen: float
+    misses: int = 0
+    crossing: bool = False
+
+    def at(self, time: float, image_size: tuple[int, int]) -> Box | None:
+        """Where it should be at ``time``, inside an image (height, width); None when it has left.
+
+        A face that was missed twice is taken to be gone, although its track waits for it.
+        """
+        if self.misses > 1:
+            return None
+        ahead = min(max(time - self.seen, 0.0), AHEAD)
+        dx, dy = self.velocity[0] * ahead, self.velocity[1] * ahead
+        height, width = image_size
+        x1, y1, x2, y2 = self.box
+        moved = (
+            max(x1 + dx, 0.0),
+            max(y1 + dy, 0.0),
+            min(x2 + dx, float(width)),
+            min(y2 + dy, float(height)),
+        )
+        return moved if moved[2] - moved[0] >= 1 and moved[3] - moved[1] >= 1 else None
+
+
+class FaceTracker:
+    """Gives detections the numbers of their tracks.
+
+    Args:
+        start_score: detections below it only continue tracks.
+        patience: seconds for which a track that is not found is kept.
+    """
+
+    def __init__(self, start_score: float = 0.5, patience: float = 1.0) -> None:
+        self.start_score = start_score
+        self.patience = patience
+        self._first_id = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks; their numbers are not used again."""
+        from norfair import Tracker
+        from norfair.distances import VectorizedDistance
+
+        self._first_id += getattr(self, "_highest", 0)
+        self._highest = 0
+        self._time: float | None = None
+        self._tracks: dict[int, Track] = {}
+        self._updates = 0
+        self._steps = max(2, round(self.patience * STEPS))
+        # A hit keeps a track for all of its patience; a track counts from its first detection on.
+        self._norfair = Tracker("iou", REACH, hit_counter_max=self._steps, initialization_delay=0)
+        self._norfair.distance_function = VectorizedDistance(_apart)
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """All that are alive, found or not, in the order of their numbers."""
+        return tuple(self._tracks[i] for i in sorted(self._tracks))
+
+    def update(self, detections: Detections, time: float) -> list[int | None]:
+        """Take what was detected at ``time`` (seconds); the track of each detection.
+
+        None stands for a weak detection that continues no track. When time goes back or jumps by
+        more than the patience, all tracks end.
+        """
+        from norfair import Detection
+
+        if self._time is not None and not 0 <= time - self._time <= self.patience:
+            self.reset()
+        steps = 1 if self._time is None else round((time - self._time) * STEPS)
+        for _ in range(steps - 1):
+            self._norfair.update(None)
+        self._time = time
+        self._updates += 1
+        taken = np.flatnonzero(self._worth(detections, time))
+        self._norfair.update(
+            [
+                Detection(
+                    detections.xyxy[i].reshape(2, 2).astype(float), data=(self._updates, int(i))
+                )
+                for i in taken
+            ],
+            period=self._steps,
+        )
+        ids: list[int | None] = [None] * len(detections)
+        alive: dict[int, Track] = {}
+        for item in self._norfair.get_active_objects():
+            track, index = self._follow(item, detections, time)
+            if index is not None:
+                ids[index] = track.id
+            if time - track.seen <= self.patience:
+                alive[track.id] = track
+        self._tracks = _mark_crossings(alive)
+        return ids
+
+    def _worth(self, detections: Detections, time: float) -> NDArray[np.bool_]:
+        """Which detections are strong, or near enough to a track to continue it."""
+        strong = detections.score >= self.start_score
+        if strong.all() or not self._tracks:
+            return strong
+        size = detections.image_size
+        expected = [replace(track, misses=0).at(time, size) for track in self.tracks]
+        boxes = np.array([box for box in expected if box is not None], float).reshape(-1, 4)
+        if not len(boxes):
+            return strong
+        near = (_apart(detections.xyxy.astype(float), boxes) < REACH / 2).any(axis=1)
+        return strong | near
+
+    def _follow(
+        self, item: Any, detections: Detections, time: float
+    ) -> tuple[Track, int | None]:  # fmt: skip
+        """The track of a norfair object, and which detection continued it now, if any."""
+        number = self._first_id + item.id - 1
+        self._highest = max(self._highest, item.id)
+        old = self._tracks.get(number)
+        update, index = item.last_detection.data
+        if update != self._updates:
+            assert old is not None  # it had a detection in an earlier update
+            return replace(old, misses=old.misses + 1), None
+        x1, y1, x2, y2 = detections.xyxy[index].tolist()
+        new = (x1, y1, x2, y2)
+        score = float(detections.score[index])
+        if old is None:
+            return Track(number, new, (0.0, 0.0), score, time, time), index
+        velocity = _velocity(old, new, time)
+        return Track(number, new, velocity, score, old.begun, time), index
+
+
+def _velocity(old: Track, box: Box, time: float) -> tuple[float, float]:
+    """Half of what was measured now, half of what was believed before."""
+    seconds = time - old.seen
+    if seconds <= 0:
+        return old.velocity
+    x = (box[0] + box[2] - old.box[0] - old.box[2]) / 2 / seconds
+    y = (box[1] + box[3] - old.box[1] - old.box[3]) / 2 / seconds
+    first = old.velocity == (0.0, 0.0)
+    share = 1.0 if first else 0.5
+    return (
+        share * x + (1 - share) * old.velocity[0],
+        share * y + (1 - share) * old.velocity[1],
+    )
+
+
+def _apart(candidates: NDArray[np.float64], objects: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How unlike boxes (N, 4) and (M, 4) are: distance of the centres in face widths, plus the
+    absolute logarithm of the ratio of their sizes. (N, M), 0 for equal boxes.
+
+    Unlike the overlap it says something of faces that moved by more than their width, as they do
+    when detection is slow.
+    """
+    a, b = candidates[:, None], objects[None]
+    size_a, size_b = _side(a), _side(b)
+    x = (a[..., 0] + a[..., 2] - b[..., 0] - b[..., 2]) / 2
+    y = (a[..., 1] + a[..., 3] - b[..., 1] - b[..., 3]) / 2
+    apart = np.hypot(x, y) / np.sqrt(size_a * size_b)
+    return apart + np.abs(np.log(size_a / size_b))
+
+
+def _side(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    width = np.maximum(boxes[..., 2] - boxes[..., 0], 1.0)
+    height = np.maximum(boxes[..., 3] - boxes[..., 1], 1.0)
+    return np.sqrt(width * height)
+
+
+def _mark_crossings(tracks: dict[int, Track]) -> dict[int, Track]:
+    """The tracks, each told whether it touches another that is still seen."""
+    seen = [track for track in tracks.values() if track.misses <= 1]
+    crossing = {
+        a.id for a in seen for b in seen if a.id != b.id and overlap(a.box, b.box) > CROSSING
+    }
+    return {number: replace(track, crossing=number in crossing) for number, track in tracks.items()}
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    area_a = (a[2] - a[0]) * (a[3] - a[1])
+    area_b = (b[2] - b[0]) * (b[3] - b[1])
+    return shared / (area_a + area_b - shared)

@@ -1,0 +1,236 @@
+"""What the live pipeline gives: faces with names, frame by frame. Only NumPy is imported here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.types import UNKNOWN, Match
+
+Box = tuple[float, float, float, float]
+"""``x1 y1 x2 y2`` in pixels, exclusive ends."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of one frame.
+
+    Args:
+        box: in pixels of the frame, ``0 <= x1 < x2 <= width``.
+        score: the detector's, 0..1, when the face was last detected.
+        track: the same number on every frame while the face is followed; None where nothing is
+            followed (photos).
+        match: who it is; unknown until the face has been looked at.
+        agreement: the share (0..1) of what was seen of this track that speaks for ``match``; None
+            before the first look.
+    """
+
+    box: Box
+    score: float
+    track: int | None = None
+    match: Match = UNKNOWN
+    agreement: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json`."""
+        match = self.match
+        return {
+            "box": [round(v, 2) for v in self.box],
+            "score": round(self.score, 6),
+            "track": self.track,
+            "name": match.name,
+            "similarity": _rounded(match.similarity),
+            "confidence": _rounded(match.confidence),
+            "source": match.source,
+            "nearest": match.nearest,
+            "agreement": _rounded(self.agreement),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Face:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        x1, y1, x2, y2 = (float(v) for v in value["box"])
+        match = Match(
+            value["name"],
+            value["similarity"],
+            value["confidence"],
+            value["source"],
+            value["nearest"],
+        )
+        return cls((x1, y1, x2, y2), value["score"], value["track"], match, value["agreement"])
+
+
+@dataclass(frozen=True)
+class FrameFaces:
+    """All faces of one frame.
+
+    Args:
+        index: of the frame, 0 for the first.
+        time: seconds from the first frame.
+        image_size: (height, width) of the frame in pixels.
+        faces: in the order of their tracks.
+        version: of the recognizer that named them.
+    """
+
+    index: int
+    time: float
+    image_size: tuple[int, int]
+    faces: tuple[Face, ...]
+    version: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json`."""
+        height, width = self.image_size
+        return {
+            "frame": self.index,
+            "time": round(self.time, 6),
+            "width": width,
+            "height": height,
+            "version": self.version,
+            "faces": [face.to_json() for face in self.faces],
+        }
+
+    def line(self) -> str:
+        """`to_json` as one line of ASCII, without its end."""
+        return json.dumps(self.to_json())
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FrameFaces:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            value["frame"],
+            value["time"],
+            (value["height"], value["width"]),
+            tuple(Face.from_json(face) for face in value["faces"]),
+            value["version"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One frame of a source.
+
+    Args:
+        index: 0 for the first; a live source counts those that nobody looked at as well.
+        time: seconds from the first frame.
+        image: RGB uint8 (H, W, 3), upright.
+        captured: `time.monotonic` seconds when the frame was there.
+        name: of the file, for a folder of pictures.
+    """
+
+    index: int
+    time: float
+    image: NDArray[np.uint8]
+    captured: float
+    name: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A face that the detector found, with what is needed to judge it as an example.
+
+    Args:
+        box: in pixels of the picture, as detected.
+        score: the detector's, 0..1.
+        track: see `Face`.
+        sharpness: see `pipeline.naming.sharpness`.
+        quality: 0..1, of size, sharpness and score together.
+        crossing: its box touches that of another face, so its crop may show both.
+        crop: uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time.
+        embedding: unit float32 (D,); None like ``crop``.
+    """
+
+    box: Box
+    score: float
+    track: int | None
+    sharpness: float
+    quality: float
+    crossing: bool = False
+    crop: NDArray[np.uint8] | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one run of the detector found, and of which faces it made vectors."""
+
+    picture: Picture
+    sightings: tuple[Sighting, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to show on the picture besides the names.
+
+    Args:
+        text: one short line.
+        track: the face that it belongs to; None for the whole picture.
+        progress: 0..1 draws a bar.
+    """
+
+    text: str
+    track: int | None = None
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How the loop is doing, over its last two seconds.
+
+    Args:
+        fps: frames a second that came out.
+        looks: runs of the detector a second.
+        latency: seconds from a frame's capture until its names were known, the median.
+        dropped: frames of a live source that nobody looked at, in all.
+    """
+
+    fps: float = 0.0
+    looks: float = 0.0
+    latency: float = 0.0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Tick:
+    """One turn of the loop, for everything that shows, writes or reports.
+
+    Args:
+        picture: the frame.
+        faces: who is on it.
+        looks: what the detector and the embedder finished since the last tick, oldest first. Their
+            pictures may be older than this one.
+        notes: to be shown.
+        status: what is wrong with the source ("camera 0 is gone ..."), or None.
+        fresh: False when there was no new frame: ``picture`` and ``faces`` are the last ones.
+        stats: how fast it goes.
+    """
+
+    picture: Picture
+    faces: FrameFaces
+    looks: tuple[Look, ...] = ()
+    notes: tuple[Note, ...] = ()
+    status: str | None = None
+    fresh: bool = True
+    stats: Stats = field(default_factory=Stats)
+
+    @cached_property
+    def drawn(self) -> NDArray[np.uint8]:
+        """The picture with boxes, names, notes and status, drawn once for all who ask."""
+        from pipeline.draw import draw_tick
+
+        return draw_tick(self)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
