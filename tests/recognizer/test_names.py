@@ -1,0 +1,49 @@
+"""What a person may be called."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import UserError
+from recognizer.names import clean_name
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("Anna", "Anna"),
+        ("  Anna   Lind\n", "Anna Lind"),
+        ("Zoe\u0301", "Zo\u00e9"),
+        ("李小龍", "李小龍"),
+        ("سارا\u200cجان", "سارا\u200cجان"),
+        ('O\'Neil-Çelik, Jr. / "Bo"; DROP TABLE', 'O\'Neil-Çelik, Jr. / "Bo"; DROP TABLE'),
+        ("-rf", "-rf"),
+        ("👩\u200d🔬", "👩\u200d🔬"),
+        ("x" * 100, "x" * 100),
+    ],
+)
+def test_names_that_can_be(name, clean):
+    assert clean_name(name) == clean
+    assert clean_name(clean) == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "empty"),
+        ("Anna\tLind", r"U\+0009"),
+        ("  \n ", "empty"),
+        ("\u200d", "empty"),
+        ("An\x00na", r"U\+0000"),
+        ("An\tna\x1b[31m", r"U\+"),
+        ("Anna\u202e", r"U\+202E"),  # would turn the writing direction of what follows
+        ("An\u200bna", r"U\+200B"),  # would look like another person's name
+        ("a\u2028b", r"U\+2028"),
+        ("\ud800", r"U\+D800"),
+        ("x" * 101, "101 characters"),
+        ("Unknown", "strangers"),
+    ],
+)
+def test_names_that_cannot_be(name, reason):
+    with pytest.raises(UserError, match=reason):
+        clean_name(name)
