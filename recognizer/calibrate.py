@@ -1,0 +1,231 @@
+"""From when on is a face somebody? Thresholds for a wanted false match rate.
+
+A false match rate (FMR) is a property of one comparison: of that share of pairs of two people the
+cosine is above the threshold. Who is compared with P people has P chances to be taken for one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.files import atomic_write_text
+from recognizer.evaluation.scores import NEEDED, Scores, supported, threshold_for
+from recognizer.evaluation.verification import wilson
+from recognizer.shipped import FOLDER
+from recognizer.snapshot import Thresholds
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = FOLDER / "thresholds.json"
+"""Thresholds of the shipped embedders, written by `faces calibrate`."""
+
+FORMAT = "faces-thresholds"
+MOST_IMAGES = 6_000  # 18 million pairs, 72 MB
+RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold for cosines, and what it was measured on.
+
+    Args:
+        threshold: two faces match when their cosine is more than this.
+        wanted: the false match rate asked for.
+        fmr: the one measured on these impostors, at most ``wanted``.
+        interval: in which the true one lies with a probability of 95 %.
+        fnmr: the share of genuine pairs that do not match.
+        genuine, impostor: how many pairs of each kind.
+        people: how many people they are of; None when the pairs were listed without names.
+    """
+
+    threshold: float
+    wanted: float
+    fmr: float
+    interval: tuple[float, float]
+    fnmr: float
+    genuine: int
+    impostor: int
+    people: int | None = None
+
+
+def pairs_needed(fmr: float) -> int:
+    """How many pairs of two people it takes to measure a false match rate; see `NEEDED`."""
+    return ceil(NEEDED / fmr * (1 - 1e-9))
+
+
+def calibrate_pairs(
+    cosines: NDArray[np.floating], same: NDArray[np.bool_], fmr: float
+) -> Calibration:
+    """The lowest threshold at which at most a share ``fmr`` of the listed impostor pairs match.
+
+    Args:
+        cosines: of each pair (P,).
+        same: whether it shows one person, bool (P,).
+        fmr: above 0, below 1.
+
+    Raises UserError when there are too few impostor pairs to claim such a rate, or no genuine ones.
+    """
+    scores = Scores.of_pairs(np.asarray(cosines), np.asarray(same, bool))
+    threshold = _threshold(scores, fmr)
+    wrong = int((scores.impostor > threshold).sum())
+    return Calibration(
+        threshold,
+        fmr,
+        wrong / len(scores.impostor),
+        wilson(wrong, len(scores.impostor)),
+        float(scores.fnmr(threshold)),
+        len(scores.genuine),
+        len(scores.impostor),
+    )
+
+
+def calibrate_people(
+    embeddings: NDArray[np.float32], people: Sequence[str], fmr: float, seed: int = 0
+) -> Calibration:
+    """As `calibrate_pairs`, with every image against every other.
+
+    Args:
+        embeddings: unit vectors (N, D), one for each image.
+        people: whose they are.
+        fmr: above 0, below 1.
+        seed: of the choice of images when there are more than 6,000, and of the interval.
+
+    The pairs share people, so they say less than as many independent ones: the interval comes from
+    drawing the people anew (a bootstrap), not the pairs. Raises UserError as `calibrate_pairs`.
+    """
+    rng = np.random.default_rng(seed)
+    names, whose = np.unique(np.asarray(people, dtype=str), return_inverse=True)
+    if len(whose) > MOST_IMAGES:
+        log.info("%d of %d images are compared, chosen at random", MOST_IMAGES, len(whose))
+        chosen = np.sort(rng.choice(len(whose), MOST_IMAGES, replace=False))
+        embeddings, whose = embeddings[chosen], whose[chosen]
+    first, second = np.triu_indices(len(whose), 1)
+    cosines = (embeddings @ embeddings.T)[first, second]
+    same = whose[first] == whose[second]
+    scores = Scores.of_pairs(cosines, same)
+    threshold = _threshold(scores, fmr)
+    wrong = (cosines > threshold) & ~same
+    interval = _between_people(
+        np.bincount(whose, minlength=len(names)), whose[first[wrong]], whose[second[wrong]], rng
+    )
+    return Calibration(
+        threshold,
+        fmr,
+        float(wrong.sum() / len(scores.impostor)),
+        interval,
+        float(scores.fnmr(threshold)),
+        len(scores.genuine),
+        len(scores.impostor),
+        len(np.unique(whose)),
+    )
+
+
+def _threshold(scores: Scores, fmr: float) -> float:
+    count = len(scores.impostor)
+    if not supported(count, fmr):
+        most = f"they support {NEEDED / count:.2g} at best" if count > NEEDED else "too few for any"
+        raise UserError(
+            f"a false match rate of {fmr:g} takes at least {pairs_needed(fmr):,} pairs of two "
+            f"people to measure ({NEEDED} errors among them), there are {count:,}; {most}: give "
+            "more pairs, a folder per person (all their pairs count), or a higher --fmr"
+        )
+    if not len(scores.genuine):
+        raise UserError(
+            "there is no pair of one person, so nobody can say how many would be missed: give "
+            "people with two photos or more"
+        )
+    threshold = threshold_for(scores.impostor, fmr)
+    assert threshold is not None  # supported
+    return threshold
+
+
+def _between_people(
+    images: NDArray[np.int64],
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """95 % interval of the false match rate when the people are drawn anew, with replacement.
+
+    Args:
+        images: of each person.
+        one, other: the two people of each false match.
+    """
+    people = len(images)
+    rates = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        weight = np.bincount(rng.integers(people, size=people), minlength=people)
+        drawn = weight * images
+        pairs = (drawn.sum() ** 2 - (drawn**2).sum()) / 2
+        rates[i] = (weight[one] * weight[other]).sum() / max(pairs, 1)
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+# ---- what is known of the shipped embedders ----------------------------------------------------
+
+
+def default_thresholds(contract: str, path: Path = DEFAULTS) -> Thresholds:
+    """The calibrated thresholds of an embedder; the rule's 0.7, with a warning, for an unknown one.
+
+    Raises UserError when the file of the shipped ones is damaged.
+    """
+    entry = read_defaults(path).get(contract)
+    if entry is None:
+        log.warning(
+            "no thresholds are known for this embedder (%s): 0.7 is only a habit; measure them "
+            "with `faces calibrate`",
+            contract,
+        )
+        return Thresholds()
+    return Thresholds(head=entry["head"], gallery=entry["gallery"])
+
+
+def read_defaults(path: Path = DEFAULTS) -> dict[str, dict[str, Any]]:
+    """Contract -> thresholds and what they were measured on; empty without such a file.
+
+    Raises UserError when it is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT or content["version"] != 1:
+            raise ValueError("another format")
+        entries: dict[str, dict[str, Any]] = content["embedders"]
+        for entry in entries.values():
+            _ = float(entry["head"]), float(entry["gallery"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no file of thresholds, or it is damaged: {error}") from error
+    return entries
+
+
+def write_defaults(
+    path: Path, contract: str, thresholds: Thresholds, measured: Calibration, data: str
+) -> None:
+    """Add an embedder's thresholds to a file, or replace them; others stay.
+
+    Args:
+        path: made when it is missing.
+        data: what they were measured on, in words.
+    """
+    entries = read_defaults(path)
+    entries[contract] = {
+        **asdict(thresholds),
+        "measured": asdict(measured),
+        "data": data,
+        "written": datetime.now(UTC).date().isoformat(),
+    }
+    content = {"format": FORMAT, "version": 1, "embedders": entries}
+    atomic_write_text(path, json.dumps(content, indent=2) + "\n")
