@@ -1,0 +1,396 @@
+"""The service: requests and image bytes in, responses or `ServiceError` out; no transport.
+
+An adapter finds the operation in `pipeline.service.operations`, reads its request, and calls
+`Service.submit`. Requests run in threads of their own, which mostly wait for those of
+`pipeline.service.vision`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from detector.types import Detections
+from pipeline.service import types as t
+from pipeline.service.batching import Call
+from pipeline.service.enrolling import PhotoGate, take_photos
+from pipeline.service.errors import ServiceError
+from pipeline.service.jobs import Jobs, Progress
+from pipeline.service.limits import Limits, Shares
+from pipeline.service.logs import trace
+from pipeline.service.metrics import Metrics
+from pipeline.service.operations import OPERATIONS, Operation
+from pipeline.service.people import People
+from pipeline.service.vision import Image, Models, Vision
+from recognizer.store import Store
+from recognizer.types import Match
+
+logger = logging.getLogger(__name__)
+
+Fit = Callable[[Store, Progress], dict[str, Any]]
+"""Trains the classifier on the people of a store and saves it there; returns figures."""
+
+
+class Service:
+    """Everything that the adapters offer.
+
+    Args:
+        models: see `pipeline.service.vision.Models`.
+        people: None for a server that knows nobody; needs ``models.embedder``.
+        limits: what is taken from callers.
+        fit: None for a server that does not train.
+        gate: what a photo must be to be enrolled; None takes every photo with one face.
+        metrics: told of everything.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        people: People | None = None,
+        limits: Limits | None = None,
+        fit: Fit | None = None,
+        gate: PhotoGate | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        if people is not None and models.embedder is None:
+            raise ValueError("people cannot be recognised without an embedder")
+        self.limits = limits or Limits()
+        self.metrics = metrics or Metrics()
+        self.vision = Vision(models, self.limits, self.metrics)
+        self.jobs = Jobs()
+        self._models, self._people, self._fit, self._gate = models, people, fit, gate
+        self._waiting = Shares("images waiting", self.limits.max_waiting, pause=self.vision.pause)
+        self._pool = ThreadPoolExecutor(self.limits.max_waiting, "request")
+        self._closing = False
+        self._handlers: dict[str, Callable[..., BaseModel]] = {
+            "detect": self._detect,
+            "embed": self._embed,
+            "recognize": self._recognize,
+            "verify": self._verify,
+            "enroll": self._enroll,
+            "people": self._list,
+            "people/rename": self._rename,
+            "people/forget": self._forget,
+            "fit": self._start_fit,
+            "fit/status": self._status,
+            "info": self._info,
+            "health": self._health,
+        }
+        assert self._handlers.keys() == OPERATIONS.keys()
+        self._measure()
+
+    def submit(
+        self, operation: Operation, request: BaseModel, images: Sequence[bytes], call: Call
+    ) -> Future[BaseModel]:
+        """Begin a request; the future's exception is a ServiceError, whatever goes wrong.
+
+        ``call.deadline`` is brought down to what the limits allow. Raises ServiceError at once when
+        the request cannot be taken.
+        """
+        call.deadline = min(call.deadline, time.monotonic() + self.limits.deadline)
+        if not operation.takes_images and operation.name in ("info", "health"):
+            # Answered even when the queue is full and when the server is ending.
+            done: Future[BaseModel] = Future()
+            done.set_result(self._handlers[operation.name](request, images, call))
+            return done
+        try:
+            if self._closing:
+                raise ServiceError("shutting_down", "the server is ending")
+            operation.check_images(len(images), self.limits.max_images)
+            amount = max(1, len(images))
+            self._waiting.take(call.caller, amount)
+        except ServiceError as error:
+            self.metrics.requests.labels(operation.name, error.code).inc()
+            raise
+        future = self._pool.submit(self._run, operation, request, images, call)
+        future.add_done_callback(lambda _: self._waiting.give_back(call.caller, amount))
+        return future
+
+    def close(self) -> None:
+        """Refuse what is new, finish what has begun (jobs too), close the files."""
+        self._closing = True
+        self._pool.shutdown(wait=True)
+        self.jobs.finish()
+        self.vision.close()
+        if self._people is not None:
+            self._people.close()
+
+    @property
+    def health(self) -> t.HealthResponse:
+        """Whether requests can be answered."""
+        reason = None
+        if self._closing:
+            reason = "the server is ending"
+        elif not self.vision.alive:
+            reason = "a thread has died"
+        elif self._people is not None:
+            reason = self._people.problem
+        return t.HealthResponse(ready=reason is None, waiting=self._waiting.held, reason=reason)
+
+    # -- running a request
+
+    def _run(
+        self, operation: Operation, request: BaseModel, images: Sequence[bytes], call: Call
+    ) -> BaseModel:
+        start = time.monotonic()
+        outcome = "ok"
+        try:
+            call.check()
+            return self._handlers[operation.name](request, images, call)
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        except Exception as error:
+            outcome = "internal"
+            fields = {"operation": operation.name, "request_id": call.request_id} | trace(error)
+            logger.error("a bug", extra={"fields": fields})
+            raise ServiceError(
+                "internal", "a bug; the server's log has the request's id"
+            ) from error
+        finally:
+            self.metrics.requests.labels(operation.name, outcome).inc()
+            self.metrics.request_seconds.labels(operation.name).observe(time.monotonic() - start)
+
+    # -- faces
+
+    def _faces(
+        self, pictures: Sequence[Image], call: Call, min_score: float
+    ) -> tuple[list[Detections], list[list[float | None]]]:
+        found = self.vision.detect(pictures, call, min_score)
+        self.metrics.faces.inc(sum(map(len, found)))
+        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
+        return found, self.vision.liveness(pairs, call)
+
+    def _vectors(
+        self, pictures: Sequence[Image], found: Sequence[Detections], call: Call
+    ) -> list[NDArray[np.float32]]:
+        """For each picture the vectors (n, D) of its faces."""
+        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
+        vectors = self.vision.embed(pairs, call)
+        return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
+
+    def _detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        with self.vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+        return t.DetectResponse(
+            images=[
+                t.Detected(**_size(faces), faces=[t.Face(**face) for face in _fields(faces, live)])
+                for faces, live in zip(found, alive, strict=True)
+            ]
+        )
+
+    def _embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        embedder = self._need_embedder()
+        with self.vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        return t.EmbedResponse(
+            contract=embedder.contract,
+            images=[
+                t.Embedded(
+                    **_size(faces),
+                    faces=[
+                        t.EmbeddedFace(**face, embedding=vector.tolist())
+                        for face, vector in zip(_fields(faces, live), embedded, strict=True)
+                    ],
+                )
+                for faces, live, embedded in zip(found, alive, vectors, strict=True)
+            ],
+        )
+
+    def _recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        people = self._need_people()
+        with self.vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        snapshot = people.snapshot  # once, so that all faces are judged by the same knowledge
+        matches = [snapshot.identify(part) for part in vectors]
+        for match in (match for part in matches for match in part):
+            self.metrics.identified.labels("unknown" if match.name is None else "known").inc()
+        return t.RecognizeResponse(
+            version=snapshot.version,
+            images=[
+                t.Recognized(
+                    **_size(faces),
+                    faces=[
+                        t.NamedFace(**face, **_name(match))
+                        for face, match in zip(_fields(faces, live), named, strict=True)
+                    ],
+                )
+                for faces, live, named in zip(found, alive, matches, strict=True)
+            ],
+        )
+
+    def _verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        people = self._need_people()
+        with self.vision.opened(images, call) as pictures:
+            chosen = take_photos(self.vision, pictures, call, request.largest, gate=None)
+            for photo in chosen:
+                if photo.refusal is not None:
+                    raise photo.refusal
+            faces = [photo.face for photo in chosen]
+            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
+            alive = self.vision.liveness(pairs, call)
+            first, second = self.vision.embed(pairs, call)
+        similarity = float(np.clip(first @ second, -1, 1))
+        threshold = people.snapshot.thresholds.gallery
+        return t.VerifyResponse(
+            same=similarity > threshold,
+            similarity=similarity,
+            threshold=threshold,
+            faces=[
+                t.Face(**_fields(face, live)[0]) for face, live in zip(faces, alive, strict=True)
+            ],
+        )
+
+    # -- people
+
+    def _enroll(self, request: t.EnrollRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        people = self._need_people()
+        with self.vision.opened(images, call) as pictures:
+            photos = take_photos(self.vision, pictures, call, request.largest, self._gate)
+            good = [(p, photo.face.xyxy) for p, photo in zip(pictures, photos, strict=True)
+                    if photo.refusal is None]  # fmt: skip
+            refused = [
+                t.RefusedPhoto(image=i, code=photo.refusal.code, message=photo.refusal.message)
+                for i, photo in enumerate(photos)
+                if photo.refusal is not None
+            ]
+            if not good:
+                first = next(photo.refusal for photo in photos if photo.refusal is not None)
+                raise ServiceError(
+                    first.code, first.message, {"refused": [r.model_dump() for r in refused]}
+                )
+            vectors = self.vision.embed(good, call)
+        number = people.enroll(request.name, vectors, call.caller, call)
+        return t.EnrollResponse(name=request.name, added=len(good), refused=refused, version=number)
+
+    def _list(self, request: t.PeopleRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        snapshot = self._need_people().snapshot
+        names, counts = np.unique(np.array(snapshot.gallery.names, object), return_counts=True)
+        part = slice(request.offset, request.offset + request.limit)
+        return t.PeopleResponse(
+            version=snapshot.version,
+            total=len(names),
+            people=[
+                t.Person(name=name, photos=int(count))
+                for name, count in zip(names[part], counts[part], strict=True)
+            ],
+        )
+
+    def _rename(self, request: t.RenameRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        people = self._need_people()
+        number = people.rename(request.name, request.new_name, call.caller, call)
+        return t.ChangedResponse(version=number)
+
+    def _forget(self, request: t.ForgetRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        return t.ChangedResponse(
+            version=self._need_people().forget(request.name, call.caller, call)
+        )
+
+    # -- jobs
+
+    def _start_fit(self, request: t.FitRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        people, fit = self._need_people(), self._fit
+        if fit is None:
+            raise ServiceError("unavailable", "this server does not train")
+
+        def task(progress: Progress) -> dict[str, Any]:
+            result = fit(people.store, progress)
+            people.refresh()
+            return result
+
+        return self.jobs.start(task)
+
+    def _status(self, request: t.JobRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        if request.seen is None:
+            return self.jobs.get(request.job)
+        return self.jobs.wait(request.job, request.seen, min(request.wait, max(0.0, call.left - 1)))
+
+    # -- the server itself
+
+    def _info(self, request: t.InfoRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        embedder = self._models.embedder
+        snapshot = None if self._people is None else self._people.snapshot
+        limits = self.limits
+        return t.InfoResponse(
+            version=version("faces"),
+            detector=self._models.detector_name,
+            contract=None if embedder is None else embedder.contract,
+            dimension=None if embedder is None else embedder.dimension,
+            liveness=self._models.liveness is not None,
+            people=None if snapshot is None else len(snapshot.gallery.people),
+            people_version=None if snapshot is None else snapshot.version,
+            head=snapshot is not None and snapshot.head is not None,
+            threshold=None if snapshot is None else snapshot.thresholds.gallery,
+            limits=t.ServerLimits(
+                max_bytes=limits.max_bytes, max_pixels=limits.max_pixels,
+                max_images=limits.max_images, max_faces=limits.max_faces, deadline=limits.deadline,
+            ),
+            operations=list(OPERATIONS),
+        )  # fmt: skip
+
+    def _health(self, request: t.HealthRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        return self.health
+
+    def _need_embedder(self) -> Any:
+        if self._models.embedder is None:
+            raise ServiceError("unavailable", "this server only detects: it has no embedder")
+        return self._models.embedder
+
+    def _need_people(self) -> People:
+        if self._people is None:
+            raise ServiceError("unavailable", "this server only detects: it knows nobody")
+        return self._people
+
+    def _measure(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("faces_images_waiting", "Images in the service", lambda: self._waiting.held)
+        gauge("faces_ready", "1 when requests can be answered", lambda: float(self.health.ready))
+        people = self._people
+        if people is not None:
+            gauge("faces_people", "People known", lambda: len(people.snapshot.gallery.people))
+            gauge("faces_people_version", "Grows with every change", lambda: people.version)
+        embedder = self._models.embedder
+        self.metrics.models.info(
+            {
+                "version": version("faces"),
+                "detector": self._models.detector_name,
+                "contract": "" if embedder is None else embedder.contract,
+            }
+        )
+
+
+def _size(faces: Detections) -> dict[str, Any]:
+    height, width = faces.image_size
+    return {"width": width, "height": height}
+
+
+def _fields(faces: Detections, liveness: Sequence[float | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "box": tuple(round(x, 2) for x in box),
+            "score": round(score, 6),
+            "liveness": None if live is None else round(live, 6),
+        }
+        for box, score, live in zip(
+            faces.xyxy.tolist(), faces.score.tolist(), liveness, strict=True
+        )
+    ]
+
+
+def _name(match: Match) -> dict[str, Any]:
+    return {
+        "name": match.name,
+        "similarity": match.similarity,
+        "confidence": match.confidence,
+        "source": match.source,
+    }

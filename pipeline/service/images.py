@@ -1,0 +1,80 @@
+"""Images out of strangers' bytes: told by content, measured by header, then decoded."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from common.errors import UserError
+from common.images import image_info, read_image
+from pipeline.service.errors import ServiceError
+from pipeline.service.limits import Limits
+
+# A progressive JPEG is decoded as often as it has scans: cameras and programs write about ten, an
+# attacker thousands (libjpeg-turbo's advice, "Two Issues with the JPEG Standard", 2015).
+MAX_SCANS = 32
+
+
+def check_image(data: bytes, limits: Limits) -> int:
+    """Look at the header only; returns how many pixels it promises.
+
+    Raises ServiceError ``bad_image`` for anything but JPEG, PNG and WebP, whatever it is called,
+    and ``too_large`` for too many bytes or pixels.
+    """
+    if len(data) > limits.max_bytes:
+        raise ServiceError(
+            "too_large",
+            f"the image has {len(data)} bytes, more than the limit of {limits.max_bytes}",
+            {"bytes": len(data), "limit": limits.max_bytes},
+        )
+    if image_kind(data) is None:
+        raise ServiceError("bad_image", "the bytes are no JPEG, PNG or WebP image")
+    try:
+        info = image_info(io.BytesIO(data))
+    except UserError as error:
+        raise _bad(error) from error
+    pixels = info.height * info.width
+    if pixels == 0:
+        raise ServiceError("bad_image", "the image is empty")
+    if pixels > limits.max_pixels:
+        raise ServiceError(
+            "too_large",
+            f"the image has {info.width}x{info.height} pixels, more than the limit of "
+            f"{limits.max_pixels}",
+            {"pixels": pixels, "limit": limits.max_pixels},
+        )
+    if image_kind(data) == "jpeg" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ServiceError("too_large", f"the JPEG image has more than {MAX_SCANS} scans")
+    return pixels
+
+
+def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3), upright as EXIF says. Raises ServiceError as `check_image` does."""
+    check_image(data, limits)
+    try:
+        return read_image(io.BytesIO(data), limits.max_pixels)
+    except UserError as error:
+        raise _bad(error) from error
+    except MemoryError as error:
+        raise ServiceError("too_large", "the image does not fit into memory") from error
+
+
+def image_kind(data: bytes) -> str | None:
+    """ "jpeg", "png" or "webp" by the first bytes; None for anything else."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return None
+
+
+def _bad(error: UserError) -> ServiceError:
+    # Pillow measures as well, with a limit of its own.
+    if isinstance(error.__cause__, Image.DecompressionBombError):
+        return ServiceError("too_large", "the image has far too many pixels")
+    return ServiceError("bad_image", "the image is damaged or cut short")

@@ -1,0 +1,297 @@
+"""Requests and responses, the same over every transport.
+
+Images are no fields: an adapter hands them over as bytes beside the request.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from common.errors import UserError
+from recognizer.names import clean_name
+
+Score = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1.001, le=1.001)]
+Box = Annotated[
+    tuple[float, float, float, float],
+    Field(description="x1 y1 x2 y2 in pixels of the upright image; the ends are exclusive"),
+]
+
+
+def _clean(name: str) -> str:
+    try:
+        return clean_name(name)
+    except UserError as error:  # its message repeats the name, which must not get into a log
+        raise ValueError(
+            "a name has 1 to 100 characters that can be seen, and is not 'unknown'"
+        ) from error
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_clean)]
+
+
+class Model(BaseModel):
+    """Immutable; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# -- faces
+
+
+class Face(Model):
+    """A face in an image."""
+
+    box: Box
+    score: Score = Field(description="of the detector")
+    liveness: Score | None = Field(
+        None, description="1: a living face, 0: a photo or a screen; null: it was not looked at"
+    )
+
+
+class EmbeddedFace(Face):
+    """A face and its vector."""
+
+    embedding: list[float] = Field(description="of length 1; compare with the cosine")
+
+
+class NamedFace(Face):
+    """A face and who it is."""
+
+    name: str | None = Field(description="null: unknown")
+    similarity: Cosine | None = Field(description="cosine with the nearest person; null: nobody")
+    confidence: Score | None = Field(description="the classifier's probability; null: none is fit")
+    source: Literal["head", "gallery", "none"] = Field(description="who decided")
+
+
+class ImageFaces(Model):
+    """What is in one image."""
+
+    width: int = Field(ge=1, description="pixels of the upright image")
+    height: int = Field(ge=1)
+
+
+class Detected(ImageFaces):
+    """The faces of one image, the surest first."""
+
+    faces: list[Face]
+
+
+class Embedded(ImageFaces):
+    """The faces of one image with their vectors."""
+
+    faces: list[EmbeddedFace]
+
+
+class Recognized(ImageFaces):
+    """The faces of one image with their names."""
+
+    faces: list[NamedFace]
+
+
+class FacesRequest(Model):
+    """Look for faces."""
+
+    min_score: Score = Field(
+        0.0, description="leave out faces below it; the server's own threshold holds in any case"
+    )
+
+
+class DetectResponse(Model):
+    """One entry for each image, in the order of the request."""
+
+    images: list[Detected]
+
+
+class EmbedResponse(Model):
+    """One entry for each image, in the order of the request."""
+
+    contract: str = Field(description="vectors of two contracts must not be compared")
+    images: list[Embedded]
+
+
+class RecognizeResponse(Model):
+    """One entry for each image, in the order of the request."""
+
+    version: int = Field(description="of what is known about people; grows with every change")
+    images: list[Recognized]
+
+
+class VerifyRequest(Model):
+    """Are two photos of the same person?"""
+
+    largest: bool = Field(False, description="take the largest face where a photo shows several")
+
+
+class VerifyResponse(Model):
+    """Whether the similarity is above the threshold."""
+
+    same: bool
+    similarity: Cosine
+    threshold: float
+    faces: list[Face] = Field(description="the two faces that were compared")
+
+
+# -- people
+
+
+class EnrollRequest(Model):
+    """Learn a person from photos that show only her or him."""
+
+    name: Name
+    largest: bool = Field(False, description="take the largest face where a photo shows several")
+
+
+class RefusedPhoto(Model):
+    """A photo that was not used."""
+
+    image: int = Field(description="its place in the request, from 0")
+    code: str
+    message: str
+
+
+class EnrollResponse(Model):
+    """What is on the disk now."""
+
+    name: str
+    added: int = Field(description="photos of this request that were used")
+    refused: list[RefusedPhoto]
+    version: int
+
+
+class Person(Model):
+    """Somebody who is known."""
+
+    name: str
+    photos: int
+
+
+class PeopleRequest(Model):
+    """Who is known?"""
+
+    offset: int = Field(0, ge=0, le=10**9)
+    limit: int = Field(1000, ge=1, le=1000)
+
+
+class PeopleResponse(Model):
+    """A part of the list, sorted by name."""
+
+    version: int
+    total: int
+    people: list[Person]
+
+
+class RenameRequest(Model):
+    """Give a person another name."""
+
+    name: Name
+    new_name: Name
+
+
+class ForgetRequest(Model):
+    """Remove every trace of a person."""
+
+    name: Name
+
+
+class ChangedResponse(Model):
+    """What is known after the change."""
+
+    version: int
+
+
+# -- jobs
+
+
+class FitRequest(Model):
+    """Train the classifier on everybody who is enrolled, in the background."""
+
+
+class JobRequest(Model):
+    """How far is a job?"""
+
+    job: str | None = Field(None, max_length=40, description="null: the newest")
+    wait: float = Field(
+        0, ge=0, le=20, description="seconds to wait for news, at most; only with `seen`"
+    )
+    seen: int | None = Field(None, ge=0, le=10**9, description="the `news` that you have already")
+
+
+class Job(Model):
+    """A task in the background."""
+
+    job: str
+    kind: Literal["fit"]
+    state: Literal["running", "done", "failed"]
+    progress: Score
+    message: str = Field(description="for a person")
+    news: int = Field(description="grows with every change")
+    started: float = Field(description="seconds since 1970")
+    finished: float | None = None
+    result: dict[str, Any] | None = None
+
+
+# -- the server itself
+
+
+class InfoRequest(Model):
+    """What is this server?"""
+
+
+class ServerLimits(Model):
+    """What one request may hold."""
+
+    max_bytes: int
+    max_pixels: int
+    max_images: int
+    max_faces: int
+    deadline: float = Field(description="seconds")
+
+
+class InfoResponse(Model):
+    """Versions, models and limits."""
+
+    version: str
+    detector: str = Field(description="name of the model's file and the start of its SHA-256")
+    contract: str | None = Field(description="of the vectors; null: it only detects")
+    dimension: int | None
+    liveness: bool = Field(description="whether faces are looked at for signs of life")
+    people: int | None
+    people_version: int | None
+    head: bool = Field(description="whether a classifier has been fit")
+    threshold: float | None
+    limits: ServerLimits
+    operations: list[str]
+
+
+class HealthRequest(Model):
+    """Are you well?"""
+
+
+class HealthResponse(Model):
+    """``ready`` is false while the server ends or when one of its threads has died."""
+
+    ready: bool
+    waiting: int = Field(description="images that are in the server at the moment")
+    reason: str | None = None
+
+
+# -- refusals
+
+
+class ErrorBody(Model):
+    """Why there is no answer; the codes are in docs/serve.md."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+    retry_after: float | None = Field(None, description="seconds; null: asking again is no use")
+
+
+class ErrorResponse(Model):
+    """The body of every refusal."""
+
+    error: ErrorBody
+    request_id: str | None = None

@@ -1,0 +1,192 @@
+"""From bytes to faces and vectors: decoding in a few threads, the models in one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.types import Detections, Detector
+from pipeline.service.batching import Call, Stage, Workers, late
+from pipeline.service.errors import ServiceError
+from pipeline.service.images import check_image, decode_image
+from pipeline.service.limits import Limits, Shares
+from pipeline.service.metrics import Metrics
+from recognizer.types import Embedder
+
+Image = NDArray[np.uint8]
+
+
+class LivenessScorer(Protocol):
+    """Says how alive faces look."""
+
+    def score(self, image: Image, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """RGB uint8 (H, W, 3) and boxes (N, 4) -> 0 (a photo, a screen) .. 1 (alive), (N,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """What one thread owns and runs.
+
+    Args:
+        detector: finds faces.
+        detector_name: for people: the file's name and the start of its digest.
+        embedder: None for a server that only detects.
+        liveness: None leaves the scores out.
+    """
+
+    detector: Detector
+    detector_name: str
+    embedder: Embedder | None = None
+    liveness: LivenessScorer | None = None
+
+
+class Vision:
+    """The models and the threads around them.
+
+    Every method waits until its work is done, and raises ServiceError ``deadline_exceeded`` when
+    that would be too late for the call.
+    """
+
+    def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
+        self.models, self.limits = models, limits
+        self._memory = Shares("bytes of images", limits.max_memory, pause=self.pause)
+        self._seconds = 0.1  # of the detector for one image, a running mean
+        self._decode = Stage("decode", self._run_decode)
+        self._detect = Stage(
+            "detect", self._run_detect, limits.batch, limits.batch_wait, self._more_images
+        )
+        self._live = Stage("liveness", self._run_liveness, limits.batch)
+        self._embed = Stage("embed", self._run_embed, limits.face_batch)
+        self._decoders = Workers("decode", [self._decode], limits.decoders, metrics.observe)
+        self._owner = Workers("models", [self._detect, self._live, self._embed], 1, metrics.observe)
+        for stage in (self._decode, self._detect, self._embed):
+            metrics.gauge(
+                f"faces_queue_{stage.name}", f"Waiting for the stage {stage.name}", stage.__len__
+            )
+        metrics.gauge("faces_memory_bytes", "Held for images", lambda: self._memory.held)
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads run."""
+        return self._decoders.alive and self._owner.alive
+
+    def pause(self) -> float:
+        """Seconds after which what waits now will be done, 1..30."""
+        waiting = len(self._decode) + len(self._detect) + self.limits.batch
+        return min(30.0, max(1.0, round(waiting * self._seconds)))
+
+    def warm_up(self) -> None:
+        """Run every model once: the first run of a network is the slowest."""
+        picture = np.zeros((480, 640, 3), np.uint8)
+        box = np.array([[10, 10, 200, 200]], np.float32)
+        call = Call()
+        self.detect([picture], call)
+        if self.models.embedder is not None:
+            self.embed([(picture, box)], call)
+
+    @contextmanager
+    def opened(self, images: Sequence[bytes], call: Call) -> Iterator[list[Image]]:
+        """The decoded images; their memory is accounted for until the block ends.
+
+        Raises ServiceError with the image's place in the request.
+        """
+        held = 0
+        try:
+            for i, data in enumerate(images):
+                with _of_image(i):
+                    amount = len(data) + 3 * check_image(data, self.limits)
+                self._memory.take(call.caller, amount)
+                held += amount
+            futures = [self._decoders.submit(self._decode, data, call) for data in images]
+            pictures = []
+            for i, future in enumerate(futures):
+                with _of_image(i):
+                    pictures.append(wait(future, call))
+            yield pictures
+        finally:
+            self._memory.give_back(call.caller, held)
+
+    def detect(
+        self, pictures: Sequence[Image], call: Call, min_score: float = 0.0
+    ) -> list[Detections]:
+        """The faces of each picture, at most ``limits.max_faces``, the surest first."""
+        futures = [self._owner.submit(self._detect, picture, call) for picture in pictures]
+        found = [wait(future, call) for future in futures]
+        return [faces.above(min_score)[: self.limits.max_faces] for faces in found]
+
+    def embed(
+        self, faces: Sequence[tuple[Image, NDArray[np.float32]]], call: Call
+    ) -> NDArray[np.float32]:
+        """Pictures and boxes (n, 4) in them -> unit vectors (sum of all n, D), in order."""
+        assert self.models.embedder is not None
+        # A piece of work is one face, so that a picture of a crowd takes turns with others.
+        futures = [
+            self._owner.submit(self._embed, (picture, xyxy[i : i + 1]), call)
+            for picture, xyxy in faces
+            for i in range(len(xyxy))
+        ]
+        vectors = [wait(future, call) for future in futures]
+        return np.array(vectors, np.float32).reshape(-1, self.models.embedder.dimension)
+
+    def liveness(
+        self, faces: Sequence[tuple[Image, NDArray[np.float32]]], call: Call
+    ) -> list[list[float | None]]:
+        """For each picture the scores of its boxes (n, 4); None each when nobody looks."""
+        if self.models.liveness is None:
+            return [[None] * len(xyxy) for _, xyxy in faces]
+        futures = [self._owner.submit(self._live, pair, call) for pair in faces]
+        return [[float(score) for score in wait(future, call)] for future in futures]
+
+    def close(self) -> None:
+        """Do what is queued and end the threads."""
+        self._decoders.close()
+        self._owner.close()
+
+    def _more_images(self) -> bool:
+        return self._decoders.pending > 0
+
+    def _run_decode(self, payloads: list[Any]) -> list[Image]:
+        return [decode_image(data, self.limits) for data in payloads]
+
+    def _run_detect(self, payloads: list[Any]) -> list[Detections]:
+        start = time.monotonic()
+        found = self.models.detector.detect_batch(payloads)
+        each = (time.monotonic() - start) / len(payloads)
+        self._seconds += 0.1 * (each - self._seconds)
+        return found
+
+    def _run_liveness(self, payloads: list[Any]) -> list[NDArray[np.float32]]:
+        assert self.models.liveness is not None
+        return [self.models.liveness.score(picture, xyxy) for picture, xyxy in payloads]
+
+    def _run_embed(self, payloads: list[Any]) -> list[NDArray[np.float32]]:
+        embedder = self.models.embedder
+        assert embedder is not None
+        crops = np.concatenate([embedder.crop(picture, xyxy) for picture, xyxy in payloads])
+        return list(embedder.embed(crops))
+
+
+def wait(future: Future[Any], call: Call) -> Any:
+    """What comes of it. Raises ServiceError when that is too late."""
+    try:
+        return future.result(None if call.left == float("inf") else max(0.0, call.left))
+    except (TimeoutError, CancelledError) as error:
+        future.cancel()
+        raise late() from error
+
+
+@contextmanager
+def _of_image(i: int) -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        error.details.setdefault("image", i)
+        raise

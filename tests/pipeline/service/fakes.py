@@ -1,0 +1,107 @@
+"""Pictures of made-up people, a detector that finds them, and a service around both."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from detector.types import Detections
+from pipeline.service.audit import AuditLog
+from pipeline.service.core import Service
+from pipeline.service.limits import Limits
+from pipeline.service.people import People
+from pipeline.service.vision import Models
+from recognizer.store import Store
+from tests.fake_embedder import FakeEmbedder
+
+FRAME = (255, 0, 255)
+
+
+def draw(*people: int, size: int = 64, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+    """A picture with a framed pattern for each person, told apart by number."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    for i, person in enumerate(people):
+        pattern = np.random.RandomState(person).randint(0, 200, (4, 4, 3)).astype(np.uint8)
+        pattern[..., 1] |= 90  # never the colour of the frame
+        x, y = 10 + i * (size + 12), 20
+        picture[y : y + size, x : x + size] = FRAME
+        inner = np.asarray(Image.fromarray(pattern).resize((size - 6, size - 6), 0))
+        picture[y + 3 : y + size - 3, x + 3 : x + size - 3] = inner
+    return picture
+
+
+def encode(picture: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """A file's bytes."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def photo(*people: int, kind: str = "PNG", **options: Any) -> bytes:
+    """A photo of made-up people."""
+    return encode(draw(*people, **options), kind)
+
+
+class FakeDetector:
+    """Finds the frames that `draw` draws.
+
+    Args:
+        seconds: that a batch takes for each of its pictures.
+        gate: a batch begins only when it is set.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.broken: Exception | None = None
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        return self.detect_batch([image])[0]
+
+    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        self.gate.wait(20)
+        self.batches.append(len(images))
+        if self.broken is not None:
+            raise self.broken
+        time.sleep(self.seconds * len(images))
+        return [self._find(image) for image in images]
+
+    def _find(self, image: NDArray[np.uint8]) -> Detections:
+        red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+        labels, _ = ndimage.label((red > 180) & (green < 80) & (blue > 180), np.ones((3, 3)))
+        boxes = [
+            (x.start, y.start, x.stop, y.stop)
+            for y, x in ndimage.find_objects(labels)
+            if (y.stop - y.start) * (x.stop - x.start) > 200
+        ]
+        scores = [0.99 - 0.01 * i for i in range(len(boxes))]
+        return Detections.from_raw(boxes, scores, image.shape[:2])
+
+
+def make_service(
+    folder: Path | None = None,
+    *,
+    detector: FakeDetector | None = None,
+    limits: Limits | None = None,
+    poll: float = 0.05,
+    **options: Any,
+) -> Service:
+    """A service with fake models; with a folder for people and audit log it also knows people."""
+    detector = detector or FakeDetector()
+    if folder is None:
+        return Service(Models(detector, "fake"), limits=limits, **options)
+    embedder = FakeEmbedder()
+    store = Store.open(folder / "people.db", embedder.contract, embedder.dimension)
+    people = People(store, AuditLog(folder / "audit.jsonl"), poll)
+    return Service(Models(detector, "fake", embedder), people, limits, **options)

@@ -1,0 +1,463 @@
+"""What the service answers and refuses, without a transport."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.service.audit import entries, verify
+from pipeline.service.batching import Call
+from pipeline.service.core import Service
+from pipeline.service.errors import ServiceError
+from pipeline.service.limits import Limits
+from pipeline.service.operations import find_operation
+from recognizer.store import Store
+from tests.pipeline.service.fakes import FakeDetector, draw, encode, make_service, photo
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = make_service(tmp_path)
+    yield made
+    made.close()
+
+
+def begin(
+    service: Service, op: str, /, *images: bytes, call: Call | None = None, **fields: Any
+) -> Future:
+    operation = find_operation(op)
+    return service.submit(operation, operation.parse(fields), images, call or Call())
+
+
+def ask(service: Service, op: str, /, *images: bytes, **fields: Any) -> Any:
+    return begin(service, op, *images, **fields).result(20)
+
+
+def refusal(service: Service, op: str, /, *images: bytes, **fields: Any) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        ask(service, op, *images, **fields)
+    return caught.value
+
+
+# -- faces
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_detect_finds_the_faces_of_each_image(service, kind):
+    answer = ask(service, "detect", photo(1, 2, kind=kind), photo(kind=kind))
+    first, second = answer.images
+    assert (first.width, first.height, len(first.faces)) == (320, 240, 2)
+    assert second.faces == []
+    if kind == "PNG":
+        assert first.faces[0].box == (10, 20, 74, 84)
+        assert first.faces[0].liveness is None
+
+
+def test_exif_orientation_is_honoured(service):
+    turned = Image.fromarray(np.rot90(draw(1), -1))  # stored so that it must be turned back by 90
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    file = io.BytesIO()
+    turned.save(file, "JPEG", exif=exif, quality=95)
+    (image,) = ask(service, "detect", file.getvalue()).images
+    assert (image.width, image.height) == (320, 240)
+    np.testing.assert_allclose(image.faces[0].box, (10, 20, 74, 84), atol=2)
+
+
+def test_min_score_and_max_faces(tmp_path):
+    service = make_service(tmp_path, limits=Limits(max_faces=2))
+    assert len(ask(service, "detect", photo(1, 2, 3)).images[0].faces) == 2
+    (face,) = ask(service, "detect", photo(1, 2, 3), min_score=0.985).images[0].faces
+    assert face.score == pytest.approx(0.99)
+    service.close()
+
+
+def test_embed_gives_unit_vectors_in_the_order_of_images_and_faces(service):
+    answer = ask(service, "embed", photo(1, 2), photo(), photo(2))
+    one, two = (np.array(face.embedding) for face in answer.images[0].faces)
+    (again,) = (np.array(face.embedding) for face in answer.images[2].faces)
+    assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
+    assert two @ again > 0.999 > one @ again
+    assert answer.contract == "fake-32-64-0"
+
+
+def test_verify_compares_two_photos(service):
+    assert ask(service, "verify", photo(5), photo(5, size=80)).same
+    answer = ask(service, "verify", photo(5), photo(6))
+    assert not answer.same
+    assert answer.similarity < answer.threshold
+    error = refusal(service, "verify", photo(5), photo(5, 6))
+    assert (error.code, error.details) == ("several_faces", {"image": 1, "faces": 2})
+    assert refusal(service, "verify", photo(), photo(5)).code == "no_face"
+    assert refusal(service, "verify", photo(5)).code == "invalid_request"
+    assert len(ask(service, "verify", photo(5), photo(5, 6), largest=True).faces) == 2
+
+
+# -- people
+
+
+def test_a_person_is_known_right_after_enrolling(service, tmp_path):
+    answer = ask(service, "enroll", photo(1), photo(1, 2), photo(), name="Ada")
+    assert answer.added == 1
+    assert [(r.image, r.code) for r in answer.refused] == [(1, "several_faces"), (2, "no_face")]
+    found = ask(service, "recognize", photo(2, 1)).images[0].faces
+    assert [(face.name, face.source) for face in found] == [(None, "none"), ("Ada", "gallery")]
+    with Store.open_existing(tmp_path / "people.db") as store:  # it was on the disk already
+        assert store.snapshot().gallery.people == ("Ada",)
+
+
+def test_enrolling_needs_one_usable_photo(service):
+    error = refusal(service, "enroll", photo(), photo(1, 2), name="Ada")
+    assert error.code == "no_face"
+    assert [refused["code"] for refused in error.details["refused"]] == ["no_face", "several_faces"]
+    assert ask(service, "people").people == []
+
+
+def test_a_gate_refuses_photos(tmp_path):
+    service = make_service(tmp_path, gate=lambda image, box: "blurred" if box[2] < 80 else None)
+    assert "blurred" in refusal(service, "enroll", photo(1), name="Ada").message
+    assert ask(service, "enroll", photo(1), photo(1, size=90), name="Ada").added == 1
+    service.close()
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\x00b", "Unknown", 5, None])
+def test_names_that_cannot_be(service, name):
+    assert refusal(service, "enroll", photo(1), name=name).code == "invalid_request"
+
+
+def test_people_can_be_listed_renamed_and_forgotten(service, tmp_path):
+    for person, name in enumerate(["Cleo", "Ada", "Bob"]):
+        ask(service, "enroll", photo(person), name=name)
+    people = ask(service, "people", offset=1, limit=1)
+    assert (people.total, [(p.name, p.photos) for p in people.people]) == (3, [("Bob", 1)])
+    version = ask(service, "people/rename", name="Bob", new_name="Robert").version
+    assert version > people.version
+    assert ask(service, "recognize", photo(2)).images[0].faces[0].name == "Robert"
+    assert refusal(service, "people/rename", name="Bob", new_name="B").code == "not_found"
+    assert refusal(service, "people/rename", name="Ada", new_name="Cleo").code == "conflict"
+    ask(service, "people/forget", name="Robert")
+    assert ask(service, "recognize", photo(2)).images[0].faces[0].name is None
+    assert refusal(service, "people/forget", name="Robert").code == "not_found"
+    assert verify(tmp_path / "audit.jsonl").problem is None
+    found = [(e["action"], e["state"]) for e in entries(tmp_path / "audit.jsonl", "Robert")]
+    assert found == [(a, s) for a in ("rename_to", "forget") for s in ("begun", "done")]
+    assert "Robert" not in (tmp_path / "audit.jsonl").read_text(encoding="utf-8")
+
+
+def test_what_another_program_changes_is_seen(service, tmp_path):
+    vector = np.array(ask(service, "embed", photo(7)).images[0].faces[0].embedding, np.float32)
+    with Store.open_existing(tmp_path / "people.db") as other:
+        other.add("Grace", vector[None])
+    until = time.monotonic() + 5
+    while ask(service, "recognize", photo(7)).images[0].faces[0].name != "Grace":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_store_that_fails_is_an_answer_of_its_own(service, tmp_path, monkeypatch, caplog):
+    from common.errors import UserError
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise UserError("/secret/people.db: the disk is full (Ada)")
+
+    monkeypatch.setattr(Store, "add", fail)
+    error = refusal(service, "enroll", photo(1), name="Ada")
+    assert (error.code, error.status) == ("storage_failed", 503)
+    assert "secret" not in error.message
+    assert "Ada" not in caplog.text + str([r.__dict__.get("fields") for r in caplog.records])
+    states = [entry["state"] for entry in entries(tmp_path / "audit.jsonl")]
+    assert states == ["begun", "failed"]
+
+
+def test_a_server_without_people_says_so():
+    service = make_service()
+    for name, images in [("recognize", 1), ("embed", 1), ("verify", 2), ("people", 0), ("fit", 0)]:
+        assert refusal(service, name, *[photo(1)] * images).code == "unavailable"
+    info = ask(service, "info")
+    assert (info.contract, info.people) == (None, None)
+    assert ask(service, "detect", photo(1)).images[0].faces
+    service.close()
+
+
+# -- jobs
+
+
+def test_a_fit_runs_once_at_a_time_and_tells_its_progress(tmp_path):
+    go = threading.Event()
+
+    def fit(store: Store, progress: Any) -> dict[str, Any]:
+        progress(0.5, "half way")
+        go.wait(10)
+        return {"people": len(store.people())}
+
+    service = make_service(tmp_path, fit=fit)
+    assert refusal(service, "fit/status").code == "not_found"
+    job = ask(service, "fit")
+    assert refusal(service, "fit").code == "conflict"
+    half = ask(service, "fit/status", job=job.job, seen=0, wait=5)
+    assert (half.state, half.progress, half.message) == ("running", 0.5, "half way")
+    start = time.monotonic()
+    assert ask(service, "fit/status", seen=half.news, wait=0.1).news == half.news
+    assert 0.09 < time.monotonic() - start < 3
+    go.set()
+    done = ask(service, "fit/status", seen=half.news, wait=5)
+    assert (done.state, done.result) == ("done", {"people": 0})
+    assert ask(service, "fit").state == "running"
+    service.close()
+
+
+def test_a_fit_that_fails_says_why(tmp_path):
+    from common.errors import UserError
+
+    def fit(store: Store, progress: Any) -> dict[str, Any]:
+        raise UserError("two people are needed")
+
+    service = make_service(tmp_path, fit=fit)
+    ask(service, "fit")
+    job = ask(service, "fit/status", seen=0, wait=5)
+    assert (job.state, job.message) == ("failed", "two people are needed")
+    service.close()
+
+
+# -- images that are refused
+
+
+def bomb(side: int = 30_000) -> bytes:
+    """A PNG whose header promises far more pixels than it has."""
+    data = bytearray(encode(np.zeros((8, 8, 3), np.uint8)))
+    import struct
+    import zlib
+
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "bad_image"),
+        (b"hello", "bad_image"),
+        (b"/etc/passwd", "bad_image"),
+        (encode(draw(1), "BMP"), "bad_image"),
+        (encode(draw(1), "TIFF"), "bad_image"),
+        (encode(draw(1), "GIF"), "bad_image"),
+        (photo(1, kind="JPEG")[:-200], "bad_image"),
+        (photo(1)[:-200], "bad_image"),
+        (photo(1, kind="WEBP")[:-200], "bad_image"),
+        (photo(1, kind="JPEG")[:20], "bad_image"),
+        (b"\xff\xd8\xff" + bytes(1000), "bad_image"),
+        (bomb(), "too_large"),
+        (bomb(6_000), "too_large"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_images_that_are_refused(tmp_path, data, code):
+    service = make_service(tmp_path)
+    error = refusal(service, "detect", data)
+    assert (error.code, error.details["image"]) == (code, 0)
+    service.close()
+
+
+def test_too_many_bytes(tmp_path):
+    service = make_service(tmp_path, limits=Limits(max_bytes=5000))
+    error = refusal(service, "detect", photo(1), bytes(5001))
+    assert error.code == "too_large"
+    assert error.details == {"bytes": 5001, "limit": 5000, "image": 1}
+    service.close()
+
+
+def test_the_place_of_a_bad_image_is_named(service):
+    error = refusal(service, "detect", photo(1), b"no image")
+    assert error.details["image"] == 1
+
+
+def test_a_jpeg_with_very_many_scans_is_refused(service):
+    progressive = encode(draw(1), "JPEG", progressive=True)
+    assert ask(service, "detect", progressive).images[0].faces
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    error = refusal(service, "detect", progressive[:-2] + scan * 40 + b"\xff\xd9")
+    assert error.code == "too_large"
+
+
+def test_too_many_images(service):
+    error = refusal(service, "detect", *[photo(1)] * 17)
+    assert (error.code, error.details) == ("too_large", {"images": 17, "limit": 16})
+    assert refusal(service, "detect").code == "invalid_request"
+    assert refusal(service, "people", photo(1)).code == "invalid_request"
+
+
+# -- crowding
+
+
+def test_past_the_end_of_the_queue_callers_are_told_to_come_back():
+    detector = FakeDetector()
+    service = make_service(detector=detector, limits=Limits(max_waiting=8))
+    detector.gate.clear()
+    greedy = [begin(service, "detect", photo(1), call=Call("greedy")) for _ in range(6)]
+    with pytest.raises(ServiceError) as caught:  # its share is three quarters
+        begin(service, "detect", photo(1), call=Call("greedy"))
+    assert caught.value.code == "overloaded"
+    assert 1 <= (caught.value.retry_after or 0) <= 30
+    other = [begin(service, "detect", photo(1), call=Call("other")) for _ in range(2)]
+    with pytest.raises(ServiceError):
+        begin(service, "detect", photo(1), call=Call("third"))
+    assert ask(service, "health").waiting == 8
+    detector.gate.set()
+    assert all(len(future.result(10).images) == 1 for future in [*greedy, *other])
+    assert ask(service, "detect", photo(1)).images
+    service.close()
+
+
+def test_the_memory_of_decoded_images_is_limited():
+    detector = FakeDetector()
+    service = make_service(detector=detector, limits=Limits(max_memory=700_000))
+    detector.gate.clear()
+    first = begin(service, "detect", photo(1), photo(1), call=Call("a"))  # 2 x 230 kB
+    until = time.monotonic() + 5
+    while service.vision._memory.held < 400_000:
+        assert time.monotonic() < until
+    with pytest.raises(ServiceError, match="bytes of images"):
+        begin(service, "detect", photo(1), photo(1), call=Call("b")).result(5)
+    detector.gate.set()
+    assert len(first.result(5).images) == 2
+    assert service.vision._memory.held == 0
+    service.close()
+
+
+def test_a_greedy_caller_delays_another_by_one_batch():
+    """Thirty pictures wait; the other caller's is in the very next batch."""
+    detector = FakeDetector()
+    service = make_service(detector=detector, limits=Limits(batch=4))
+    detector.gate.clear()
+    order: list[str] = []
+    for _ in range(30):
+        begin(service, "detect", photo(1), call=Call("greedy")).add_done_callback(
+            lambda _: order.append("greedy")
+        )
+    time.sleep(0.2)  # all are decoded, and the first batch has begun
+    other = begin(service, "detect", photo(2), call=Call("other"))
+    other.add_done_callback(lambda _: order.append("other"))
+    time.sleep(0.1)
+    detector.gate.set()
+    other.result(10)
+    service.close()
+    assert order.index("other") <= 8
+    assert len(order) == 31
+
+
+def test_a_crowd_takes_turns_with_others_in_the_embedder(tmp_path):
+    service = make_service(tmp_path, limits=Limits(face_batch=2))
+    taken: list[int] = []
+    gate = threading.Event()
+    embedder = service._models.embedder
+    assert embedder is not None
+    real = embedder.embed
+    embedder.embed = lambda faces: (gate.wait(10), taken.append(len(faces)), real(faces))[2]  # type: ignore[method-assign]
+    crowd = begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd"))
+    crowd2 = begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd"))
+    time.sleep(0.2)
+    done: list[str] = []
+    crowd2.add_done_callback(lambda _: done.append("crowd"))
+    other = begin(service, "embed", photo(9), call=Call("other"))
+    other.add_done_callback(lambda _: done.append("other"))
+    time.sleep(0.1)
+    gate.set()
+    assert len(crowd.result(10).images[0].faces) == 4
+    other.result(10), crowd2.result(10)
+    assert done == ["other", "crowd"]
+    assert max(taken) == 2
+    service.close()
+
+
+def test_requests_that_arrive_together_share_a_batch():
+    detector = FakeDetector(seconds=0.02)
+    service = make_service(detector=detector)
+    futures = [begin(service, "detect", photo(1)) for _ in range(20)]
+    assert all(future.result(10).images[0].faces for future in futures)
+    assert sum(detector.batches) == 20
+    assert max(detector.batches) == 4
+    service.close()
+
+
+def test_a_deadline_is_honoured():
+    detector = FakeDetector()
+    service = make_service(detector=detector)
+    detector.gate.clear()
+    start = time.monotonic()
+    call = Call(deadline=time.monotonic() + 0.2)
+    with pytest.raises(ServiceError) as caught:
+        begin(service, "detect", photo(1), call=call).result(5)
+    assert caught.value.code == "deadline_exceeded"
+    assert 0.15 < time.monotonic() - start < 2
+    late = begin(service, "detect", photo(1), call=Call(deadline=time.monotonic() + 0.2))
+    time.sleep(0.3)
+    detector.gate.set()
+    with pytest.raises(ServiceError):
+        late.result(5)
+    assert ask(service, "detect", photo(1)).images
+    assert sum(detector.batches) == 2  # what nobody waited for was not computed
+    service.close()
+
+
+def test_who_has_gone_is_not_computed_for():
+    detector = FakeDetector()
+    service = make_service(detector=detector)
+    detector.gate.clear()
+    begin(service, "detect", photo(1))
+    time.sleep(0.1)
+    call = Call()
+    gone = begin(service, "detect", photo(1), call=call)
+    time.sleep(0.1)
+    call.cancelled.set()
+    detector.gate.set()
+    with pytest.raises(ServiceError):
+        gone.result(5)
+    assert detector.batches == [1]
+    service.close()
+
+
+def test_a_bug_spoils_one_request_and_is_logged_without_names(service, caplog, monkeypatch):
+    class Odd(Exception):
+        pass
+
+    real = FakeDetector.detect_batch
+
+    def fail(self: FakeDetector, images: Any) -> Any:
+        if any(image.shape[0] == 100 for image in images):
+            raise Odd("Ada")
+        return real(self, images)
+
+    monkeypatch.setattr(FakeDetector, "detect_batch", fail)
+    futures = [begin(service, "detect", photo(1, height=100 if i == 2 else 240)) for i in range(4)]
+    codes = [getattr(future.exception(10), "code", "ok") for future in futures]
+    assert codes == ["ok", "ok", "internal", "ok"]
+    (record,) = [r for r in caplog.records if r.getMessage() == "a bug"]
+    assert "Odd" in record.fields["error"]
+    assert "Ada" not in str(record.fields)
+
+
+# -- ending
+
+
+def test_closing_finishes_what_has_begun(tmp_path):
+    detector = FakeDetector(seconds=0.05)
+    service = make_service(tmp_path, detector=detector)
+    futures = [begin(service, "enroll", photo(i), name=f"Person {i}") for i in range(10)]
+    service.close()
+    assert all(future.result(0).added == 1 for future in futures)
+    with pytest.raises(ServiceError) as caught:
+        begin(service, "detect", photo(1))
+    assert caught.value.code == "shutting_down"
+    assert ask(service, "health").ready is False
+    with Store.open_existing(tmp_path / "people.db") as store:
+        assert len(store.people()) == 10
