@@ -65,7 +65,8 @@ class VideoCapture:
         import cv2
 
         if "OPENCV_LOG_LEVEL" not in os.environ:
-            cv2.setLogLevel(0)  # every backend that has no such camera complains by itself
+            # Every backend that has no such camera complains by itself.
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if isinstance(target, str) and "://" in target:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
@@ -125,7 +126,7 @@ class RawFrames:
         while len(data) < wanted:
             part = self._stream.read(wanted - len(data))
             if not part:
-                self.cut = len(data)
+                self.cut = self.cut or len(data)
                 return None
             data += part
         pixels = np.frombuffer(data, np.uint8).reshape(self._shape)

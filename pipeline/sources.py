@@ -1,15 +1,14 @@
 """Where frames come from: cameras, streams and pipes as they happen, files and folders in full.
 
-A live source keeps the newest frame only, so that what is shown is never late; a file gives every
-frame. Both read in a thread of their own, and both raise in the reader's thread what went wrong in
-the other.
+A live source (`pipeline.live_source`) keeps the newest frame only, so that what is shown is never
+late; a file gives every frame. Both read in a thread of their own, and both raise in the caller's
+thread what went wrong in the other.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -17,13 +16,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from common.errors import UserError
 from common.images import IMAGE_SUFFIXES, find_images, read_image
 from pipeline.captures import (
-    Capture,
     Layout,
     PlayedFile,
     RawFrames,
@@ -31,15 +26,10 @@ from pipeline.captures import (
     find_camera,
     without_secrets,
 )
+from pipeline.live_source import LiveSource
 from pipeline.types import Picture
 
 logger = logging.getLogger(__name__)
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-"""Seconds until a camera that is gone is tried again: the first time, and at most."""
-
-STALLED = 5.0
-"""Seconds without a frame after which a live source says so."""
 
 
 @dataclass(frozen=True)
@@ -61,144 +51,6 @@ class SourceOptions:
     size: tuple[int, int] | None = None
     fps: float | None = None
     layout: Layout = "rgb24"
-
-
-class LiveSource:
-    """The newest frame of a capture that is read in a thread.
-
-    Args:
-        open_capture: opens it; called again when it is gone. The first time in the caller's thread,
-            where its UserError belongs.
-        name: for messages, without secrets.
-        reopen: wait for a capture that is gone and open it again; else its end is the end.
-        mirror: exchange left and right.
-        pauses: see ``FIRST_PAUSE``.
-
-    Attributes:
-        fps: as the capture says.
-        dropped: frames that were replaced by newer ones before anybody took them.
-        frames: None: nobody knows how many will come.
-        follow: True: its frames belong together.
-    """
-
-    frames: int | None = None
-    follow = True
-    live = True
-
-    def __init__(
-        self,
-        open_capture: Callable[[], Capture],
-        name: str,
-        reopen: bool = True,
-        mirror: bool = False,
-        pauses: tuple[float, float] = (FIRST_PAUSE, LONGEST_PAUSE),
-    ) -> None:
-        self.name = name
-        self.dropped = 0
-        self._open, self._reopen, self._mirror, self._pauses = open_capture, reopen, mirror, pauses
-        first = open_capture()
-        self.fps = first.fps
-        self._slot = threading.Condition()
-        self._newest: Picture | None = None
-        self._problem: str | None = None
-        self._error: BaseException | None = None
-        self._over = False
-        self._count = 0
-        self._start = self._heard = time.monotonic()
-        self._stop = threading.Event()
-        # A thread that hangs in a driver must not keep the program from ending.
-        self._thread = threading.Thread(
-            target=self._work, args=(first,), name=f"read {name}", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        """Whether there will be no frame any more."""
-        with self._slot:
-            return self._over and self._newest is None
-
-    @property
-    def status(self) -> str | None:
-        """Why there is no picture just now."""
-        silent = time.monotonic() - self._heard
-        if self._problem is None and silent > STALLED and not self._over:
-            return f"no picture from {self.name} for {silent:.0f} s"
-        return self._problem
-
-    def read(self, timeout: float) -> Picture | None:
-        """The newest frame that was not read yet; None after ``timeout`` seconds without one.
-
-        Raises what ended the thread.
-        """
-        with self._slot:
-            self._slot.wait_for(lambda: self._newest is not None or self._over, timeout)
-            picture, self._newest = self._newest, None
-            if picture is None and self._error is not None:
-                raise self._error
-            return picture
-
-    def check_end(self) -> None:
-        """A live source may end at any time."""
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        self._thread.join(timeout=2.0)
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _work(self, capture: Capture | None) -> None:
-        try:
-            while capture is not None and not self._stop.is_set():
-                image = capture.read()
-                if image is not None:
-                    self._put(image)
-                    continue
-                capture.close()
-                capture = self._wait_for_it() if self._reopen else None
-            if capture is not None:
-                capture.close()
-        except BaseException as error:  # for the thread that reads us
-            self._error = error
-        finally:
-            with self._slot:
-                self._over = True
-                self._slot.notify_all()
-
-    def _put(self, image: NDArray[np.uint8]) -> None:
-        now = time.monotonic()
-        if self._mirror:
-            image = np.ascontiguousarray(image[:, ::-1])
-        if self._count == 0:
-            self._start = now
-        picture = Picture(self._count, now - self._start, image, now)
-        self._count += 1
-        with self._slot:
-            self.dropped += self._newest is not None
-            self._newest, self._problem, self._heard = picture, None, now
-            self._slot.notify_all()
-
-    def _wait_for_it(self) -> Capture | None:
-        """Try until it is there again; None when we are closed meanwhile."""
-        pause, longest = self._pauses
-        logger.warning("%s is gone; waiting for it", self.name)
-        while True:
-            self._problem = f"{self.name} is gone; trying again in {pause:.1f} s"
-            if self._stop.wait(pause):
-                return None
-            try:
-                capture = self._open()
-            except UserError:
-                pause = min(pause * 2, longest)
-                continue
-            self._problem = f"{self.name} is back; waiting for a picture"
-            logger.warning("%s is back", self.name)
-            return capture
 
 
 class EverySource:
