@@ -1,0 +1,133 @@
+"""What an active challenge demands, what it says to the person, and why it can fail."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Turn = Literal["left", "right", "up", "down"]
+Distance = Literal["nearer", "farther"]
+Step = Turn | Distance
+Status = Literal["waiting", "passed", "failed", "expired"]
+
+TURNS: tuple[Turn, ...] = get_args(Turn)
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
+
+MOST_BY_CHANCE = 0.05
+"""A recording that plays whatever is asked may not pass more often."""
+
+INSTRUCTIONS: dict[str, str] = {
+    "look": "Look straight at the camera and hold still.",
+    "left": "Turn your head slowly to your left.",
+    "right": "Turn your head slowly to your right.",
+    "up": "Lift your chin: look up.",
+    "down": "Lower your chin: look down.",
+    "nearer": "Come nearer to the camera.",
+    "farther": "Move away from the camera.",
+    "back": "Look straight at the camera again.",
+    "over": "The challenge is over.",
+    "done": "Thank you, that is all.",
+}
+
+REASONS: dict[str, str] = {
+    "not-done": "The movement was not seen in time.",
+    "flat": "The face moved like a flat picture.",
+    "wrong-movement": "Another movement than the one that was asked for.",
+    "before-asked": "The movement came before anyone could have answered.",
+    "lost": "The face was out of sight for too long.",
+    "jump": "The face jumped: a cut, or another face.",
+    "another-person": "It is not the same person any more.",
+    "time-is-up": "The challenge was not finished in time.",
+}
+
+HINTS: dict[str, str] = {
+    "no-face": "No face can be seen.",
+    "cut-off": "Show your whole face.",
+    "too-small": "Come a little nearer.",
+    "too-large": "Move back a little.",
+    "crooked": "Hold your head upright.",
+    "not-straight": "Look straight into the camera.",
+    "hold-still": "Hold still.",
+    "slower": "Not so fast: go back and turn slowly.",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The demands. The defaults are those that docs/liveness.md reports rates for.
+
+    Args:
+        turns: head turns in the sequence, each drawn from left, right, up, down.
+        distances: steps nearer or farther among them. They keep a screen on a stand out, but a
+            hand can move a photo as well, so they do not count in `chance`.
+        parallax: how far the nose must move against the plane of eyes and mouth, in distances
+            between the eyes. A head turned by 20 degrees gives about 0.17, the landmarks of a flat
+            photo up to 0.06 (0.1 tilted about two axes at once).
+        depth: how far the nose must stand out, see `geometry.View.depth`. Faces: 0.27 to 0.8 as
+            measured; a photo rolled to the curve of a 10 cm tube: 0.13.
+        neutral: parallax up to which a face looks straight, as in the reference.
+        nearer, farther: change of size that counts.
+        flat_tilt, flat_parallax: a face whose plane is tilted by more radians than the first, and
+            whose nose has moved by less than the second, is flat.
+        roll: radians of tilt of the head to the shoulder above which landmarks are not trusted.
+        hold_samples, hold_seconds: how long a position must be held.
+        reaction: seconds in which nobody can have answered an instruction.
+        step_seconds, total_seconds: limits for each step and for everything.
+        max_gap: seconds without a usable face after which it counts as lost.
+        min_eyes: pixels between the eyes at least.
+        largest: share of the picture's height that the face may fill when it starts.
+        similarity: least cosine with the first embeddings, where embeddings are given.
+        mirrored: the pictures are a mirror image, as some cameras deliver them.
+
+    Raises ValueError for a sequence that a recording would pass too often, and for limits that
+    make no sense.
+    """
+
+    turns: int = 3
+    distances: int = 1
+    parallax: float = 0.12
+    depth: float = 0.2
+    neutral: float = 0.07
+    nearer: float = 1.25
+    farther: float = 0.8
+    flat_tilt: float = 0.65
+    flat_parallax: float = 0.07
+    roll: float = 0.4
+    hold_samples: int = 3
+    hold_seconds: float = 0.2
+    reaction: float = 0.2
+    step_seconds: float = 8.0
+    total_seconds: float = 60.0
+    max_gap: float = 0.6
+    min_eyes: float = 24.0
+    largest: float = 0.75
+    similarity: float = 0.4
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chance > MOST_BY_CHANCE:
+            raise ValueError(
+                f"{self.turns} turns leave a recording a chance of {self.chance:.1%}, more than "
+                f"{MOST_BY_CHANCE:.0%}: ask for at least 3"
+            )
+        if self.distances < 0 or self.hold_samples < 1:
+            raise ValueError("distances must be at least 0 and hold_samples at least 1")
+        if not (0 < self.neutral < self.parallax and self.flat_parallax < self.parallax):
+            raise ValueError("neutral and flat_parallax must be less than parallax")
+        if not (self.farther < 1 < self.nearer):
+            raise ValueError("farther must be below 1 and nearer above")
+        if not 0 < self.step_seconds <= self.total_seconds:
+            raise ValueError("step_seconds must be positive and at most total_seconds")
+
+    @property
+    def chance(self) -> float:
+        """That a recording of a live person, played whatever is asked, makes the right turns."""
+        return len(TURNS) ** -self.turns
+
+    def draw(self, source: random.Random) -> tuple[Step, ...]:
+        """A random sequence. Only turns and distances are counted out; any order can come."""
+        steps: list[Step] = [source.choice(TURNS) for _ in range(self.turns)]
+        for _ in range(self.distances):
+            steps.insert(source.randrange(len(steps) + 1), source.choice(DISTANCES))
+        return tuple(steps)
