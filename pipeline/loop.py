@@ -182,13 +182,13 @@ class Loop:
         vectors = self._namer.embeddings(track)
         return vectors if len(vectors) else np.zeros((0, self.embedder.dimension), np.float32)
 
-    def run(self, source: Source) -> Generator[Tick]:
-        """Ticks until the source ends; raises what the source or the worker raised.
+    def run(self, source: Source, over: Callable[[], bool] = lambda: False) -> Generator[Tick]:
+        """Ticks until the source ends or ``over()``; raises what the source or the worker raised.
 
         Without a new frame there is a tick that is not ``fresh`` about every 0.1 s once a first
         frame was seen, so that windows stay alive and what is wrong can be shown.
         """
-        while True:
+        while not over():
             picture = source.read(PATIENCE)
             self._meter.dropped = source.dropped
             if picture is not None:

@@ -1,0 +1,122 @@
+"""What `faces run` and `faces webcam` share: the networks' flags, and opening what they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from detector.types import Detector
+    from recognizer.snapshot import Snapshot
+    from recognizer.types import Embedder
+
+WEAK = 0.2
+"""How much below --threshold a detection may score that continues a track."""
+
+
+def arg(default: str, **settings: Any) -> Any:
+    """A flag whose default is explained in words."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What finds the faces, and what knows them."""
+
+    detector: Annotated[str, tyro.conf.arg(metavar="FILE|mtcnn")] = "shipped"
+    """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project; `mtcnn` is
+    facenet-pytorch's."""
+    embedder: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "auto"
+    """Network that tells faces apart, as for `faces enroll`."""
+    gallery: Annotated[Path, tyro.conf.arg(aliases=["-g"], metavar="FILE")] = Path("people.db")
+    """The people that are known, from `faces enroll`. Without that file everybody is unknown."""
+    max_side: Annotated[int | None, arg("480 for a camera, 640 for a file")] = None
+    """Longest side in pixels to which frames are shrunk for the detector; 0 keeps their own size.
+    Smaller is faster and finds fewer small faces."""
+    min_face: int = 20
+    """Faces narrower or lower than this many pixels of the frame are left out."""
+    threshold: float = 0.5
+    """Lowest score (0..1) with which a face is followed; faces already followed may score less."""
+    device: str = "auto"
+    """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`, for the detector."""
+    threads: Annotated[int | None, arg("left to the networks' runtimes")] = None
+    """CPU threads for each network."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        side = self.max_side
+        rules = [
+            (side is None or side == 0 or side >= 32, "--max-side must be 0 or at least 32"),
+            (self.min_face >= 1, "--min-face must be at least 1"),
+            (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
+            (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+
+def parse_size(text: str, flag: str) -> tuple[int, int]:
+    """``640x480`` -> (640, 480). Raises UserError, naming the flag."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UserError(f"{flag} {text}: expected width x height in pixels, such as 640x480")
+    return int(width), int(height)
+
+
+def open_detector(options: Networks, max_side: int) -> Detector:
+    """What ``--detector`` names; ``max_side`` holds where the flag is not given."""
+    side = max_side if options.max_side is None else options.max_side
+    weak = max(0.05, options.threshold - WEAK)
+    if options.detector == "mtcnn":
+        from detector.torch_backend import pick_device, set_threads
+        from pipeline.mtcnn import MtcnnDetector
+
+        set_threads(options.threads)
+        return MtcnnDetector(
+            side, max(options.min_face, 20), weak, str(pick_device(options.device))
+        )
+    from detector.load import load_detector
+
+    return load_detector(
+        options.detector,
+        score_threshold=weak,
+        max_side=side,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def open_embedder(options: Networks) -> Embedder:
+    """What ``--embedder`` names."""
+    from recognizer.embedder import load_embedder
+
+    return load_embedder(options.embedder)
+
+
+def open_people(options: Networks, embedder: Embedder) -> Snapshot:
+    """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
+    from recognizer.calibrate import default_thresholds
+    from recognizer.gallery import Gallery
+    from recognizer.snapshot import Snapshot
+    from recognizer.store import Store
+
+    thresholds = default_thresholds(embedder.contract)
+    if not options.gallery.exists():
+        return Snapshot(Gallery.empty(embedder.contract, embedder.dimension), None, thresholds)
+    with Store.open(options.gallery, embedder.contract, embedder.dimension, thresholds) as store:
+        return store.snapshot()
+
+
+def who_is_known(options: Networks, snapshot: Snapshot) -> str:
+    """One line about the gallery."""
+    count = len(snapshot.gallery.people)
+    if count:
+        return f"{count:,} {'person' if count == 1 else 'people'} known from {options.gallery}"
+    missing = "is missing" if not options.gallery.exists() else "is empty"
+    return f"nobody is known: {options.gallery} {missing}; add people with `faces enroll`"

@@ -1,0 +1,254 @@
+"""`faces run`: the whole pipeline on a video: who is in it, when, and how sure that is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from common.errors import UserError
+from scripts.cli import log_to_stderr, parse
+from scripts.live_options import (
+    Networks,
+    arg,
+    open_detector,
+    open_embedder,
+    open_people,
+    parse_size,
+    who_is_known,
+)
+
+if TYPE_CHECKING:
+    from pipeline.loop import Loop
+    from pipeline.report import ReportMaker
+    from pipeline.sinks import Sink
+    from pipeline.sources import EverySource
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Find, follow and name the faces of a video file (or of a folder of photos, or of
+raw frames on the standard input), every frame of it, as fast as the machine can. At the end a
+report says who was there, when, and how sure that is. For cameras and streams see
+`faces webcam`."""
+
+EXAMPLES = """\
+faces run party.mp4
+faces run party.mp4 --out annotated.mp4 --json faces.jsonl
+faces run party.mp4 --every 5 --max-side 480 --report party-report
+faces run photos --gallery family.db --json - | jq .faces
+ffmpeg -i in.mkv -f rawvideo -pix_fmt rgb24 - | faces run - --stdin-size 640x480 --stdin-fps 25"""
+
+MAX_SIDE = 640
+LOOKS = 10.0
+"""Runs of the detector a second of video, unless --every says otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to look at and what to write."""
+
+    video: Annotated[tyro.conf.Positional[str], arg("required", metavar="VIDEO|FOLDER|-")] = ""
+    """A video file, a folder of photos, or - for raw frames on the standard input."""
+    out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
+    """Write the video with boxes and names, with its own frame rate, and with its sound where the
+    program ffmpeg is installed."""
+    json: Annotated[str | None, arg("none", metavar="FILE")] = None
+    """Write a JSON line for each frame to this file; - prints them."""
+    report: Annotated[Path | None, arg("NAME-faces, in this folder", metavar="FOLDER")] = None
+    """Folder for report.json, timeline.png and thumbnails; replaced when it is there."""
+    no_report: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write no such folder; the table at the end is printed all the same."""
+    every: Annotated[int | None, arg("so that it is done 10 times a second")] = None
+    """Detect on every Nth frame; faces are moved on in between."""
+    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
+    """Width and height of the raw frames on the standard input."""
+    stdin_fps: Annotated[float | None, arg("none")] = None
+    """Their frames a second."""
+    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
+    """How their pixels are stored."""
+    networks: Networks = Networks()  # noqa: RUF009 (immutable)
+    """See `Networks`."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        out = self.out
+        rules = [
+            (bool(self.video), "nothing to look at: name a video file"),
+            ("://" not in self.video, "a stream has no end: use `faces webcam` for it"),
+            (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
+            (self.every is None or self.every >= 1, "--every must be at least 1"),
+            (
+                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
+                "--stdin-fps must be above 0 and at most 1000",
+            ),
+            (
+                not (self.no_report and self.report),
+                "--report and --no-report contradict each other",
+            ),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, run, write; 0 fine, 1 when the video ended too early."""
+    options: Options = parse(
+        Options, argv, prog="faces run", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    from pipeline.loop import Loop, LoopOptions
+    from pipeline.report import ReportMaker, table, write_report
+
+    networks = options.networks
+    try:
+        with ExitStack() as stack:
+            source = stack.enter_context(_source(options))
+            _refuse_originals(options)
+            embedder = open_embedder(networks)
+            people = open_people(networks, embedder)
+            logger.info("%s", who_is_known(networks, people))
+            every = options.every or max(1, round(source.fps / LOOKS))
+            settings = LoopOptions(
+                every=every if source.follow else 1,
+                min_face=networks.min_face,
+                start_score=networks.threshold,
+                follow=source.follow,
+            )
+            detector = open_detector(networks, MAX_SIDE)
+            loop = stack.enter_context(Loop(detector, embedder, people, settings))
+            maker = ReportMaker(1 / source.fps, people.thresholds.gallery)
+            start = time.monotonic()
+            with ExitStack() as outputs:
+                sinks = [outputs.enter_context(sink) for sink in _sinks(options, source)]
+                _run(options, source, loop, [*sinks, maker])
+            seconds = time.monotonic() - start
+        report = maker.report()
+        folder = _report_folder(options)
+        if folder is not None:
+            about = _about(options, source, report.frames, seconds, settings.every)
+            write_report(report, folder, about)
+    except BrokenPipeError:  # whoever read the JSON lines has left
+        raise
+    except OSError as error:
+        raise UserError(f"the results cannot be written: {error}") from error
+    # With --json - only JSON lines may be on stdout.
+    say = partial(print, file=sys.stderr if options.json == "-" else sys.stdout)
+    say(table(report))
+    _say_files(say, options, folder)
+    rate = report.frames / max(seconds, 1e-9)
+    say(f"speed:    {rate:.1f} frames/s, {rate / source.fps:.1f} times as fast as it plays")
+    try:
+        source.check_end()  # what could be read is kept
+    except UserError as error:
+        print(f"faces: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _source(options: Options) -> EverySource:
+    from pipeline.sources import EverySource, SourceOptions, open_source
+
+    size = parse_size(options.stdin_size, "--stdin-size") if options.stdin_size else None
+    source = open_source(
+        options.video,
+        SourceOptions(size=size, fps=options.stdin_fps, layout=options.stdin_format),
+    )
+    if not isinstance(source, EverySource):
+        source.close()
+        raise UserError(f"{options.video} is a camera, which has no end: use `faces webcam`")
+    return source
+
+
+def _refuse_originals(options: Options) -> None:
+    """No output may replace the video."""
+    original = Path(options.video)
+    for target in (options.out, Path(options.json) if options.json else None):
+        if target is None or not (target.exists() and original.exists()):
+            continue
+        if target.samefile(original):
+            raise UserError(f"{target} would replace the video itself: give another name")
+    folder = _report_folder(options)
+    if folder is not None and folder.exists():
+        ours = folder.is_dir() and ((folder / "report.json").exists() or not any(folder.iterdir()))
+        if not ours:
+            raise UserError(f"{folder} is there and holds no report: name another with --report")
+
+
+def _sinks(options: Options, source: EverySource) -> list[Sink]:
+    from pipeline.sinks import JsonLines, Recorder
+
+    sinks: list[Sink] = []
+    if options.out is not None:
+        video = Path(options.video)
+        has_sound = source.follow and video.is_file()
+        sinks.append(Recorder(options.out, source.fps, sound_of=video if has_sound else None))
+    if options.json is not None:
+        plain = options.json == "-"
+        sinks.append(JsonLines(partial(print, flush=True) if plain else Path(options.json)))
+    return sinks
+
+
+def _run(
+    options: Options, source: EverySource, loop: Loop, sinks: Sequence[Sink | ReportMaker]
+) -> None:
+    from tqdm import tqdm
+
+    quiet = True if options.quiet else None  # None: no bar where stderr is no terminal
+    bar = tqdm(total=source.frames, desc=source.name, unit=" frames", disable=quiet)
+    with bar:
+        for tick in loop.run(source):
+            for sink in sinks:
+                sink.show(tick)
+            bar.update()
+
+
+def _report_folder(options: Options) -> Path | None:
+    if options.no_report:
+        return None
+    if options.report is not None:
+        return options.report
+    stem = "stdin" if options.video == "-" else Path(options.video).absolute().stem
+    return Path(f"{stem}-faces")
+
+
+def _about(
+    options: Options, source: EverySource, frames: int, seconds: float, every: int
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    return {
+        "source": source.name,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fps": round(source.fps, 4),
+        "every": every,
+        "detector": options.networks.detector,
+        "embedder": options.networks.embedder,
+        "frames_per_second": round(frames / max(seconds, 1e-9), 2),
+    }
+
+
+def _say_files(say: Callable[[str], None], options: Options, folder: Path | None) -> None:
+    if options.out is not None:
+        say(f"video:    {options.out}")
+    if options.json not in (None, "-"):
+        say(f"lines:    {options.json}")
+    if folder is not None:
+        say(f"report:   {folder / 'report.json'}")
+        say(f"timeline: {folder / 'timeline.png'}")
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.run", sys.argv[1:]))

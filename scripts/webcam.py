@@ -1,0 +1,340 @@
+"""`faces webcam`: a camera or stream with boxes and names, as it happens."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from common.errors import UserError
+from scripts.cli import log_to_stderr, parse
+from scripts.live_options import (
+    Networks,
+    arg,
+    open_detector,
+    open_embedder,
+    open_people,
+    parse_size,
+    who_is_known,
+)
+
+if TYPE_CHECKING:
+    from pipeline.live_source import LiveSource
+    from pipeline.loop import Loop
+    from pipeline.sinks import Sink
+    from pipeline.sinks_events import Event
+    from pipeline.sinks_window import Window
+    from pipeline.types import Tick
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Show a camera, a stream or a video with a box around every face and the names of
+those that are known. In the window: s saves a snapshot, q or Esc ends. Outputs may be combined, and
+work without a window too."""
+
+EXAMPLES = """\
+faces webcam
+faces webcam 1 --mirror --size 1280x720
+faces webcam "Logitech" --gallery family.db
+faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
+faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
+faces webcam party.mp4 --again
+ffmpeg -i http://camera/feed -f rawvideo -pix_fmt rgb24 - \\
+  | faces webcam - --stdin-size 640x480 --stdin-fps 25"""
+
+MAX_SIDE = 480
+TOKEN = "FACES_WEBHOOK_TOKEN"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to show and what to write."""
+
+    source: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(metavar="CAMERA|URL|FILE|-"),
+    ] = "0"
+    """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
+    plays at its own speed, or - for raw frames on the standard input."""
+    window: bool = True
+    """Show the picture; --no-window is for machines without a screen."""
+    out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
+    """Record the picture as it is shown. Without sound: a camera gives none."""
+    json: Annotated[str | None, arg("none", metavar="FILE")] = None
+    """Write a JSON line for each frame to this file; - prints them."""
+    events: Annotated[str | None, arg("none", metavar="FILE")] = None
+    """Write a JSON line when somebody was seen or has left to this file; - prints them."""
+    webhook: Annotated[str | None, arg("none", metavar="URL")] = None
+    """Send these lines to an address as well, with POST. The environment variable
+    FACES_WEBHOOK_TOKEN, if set, is sent as a bearer token."""
+    snapshots: Annotated[Path | None, arg("none; for the key s: snapshots", metavar="FOLDER")] = (
+        None
+    )
+    """Save a picture into this folder whenever somebody is seen."""
+    arrive: float = 0.5
+    """Seconds for which a name must hold before its person counts as seen."""
+    leave: float = 3.0
+    """Seconds without a person after which they have left."""
+    every: int = 1
+    """Detect on every Nth frame at most. Detection runs beside the picture, so 1 keeps that smooth,
+    too; larger values save power."""
+    mirror: bool = False
+    """Exchange left and right, as in a mirror."""
+    size: Annotated[str | None, arg("the camera's own", metavar="WxH")] = None
+    """Width and height to ask the camera for."""
+    fps: Annotated[float | None, arg("the camera's own")] = None
+    """Frames a second to ask the camera for."""
+    again: bool = False
+    """Begin a video file anew at its end."""
+    seconds: Annotated[float | None, arg("until you end it")] = None
+    """End after this time."""
+    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
+    """Width and height of the raw frames on the standard input."""
+    stdin_fps: Annotated[float | None, arg("none")] = None
+    """Their frames a second."""
+    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
+    """How their pixels are stored."""
+    networks: Networks = Networks()  # noqa: RUF009 (immutable)
+    """See `Networks`."""
+    quiet: bool = False
+    """Warnings only."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        out = self.out
+        rules = [
+            (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
+            (self.every >= 1, "--every must be at least 1"),
+            (
+                not self.json == self.events == "-",
+                "--json - and --events - would mix on stdout: write one of them to a file",
+            ),
+            (self.arrive >= 0 and self.leave > 0, "--arrive and --leave must be positive"),
+            (self.seconds is None or self.seconds > 0, "--seconds must be positive"),
+            (self.fps is None or 0 < self.fps <= 1000, "--fps must be above 0 and at most 1000"),
+            (
+                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
+                "--stdin-fps must be above 0 and at most 1000",
+            ),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is any output besides the window."""
+        return any((self.out, self.json, self.events, self.webhook, self.snapshots))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, open everything, show until the user or the source ends it."""
+    options: Options = parse(
+        Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    windowed = _has_window(options)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_live(options))
+        loop = stack.enter_context(open_loop(options, stack))
+        try:
+            with ExitStack() as outputs:
+                window = None
+                if windowed:
+                    window = outputs.enter_context(open_window(options))
+                sinks: list[Sink] = [window] if window else []
+                for sink in _sinks(options, source, outputs):
+                    sinks.append(outputs.enter_context(sink))
+                last = watch(options, source, loop, sinks, window)
+        except BrokenPipeError:  # whoever read the lines has left
+            raise
+        except OSError as error:
+            raise UserError(f"the results cannot be written: {error}") from error
+    if last is not None:
+        stats = last.stats
+        logger.info(
+            "%d frames shown, %d dropped; at the end %.1f frames/s, %.1f looks/s, %.0f ms late",
+            last.picture.index + 1 - stats.dropped, stats.dropped, stats.fps, stats.looks,
+            1000 * stats.latency,
+        )  # fmt: skip
+    return 0
+
+
+def _has_window(options: Options) -> bool:
+    """Whether to open one. Raises UserError when there can be none and nothing else was asked."""
+    if not options.window:
+        if not options.writes:
+            raise UserError(
+                "--no-window leaves nothing to do: ask for --out, --json, --events, --webhook or "
+                "--snapshots"
+            )
+        return False
+    from pipeline.sinks_window import require_window
+
+    try:
+        require_window()
+    except UserError as error:
+        if not options.writes:
+            raise UserError(
+                f"{error}\nWithout a window ask for --out, --json, --events, --webhook or "
+                "--snapshots"
+            ) from error
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def open_live(options: Options) -> LiveSource:
+    """The source that the flags name, being read. Raises UserError for folders of photos."""
+    from pipeline.live_source import LiveSource
+    from pipeline.sources import SourceOptions, open_source
+
+    stdin = options.source == "-"
+    text, flag = (options.stdin_size, "--stdin-size") if stdin else (options.size, "--size")
+    source = open_source(
+        options.source,
+        SourceOptions(
+            live=True,
+            again=options.again,
+            mirror=options.mirror,
+            size=parse_size(text, flag) if text else None,
+            fps=options.stdin_fps if stdin else options.fps,
+            layout=options.stdin_format,
+        ),
+    )
+    if not isinstance(source, LiveSource):
+        source.close()
+        raise UserError(f"{options.source} holds photos: use `faces run` for them")
+    return source
+
+
+def open_loop(options: Options, stack: ExitStack) -> Loop:
+    """The loop with its networks, its people, and a watch on their file, which ``stack`` ends."""
+    from pipeline.loop import Loop, LoopOptions
+    from pipeline.worker import Background
+
+    networks = options.networks
+    if networks.threads is None:  # the picture wants its share of the cores
+        networks = replace(networks, threads=max(1, (os.cpu_count() or 2) // 2))
+    embedder = open_embedder(networks)
+    people = open_people(networks, embedder)
+    logger.info("%s", who_is_known(networks, people))
+    loop = Loop(
+        open_detector(networks, MAX_SIDE),
+        embedder,
+        people,
+        LoopOptions(options.every, networks.min_face, networks.threshold),
+        Background(),
+    )
+    if networks.gallery.exists():
+        from pipeline.gallery_watch import GalleryWatch
+        from recognizer.store import Store
+
+        def swap(snapshot: object) -> None:
+            loop.recognizer = snapshot  # type: ignore[assignment]
+
+        store = stack.enter_context(
+            Store.open(networks.gallery, embedder.contract, embedder.dimension, people.thresholds)
+        )
+        stack.enter_context(GalleryWatch(store, lambda: loop.recognizer.version, swap))
+    return loop
+
+
+def open_window(options: Options) -> Window:
+    """The window and its keys."""
+    from pipeline.sinks import Snapshots
+    from pipeline.sinks_window import ESCAPE, Window
+
+    snapshots = Snapshots(options.snapshots or Path("snapshots"))
+
+    def save(tick: Tick) -> None:
+        logger.info("saved %s", snapshots.save(tick))
+
+    def close(tick: Tick) -> None:
+        window.closed = True
+
+    window = Window({ord("s"): save, ESCAPE: close})
+    return window
+
+
+def _sinks(options: Options, source: LiveSource, stack: ExitStack) -> list[Sink]:
+    from pipeline.sinks import JsonLines, Recorder
+    from pipeline.sinks_events import Events, Presences, now
+
+    sinks: list[Sink] = []
+    if options.out is not None:
+        sinks.append(Recorder(options.out, source.fps, live=True))
+    if options.json is not None:
+        sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
+    listeners = _listeners(options, stack)
+    if listeners:
+        sinks.append(Events(Presences(options.arrive, options.leave, now), listeners))
+    return sinks
+
+
+def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick], None]]:
+    """Everyone who wants to hear of people that come and leave."""
+    from detector.results import LineFile
+    from pipeline.sinks import Snapshots
+    from pipeline.sinks_webhook import Webhook
+
+    listeners: list[Callable[[Event, Tick], None]] = []
+    if options.events is not None:
+        write = _print
+        if options.events != "-":
+            write = stack.enter_context(LineFile(Path(options.events))).write
+        listeners.append(lambda event, tick: write(event.line()))
+    if options.webhook is not None:
+        hook = stack.enter_context(Webhook(options.webhook, os.environ.get(TOKEN)))
+        listeners.append(lambda event, tick: hook.post(event.to_json()))
+    if options.snapshots is not None:
+        snapshots = Snapshots(options.snapshots)
+
+        def save(event: Event, tick: Tick) -> None:
+            if event.kind == "seen":
+                snapshots.save(tick, event.name or "unknown")
+
+        listeners.append(save)
+    return listeners
+
+
+def watch(
+    options: Options,
+    source: LiveSource,
+    loop: Loop,
+    sinks: Sequence[Sink],
+    window: Window | None,
+) -> Tick | None:
+    """Hand every tick to every sink until somebody ends it; the last tick."""
+    from common.run import stop_signals
+
+    end = None if options.seconds is None else time.monotonic() + options.seconds
+    last = None
+    with stop_signals() as stopped:
+
+        def over() -> bool:
+            late = end is not None and time.monotonic() >= end
+            return bool(stopped) or late or (window is not None and window.closed)
+
+        for last in loop.run(source, over):
+            for sink in sinks:
+                sink.show(last)
+    return last
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.webcam", sys.argv[1:]))
