@@ -296,14 +296,12 @@ class Challenge:
         if straight:
             self.hasty = False
         position = "straight" if self.phase == "back" and straight else self._position(seen)
-        if (
-            position in TURNS
-            and position != self.holding
-            and not self._on_the_way(position, before)
-        ):
-            self.hasty = True
-        if self.hasty and position in TURNS:
-            self.hint, position = "slower", None
+        if self.phase == "move" and position == self.steps[self.done] and position in TURNS:
+            # Only the right turn gets a second chance; a recording would live on it.
+            if position != self.holding and not self._on_the_way(position, before):
+                self.hasty = True
+            if self.hasty:
+                self.hint, position = "slower", None
         self._hold(position, time)
         if (
             position is not None
