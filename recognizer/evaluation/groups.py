@@ -58,14 +58,15 @@ class LargestRatio:
     Args:
         worst, best: the groups.
         ratio: of their rates; None when the best one's is 0.
-        interval: 95 %, for these two groups; an end is None where the ratio has no bound. The two
-            were picked because they differ most, so it is somewhat too far from 1.
+        interval: 95 %, for these two groups; its upper end is None where the ratio has no bound,
+            and all of it when the best one's rate is 0. The two were picked because they differ
+            most, so it is somewhat too far from 1.
     """
 
     worst: str
     best: str
     ratio: float | None
-    interval: tuple[float | None, float | None] | None
+    interval: tuple[float, float | None] | None
 
 
 @dataclass(frozen=True)
@@ -272,15 +273,16 @@ def _largest_ratio(
     worst, best = known[int(np.argmax(values))], known[int(np.argmin(values))]
     if worst == best or min(values) == max(values):
         return LargestRatio(names[known[0]], names[known[1]], 1.0, None)
+    if not min(values):
+        return LargestRatio(names[worst], names[best], None, None)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = drawn[:, worst] / drawn[:, best]
     ratios = ratios[~np.isnan(ratios)]
-    interval: tuple[float | None, float | None] | None = None
+    interval = None
     if len(ratios):
         low, high = _quantiles(ratios)
-        interval = (low if np.isfinite(low) else None, high if np.isfinite(high) else None)
-    ratio = max(values) / min(values) if min(values) else None
-    return LargestRatio(names[worst], names[best], ratio, interval)
+        interval = (low, high if np.isfinite(high) else None) if np.isfinite(low) else None
+    return LargestRatio(names[worst], names[best], max(values) / min(values), interval)
 
 
 def _quantiles(values: NDArray[np.float64]) -> tuple[float, float]:

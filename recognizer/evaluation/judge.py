@@ -1,0 +1,276 @@
+"""Puts the sections together: which photos, which threshold, who is enrolled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from recognizer.evaluation import figures, report
+from recognizer.evaluation.all_pairs import Faces, Wrong, worst_pairs
+from recognizer.evaluation.groups import audit
+from recognizer.evaluation.identification import split
+from recognizer.evaluation.photos import Photos, limit
+from recognizer.evaluation.report import Operating, Searched, Section, Trial
+from recognizer.lfw import Lfw
+from recognizer.snapshot import Snapshot, Thresholds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is judged, and how.
+
+    Args:
+        source: the data set and the embedder, in words.
+        contract: of the embedder.
+        boxes: how faces were found, in words.
+        threshold: of the embedder; None chooses it by ``fmr``, as for every other contestant.
+        fmr: false match rate by which thresholds are chosen.
+        enroll, strangers: see `identification.split`.
+        test_folds: of the listed pairs; None tests each in turn.
+        max_photos: see `photos.limit`.
+        resamples: of the bootstrap.
+        seed: of all that is drawn.
+    """
+
+    source: str
+    contract: str
+    boxes: str
+    threshold: Operating | None = None
+    fmr: float = 1e-3
+    enroll: int = 3
+    strangers: float = 0.0
+    test_folds: tuple[int, ...] | None = None
+    max_photos: int = 6000
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """The report, and what its pictures are drawn from.
+
+    Args:
+        operating: the embedder's threshold.
+        photos: those judged, to which ``worst`` refers.
+    """
+
+    report: dict[str, Any]
+    photos: Photos
+    operating: Operating
+    listed: Section | None
+    every: Section
+    searched: Searched | None
+    worst: list[Wrong]
+
+
+def judge(
+    photos: Photos,
+    vectors: Mapping[str, NDArray[np.float32]],
+    failed: NDArray[np.bool_],
+    setup: Setup,
+    *,
+    pairs: Lfw | None = None,
+    snapshot: Snapshot | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Judgement:
+    """Judge vectors of photos.
+
+    Args:
+        photos: all of them.
+        vectors, failed: of every photo by every contestant, see `embedding.embed_photos`; the
+            embedder is the first contestant.
+        pairs: listed pairs of these very photos.
+        snapshot: who is enrolled; None enrols some of the photos.
+        labels: for the audit, kinds of labels and each photo's label.
+        progress: called with the name of each step before it starts.
+
+    Raises UserError as `verification.by_folds`, and when there are fewer than two photos to judge.
+    """
+    everything = {name: Faces(rows, photos.person, failed) for name, rows in vectors.items()}
+    main = next(iter(everything))
+    tested = _tested(len(photos), pairs, setup.test_folds)
+    chosen, left_out = _limited(photos, tested, setup)
+    judged = photos[chosen]
+    if len(judged) < 2:
+        raise UserError(f"{setup.source}: there are {len(judged)} photos, judging needs two")
+    subjects = {name: faces[chosen] for name, faces in everything.items()}
+    found: dict[str, Any] = {
+        "source": setup.source,
+        "contract": setup.contract,
+        "boxes": setup.boxes,
+        "photos": len(judged),
+        "people": len(set(judged.people)),
+        "failed": int(failed[chosen].sum()),
+        "failed_photos": [judged.names[i] for i in np.flatnonzero(failed[chosen])],
+        "left_out": left_out,
+    }
+    listed = None
+    if pairs is not None:
+        progress("listed pairs")
+        listed = report.listed_pairs(everything, pairs, setup.test_folds)
+        found["listed_pairs"] = listed.report
+    progress("every pair")
+    every = report.every_pair(subjects)
+    found["every_pair"] = every.report
+
+    other = np.setdiff1d(np.arange(len(photos)), tested)
+    operating = {
+        name: _operating(name, main, setup, everything[name], other, every) for name in subjects
+    }
+    if snapshot is not None and setup.threshold is None:
+        operating[main] = Operating(snapshot.thresholds.gallery, "the gallery's own")
+    progress("identification")
+    searched = _identify(judged, subjects, operating, setup, snapshot)
+    if searched is not None:
+        found["identification"] = searched.report
+    if labels is not None:
+        progress("groups")
+        audits = [
+            audit(
+                subjects[main], kind, [column[i] for i in chosen], operating[main].threshold,
+                resamples=setup.resamples, seed=setup.seed,
+            )
+            for kind, column in labels.items()
+        ]  # fmt: skip
+        found["groups"] = report.audit_section(audits, operating[main], setup.resamples, setup.seed)
+    worst = worst_pairs(subjects[main], operating[main].threshold)
+    found["worst_pairs"] = {
+        "threshold": operating[main].threshold,
+        "origin": operating[main].origin,
+        "pairs": [
+            {
+                "photos": [judged.names[pair.first], judged.names[pair.second]],
+                "cosine": pair.cosine,
+                "same": pair.same,
+            }
+            for pair in worst
+        ],
+    }
+    return Judgement(found, judged, operating[main], listed, every, searched, worst)
+
+
+def draw(judgement: Judgement, folder: Path, crops: Mapping[int, NDArray[np.uint8]]) -> list[Path]:
+    """Write the pictures (PNG) and return their paths.
+
+    Args:
+        crops: of the photos in ``judgement.worst``, by position in ``judgement.photos``.
+    """
+    report = judgement.report
+    title = f"{report['source']}: {report['photos']:,} photos of {report['people']:,} people"
+    main = next(iter(judgement.every.scores))
+    threshold = judgement.operating.threshold
+    written = []
+    for name, section in (("roc-pairs.png", judgement.listed), ("roc.png", judgement.every)):
+        if section is not None:
+            counts = {name: len(scores.impostor) for name, scores in section.scores.items()}
+            protocol = section.report["protocol"]
+            if figures.draw_roc(folder / name, section.curves, counts, f"{title}\n{protocol}"):
+                written.append(folder / name)
+    scores = judgement.every.scores[main]
+    if figures.draw_cosines(folder / "cosines.png", scores, threshold, title):
+        written.append(folder / "cosines.png")
+    searched = judgement.searched
+    if searched is not None:
+        figures.draw_identification(folder / "identification.png", searched.searches, title)
+        figures.draw_confusion(
+            folder / "confusion.png", searched.people, searched.matrices[main], title
+        )
+        written += [folder / "identification.png", folder / "confusion.png"]
+    if "groups" in report:
+        figures.draw_groups(folder / "groups.png", report["groups"])
+        written.append(folder / "groups.png")
+    if figures.draw_worst(
+        folder / "worst.png", judgement.worst, crops, judgement.photos.names, threshold
+    ):
+        written.append(folder / "worst.png")
+    return written
+
+
+def _tested(count: int, pairs: Lfw | None, test_folds: tuple[int, ...] | None) -> NDArray[np.int64]:
+    """The photos of the tested folds; all when none are named."""
+    if pairs is None or test_folds is None:
+        return np.arange(count)
+    rows = np.isin(pairs.fold, test_folds)
+    return np.union1d(pairs.first[rows], pairs.second[rows])
+
+
+def _limited(
+    photos: Photos, rows: NDArray[np.int64], setup: Setup
+) -> tuple[NDArray[np.int64], int]:
+    """The photos to judge, and how many more there were."""
+    some = limit(photos[rows].person, setup.max_photos, setup.seed)
+    return rows[some], len(rows) - len(some)
+
+
+def _operating(
+    name: str, main: str, setup: Setup, faces: Faces, other: NDArray[np.int64], every: Section
+) -> Operating:
+    """The threshold of a contestant: given, or chosen on photos that are not tested, if any."""
+    if name == main and setup.threshold is not None:
+        return setup.threshold
+    if len(other):
+        some = other[limit(faces.person[other], setup.max_photos, setup.seed)]
+        where, scores = "of the other folds", faces[some].scores()
+        found = report.choose_threshold(scores, setup.fmr, where)
+    else:
+        scores = every.scores[name]
+        found = report.choose_threshold(scores, setup.fmr, "of these very photos")
+    if found is not None:
+        return found
+    words = f"of the nearest stranger ({len(scores.impostor):,} impostor pairs, too few for --fmr)"
+    return Operating(float(scores.impostor[-1]) if len(scores.impostor) else 0.7, words)
+
+
+def _identify(
+    photos: Photos,
+    subjects: Mapping[str, Faces],
+    operating: Mapping[str, Operating],
+    setup: Setup,
+    snapshot: Snapshot | None,
+) -> Searched | None:
+    """None, with a warning, when nobody has photos enough to be enrolled."""
+    main = next(iter(subjects))
+    if snapshot is not None:
+        faces = subjects[main]
+        given = setup.threshold
+        if given is not None:
+            changed = Thresholds(snapshot.thresholds.head, given.threshold)
+            snapshot = Snapshot(snapshot.gallery, snapshot.head, changed, snapshot.version)
+        trial = Trial(snapshot, faces.embeddings, faces.failed, operating[main].origin)
+        return report.identify(
+            {main: trial}, photos.people, "the people of the gallery, all photos are probes"
+        )
+    parts = split(photos.person, setup.enroll, setup.strangers, setup.seed)
+    trials = {}
+    for name, faces in subjects.items():
+        contract = setup.contract if name == main else name
+        gallery = report.enrol(contract, faces, photos.people, parts.enrol)
+        if not gallery.people:
+            logger.warning(
+                "no identification: nobody has more than %d photos (see --enroll)", setup.enroll
+            )
+            return None
+        limits = Thresholds(gallery=operating[name].threshold)
+        probes = faces[parts.probes]
+        trials[name] = Trial(
+            Snapshot(gallery, None, limits),
+            probes.embeddings,
+            probes.failed,
+            operating[name].origin,
+        )
+    truth = [photos.people[i] for i in parts.probes]
+    protocol = (
+        f"{setup.enroll} photos of each person enrolled, drawn at random (seed {setup.seed}); "
+        f"people with no more than that, and {setup.strangers:.0%} of the others, are strangers"
+    )
+    return report.identify(trials, truth, protocol)

@@ -1,0 +1,321 @@
+"""`faces evaluate-recognizer`: how good an embedder and the rule that names faces are."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from common.errors import UserError
+from scripts.cli import log_to_stderr, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recognizer.evaluation.contestants import Contestant
+    from recognizer.evaluation.judge import Judgement
+    from recognizer.evaluation.photos import FaceBox, Photos
+    from recognizer.evaluation.report import Operating
+    from recognizer.lfw import Lfw
+    from recognizer.snapshot import Snapshot
+    from recognizer.types import Embedder
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Judge how well faces are told apart and named: verification by LFW's folds and over
+all pairs, identification with people who are enrolled and strangers who are not, and error rates by
+group. Use photos that the network was not trained on."""
+
+EXAMPLES = """\
+faces evaluate-recognizer --lfw data/lfw
+faces evaluate-recognizer --lfw data/lfw --test-folds 6 --baseline --compare mobilefacenet.onnx
+faces evaluate-recognizer --folders photos --enroll 5 --strangers 0.3
+faces evaluate-recognizer --gallery people.db --probes new-photos
+faces evaluate-recognizer --folders photos --by labels.csv --by-columns skin age skin+age"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to judge, on what, and how."""
+
+    lfw: Path | None = None
+    """A data set in the layout of LFW: pairs.txt, and a folder for each person (or `images` with
+    them)."""
+    folders: Path | None = None
+    """Or: a folder with a folder of photos for each person."""
+    pairs: Path | None = None
+    """List of pairs in LFW's format for --folders; then only the photos that it names are used."""
+    gallery: Path | None = None
+    """Or: a file of enrolled people, judged with its own head and thresholds ..."""
+    probes: Path | None = None
+    """... on a folder with a folder of photos for each person; those who are not enrolled are
+    strangers."""
+    embedder: str = "auto"
+    """`auto` (inception if its weights are there, else mini), `mini`, `inception`, or a file."""
+    test_folds: tuple[int, ...] = ()
+    """Test on these folds alone, with the threshold of the others; not given: each fold in turn."""
+    boxes: Literal["auto", "centre", "detect"] = "auto"
+    """Where the face is: `centre`, the known place in LFW's images; `detect` finds it; `auto` is
+    centre for --lfw, else detect."""
+    detector: Path | None = None
+    """Checkpoint, TorchScript or ONNX file for `--boxes detect`; left out, the shipped detector."""
+    baseline: bool = False
+    """Also judge bare pixels: the cosine of small grey crops."""
+    compare: tuple[Path, ...] = ()
+    """Also judge these ONNX networks, which take RGB (N, 3, S, S) with ImageNet's mean and
+    deviation, such as MobileFaceNet, on the same crops."""
+    threshold: float | None = None
+    """Cosine above which two faces are one person, for the rule, the groups and the pictures of
+    errors; not given: the calibrated one of the embedder, else the one of --fmr."""
+    fmr: float = 1e-3
+    """False match rate by which a threshold is chosen where none is known."""
+    enroll: int = 3
+    """Photos of each person that go into the gallery; whoever has no more than that is a
+    stranger."""
+    strangers: float = 0.0
+    """Share of the other people (0..1) who are kept out of the gallery as strangers, too."""
+    by: Path | None = None
+    """CSV file with labels of people or images: FMR and FNMR of each group."""
+    by_key: str | None = None
+    """Its column with the person's name or the image's path; not given: `person` or `image`."""
+    by_columns: tuple[str, ...] = ()
+    """Its columns of labels, and `a+b` for two together; not given: all."""
+    max_photos: int = 6000
+    """At most about so many photos are judged; people are drawn at random until they are reached.
+    Twice as many make four times as many pairs."""
+    resamples: int = 1000
+    """How often people are drawn anew for the intervals of groups."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    out: Path = Path("recognizer-evaluation")
+    """Folder for report.json and the pictures."""
+    cache: Path | None = None
+    """Folder that keeps the vectors for the next run; not given: `embeddings` in --out. They are
+    personal data, as the photos are."""
+    keep_vectors: bool = True
+    """Keep them at all."""
+    threads: int | None = None
+    """CPU threads of --compare and the detector; their runtime chooses if not given."""
+    json: bool = False
+    """Print the report as JSON instead of tables."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for flags that do not fit together, naming what to change."""
+        sources = [self.lfw, self.folders, self.gallery]
+        paired = self.lfw is not None or self.pairs is not None
+        rules = [
+            (
+                sum(source is not None for source in sources) == 1,
+                "give one of --lfw DIR, --folders DIR, or --gallery FILE with --probes DIR",
+            ),
+            (
+                (self.gallery is None) == (self.probes is None),
+                "--gallery FILE and --probes DIR go together",
+            ),
+            (
+                self.pairs is None or self.folders is not None,
+                "--pairs needs --folders DIR; with --lfw the list is pairs.txt",
+            ),
+            (
+                paired or not self.test_folds,
+                "--test-folds needs listed pairs: --lfw DIR, or --folders DIR with --pairs FILE",
+            ),
+            (
+                self.gallery is None or not (self.baseline or self.compare),
+                "--gallery holds vectors of one embedder: leave out --baseline and --compare, or "
+                "judge them with --folders",
+            ),
+            (self.threshold is None or -1 <= self.threshold <= 1, "--threshold is from -1 to 1"),
+            (0 < self.fmr < 1, "--fmr must be between 0 and 1"),
+            (self.enroll >= 1, "--enroll must be at least 1"),
+            (0 <= self.strangers <= 1, "--strangers must be between 0 and 1"),
+            (
+                self.by is not None or not (self.by_columns or self.by_key),
+                "--by-key and --by-columns need --by FILE",
+            ),
+            (self.resamples >= 100, "--resamples must be at least 100 for an interval"),
+            (self.max_photos >= 2, "--max-photos must be at least 2"),
+            (
+                self.keep_vectors or self.cache is None,
+                "give --cache DIR or --no-keep-vectors, not both",
+            ),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, embed, judge, write the report and its pictures, print the tables."""
+    options: Options = parse(
+        Options,
+        argv,
+        prog="faces evaluate-recognizer",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    log_to_stderr(options.quiet)
+    from common.files import atomic_write_text
+    from recognizer.evaluation.embedding import embed_photos
+    from recognizer.evaluation.judge import Setup, draw, judge
+    from recognizer.evaluation.tables import format_report
+
+    photos, pairs = _photos(options)
+    labels = _labels(options, photos)
+    embedder = _load(options)
+    snapshot = _snapshot(options, embedder)
+    find_face, boxes = _face_finder(options)
+    contestants = _contestants(options, embedder)
+    cache = (options.cache or options.out / "embeddings") if options.keep_vectors else None
+    vectors, failed = embed_photos(
+        photos, embedder, contestants, find_face, boxes, cache, lambda rows: _bar(options, rows)
+    )
+    setup = Setup(
+        source=f"{next(iter(contestants))} on {options.lfw or options.folders or options.probes}",
+        contract=embedder.contract,
+        boxes=boxes,
+        threshold=_threshold(options, embedder, snapshot),
+        fmr=options.fmr,
+        enroll=options.enroll,
+        strangers=options.strangers,
+        test_folds=options.test_folds or None,
+        max_photos=options.max_photos,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+    result = judge(
+        photos, vectors, failed, setup, pairs=pairs, snapshot=snapshot, labels=labels,
+        progress=lambda step: logger.info("%s ...", step),
+    )  # fmt: skip
+    crops = _crops(embedder, find_face, result)
+    text = json.dumps(result.report, indent=1, allow_nan=False)
+    written = [options.out / "report.json"]
+    atomic_write_text(written[0], text + "\n")
+    written += draw(result, options.out, crops)
+    print(text if options.json else format_report(result.report))
+    for path in written:
+        logger.info("written: %s", path)
+    if result.report["failed"]:
+        logger.warning("no face was found in %d photos, see report.json", result.report["failed"])
+        return 1
+    return 0
+
+
+def _photos(options: Options) -> tuple[Photos, Lfw | None]:
+    """All photos that are needed, and the pairs of them if there is a list."""
+    from recognizer.evaluation import photos
+
+    folder = options.lfw or options.folders or options.probes
+    assert folder is not None  # see Options.__post_init__
+    if options.lfw is None and options.pairs is None:
+        return photos.read_folders(folder), None
+    from recognizer.lfw import read_lfw
+
+    pairs = read_lfw(folder, options.pairs)
+    return photos.of_people(pairs.images, pairs.people), pairs
+
+
+def _load(options: Options) -> Embedder:
+    from recognizer.embedder import load_embedder
+
+    return load_embedder(options.embedder)
+
+
+def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
+    """What is enrolled in --gallery."""
+    if options.gallery is None:
+        return None
+    if not options.gallery.is_file():
+        raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
+    from recognizer.calibrate import default_thresholds
+    from recognizer.store import Store
+
+    thresholds = default_thresholds(embedder.contract)
+    with Store.open(options.gallery, embedder.contract, embedder.dimension, thresholds) as store:
+        snapshot = store.snapshot()
+    if not snapshot.gallery.people and snapshot.head is None:
+        raise UserError(f"{options.gallery}: nobody is enrolled there")
+    return snapshot
+
+
+def _face_finder(options: Options) -> tuple[FaceBox, str]:
+    """The function that says where the face is, and its name in the report and the cache."""
+    from recognizer.evaluation.photos import centre_box, main_face
+
+    if options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None):
+        return centre_box, "known place in the centre of LFW's images"
+    import hashlib
+
+    from detector.load import load_detector
+    from detector.shipped import SHIPPED, find_model
+
+    path = find_model(options.detector or SHIPPED)
+    detector = load_detector(path, threads=options.threads)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    def find(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return main_face(detector.detect(image).xyxy, *image.shape[:2])
+
+    return find, f"the main one found by {path.name} ({digest})"
+
+
+def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
+    if options.by is None:
+        return None
+    from recognizer.evaluation.labels import read_labels
+
+    columns = options.by_columns
+    return read_labels(options.by, photos.people, photos.names, options.by_key, columns)
+
+
+def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
+    """The embedder first, under names that fit into a table."""
+    from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
+
+    name = Path(options.embedder).stem if options.embedder != "auto" else "embedder"
+    found: dict[str, Contestant] = {name: embedder}
+    for path in options.compare:
+        if path.stem in found:
+            raise UserError(f"--compare {path}: another contestant is called {path.stem} already")
+        found[path.stem] = OnnxPeer(path, options.threads)
+    if options.baseline:
+        found["pixels"] = PixelBaseline()
+    return found
+
+
+def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) -> Operating | None:
+    """Given, or calibrated; None when it is still to be chosen, or the gallery has its own."""
+    from recognizer.calibrate import default_thresholds, read_defaults
+    from recognizer.evaluation.report import Operating
+
+    if options.threshold is not None:
+        return Operating(options.threshold, "given")
+    if snapshot is not None or embedder.contract not in read_defaults():
+        return None
+    return Operating(default_thresholds(embedder.contract).gallery, "calibrated for the embedder")
+
+
+def _crops(
+    embedder: Embedder, find_face: FaceBox, result: Judgement
+) -> dict[int, NDArray[np.uint8]]:
+    """The faces of the worst pairs, as the network saw them."""
+    from common.images import read_image
+
+    crops = {}
+    for i in sorted({i for pair in result.worst for i in (pair.first, pair.second)}):
+        image = read_image(result.photos.paths[i])
+        crops[i] = embedder.crop(image, find_face(image))[0]
+    return crops
+
+
+def _bar(options: Options, rows: Iterable[int]) -> Iterable[int]:
+    from tqdm import tqdm
+
+    # disable=None: no bar where stderr is no terminal.
+    return tqdm(list(rows), desc="embedding", unit="photo", disable=True if options.quiet else None)
