@@ -131,7 +131,7 @@ def samples(db: sqlite3.Connection, person: int, dimension: int, path: Path) -> 
     for number, blob, png, box, source, created in rows:
         try:
             vector = np.frombuffer(blob, "<f4").reshape(dimension)
-            cutout = None if png is None else Cutout.from_png(png, np.frombuffer(box, "<f4"))
+            cutout = None if png is None else Cutout(png, np.frombuffer(box, "<f4").reshape(4))
         except (ValueError, UserError) as error:
             raise UserError(_damaged(path, f"sample {number}: {error}")) from error
         found.append(Sample(number, vector, cutout, source, created))

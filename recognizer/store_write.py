@@ -154,7 +154,7 @@ def set_meta(db: sqlite3.Connection, key: str, value: object) -> None:
 
 def _row(person: int, sample: NewSample, now: str) -> tuple[object, ...]:
     cutout = sample.cutout
-    picture = (None, None) if cutout is None else (cutout.to_png(), to_blob(cutout.box))
+    picture = (None, None) if cutout is None else (cutout.png, to_blob(cutout.box))
     created = sample.created or now
     return person, to_blob(sample.embedding), sample.source, created, *picture
 

@@ -28,7 +28,7 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 
 def cutout(seed: int) -> Cutout:
     image = np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)
-    return Cutout(image, np.array([5, 5, 25, 30], np.float32))
+    return Cutout.of(image, np.array([5, 5, 25, 30], np.float32))
 
 
 def head(*names: str | None, contract: str = "c") -> Head:
@@ -296,7 +296,7 @@ def test_removing_leaves_no_trace_in_any_file(path, neighbours, reader_is_there)
         needles = {
             "name": MARK.encode(),
             "vector": mine[0].tobytes(),
-            "picture": pictures[0].to_png()[40:140],
+            "picture": pictures[0].png[40:140],
             "class": head(MARK, "Other", None).weight[0].tobytes(),
         }
         everything = bytes_of(path)

@@ -82,7 +82,7 @@ def test_a_file_of_version_1_is_upgraded_with_everything_in_it(path, caplog):
         assert store.people()[0].created == "2024-01-02T03:04:05+00:00"
         assert store.samples("Bob")[0].source == "photo old.jpg"
         # What came with version 2 works on the old rows and on new ones.
-        picture = Cutout(np.zeros((9, 9, 3), np.uint8), np.array([1, 1, 8, 8], np.float32))
+        picture = Cutout.of(np.zeros((9, 9, 3), np.uint8), np.array([1, 1, 8, 8], np.float32))
         store.add("Anna", VECTORS[:1], [picture])
         assert [sample.cutout is None for sample in store.samples("Anna")] == [True, True, False]
         store.save_thresholds(Thresholds(0.6, 0.6))

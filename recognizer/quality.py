@@ -1,0 +1,130 @@
+"""Is a face in a photo good enough to remember somebody by? Each gate can refuse it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+COMPARED_SIDE = 112
+"""Sharpness is judged at the resolution that the embedders see; larger faces are shrunk to it."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a face must have to be enrolled. docs/recognition.md says how the limits were chosen."""
+
+    min_size: float = 40.0
+    """Smallest face: longer side of its box, in pixels."""
+    min_sharpness: float = 0.010
+    """Least sharpness: how much neighbouring pixels differ, as a part of the face's contrast
+    (variance of the Laplacian by variance, at 112 px)."""
+    min_brightness: float = 25.0
+    """Least mean brightness of the face, 0 to 255."""
+    max_brightness: float = 230.0
+    """Greatest mean brightness."""
+    min_contrast: float = 8.0
+    """Least contrast: standard deviation of the brightness, 0 to 127."""
+    min_edge: float = 0.01
+    """Least distance to the photo's edge, as a part of the face's longer side: a face at the very
+    edge is usually cut off."""
+    max_similarity: float = 0.97
+    """A photo whose vector has a greater cosine than this with one that is there already adds
+    nothing: it is the same photo, or the next one of a burst."""
+
+    def refusals(self, quality: Quality) -> list[str]:
+        """One sentence, with the measured value and the limit, for each gate that refuses."""
+        q = quality
+        checks = [
+            (
+                q.size >= self.min_size,
+                f"size: the face is {q.size:.0f} px, at least {self.min_size:g} are needed",
+            ),
+            (
+                q.sharpness >= self.min_sharpness,
+                f"blur: the face has the sharpness {q.sharpness:.4f}, at least "
+                f"{self.min_sharpness:g} is needed",
+            ),
+            (
+                q.brightness >= self.min_brightness,
+                f"exposure: too dark, the face has the brightness {q.brightness:.0f} of 255, at "
+                f"least {self.min_brightness:g} is needed",
+            ),
+            (
+                q.brightness <= self.max_brightness,
+                f"exposure: too bright, the face has the brightness {q.brightness:.0f} of 255, at "
+                f"most {self.max_brightness:g} is allowed",
+            ),
+            (
+                q.contrast >= self.min_contrast,
+                f"exposure: the face has the contrast {q.contrast:.1f}, at least "
+                f"{self.min_contrast:g} is needed",
+            ),
+            (
+                q.edge >= self.min_edge,
+                f"edge: the face is {q.edge:.1%} of its size away from the photo's {q.side} edge, "
+                f"at least {self.min_edge:.1%} is needed, so it may be cut off",
+            ),
+        ]
+        return [sentence for fine, sentence in checks if not fine]
+
+    def duplicate(self, embedding: NDArray[np.float32], known: NDArray[np.float32]) -> str | None:
+        """The refusal of a unit vector (D,) too near to one of the person's others (N, D)."""
+        if not len(known):
+            return None
+        similarity = float((known @ embedding).max())
+        if similarity <= self.max_similarity:
+            return None
+        return (
+            f"near-duplicate: a photo of this person that is there already has the similarity "
+            f"{similarity:.3f}, at most {self.max_similarity:g} is of use"
+        )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured on one face.
+
+    Args:
+        size: longer side of the box in pixels.
+        sharpness: variance of the Laplacian by variance of the brightness, at most 112 px.
+        brightness: mean, 0..255.
+        contrast: standard deviation of the brightness, 0..127.
+        edge: distance to the nearest edge of the photo, as a part of ``size``.
+        side: which edge that is.
+    """
+
+    size: float
+    sharpness: float
+    brightness: float
+    contrast: float
+    edge: float
+    side: str
+
+
+def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
+    """Measure the face in ``box`` (4,) of an RGB image uint8 (H, W, 3)."""
+    x1, y1, x2, y2 = map(float, box)
+    height, width = image.shape[:2]
+    size = max(x2 - x1, y2 - y1)
+    face = image[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
+    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    scale = COMPARED_SIDE / max(grey.shape)
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    light = grey.astype(np.float32)
+    # By the contrast, so that a dim photo is not taken for a blurred one; at least 1, so that noise
+    # in a face of one grey is not taken for sharpness.
+    sharpness = float(cv2.Laplacian(light, cv2.CV_32F).var() / max(light.var(), 1.0))
+    gaps = {"left": x1, "upper": y1, "right": width - x2, "lower": height - y2}
+    side = min(gaps, key=lambda name: gaps[name])
+    return Quality(
+        size=size,
+        sharpness=sharpness,
+        brightness=float(light.mean()),
+        contrast=float(light.std()),
+        edge=gaps[side] / size,
+        side=side,
+    )
