@@ -22,8 +22,11 @@ from common.errors import UserError
 from common.files import atomic_write_text
 from recognizer.evaluation.scores import NEEDED, Scores, supported, threshold_for
 from recognizer.evaluation.verification import wilson
+from recognizer.fit import fit_head
+from recognizer.gallery import Gallery
 from recognizer.shipped import FOLDER
 from recognizer.snapshot import Thresholds
+from recognizer.strangers import measure_spread
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ DEFAULTS = FOLDER / "thresholds.json"
 FORMAT = "faces-thresholds"
 MOST_IMAGES = 6_000  # 18 million pairs, 72 MB
 RESAMPLES = 1_000
+ROUNDS = 5
+LEAST_PEOPLE = 20
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,90 @@ def _between_people(
         rates[i] = (weight[one] * weight[other]).sum() / max(pairs, 1)
     low, high = np.percentile(rates, [2.5, 97.5])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class HeadCalibration:
+    """A threshold for the head's probability, and what it was measured on.
+
+    Args:
+        threshold: a class must be more probable than this.
+        strangers_named: share of strangers' faces that the head names at it.
+        recognised: share of new photos of enrolled people that it names rightly.
+        enrolled: how many people the heads knew.
+        strangers, photos: how many faces of each kind were judged, over all rounds.
+    """
+
+    threshold: float
+    strangers_named: float
+    recognised: float
+    enrolled: int
+    strangers: int
+    photos: int
+
+
+def calibrate_head(
+    embeddings: NDArray[np.float32], people: Sequence[str], fmr: float, seed: int = 0
+) -> HeadCalibration | None:
+    """The rule's 0.7, or more where the head would then name more strangers than the gallery.
+
+    In each of five rounds half of the people who have three images or more (at most 50) are
+    enrolled with all but one of them. The others are strangers: from half of them the class
+    "unknown" is drawn, with the other half the head is judged. It may name as many of those as the
+    gallery: ``fmr`` times the number of enrolled people.
+
+    Args:
+        embeddings: unit vectors (N, D), one for each image.
+        people: whose they are.
+        fmr: of a single comparison.
+        seed: of who is enrolled.
+
+    None when there are fewer than 20 people with three images: then nothing can be said.
+    """
+    whose = np.asarray(people, dtype=str)
+    names, counts = np.unique(whose, return_counts=True)
+    rich = names[counts >= 3]
+    if len(rich) < LEAST_PEOPLE:
+        return None
+    enrolled = min(50, len(rich) // 2)
+    strange: list[NDArray[np.float32]] = []
+    known: list[NDArray[np.float32]] = []
+    for number in range(ROUNDS):
+        rng = np.random.default_rng((seed, number))
+        chosen = rng.choice(rich, enrolled, replace=False)
+        probes = np.array([rng.choice(np.flatnonzero(whose == name)) for name in chosen])
+        taught = np.isin(whose, chosen)
+        taught[probes] = False
+        gallery = Gallery("calibration", tuple(whose[taught]), embeddings[taught])
+        others = rng.permutation(np.setdiff1d(names, chosen))
+        drawn_from = np.isin(whose, others[: len(others) // 2])  # and judged with the other half
+        outside = np.isin(whose, others[len(others) // 2 :])
+        spread = measure_spread(_one_each(embeddings[drawn_from], whose[drawn_from], rng))
+        head = fit_head(gallery, spread.draw(2000, rng))
+        strange.append(head.probabilities(embeddings[outside])[:, :-1].max(axis=1))
+        given = head.probabilities(embeddings[probes])
+        right = np.array([head.names[i] for i in given.argmax(axis=1)]) == whose[probes]
+        known.append(np.where(right, given.max(axis=1), 0))
+    strangers, photos = np.sort(np.concatenate(strange)), np.concatenate(known)
+    allowed = int(fmr * enrolled * len(strangers))
+    threshold = max(Thresholds().head, float(strangers[max(len(strangers) - 1 - allowed, 0)]))
+    return HeadCalibration(
+        threshold,
+        float((strangers > threshold).mean()),
+        float((photos > threshold).mean()),
+        enrolled,
+        len(strangers),
+        len(photos),
+    )
+
+
+def _one_each(
+    embeddings: NDArray[np.float32], whose: NDArray[np.str_], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """One vector of each person, chosen at random."""
+    order = rng.permutation(len(whose))
+    _, first = np.unique(whose[order], return_index=True)
+    return embeddings[order[first]]
 
 
 # ---- what is known of the shipped embedders ----------------------------------------------------

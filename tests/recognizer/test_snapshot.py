@@ -1,0 +1,121 @@
+"""The hybrid rule as a table, and what a snapshot refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recognizer.gallery import Gallery
+from recognizer.head import Head
+from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.types import Match, Recognizer
+
+
+class FixedHead(Head):
+    """Gives the probabilities it is told, whatever the vector."""
+
+    given: tuple[float, ...]
+
+    def probabilities(self, embeddings):
+        return np.tile(np.array(self.given, np.float64), (len(embeddings), 1))
+
+
+def head(*given: float, names: tuple[str | None, ...] = ("ada", "bob", None)) -> Head:
+    result = FixedHead("c", names, np.zeros((len(names), 2)), np.zeros(len(names)))
+    object.__setattr__(result, "given", given)
+    return result
+
+
+ADA, BOB = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
+GALLERY = Gallery("c", ("ada", "bob"), np.stack([ADA, BOB]))
+NOBODY = Gallery.empty("c", 2)
+
+
+def face(cosine: float) -> np.ndarray:
+    """A vector whose cosine with Ada's is this (and with Bob's never larger)."""
+    return np.array([[cosine, -((1 - cosine**2) ** 0.5)]], np.float32)
+
+
+EXACT = Thresholds(head=0.75, gallery=0.75)  # a binary fraction: exact as float32 too
+JUST_MORE = float(np.nextafter(np.float32(0.75), np.float32(1)))
+
+# name: (gallery, head, cosine with Ada, thresholds) -> (name, source, nearest)
+RULE = {
+    "the head is sure": (GALLERY, head(0.0, 0.9, 0.1), 0.95, EXACT, ("bob", "head", "ada")),
+    "exactly the threshold is not enough for the head, the gallery decides": (
+        GALLERY, head(0.0, 0.75, 0.25), 0.95, EXACT, ("ada", "gallery", "ada")),
+    "just more than the threshold is": (
+        GALLERY, head(0.0, JUST_MORE, 1 - JUST_MORE), 0.95, EXACT, ("bob", "head", "ada")),
+    "exactly 0.7 is not enough for the rule as it is written": (
+        GALLERY, head(0.0, 0.7, 0.3), 0.1, Thresholds(), (None, "none", "ada")),
+    "0.7001 is": (GALLERY, head(0.0, 0.7001, 0.2999), 0.1, Thresholds(), ("bob", "head", "ada")),
+    "the head unsure, the gallery close": (
+        GALLERY, head(0.4, 0.5, 0.1), 0.8, EXACT, ("ada", "gallery", "ada")),
+    "the head unsure, the gallery far": (
+        GALLERY, head(0.4, 0.5, 0.1), 0.7, EXACT, (None, "none", "ada")),
+    "exactly the threshold is not enough for the gallery": (
+        GALLERY, None, 0.75, EXACT, (None, "none", "ada")),
+    "the head is sure of a stranger, but the gallery knows the face": (
+        GALLERY, head(0.0, 0.01, 0.99), 0.9, EXACT, ("ada", "gallery", "ada")),
+    "the head is sure of a stranger and the gallery far": (
+        GALLERY, head(0.0, 0.01, 0.99), 0.5, EXACT, (None, "none", "ada")),
+    "no head": (GALLERY, None, 0.9, EXACT, ("ada", "gallery", "ada")),
+    "no head, far": (GALLERY, None, 0.2, EXACT, (None, "none", "ada")),
+    "nobody enrolled": (NOBODY, None, 0.9, EXACT, (None, "none", None)),
+    "nobody enrolled, but the head is sure": (
+        NOBODY, head(0.9, 0.0, 0.1), 0.9, EXACT, ("ada", "head", None)),
+    "nobody enrolled, the head unsure": (
+        NOBODY, head(0.4, 0.4, 0.2), 0.9, EXACT, (None, "none", None)),
+    "a head without unknown": (
+        GALLERY, head(0.2, 0.8, names=("ada", "bob")), 0.1, EXACT, ("bob", "head", "ada")),
+    "a threshold of -1 names everybody": (
+        GALLERY, None, -0.5, Thresholds(gallery=-1), ("bob", "gallery", "bob")),
+    "a threshold of 1 names nobody": (
+        GALLERY, head(1.0, 0.0, 0.0), 1.0, Thresholds(1, 1), (None, "none", "ada")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RULE)
+def test_the_rule(case):
+    gallery, classifier, cosine, thresholds, expected = RULE[case]
+    vector = face(cosine) if cosine >= 0 else -face(-cosine)
+    [match] = Snapshot(gallery, classifier, thresholds).identify(vector)
+    assert (match.name, match.source, match.nearest) == expected
+    assert (match.similarity is None) == (not gallery.people)
+    assert (match.confidence is None) == (classifier is None)
+
+
+def test_cosine_0_7_as_float32_is_not_more_than_0_7():
+    [match] = Snapshot(GALLERY).identify(face(0.7))
+    assert match.name is None
+    assert match.similarity == pytest.approx(0.7, abs=1e-6)
+
+
+def test_many_faces_are_answered_in_order_and_none_with_none():
+    snapshot = Snapshot(GALLERY)
+    names = [m.name for m in snapshot.identify(np.stack([BOB, ADA, -ADA, BOB]))]
+    assert names == ["bob", "ada", None, "bob"]
+    assert snapshot.identify(np.zeros((0, 2), np.float32)) == []
+
+
+def test_it_is_a_recognizer():
+    recognizer: Recognizer = Snapshot(GALLERY, version=7)
+    assert recognizer.version == 7
+    assert recognizer.identify(ADA[None])[0] == Match("ada", 1.0, None, "gallery", "ada")
+
+
+def test_parts_of_two_embedders_do_not_mix():
+    other = Head("d", ("ada",), np.zeros((1, 2)), np.zeros(1))
+    with pytest.raises(ValueError, match="vectors of d"):
+        Snapshot(GALLERY, other)
+
+
+def test_nothing_in_a_snapshot_can_be_changed():
+    snapshot = Snapshot(GALLERY, head(0.1, 0.2, 0.7))
+    with pytest.raises(AttributeError):
+        snapshot.version = 3  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        snapshot.gallery.embeddings[0, 0] = 0
+    assert snapshot.head is not None
+    with pytest.raises(ValueError, match="read-only"):
+        snapshot.head.weight[0, 0] = 1
