@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class Enroller:
     store: Store
     detector: Detector
     embedder: Embedder
-    gates: Gates = Gates()  # noqa: RUF009 (immutable)
+    gates: Gates = field(default_factory=Gates)
     largest: bool = False
     keep_crops: bool = False
 

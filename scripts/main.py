@@ -18,6 +18,8 @@ COMMANDS = {
     "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that give what it gives",
     "evaluate": "Judge a detector by the rules of WIDER FACE, PASCAL VOC and COCO",
     "evaluate-recognizer": "Judge how well faces are told apart and named, and for whom not",
+    "enroll": "Remember people by photos of them, so that their faces get names",
+    "people": "List, rename, merge, remove, export and import the people who are known",
     "run": "Find, follow and name the faces of a video: who is in it, and when",
     "webcam": "Show a camera or stream with boxes and names, as it happens",
     "benchmark": "Compare models with each other and with other detectors: time, memory, AP",

@@ -1,0 +1,191 @@
+"""`faces enroll`: remember people by photos of them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from common.errors import UserError
+from recognizer.quality import Gates
+from scripts.cli import log_to_stderr, parse
+from scripts.recognizer_options import (
+    DetectorOptions,
+    EmbedderOptions,
+    GalleryOptions,
+    open_detector,
+    open_embedder,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    from pipeline.enroll import Enroller, PhotoResult
+    from recognizer.store import Store
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Remember people by photos of them: each with exactly one face, large, sharp and
+well lit. A photo that cannot be used is named with the reason and skipped; the exit code is then
+1."""
+
+EXAMPLES = """\
+faces enroll "Anna Lind" anna1.jpg anna2.jpg
+faces enroll Bob "holiday/bob*.jpg" --largest --keep-crops
+faces enroll --from-folders family
+faces enroll Anna scans/anna --gallery team.db --min-size 32"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Who, from which photos."""
+
+    name: Annotated[
+        tyro.conf.Positional[str | None],
+        tyro.conf.arg(metavar="NAME", help_behavior_hint="(required without --from-folders)"),
+    ] = None
+    """The person on the photos; somebody who is known already gets more samples."""
+    photos: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="(required with NAME)"),
+    ] = ()
+    """Images, folders (searched recursively), or patterns such as "photos/**/*.jpg". Three to ten
+    different photos of a person are a good number."""
+    from_folders: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Enrol everybody in this folder, which has a folder of photos per person, named like the
+    person."""
+    largest: bool = False
+    """Of several faces on a photo take the largest instead of refusing the photo."""
+    keep_crops: bool = False
+    """Also store a small picture of each face, so that the people can be carried over to another
+    embedder with `faces people reembed`. Without it only vectors are stored."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    finding: DetectorOptions = field(default_factory=DetectorOptions)
+    gates: Gates = field(default_factory=Gates)
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for flags that do not go together."""
+        if self.from_folders is not None and self.name is not None:
+            raise UserError("give NAME and photos, or --from-folders, not both")
+        if self.from_folders is None and self.name is None:
+            raise UserError("give a NAME and photos, or --from-folders DIR; see `faces enroll -h`")
+        if self.name is not None and not self.photos:
+            raise UserError(f"give photos of {self.name!r}: faces enroll {self.name!r} photo.jpg")
+
+
+@dataclass
+class Tally:
+    """What the summary says."""
+
+    people: list[str] = field(default_factory=list)
+    photos: int = 0
+    enrolled: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    nobody: list[str] = field(default_factory=list)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, enrol, say what came of it; 0 fine, 1 some photos or people could not be enrolled."""
+    options: Options = parse(
+        Options, argv, prog="faces enroll", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    people = photos_of(options)  # first: mistakes are found before networks are loaded
+    embedder = open_embedder(options.embedding)
+    with open_store(options.store, embedder) as store:
+        from pipeline.enroll import Enroller
+
+        enroller = Enroller(
+            store,
+            open_detector(options.finding),
+            embedder,
+            options.gates,
+            options.largest,
+            options.keep_crops,
+        )
+        tally = enroll_all(enroller, people, options.quiet)
+        print(summary(tally, store))
+    return 1 if tally.refused or tally.nobody else 0
+
+
+def photos_of(options: Options) -> dict[str, list[Path]]:
+    """The photos of each person, by clean names. Raises UserError for what is not there."""
+    from detector.sources import expand_sources
+    from pipeline.enroll import people_folders
+    from recognizer.names import clean_name
+
+    if options.from_folders is None:
+        name = clean_name(options.name or "")
+        sources = expand_sources(options.photos)
+        for source in sources:
+            if source.is_video:
+                raise UserError(f"{source.path} is a video: enrol people from photos")
+        return {name: [source.path for source in sources]}
+    people: dict[str, list[Path]] = {}
+    for name, photos in people_folders(options.from_folders).items():
+        people.setdefault(clean_name(name), []).extend(photos)
+    return people
+
+
+def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -> Tally:
+    """Everybody, with a progress bar over the photos."""
+    from tqdm import tqdm
+
+    tally = Tally()
+    total = sum(map(len, people.values()))
+    # None: no bar where stderr is no terminal
+    with tqdm(total=total, desc="photos", unit=" photos", disable=quiet or None) as bar:
+
+        def report(result: PhotoResult) -> None:
+            bar.update()
+            for sentence in result.refusals:
+                tqdm.write(f"faces: {result.path}: {sentence}", file=sys.stderr)
+            if result.looks_like is not None:
+                other, cosine = result.looks_like
+                tqdm.write(
+                    f"faces: {result.path}: warning: looks like {other!r}, who is enrolled already "
+                    f"(similarity {cosine:.2f}); if both are one person: `faces people merge`",
+                    file=sys.stderr,
+                )
+
+        for name, photos in people.items():
+            results = enroller.enroll(name, photos, report)
+            enrolled = sum(result.enrolled for result in results)
+            duplicates = sum(result.duplicate for result in results)
+            tally.photos += len(results)
+            tally.enrolled += enrolled
+            tally.duplicates += duplicates
+            tally.refused += len(results) - enrolled - duplicates
+            (tally.people if enrolled or duplicates else tally.nobody).append(name)
+    return tally
+
+
+def summary(tally: Tally, store: Store) -> str:
+    """What was done and where it is."""
+    who = tally.people[0] if len(tally.people) == 1 else f"{len(tally.people):,} people"
+    lines = [f"enrolled: {who}, {tally.enrolled:,} of {tally.photos:,} photos"]
+    if tally.duplicates:
+        lines.append(f"left out: {tally.duplicates:,} photos that show nothing new (named above)")
+    if tally.refused:
+        lines.append(f"refused:  {tally.refused:,} photos (named above)")
+    if tally.nobody:
+        shown = ", ".join(tally.nobody[:5]) + (", ..." if len(tally.nobody) > 5 else "")
+        lines.append(f"not enrolled, as no photo could be used: {shown}")
+    people = store.people()
+    samples = sum(person.samples for person in people)
+    lines.append(f"file:     {store.path} ({len(people):,} people, {samples:,} samples)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.enroll", sys.argv[1:]))

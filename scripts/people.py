@@ -1,0 +1,267 @@
+"""`faces people`: list, rename, merge, remove, export, import and re-embed the people known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from common.errors import UserError
+from recognizer.names import clean_name
+from scripts.cli import log_to_stderr, parse
+from scripts.recognizer_options import (
+    EmbedderOptions,
+    GalleryOptions,
+    open_embedder,
+    open_existing_store,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    from recognizer.store import Store
+
+DESCRIPTION = """The people who are known. Without a sub-command they are listed. Programs that run
+meanwhile see every change."""
+
+EXAMPLES = """\
+faces people
+faces people list --json
+faces people rename Ana Anna
+faces people merge "Anna L." "Anna Lind"
+faces people remove Bob
+faces people export people.zip --gallery team.db
+faces people export bob.zip Bob
+faces people import people.zip
+faces people reembed --embedder inception"""
+
+
+@dataclass(frozen=True)
+class List:
+    """List everybody: samples, stored pictures, since when, whether the classifier head knows
+    them."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Give somebody another name; the old one leaves the file."""
+
+    old: tyro.conf.Positional[str]
+    """The name now."""
+    new: tyro.conf.Positional[str]
+    """The name from now on."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Give all samples of one person to another: both were the same all along."""
+
+    source: tyro.conf.Positional[str]
+    """Who goes."""
+    into: tyro.conf.Positional[str]
+    """Who stays."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Forget people: name, vectors, pictures and the classifier head's class leave the file."""
+
+    names: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="(required)"),
+    ] = ()
+    """Who is to be forgotten."""
+    yes: Annotated[bool, tyro.conf.arg(aliases=["-y"])] = False
+    """Do not ask first. Without a terminal nobody is asked."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write people to a portable file (a zip of JSON, a NumPy array and PNG pictures)."""
+
+    file: tyro.conf.Positional[Path]
+    """The file to write."""
+    names: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint="(default: everybody)"),
+    ] = ()
+    """Only these people."""
+    overwrite: bool = False
+    """Replace a file that is there."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
+@dataclass(frozen=True)
+class Import:
+    """Add the people of an exported file; those who are known by name get more samples."""
+
+    file: tyro.conf.Positional[Path]
+    """A file of `faces people export`, made with the same embedder."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+
+
+@dataclass(frozen=True)
+class Reembed:
+    """Make all vectors anew, with another embedder, from the pictures that were kept."""
+
+    drop_missing: bool = False
+    """Go on although some samples have no stored picture; they are lost."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Rename, tyro.conf.subcommand("rename")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
+    | Annotated[Remove, tyro.conf.subcommand("remove")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Reembed, tyro.conf.subcommand("reembed")]
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `faces people`; returns the exit code."""
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        argv = ["list", *argv]
+    options: List | Rename | Merge | Remove | Export | Import | Reembed = parse(
+        Command, argv, prog="faces people", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr()
+    if isinstance(options, Import):
+        return import_(options)
+    with open_existing_store(options.store) as store:
+        if isinstance(options, List):
+            print(as_json(store) if options.json else table(store))
+        elif isinstance(options, Rename):
+            store.rename(options.old, options.new)
+            print(f"{options.old!r} is now called {clean_name(options.new)!r}")
+        elif isinstance(options, Merge):
+            store.merge(options.source, options.into)
+            print(f"{options.source!r} and {options.into!r} are one person now: {options.into!r}")
+        elif isinstance(options, Remove):
+            remove(options, store)
+        elif isinstance(options, Export):
+            export(options, store)
+        else:
+            reembed(options, store)
+    return 0
+
+
+def table(store: Store) -> str:
+    """A line for each person."""
+    people = store.people()
+    if not people:
+        return f"{store.path}: nobody yet; enrol somebody with `faces enroll`"
+    rows = [("name", "samples", "pictures", "since", "head")]
+    rows += [
+        (p.name, f"{p.samples:,}", f"{p.crops:,}", p.created[:10], "yes" if p.in_head else "no")
+        for p in people
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
+        f"{row[3]:<{widths[3]}}  {row[4]}"
+        for row in rows
+    ]
+    samples = sum(person.samples for person in people)
+    return "\n".join([*lines, "", f"{store.path}: {len(people):,} people, {samples:,} samples"])
+
+
+def as_json(store: Store) -> str:
+    """The same for programs."""
+    thresholds = store.snapshot().thresholds
+    content = {
+        "gallery": str(store.path),
+        "version": store.version(),
+        "contract": store.contract,
+        "dimension": store.dimension,
+        "thresholds": dataclasses.asdict(thresholds),
+        "head": store.head_provenance(),
+        "people": [dataclasses.asdict(person) for person in store.people()],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def remove(options: Remove, store: Store) -> None:
+    """All or none; asks on a terminal."""
+    if not options.names:
+        raise UserError("give the names of the people to forget; see `faces people`")
+    counts = {name: len(store.samples(name)) for name in options.names}  # refuses a wrong name
+    if not options.yes and sys.stdin is not None and sys.stdin.isatty():
+        what = ", ".join(f"{name!r} ({count} samples)" for name, count in counts.items())
+        print(f"Forget {what} for ever? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+            raise UserError("nobody was removed")
+    for name in counts:
+        store.remove(name)
+        print(f"{name!r} is forgotten")
+
+
+def export(options: Export, store: Store) -> None:
+    """Write the file and say what is in it."""
+    from recognizer.transfer import export_people
+
+    if options.file.exists() and not options.overwrite:
+        raise UserError(f"{options.file} is there already: take another name, or --overwrite")
+    moved = export_people(store, options.file, options.names)
+    print(
+        f"{options.file}: {moved.people:,} people, {moved.samples:,} samples, {moved.crops:,} "
+        "pictures; whoever has the file can recognise these people"
+    )
+
+
+def import_(options: Import) -> int:
+    """Into the file of people, which is made when it is missing."""
+    from recognizer.transfer import import_people
+
+    if options.store.gallery.exists():  # its contract decides; no network is needed
+        store = open_existing_store(options.store)
+    else:
+        store = open_store(options.store, open_embedder(options.embedding))
+    with store:
+        moved = import_people(store, options.file)
+    known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
+    what = f"{moved.samples:,} samples of {moved.people:,} people added"
+    print(f"{options.store.gallery}: {what}{known}")
+    return 0
+
+
+def reembed(options: Reembed, store: Store) -> None:
+    """Replace the vectors and say what was lost."""
+    from tqdm import tqdm
+
+    from recognizer.reembed import reembed as make_anew
+
+    embedder = open_embedder(options.embedding)
+    had_head = store.head_provenance() is not None
+    total = sum(person.crops for person in store.people())
+    with tqdm(total=total, desc="samples", unit=" samples", disable=None) as bar:
+        done = make_anew(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
+    print(f"{store.path}: {done.samples:,} samples are now of {embedder.contract}")
+    if done.lost_samples:
+        print(f"lost, without a picture: {done.lost_samples:,} samples")
+    if done.lost_people:
+        print(f"forgotten: {', '.join(done.lost_people)}")
+    if had_head:
+        print("the classifier head belonged to the old embedder: run `faces fit` again")
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.people", sys.argv[1:]))
