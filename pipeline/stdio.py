@@ -79,6 +79,7 @@ class Pipe:
         """Raises ServiceError when the stream ends before."""
         while len(self._buffer) < length:
             if not self._fill():
+                self._buffer.clear()
                 raise ServiceError("invalid_request", "the stream ended within a frame")
         frame = bytes(self._buffer[:length])
         del self._buffer[:length]

@@ -21,9 +21,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from common.errors import UserError
+from pipeline.service.holding import hold
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,13 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._holder = _hold(path.with_name(path.name + ".lock"))
+        holder = hold(path.with_name(path.name + ".lock"))
+        if holder is None:
+            raise UserError(
+                f"another server writes to the audit log {path}: stop it, or give this one another "
+                "with --audit"
+            )
+        self._holder = holder
         self._mutex = threading.Lock()
         self._key = _read_or_make_key(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -189,25 +196,3 @@ def _read_or_make_key(path: Path) -> bytes:
             file.flush()
             os.fsync(file.fileno())
     return _read_key(path)
-
-
-def _hold(path: Path) -> BinaryIO:
-    """A lock that ends with the process. Raises UserError when another process has it."""
-    file = path.open("ab")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise UserError(
-            f"another server writes to the audit log beside {path}: stop it, or give this one "
-            "another --audit"
-        ) from error
-    return file

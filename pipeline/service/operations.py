@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 
-Scope = Literal["detect", "recognize", "enroll", "admin"]
+Scope = Literal["detect", "recognize", "enroll", "admin", "any"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Operation:
         name: over stdin/stdout ``"op": name``, over HTTP ``/v1/name``.
         summary: one line.
         request, response: their types.
-        scope: that a key needs; None is free to everyone.
+        scope: that a key needs; "any" is content with any key, None is free to everyone.
         images: least and largest number; None for as many as the limits allow.
         reads: changes nothing and takes no image: HTTP's GET.
         errors: codes that are its own, besides those that every operation has.
@@ -133,7 +133,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             "info", "Versions, models and limits",
-            t.InfoRequest, t.InfoResponse, "detect", reads=True,
+            t.InfoRequest, t.InfoResponse, "any", reads=True,
         ),
         Operation(
             "health", "Whether the server can answer",
