@@ -31,7 +31,7 @@ def box(*corners: float) -> np.ndarray:
     ],
     ids=["middle", "corner", "other corner", "tiny", "large"],
 )
-@pytest.mark.parametrize("recipe", [CropRecipe(112, 0.1, False), CropRecipe(160, 0.4, False)])
+@pytest.mark.parametrize("recipe", [CropRecipe(112, 0.1, "square"), CropRecipe(160, 0.4, "stretched")])
 def test_crops_of_the_cutout_are_those_of_the_photo(face, recipe):
     cutout = Cutout.of(PHOTO, face)
     again = Cutout(cutout.png, cutout.box)
@@ -47,7 +47,7 @@ def test_a_large_face_is_shrunk_and_its_crop_is_nearly_the_same():
     cutout = Cutout.of(smooth, face)
     assert max(cutout.image.shape[:2]) <= MAX_SIDE
     assert max(cutout.box[2:] - cutout.box[:2]) == pytest.approx(LONGEST, abs=1)
-    recipe = CropRecipe(112, 0.2, False)
+    recipe = CropRecipe(112, 0.2, "square")
     difference = recipe(cutout.image, cutout.box[None]).astype(int) - recipe(smooth, face[None])
     assert np.abs(difference).mean() < 1.5
 
