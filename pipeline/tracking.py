@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 STEPS = 30.0
 """Kalman steps a second, at most one for each update."""
 
-REACH = 0.9
-"""How far a face may be from where it is expected, in widths of the face, sizes compared too."""
+REACH = 1.2
+"""How far a face may be from where it is expected, in widths of the face, sizes compared too.
+Nothing is expected of a face that was detected once only: at three detections a second somebody who
+walks moves by about their face's width."""
+
+NOISE, SURPRISE = 4.0, 1.0
+"""Of the Kalman filters, in squared pixels: of a detection, and of what a step may change."""
 
 CROSSING = 0.1
 """Overlap (IoU) from which two faces count as crossing."""
@@ -92,7 +97,7 @@ class FaceTracker:
 
     def reset(self) -> None:
         """Forget all tracks; their numbers are not used again."""
-        from norfair import Tracker
+        from norfair import FilterPyKalmanFilterFactory, Tracker
         from norfair.distances import VectorizedDistance
 
         self._first_id += getattr(self, "_highest", 0)
@@ -102,7 +107,14 @@ class FaceTracker:
         self._updates = 0
         self._steps = max(2, round(self.patience * STEPS))
         # A hit keeps a track for all of its patience; a track counts from its first detection on.
-        self._norfair = Tracker("iou", REACH, hit_counter_max=self._steps, initialization_delay=0)
+        self._norfair = Tracker(
+            "iou",
+            REACH,
+            hit_counter_max=self._steps,
+            initialization_delay=0,
+            # norfair's default filter is only right for exactly one step between two detections.
+            filter_factory=FilterPyKalmanFilterFactory(NOISE, SURPRISE),
+        )
         self._norfair.distance_function = VectorizedDistance(_apart)
 
     @property
@@ -156,7 +168,7 @@ class FaceTracker:
         boxes = np.array([box for box in expected if box is not None], float).reshape(-1, 4)
         if not len(boxes):
             return strong
-        near = (_apart(detections.xyxy.astype(float), boxes) < REACH / 2).any(axis=1)
+        near = (_apart(detections.xyxy.astype(float), boxes) < REACH / 3).any(axis=1)
         return strong | near
 
     def _follow(
@@ -180,14 +192,14 @@ class FaceTracker:
 
 
 def _velocity(old: Track, box: Box, time: float) -> tuple[float, float]:
-    """Half of what was measured now, half of what was believed before."""
+    """What was measured now and what was believed before, which counts half after 0.1 s."""
     seconds = time - old.seen
     if seconds <= 0:
         return old.velocity
     x = (box[0] + box[2] - old.box[0] - old.box[2]) / 2 / seconds
     y = (box[1] + box[3] - old.box[1] - old.box[3]) / 2 / seconds
     first = old.velocity == (0.0, 0.0)
-    share = 1.0 if first else 0.5
+    share = 1.0 if first else 1 - 0.5 ** (seconds / 0.1)
     return (
         share * x + (1 - share) * old.velocity[0],
         share * y + (1 - share) * old.velocity[1],
