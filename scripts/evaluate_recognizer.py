@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ class Options:
     strangers."""
     embedder: str = "auto"
     """`auto` (inception if its weights are there, else mini), `mini`, `inception`, or a file."""
+    embedder_weights: Path | None = None
+    """Weights of inception, in place of the downloaded ones."""
     test_folds: tuple[int, ...] = ()
     """Test on these folds alone, with the threshold of the others; not given: each fold in turn."""
     boxes: Literal["auto", "centre", "detect"] = "auto"
@@ -99,7 +102,7 @@ class Options:
     keep_vectors: bool = True
     """Keep them at all."""
     threads: int | None = None
-    """CPU threads of --compare and the detector; their runtime chooses if not given."""
+    """CPU threads of the networks; their runtimes choose if not given."""
     json: bool = False
     """Print the report as JSON instead of tables."""
     quiet: bool = False
@@ -224,7 +227,7 @@ def _photos(options: Options) -> tuple[Photos, Lfw | None]:
 def _load(options: Options) -> Embedder:
     from recognizer.embedder import load_embedder
 
-    return load_embedder(options.embedder)
+    return load_embedder(options.embedder, options.embedder_weights, threads=options.threads)
 
 
 def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
@@ -278,7 +281,9 @@ def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
     """The embedder first, under names that fit into a table."""
     from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
 
-    name = Path(options.embedder).stem if options.embedder != "auto" else "embedder"
+    name = Path(options.embedder).stem
+    if options.embedder == "auto":
+        name = re.split(r"[^a-z]", embedder.contract, maxsplit=1)[0] or "embedder"  # which it was
     found: dict[str, Contestant] = {name: embedder}
     for path in options.compare:
         if path.stem in found:

@@ -57,11 +57,11 @@ class Scores:
 
     def fmr(self, threshold: ArrayLike) -> NDArray[np.float64]:
         """False match rate at each threshold; NaN without impostor pairs."""
-        return 1 - _share_not_above(self.impostor, threshold)
+        return _share(self.impostor, threshold, above=True)
 
     def fnmr(self, threshold: ArrayLike) -> NDArray[np.float64]:
         """False non-match rate at each threshold; NaN without genuine pairs."""
-        return _share_not_above(self.genuine, threshold)
+        return _share(self.genuine, threshold, above=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +149,12 @@ def best_threshold(scores: Scores, curve: Roc | None) -> tuple[float, float]:
     return threshold, float(right[middle] / (genuine + impostor))
 
 
-def _share_not_above(ascending: NDArray[np.float64], threshold: ArrayLike) -> NDArray[np.float64]:
+def _share(
+    ascending: NDArray[np.float64], threshold: ArrayLike, above: bool
+) -> NDArray[np.float64]:
     threshold = np.asarray(threshold, np.float64)
-    if not len(ascending):
+    count = len(ascending)
+    if not count:
         return np.full(threshold.shape, np.nan)
-    return np.searchsorted(ascending, threshold, "right") / len(ascending)
+    not_above = np.searchsorted(ascending, threshold, "right")
+    return (count - not_above if above else not_above) / count

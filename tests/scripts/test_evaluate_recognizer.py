@@ -1,0 +1,259 @@
+"""`faces evaluate-recognizer` from the flags to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.types import Detections
+from recognizer.snapshot import Thresholds
+from recognizer.store import Store
+from scripts.main import main
+from tests.fake_embedder import FakeEmbedder
+
+SIDE = 48
+
+
+def evaluate(*arguments) -> int:
+    return main(["evaluate-recognizer", *map(str, arguments)])
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def paint(path: Path, person: int, photo: int) -> None:
+    """A picture that is the person's own pattern and some noise."""
+    own = np.random.default_rng(person).integers(40, 215, (6, 6, 3))
+    noise = np.random.default_rng([person, photo]).integers(-25, 26, (SIDE, SIDE, 3))
+    pixels = own.repeat(SIDE // 6, axis=0).repeat(SIDE // 6, axis=1) + noise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture(autouse=True)
+def embedder(monkeypatch) -> FakeEmbedder:
+    fake = FakeEmbedder()
+    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda name, weights, threads: fake)
+    return fake
+
+
+@pytest.fixture
+def folders(tmp_path) -> Path:
+    """Six people with five photos each, and six with one."""
+    root = tmp_path / "people"
+    for person in range(12):
+        for photo in range(1, 6 if person < 6 else 2):
+            paint(root / f"P{person:02d}" / f"P{person:02d}_{photo:04d}.png", person, photo)
+    return root
+
+
+@pytest.fixture
+def lfw(folders) -> Path:
+    """Three folds of two genuine and two impostor pairs."""
+    lines = ["3\t2"]
+    for fold in range(3):
+        one, other, third = f"P{2 * fold:02d}", f"P{2 * fold + 1:02d}", f"P{6 + fold:02d}"
+        lines += [f"{one}\t1\t2", f"{other}\t1\t2"]
+        lines += [f"{one}\t1\t{third}\t1", f"{other}\t3\t{third}\t1"]
+    (folders / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folders
+
+
+@pytest.fixture
+def whole_picture(monkeypatch) -> None:
+    """A detector that finds the whole picture, and nothing in a black one."""
+
+    class Finder:
+        def detect(self, image):
+            size = image.shape[:2]
+            if not image.any():
+                return Detections.empty(size)
+            return Detections.from_raw([[0, 0, size[1], size[0]]], [0.9], size)
+
+    monkeypatch.setattr("detector.load.load_detector", lambda path, threads: Finder())
+
+
+@pytest.fixture
+def no_pictures(monkeypatch) -> None:
+    """Drawing takes most of the time."""
+    monkeypatch.setattr("recognizer.evaluation.judge.draw", lambda *arguments: [])
+
+
+def test_the_layout_of_lfw(lfw, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate("--lfw", lfw, "--out", out, "--baseline", "--enroll", 1) == 0
+    found = report(out)
+    assert "known place in the centre" in found["boxes"]
+    (ours, pixels) = found["listed_pairs"]["results"]
+    assert (ours["name"], pixels["name"]) == ("fake", "pixels")
+    assert ours["accuracy"] == 1
+    assert [fold["fold"] for fold in ours["folds"]] == [1, 2, 3]
+    assert found["listed_pairs"]["pairs"] == 12
+    printed = capsys.readouterr()
+    assert "1.0000 +- 0.0000" in printed.out
+    assert "0.01 needs 1,000" in printed.out
+    assert str(out) not in printed.out.split("\n", 1)[1]  # results only; files go to stderr
+    for name in ("roc.png", "roc-pairs.png", "cosines.png", "identification.png", "confusion.png"):
+        assert (out / name).is_file()
+
+
+def test_a_tested_fold_and_json(lfw, no_pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate("--lfw", lfw, "--out", out, "--test-folds", 3, "--json", "--quiet") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == report(out)
+    (result,) = found["listed_pairs"]["results"]
+    assert [fold["fold"] for fold in result["folds"]] == [3]
+    assert found["people"] == 3
+    assert (
+        "fold 3, with the threshold that is best on folds 1, 2"
+        in (found["listed_pairs"]["protocol"])
+    )
+
+
+def test_a_folder_for_each_person_with_a_detector(folders, whole_picture, tmp_path, capsys):
+    out = tmp_path / "out"
+    Image.new("RGB", (SIDE, SIDE)).save(folders / "P00" / "black.png")
+    labels = tmp_path / "labels.csv"
+    rows = "\n".join(f"P{i:02d},{'even' if i % 2 == 0 else 'odd'}" for i in range(12))
+    labels.write_text(f"person,parity\n{rows}\n", encoding="utf-8")
+    flags = ["--enroll", 3, "--by", labels, "--threshold", 0.5, "--out", out]
+    assert evaluate("--folders", folders, *flags) == 1  # an image failed
+    found = report(out)
+    assert (found["failed"], found["failed_photos"]) == (1, ["P00/black.png"])
+    assert "fpn.pt" in found["boxes"]
+    section = found["identification"]
+    assert (section["enrolled"], section["nonmated"]) == (6, 6)
+    assert section["results"][0]["rule"]["thresholds"]["gallery"] == 0.5
+    (kind,) = found["groups"]["kinds"]
+    assert [group["group"] for group in kind["groups"]] == ["even", "odd"]
+    assert kind["groups"][0]["fnmr"] > 0 == kind["groups"][1]["fnmr"]  # the black one
+    printed = capsys.readouterr()
+    assert "1 photos without a face" in printed.out
+    assert "no face was found in 1 photos" in printed.err
+
+
+def test_vectors_are_kept_unless_told_otherwise(
+    folders, no_pictures, tmp_path, embedder, monkeypatch
+):
+    calls = []
+    real = embedder.embed
+    monkeypatch.setattr(embedder, "embed", lambda faces: calls.append(len(faces)) or real(faces))
+    flags = ["--folders", folders, "--boxes", "centre", "--out", tmp_path / "out"]
+    assert evaluate(*flags, "--no-keep-vectors") == 0
+    assert not (tmp_path / "out" / "embeddings").exists()
+    assert evaluate(*flags) == 0
+    first = report(tmp_path / "out")
+    assert sum(calls) == 2 * 36
+    assert evaluate(*flags) == 0
+    assert sum(calls) == 2 * 36
+    assert report(tmp_path / "out") == first
+    assert evaluate(*flags, "--cache", tmp_path / "elsewhere") == 0
+    assert list((tmp_path / "elsewhere").glob("*.npz"))
+
+
+def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
+    from recognizer.evaluation.photos import centre_box
+
+    path = tmp_path / "people.db"
+    with Store.open(path, embedder.contract, embedder.dimension) as store:
+        for person in ("P00", "P01"):
+            image = np.asarray(Image.open(folders / person / f"{person}_0001.png"))
+            store.add(person, embedder.embed(embedder.crop(image, centre_box(image))))
+        store.save_thresholds(Thresholds(0.9, 0.6))
+    flags = ["--probes", folders, "--boxes", "centre", "--out", tmp_path / "out"]
+    assert evaluate("--gallery", path, *flags) == 0
+    section = report(tmp_path / "out")["identification"]
+    assert (section["enrolled"], section["mated"], section["nonmated"]) == (2, 10, 26)
+    rule = section["results"][0]["rule"]
+    assert rule["thresholds"] == {"head": 0.9, "gallery": 0.6}
+    assert rule["origin"] == "the gallery's own"
+    assert rule["fnir"] == 0
+
+    Store.open(tmp_path / "empty.db", embedder.contract, embedder.dimension).close()
+    assert evaluate("--gallery", tmp_path / "empty.db", *flags) == 2
+    assert "nobody is enrolled" in capsys.readouterr().err
+    Store.open(tmp_path / "other.db", "another", 64).close()
+    assert evaluate("--gallery", tmp_path / "other.db", *flags) == 2
+    assert "another embedder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give one of --lfw DIR, --folders DIR"),
+        (["--lfw", "x", "--folders", "y"], "give one of --lfw DIR"),
+        (["--gallery", "x"], "--gallery FILE and --probes DIR go together"),
+        (["--folders", "x", "--probes", "y"], "go together"),
+        (["--lfw", "x", "--pairs", "y"], "--pairs needs --folders"),
+        (["--folders", "x", "--test-folds", "1"], "--test-folds needs listed pairs"),
+        (["--gallery", "x", "--probes", "y", "--baseline"], "leave out --baseline"),
+        (["--folders", "x", "--threshold", "2"], "--threshold is from -1 to 1"),
+        (["--folders", "x", "--fmr", "0"], "--fmr must be between"),
+        (["--folders", "x", "--enroll", "0"], "--enroll must be"),
+        (["--folders", "x", "--strangers", "1.5"], "--strangers must be"),
+        (["--folders", "x", "--by-columns", "skin"], "need --by FILE"),
+        (["--folders", "x", "--resamples", "9"], "--resamples must be"),
+        (["--folders", "x", "--max-photos", "1"], "--max-photos must be"),
+        (["--folders", "x", "--no-keep-vectors", "--cache", "y"], "not both"),
+        (["--folders", "nowhere"], "nowhere is not a folder"),
+        (["--lfw", "nowhere"], "cannot read the pairs"),
+    ],
+)
+def test_what_cannot_work_is_refused(flags, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(*flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_fold_and_a_missing_gallery_are_refused(lfw, folders, tmp_path, capsys):
+    pairs = tmp_path / "one.txt"
+    pairs.write_text("1\nP00 1 2\nP00 1 P01 1\n", encoding="utf-8")
+    flags = ["--boxes", "centre", "--out", tmp_path / "out"]
+    assert evaluate("--folders", folders, "--pairs", pairs, *flags) == 2
+    assert "have 1 fold, the protocol needs two" in capsys.readouterr().err
+    assert evaluate("--gallery", tmp_path / "no.db", "--probes", folders, *flags) == 2
+    assert "there is no such file; make it with `faces enroll`" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_peer_on_a_fold_of_lfw(shared_data, tmp_path, monkeypatch):
+    """The whole way on real faces, with a network whose figure is known."""
+    from recognizer.crop import CropRecipe
+    from recognizer.evaluation.contestants import OnnxPeer
+    from recognizer.landmarks import LandmarkNet
+
+    peer = OnnxPeer(shared_data / "weights" / "peers" / "mobilefacenet.onnx", threads=1)
+
+    class Peer:
+        contract, size, dimension = peer.contract, 112, 128
+        recipe, landmarks = CropRecipe(112, 0.1, "aligned"), LandmarkNet(threads=1)
+
+        def crop(self, image, xyxy):
+            return self.recipe(image, xyxy, self.landmarks)
+
+        def embed(self, faces):
+            return peer.embed(faces)
+
+    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda *a, **k: Peer())
+    lines = (shared_data / "lfw" / "pairs.txt").read_text(encoding="utf-8").splitlines()
+    pairs = tmp_path / "pairs.txt"  # folds 5 and 6
+    pairs.write_text("\n".join(["2\t300", *lines[1 + 4 * 600 :]]) + "\n", encoding="utf-8")
+    folders = shared_data / "lfw" / "images"
+    flags = ["--pairs", pairs, "--test-folds", 2, "--boxes", "centre", "--baseline"]
+    assert evaluate("--folders", folders, *flags, "--out", tmp_path / "out") == 0
+    found = report(tmp_path / "out")
+    ours, pixels = found["listed_pairs"]["results"]
+    assert ours["accuracy"] > 0.98 > 0.7 > pixels["accuracy"] > 0.5
+    assert found["every_pair"]["results"][0]["tar"][1]["tar"] > 0.95
+    assert found["identification"]["results"][0]["rank1"] > 0.95
