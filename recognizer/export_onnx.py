@@ -1,0 +1,107 @@
+"""A network of the recogniser as an ONNX file that describes itself.
+
+Input: faces, uint8 RGB (N, S, S, 3), N free. All weights are stored in half precision and widened
+when the file is opened, so it is half as large and runs as fast.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+OPSET = 18
+"""The oldest that has all we use, so that the most runtimes can run the file."""
+
+INPUT = "faces"
+_SMALL = 64  # values; constants below this size stay as they are
+
+
+def export_onnx(
+    network: nn.Module,
+    size: int,
+    outputs: Sequence[str],
+    metadata: Mapping[str, str],
+    *,
+    half: bool = True,
+) -> bytes:
+    """``network`` (uint8 (N, S, S, 3) -> one or more tensors (N, ...)) as a serialised ONNX model.
+
+    Args:
+        size: S.
+        outputs: a name for each tensor that the network gives.
+        metadata: stored in the file's ``metadata_props``.
+        half: store the weights in half precision.
+    """
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(outputs),
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _clean(proto)
+    if half:
+        _store_in_half(proto.graph)
+    for key, value in metadata.items():
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
+
+
+def _store_in_half(graph: onnx.GraphProto) -> None:
+    """Weights as float16, each with a Cast, which runtimes do once when they open the file."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
+            continue
+        name, stored = tensor.name, f"{tensor.name}_half"
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, stored))
+        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _clean(proto: onnx.ModelProto) -> None:
+    """Drop the exporter's notes, which hold paths of this machine."""
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    graph = proto.graph
+    values = (*graph.value_info, *graph.initializer, *graph.input, *graph.output)
+    for holder in (proto, graph, *values):
+        holder.ClearField("metadata_props")
+    del graph.value_info[:]
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter tells of every step and warns about itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,103 @@
+"""`python -m scripts.ship_embedder`: put trained networks into recognizer/weights.
+
+For maintainers, so it is no command of `faces`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.cli import log_to_stderr, parse
+
+DESCRIPTION = """Put trained networks into recognizer/weights, in half precision, with their
+digests."""
+
+EXAMPLES = """\
+python -m scripts.ship_embedder --onet
+python -m scripts.ship_embedder --mini runs/mini/last.pt"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to ship."""
+
+    onet: bool = False
+    """Convert O-Net of the installed facenet-pytorch."""
+    mini: Path | None = None
+    """A checkpoint of `faces pretrain-embedder`."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the files and the list of digests."""
+    options: Options = parse(
+        Options,
+        argv,
+        prog="python -m scripts.ship_embedder",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    log_to_stderr()
+    from common.files import atomic_write, atomic_write_text
+    from recognizer.shipped import DIGESTS, FOLDER
+
+    if options.onet:
+        with atomic_write(FOLDER / "onet.onnx") as file:
+            file.write(onet())
+    if options.mini is not None:
+        ship_mini(options.mini)
+    files = sorted(path for path in FOLDER.iterdir() if path.suffix in (".onnx", ".pt"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    atomic_write_text(FOLDER / DIGESTS, "\n".join(lines) + "\n")
+    for path in files:
+        print(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")
+    return 0
+
+
+def ship_mini(checkpoint: Path) -> None:
+    """Its weights in half precision: mini.onnx to run, mini.pt to fine-tune."""
+    from recognizer.checkpoint import open_mini, save_checkpoint
+    from recognizer.export import export_embedder, open_network
+    from recognizer.shipped import FOLDER
+
+    network, recipe = open_mini(checkpoint)
+    small = FOLDER / "mini.pt"
+    save_checkpoint(small, network.config, recipe, network.state_dict(), half=True)
+    difference = export_embedder(open_network(small), FOLDER / "mini.onnx")
+    print(f"largest difference between torch and ONNX Runtime: {difference:.1e}")
+
+
+def onet() -> bytes:
+    """facenet-pytorch's O-Net as ONNX, which takes uint8 and standardises it itself."""
+    import facenet_pytorch
+    import torch
+    from facenet_pytorch.models.mtcnn import ONet
+    from torch import Tensor, nn
+
+    from recognizer.export_onnx import export_onnx
+    from recognizer.landmarks import INPUT
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ONet(pretrained=False)
+            path = Path(facenet_pytorch.__file__).parent / "data" / "onet.pt"
+            self.net.load_state_dict(torch.load(path, weights_only=True))
+
+        def forward(self, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            shift, points, probability = self.net(
+                (faces.permute(0, 3, 1, 2).float() - 127.5) * 0.0078125
+            )
+            return shift, points, probability[:, 1]
+
+    origin = {"origin": "O-Net of facenet-pytorch 2.5.3, MIT licence"}
+    return export_onnx(Network(), INPUT, ("shift", "points", "probability"), origin)
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.ship_embedder", sys.argv[1:]))
