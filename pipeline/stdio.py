@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -264,13 +264,15 @@ class StdioServer:
             self.stop()  # nobody reads any more
 
 
-def run_stdio(service: Service) -> int:
+def run_stdio(make_service: Callable[[], Service]) -> int:
     """Serve this process's own stdin and stdout; returns the exit code.
 
-    0 after the end of stdin or a signal, when everything was answered; 1 when that took longer than
-    `GRACE` after a signal. The service is closed.
+    ``make_service`` is called when nothing can write to stdout any more, as libraries may do while
+    models load. 0 after the end of stdin or a signal, when everything was answered; 1 when that
+    took longer than `GRACE` after a signal. The service is closed.
     """
     with claimed_streams() as (source, sink), stop_signals() as stopped:
+        service = make_service()
         server = StdioServer(service, source, sink)
         reader = threading.Thread(target=server.serve, name="stdin", daemon=True)
         reader.start()

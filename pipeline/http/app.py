@@ -135,10 +135,11 @@ async def _answer(
     call: Call,
 ) -> Response:
     request.state.submitted = True  # from here on the service counts it
-    future = asyncio.wrap_future(service.submit(operation, asked, images, call))
-    gone: asyncio.Future[Any] = asyncio.ensure_future(
-        request.receive()
-    )  # the body was read: only a farewell can come
+    future: asyncio.Future[Any] = asyncio.wrap_future(
+        service.submit(operation, asked, images, call)
+    )
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
+    gone: asyncio.Future[Any] = asyncio.create_task(_farewell(request))
     try:
         await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
@@ -149,6 +150,12 @@ async def _answer(
         gone.cancel()
         call.cancelled.set()
     return Response(result.model_dump_json(), media_type="application/json")
+
+
+async def _farewell(request: Request) -> None:
+    """Return when the caller hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _deadline(request: Request) -> float:

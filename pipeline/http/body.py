@@ -21,9 +21,12 @@ ENVELOPE_BYTES = 65_536  # boundaries, headers of parts, other fields
 
 
 class _InMemory(MultiPartParser):
-    spool_max_size = (
-        sys.maxsize
-    )  # Starlette would write pictures into the folder of temporary files
+    # Starlette's own value has pictures written into the folder of temporary files.
+    spool_max_size = sys.maxsize
+
+    @property
+    def files(self) -> int:
+        return self._current_files
 
 
 @asynccontextmanager
@@ -69,13 +72,14 @@ async def parse_form(
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
-    # One more than allowed, so that the operation can say what its limit is.
     parser = _InMemory(
-        request.headers, stream(), max_files=most + 1, max_fields=50, max_part_size=ENVELOPE_BYTES
+        request.headers, stream(), max_files=most, max_fields=50, max_part_size=ENVELOPE_BYTES
     )  # type: ignore[arg-type]
     try:
         form = await parser.parse()
     except MultiPartException as error:
+        if parser.files > most:
+            raise ServiceError("too_large", f"more than {most} images", {"limit": most}) from error
         raise ServiceError("invalid_request", f"the form: {error.message}") from error
     except (KeyError, ValueError, AssertionError) as error:
         raise ServiceError("invalid_request", "the form is damaged") from error

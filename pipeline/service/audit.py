@@ -121,6 +121,8 @@ class Verdict:
 
 def verify(path: Path) -> Verdict:
     """Check every line of a log. Raises UserError when it or its key cannot be read."""
+    if not path.exists():
+        raise UserError(f"there is no audit log {path}; `faces serve` writes it beside the gallery")
     key = _read_key(path)
     count, last, size = 0, START, 0
     try:

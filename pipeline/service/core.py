@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from detector.types import Detections
 from pipeline.service import types as t
 from pipeline.service.batching import Call
-from pipeline.service.enrolling import PhotoGate, take_photos
+from pipeline.service.enrolling import Photo, take_photos, without_duplicates
 from pipeline.service.errors import ServiceError
 from pipeline.service.jobs import Jobs, Progress
 from pipeline.service.limits import Limits, Shares
@@ -30,6 +30,8 @@ from pipeline.service.metrics import Metrics
 from pipeline.service.operations import OPERATIONS, Operation
 from pipeline.service.people import People
 from pipeline.service.vision import Image, Models, Vision
+from recognizer.cutout import Cutout
+from recognizer.quality import Gates
 from recognizer.store import Store
 from recognizer.types import Match
 
@@ -47,7 +49,8 @@ class Service:
         people: None for a server that knows nobody; needs ``models.embedder``.
         limits: what is taken from callers.
         fit: None for a server that does not train.
-        gate: what a photo must be to be enrolled; None takes every photo with one face.
+        gates: what a photo must be to be enrolled; None takes every photo with one face.
+        keep_crops: also store a picture of each enrolled face, for another embedder later.
         metrics: told of everything.
     """
 
@@ -57,7 +60,8 @@ class Service:
         people: People | None = None,
         limits: Limits | None = None,
         fit: Fit | None = None,
-        gate: PhotoGate | None = None,
+        gates: Gates | None = None,
+        keep_crops: bool = False,
         metrics: Metrics | None = None,
     ) -> None:
         if people is not None and models.embedder is None:
@@ -66,7 +70,8 @@ class Service:
         self.metrics = metrics or Metrics()
         self.vision = Vision(models, self.limits, self.metrics)
         self.jobs = Jobs()
-        self._models, self._people, self._fit, self._gate = models, people, fit, gate
+        self._models, self._people, self._fit = models, people, fit
+        self._gates, self._keep_crops = gates, keep_crops
         self._waiting = Shares("images waiting", self.limits.max_waiting, pause=self.vision.pause)
         self._pool = ThreadPoolExecutor(self.limits.max_waiting, "request")
         self._closing = False
@@ -232,7 +237,7 @@ class Service:
     def _verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         people = self._need_people()
         with self.vision.opened(images, call) as pictures:
-            chosen = take_photos(self.vision, pictures, call, request.largest, gate=None)
+            chosen = take_photos(self.vision, pictures, call, request.largest, gates=None)
             for photo in chosen:
                 if photo.refusal is not None:
                     raise photo.refusal
@@ -256,22 +261,36 @@ class Service:
     def _enroll(self, request: t.EnrollRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         people = self._need_people()
         with self.vision.opened(images, call) as pictures:
-            photos = take_photos(self.vision, pictures, call, request.largest, self._gate)
-            good = [(p, photo.face.xyxy) for p, photo in zip(pictures, photos, strict=True)
-                    if photo.refusal is None]  # fmt: skip
-            refused = [
-                t.RefusedPhoto(image=i, code=photo.refusal.code, message=photo.refusal.message)
-                for i, photo in enumerate(photos)
-                if photo.refusal is not None
+            photos = take_photos(self.vision, pictures, call, request.largest, self._gates)
+            good = [
+                (picture, photo.face.xyxy)
+                for picture, photo in zip(pictures, photos, strict=True)
+                if photo.refusal is None
             ]
             if not good:
                 first = next(photo.refusal for photo in photos if photo.refusal is not None)
-                raise ServiceError(
-                    first.code, first.message, {"refused": [r.model_dump() for r in refused]}
-                )
+                refused = [refusal.model_dump() for refusal in _refused(photos)]
+                raise ServiceError(first.code, first.message, {"refused": refused})
             vectors = self.vision.embed(good, call)
-        number = people.enroll(request.name, vectors, call.caller, call)
-        return t.EnrollResponse(name=request.name, added=len(good), refused=refused, version=number)
+            crops = None
+            if self._keep_crops:
+                crops = [Cutout.of(picture, xyxy[0]) for picture, xyxy in good]
+        gallery = people.snapshot.gallery
+        known = gallery.embeddings[np.array([n == request.name for n in gallery.names], bool)]
+        photos, keep = without_duplicates(photos, vectors, known, self._gates)
+        names = [match.name for match in people.snapshot.identify(vectors)]
+        number = people.snapshot.version
+        if keep.any():
+            if crops is not None:
+                crops = [crop for crop, kept in zip(crops, keep, strict=True) if kept]
+            number = people.enroll(request.name, vectors[keep], crops, call.caller, call)
+        return t.EnrollResponse(
+            name=request.name,
+            added=int(keep.sum()),
+            refused=_refused(photos),
+            looks_like=next((name for name in names if name not in (None, request.name)), None),
+            version=number,
+        )
 
     def _list(self, request: t.PeopleRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         snapshot = self._need_people().snapshot
@@ -367,6 +386,14 @@ class Service:
                 "contract": "" if embedder is None else embedder.contract,
             }
         )
+
+
+def _refused(photos: Sequence[Photo]) -> list[t.RefusedPhoto]:
+    return [
+        t.RefusedPhoto(image=i, code=photo.refusal.code, message=photo.refusal.message)
+        for i, photo in enumerate(photos)
+        if photo.refusal is not None
+    ]
 
 
 def _size(faces: Detections) -> dict[str, Any]:

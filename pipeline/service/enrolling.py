@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,7 @@ from detector.types import Detections
 from pipeline.service.batching import Call
 from pipeline.service.errors import ServiceError
 from pipeline.service.vision import Image, Vision
-
-PhotoGate = Callable[[Image, NDArray[np.float32]], str | None]
-"""A photo and its face's box (4,) -> why it cannot be used, or None."""
+from recognizer.quality import Gates, measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,24 +33,22 @@ def take_photos(
     pictures: Sequence[Image],
     call: Call,
     largest: bool,
-    gate: PhotoGate | None,
+    gates: Gates | None,
 ) -> list[Photo]:
     """Find the one face of each picture.
 
     Args:
         largest: take the largest of several faces instead of refusing.
-        gate: what else a photo must be.
+        gates: what else a photo must be.
     """
     found = vision.detect(pictures, call)
     return [
-        _take(i, picture, faces, largest, gate)
+        _take(i, picture, faces, largest, gates)
         for i, (picture, faces) in enumerate(zip(pictures, found, strict=True))
     ]
 
 
-def _take(
-    i: int, picture: Image, faces: Detections, largest: bool, gate: PhotoGate | None
-) -> Photo:
+def _take(i: int, picture: Image, faces: Detections, largest: bool, gates: Gates | None) -> Photo:
     details = {"image": i, "faces": len(faces)}
     if not len(faces):
         return Photo(faces, ServiceError("no_face", f"image {i} shows no face", details))
@@ -61,8 +57,38 @@ def _take(
         return Photo(faces[:0], ServiceError("several_faces", message, details))
     x1, y1, x2, y2 = faces.xyxy.T
     face = faces[[int(((x2 - x1) * (y2 - y1)).argmax())]]
-    reason = None if gate is None else gate(picture, face.xyxy[0])
-    if reason is not None:
-        message = f"image {i} cannot be used: {reason}"
+    reasons = [] if gates is None else gates.refusals(measure(picture, face.xyxy[0]))
+    if reasons:
+        message = f"image {i} cannot be used: {'; '.join(reasons)}"
         return Photo(face, ServiceError("poor_photo", message, {"image": i}))
     return Photo(face)
+
+
+def without_duplicates(
+    photos: Sequence[Photo],
+    vectors: NDArray[np.float32],
+    known: NDArray[np.float32],
+    gates: Gates | None,
+) -> tuple[list[Photo], NDArray[np.bool_]]:
+    """Refuse photos that show nothing new.
+
+    Args:
+        photos: of one person.
+        vectors: of those that are not refused, in their order, float32 (N, D).
+        known: the person's vectors that are stored already, (M, D).
+
+    Returns:
+        The photos again, and which of ``vectors`` stay, bool (N,).
+    """
+    checked = list(photos)
+    keep = np.ones(len(vectors), bool)
+    places = [i for i, photo in enumerate(photos) if photo.refusal is None]
+    for row, i in enumerate(places):
+        reason = None if gates is None else gates.duplicate(vectors[row], known)
+        if reason is not None:
+            refusal = ServiceError("duplicate_photo", f"image {i}: {reason}", {"image": i})
+            checked[i] = Photo(photos[i].face, refusal)
+            keep[row] = False
+        else:
+            known = np.concatenate([known, vectors[row : row + 1]])
+    return checked, keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.service.audit import AuditLog
 from pipeline.service.batching import Call, Observe
 from pipeline.service.errors import ServiceError
 from pipeline.service.logs import trace
+from recognizer.cutout import Cutout
 from recognizer.snapshot import Snapshot
 from recognizer.store import Store
 
@@ -67,13 +68,20 @@ class People:
             self.problem = None
         return self._snapshot
 
-    def enroll(self, name: str, embeddings: NDArray[np.float32], by: str, call: Call) -> int:
-        """Add unit vectors (N, D) to a new or known person; returns the version.
+    def enroll(
+        self,
+        name: str,
+        embeddings: NDArray[np.float32],
+        crops: Sequence[Cutout] | None,
+        by: str,
+        call: Call,
+    ) -> int:
+        """Add unit vectors (N, D), and a picture of each or none, to a new or known person.
 
-        The vectors are on the disk when this returns.
+        They are on the disk when this returns the version.
         """
         with self._change("enroll", name, by, call, photos=len(embeddings)):
-            self.store.add(name, embeddings, source="service")
+            self.store.add(name, embeddings, crops, source="service")
         return self.refresh().version
 
     def rename(self, name: str, new_name: str, by: str, call: Call) -> int:

@@ -156,8 +156,11 @@ class EnrollResponse(Model):
     """What is on the disk now."""
 
     name: str
-    added: int = Field(description="photos of this request that were used")
+    added: int = Field(description="photos of this request that were used; 0: all are known")
     refused: list[RefusedPhoto]
+    looks_like: str | None = Field(
+        None, description="somebody else who would be taken for this person"
+    )
     version: int
 
 

@@ -26,7 +26,7 @@ Image = NDArray[np.uint8]
 class LivenessScorer(Protocol):
     """Says how alive faces look."""
 
-    def score(self, image: Image, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, image: Image, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """RGB uint8 (H, W, 3) and boxes (N, 4) -> 0 (a photo, a screen) .. 1 (alive), (N,)."""
         ...
 

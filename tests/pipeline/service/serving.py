@@ -44,11 +44,11 @@ def main(mode: str, folder: str, seconds: str = "0", noise: str = "") -> int:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     detector = (NoisyDetector if noise else FakeDetector)(float(seconds))
-    service = make_service(Path(folder), detector=detector, fit=fit)
     if mode == "stdio":
         from pipeline.stdio import run_stdio
 
-        return run_stdio(service)
+        return run_stdio(lambda: make_service(Path(folder), detector=detector, fit=fit))
+    service = make_service(Path(folder), detector=detector, fit=fit)
     from pipeline.http.options import HttpOptions
     from pipeline.http.server import run_http
 

@@ -20,6 +20,7 @@ from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
 from pipeline.service.limits import Limits
 from pipeline.service.operations import find_operation
+from recognizer.quality import Gates
 from recognizer.store import Store
 from tests.pipeline.service.fakes import FakeDetector, draw, encode, make_service, photo
 
@@ -122,11 +123,36 @@ def test_enrolling_needs_one_usable_photo(service):
     assert ask(service, "people").people == []
 
 
-def test_a_gate_refuses_photos(tmp_path):
-    service = make_service(tmp_path, gate=lambda image, box: "blurred" if box[2] < 80 else None)
-    assert "blurred" in refusal(service, "enroll", photo(1), name="Ada").message
-    assert ask(service, "enroll", photo(1), photo(1, size=90), name="Ada").added == 1
+def test_gates_refuse_poor_and_repeated_photos(tmp_path):
+    gates = Gates(min_size=70, max_similarity=0.99)
+    service = make_service(tmp_path, gates=gates)
+    error = refusal(service, "enroll", photo(1), name="Ada")
+    assert (error.code, error.details["refused"][0]["code"]) == ("poor_photo", "poor_photo")
+    assert "64 px, at least 70" in error.message
+    answer = ask(service, "enroll", photo(1), *[photo(1, size=90)] * 2, name="Ada")
+    assert answer.added == 1
+    assert [(r.image, r.code) for r in answer.refused] == [
+        (0, "poor_photo"),
+        (2, "duplicate_photo"),
+    ]
+    again = ask(service, "enroll", photo(1, size=90), name="Ada")  # sent twice: no error, no change
+    assert (again.added, again.version) == (0, answer.version)
     service.close()
+
+
+def test_somebody_who_is_known_under_another_name_is_pointed_out(service):
+    assert ask(service, "enroll", photo(1), name="Ada").looks_like is None
+    assert ask(service, "enroll", photo(1), name="Adele").looks_like == "Ada"
+
+
+def test_pictures_are_kept_only_when_asked_for(tmp_path):
+    for keep in (False, True):
+        service = make_service(tmp_path / str(keep), keep_crops=keep)
+        ask(service, "enroll", photo(1), name="Ada")
+        service.close()
+        with Store.open_existing(tmp_path / str(keep) / "people.db") as store:
+            (sample,) = store.samples("Ada")
+            assert (sample.cutout is not None) is keep
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\x00b", "Unknown", 5, None])
@@ -468,3 +494,24 @@ def test_closing_finishes_what_has_begun(tmp_path):
     assert ask(service, "health").ready is False
     with Store.open_existing(tmp_path / "people.db") as store:
         assert len(store.people()) == 10
+
+
+def test_fit_people_teaches_a_head_that_is_in_use_at_once(tmp_path):
+    from pipeline.service.fitting import fit_people
+
+    service = make_service(tmp_path, fit=fit_people)
+    ask(service, "fit")
+    job = ask(service, "fit/status", seen=0, wait=10)
+    assert (job.state, job.message) == ("failed", "nobody is enrolled")
+    for person in range(4):
+        ask(service, "enroll", *[photo(person, size=s) for s in (50, 64, 80)], name=f"P{person}")
+    job = ask(service, "fit")
+    while job.state == "running":
+        job = ask(service, "fit/status", seen=job.news, wait=10)
+    assert job.state == "done", job.message
+    assert (job.progress, job.result["people"], job.result["photos"]) == (1, 4, 12)
+    assert ask(service, "info").head is True
+    (face,) = ask(service, "recognize", photo(2)).images[0].faces
+    assert face.name == "P2"
+    assert face.confidence is not None
+    service.close()

@@ -1,0 +1,95 @@
+"""`faces audit`: the record of who was enrolled and removed through `faces serve`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scripts.cli import parse
+
+DESCRIPTION = """The record that `faces serve` keeps of enrolments, renames and removals. Each line
+vouches for those before it. People are pseudonyms there: only with the log's key and a name can
+somebody be looked for."""
+
+EXAMPLES = """\
+faces audit verify
+faces audit verify team.db.audit.jsonl --expect 5f0c7d9a...
+faces audit show --person "Anna Lind\""""
+
+LogOption = Annotated[
+    tyro.conf.Positional[Path],
+    tyro.conf.arg(metavar="FILE"),
+]
+DEFAULT = Path("people.db.audit.jsonl")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check that nothing was changed, taken out or put in; exit code 1 when something was."""
+
+    log: LogOption = DEFAULT
+    """The log."""
+    expect: Annotated[
+        str | None, tyro.conf.arg(metavar="CODE", help_behavior_hint="(default: none)")
+    ] = None
+    """A code that an earlier verification printed: it must still be there. Only so can be seen that
+    the end was not cut off."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print the entries as JSON lines."""
+
+    log: LogOption = DEFAULT
+    """The log."""
+    person: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: everybody)")
+    ] = None
+    """Only what was done to this person."""
+
+
+Command = (
+    Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """0: the log is in order; 1: it is not."""
+    options: Verify | Show = parse(
+        Command, argv, prog="faces audit", description=DESCRIPTION, examples=EXAMPLES
+    )
+    from pipeline.service.audit import entries, verify
+
+    verdict = verify(options.log)
+    if verdict.problem is not None:
+        print(f"faces: {options.log}: {verdict.problem}", file=sys.stderr)
+        print(f"the {verdict.lines:,} lines before it are in order", file=sys.stderr)
+        return 1
+    if isinstance(options, Show):
+        for entry in entries(options.log, options.person):
+            print(json.dumps(entry))
+        return 0
+    if options.expect is not None:
+        codes = (entry["code"] for entry in entries(options.log))
+        wanted = options.expect.rstrip(".")
+        if not any(code.startswith(wanted) for code in codes):
+            print(f"faces: {options.log}: the entry {wanted} is gone: the end was cut off",
+                  file=sys.stderr)  # fmt: skip
+            return 1
+    print(f"{verdict.lines:,} entries, all in order; the last one is {verdict.last}")
+    if verdict.unfinished:
+        print("after them stands an unfinished line, as a power cut may leave")
+    return 0
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.audit", sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""`faces keys`: who may ask a server of `faces serve --http`, and for what."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from common.errors import UserError
+from scripts.cli import parse
+
+if TYPE_CHECKING:
+    from pipeline.http.keys import Key
+
+DESCRIPTION = """Keys of the programs that may ask `faces serve --http`. Only their hashes are
+stored: a key is shown once, when it is made. A running server sees every change within a
+second."""
+
+EXAMPLES = """\
+faces keys create camera --scopes detect recognize
+faces keys create office --scopes detect recognize enroll admin --days 90
+faces keys list
+faces keys revoke 1f0c2d5b"""
+
+Scope = Literal["detect", "recognize", "enroll", "admin", "metrics"]
+FileOption = Annotated[Path, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make a key and print it."""
+
+    name: tyro.conf.Positional[str]
+    """What it is for; shown in the list."""
+    scopes: tuple[Scope, ...] = ("detect", "recognize")
+    """detect: find faces. recognize: vectors, names, comparisons. enroll: learn people and list
+    them. admin: rename and forget people, train. metrics: figures for Prometheus."""
+    days: Annotated[
+        float | None, tyro.conf.arg(help_behavior_hint="(default: it does not expire)")
+    ] = None
+    """After which it expires."""
+    keys: FileOption = Path("keys.json")
+    """The file of keys."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot be."""
+        if not self.name.strip() or not self.name.isprintable() or len(self.name) > 100:
+            raise UserError("a key's name has 1 to 100 printable characters")
+        if not self.scopes:
+            raise UserError("--scopes: name at least one")
+        if self.days is not None and self.days <= 0:
+            raise UserError("--days must be above 0")
+
+
+@dataclass(frozen=True)
+class List:
+    """Show all keys, without what makes them keys."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+    keys: FileOption = Path("keys.json")
+    """The file of keys."""
+
+
+@dataclass(frozen=True)
+class Revoke:
+    """Make a key worthless."""
+
+    id: tyro.conf.Positional[str]
+    """The first column of the list."""
+    keys: FileOption = Path("keys.json")
+    """The file of keys."""
+
+
+Command = (
+    Annotated[Create, tyro.conf.subcommand("create")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Revoke, tyro.conf.subcommand("revoke")]
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the sub-command says."""
+    options: Create | List | Revoke = parse(
+        Command, argv, prog="faces keys", description=DESCRIPTION, examples=EXAMPLES
+    )
+    from pipeline.http.keys import KeyFile
+
+    file = KeyFile(options.keys)
+    if isinstance(options, Create):
+        token = file.create(options.name, options.scopes, options.days)
+        print("This key is shown only now; keep it where only its program can read it:",
+              file=sys.stderr)  # fmt: skip
+        print(token)
+    elif isinstance(options, Revoke):
+        file.revoke(options.id)
+        print(f"revoked {options.id}")
+    elif options.json:
+        print(json.dumps([_entry(key) for key in file.all()], indent=1))
+    else:
+        print(_table(file.all()))
+    return 0
+
+
+def _entry(key: Key) -> dict[str, object]:
+    return {
+        "id": key.id, "name": key.label, "scopes": key.scopes, "state": _state(key),
+        "created": _day(key.created), "expires": _day(key.expires), "revoked": _day(key.revoked),
+    }  # fmt: skip
+
+
+def _table(keys: Sequence[Key]) -> str:
+    if not keys:
+        return "there are no keys; make one with `faces keys create NAME`"
+    rows = [("id", "name", "state", "created", "expires", "scopes")]
+    for key in keys:
+        expires = _day(key.expires) or "never"
+        scopes = " ".join(key.scopes)
+        rows.append((key.id, key.label, _state(key), _day(key.created) or "", expires, scopes))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    )
+
+
+def _state(key: Key) -> str:
+    if key.revoked is not None:
+        return "revoked"
+    return "valid" if key.valid else "expired"
+
+
+def _day(seconds: float | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.keys", sys.argv[1:]))

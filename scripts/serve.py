@@ -1,0 +1,315 @@
+"""`faces serve`: the pipeline for other programs, as a child process or over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from common.errors import UserError
+from scripts.cli import parse
+from scripts.recognizer_options import (
+    DetectorOptions,
+    EmbedderOptions,
+    GalleryOptions,
+    open_embedder,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    from pipeline.http.options import HttpOptions
+    from pipeline.service.core import Service
+    from pipeline.service.limits import Limits
+    from pipeline.service.vision import Models
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Let other programs detect, recognise and enrol faces: as their child process, a
+JSON object a line (--stdio), or over HTTP (--http). Both do the same; docs/serve.md describes them,
+docs/security.md what to mind."""
+
+EXAMPLES = """\
+faces serve --stdio
+faces serve --http --no-keys-on-loopback
+faces keys create camera --scopes detect recognize
+faces serve --http
+faces serve --http --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
+faces serve --http --detect-only --model model.onnx --no-keys-on-loopback
+faces serve --openapi > openapi.json"""
+
+
+def _none(**settings: Any) -> Any:
+    return tyro.conf.arg(help_behavior_hint="(default: none)", **settings)
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """What is taken from callers."""
+
+    max_image_mb: float = 20.0
+    """Largest image, as it is sent."""
+    max_megapixels: float = 25.0
+    """Largest image, decoded; read from its header before anything is decoded."""
+    max_images: int = 16
+    """Images in one request."""
+    max_faces: int = 100
+    """Faces that are given back for one image, the best first."""
+    max_waiting: int = 64
+    """Images in the server at once; more are told to come back. One caller may have three quarters
+    of them."""
+    max_memory_mb: float = 1024.0
+    """Memory for images that are being worked on."""
+    deadline: float = 30.0
+    """Seconds after which a request is given up; a request may ask for less."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 4
+    """Images that go through the detector at once; a GPU wants more."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Where the server listens, and to whom (--http)."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in, which needs keys."""
+    port: int = 8000
+    """0 takes a free one."""
+    keys: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("keys.json")
+    """Keys of callers, from `faces keys`."""
+    no_keys_on_loopback: bool = False
+    """Let every program and user of this machine in, without keys."""
+    tls_cert: Annotated[Path | None, _none(metavar="FILE")] = None
+    """Certificate chain (PEM)."""
+    tls_key: Annotated[Path | None, _none(metavar="FILE")] = None
+    """Its private key (PEM)."""
+    behind_proxy: Annotated[tuple[str, ...], _none(metavar="ADDRESS")] = ()
+    """Addresses of reverse proxies, whose X-Forwarded-For is believed."""
+    cors_origin: Annotated[tuple[str, ...], _none(metavar="ORIGIN")] = ()
+    """Origins of web pages that may ask, such as https://example.org; all others are refused."""
+    rate_per_key: str = "1200/minute"
+    """Requests with one key: number/second, /minute, /hour, or none."""
+    rate_per_address: str = "1200/minute"
+    """Requests from one address (IPv6: one /64 network)."""
+    body_seconds: float = 15.0
+    """In which a request must have arrived."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve, and with what."""
+
+    stdio: bool = False
+    """Read requests from stdin and answer on stdout, as the child of another program."""
+    http: bool = False
+    """Answer over HTTP."""
+    openapi: bool = False
+    """Print the description of the HTTP interface and end."""
+    detect_only: bool = False
+    """Know nobody: only find faces. No embedder is loaded and no file of people is made."""
+    keep_crops: bool = False
+    """Also store a small picture of each enrolled face, for `faces people reembed`."""
+    threshold: float = 0.5
+    """Lowest score of a face, 0 to 1."""
+    liveness: Annotated[tuple[Path, ...], _none(metavar="FILE")] = ()
+    """ONNX files that score how alive a face looks (see docs/liveness.md). Off by default: without
+    it a photo of somebody is taken for that person."""
+    audit: Annotated[
+        Path | None, tyro.conf.arg(help_behavior_hint="(default: GALLERY.audit.jsonl)")
+    ] = None
+    """Log of enrolments and removals, for `faces audit`."""
+    threads: Annotated[
+        int | None, tyro.conf.arg(help_behavior_hint="(default: left to the runtimes)")
+    ] = None
+    """CPU threads of each model."""
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    finding: DetectorOptions = field(default_factory=DetectorOptions)
+    config: Annotated[Path | None, _none(metavar="FILE")] = None
+    """TOML file with values for these flags."""
+    quiet: bool = False
+    """Log warnings only."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for flags that do not go together."""
+        limits = self.limits
+        rules = [
+            (
+                self.stdio + self.http + self.openapi == 1,
+                "choose one of --stdio, --http and --openapi",
+            ),
+            (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
+            (
+                min(limits.max_image_mb, limits.max_megapixels, limits.max_memory_mb) > 0
+                and min(limits.max_images, limits.max_faces, limits.batch_size) >= 1
+                and limits.deadline > 0,
+                "limits must be above 0",
+            ),
+            (
+                limits.max_waiting >= limits.max_images,
+                "--max-waiting must be at least --max-images",
+            ),
+            (
+                limits.max_memory_mb * 2**20
+                >= limits.max_megapixels * 3e6 + limits.max_image_mb * 2**20,
+                "--max-memory-mb must hold at least one image of the largest size",
+            ),
+            (0 <= self.network.port < 65_536, "--port must be between 0 and 65535"),
+            (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
+        ]
+        if not (self.stdio or self.http or self.openapi) and self.config is not None:
+            rules = rules[1:]  # the file says how
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until the caller or a signal ends it."""
+    options: Options = parse(
+        Options, argv, prog="faces serve", description=DESCRIPTION, examples=EXAMPLES
+    )
+    if options.openapi:
+        print(openapi_text())
+        return 0
+    log_as_json(options.quiet)
+    if not (options.stdio or options.http):
+        raise UserError("choose one of --stdio, --http and --openapi")
+    if options.stdio:
+        from pipeline.stdio import run_stdio
+
+        return run_stdio(lambda: open_service(options))
+    from pipeline.http.server import check_exposure, run_http
+
+    http = http_options(options.network)
+    check_exposure(options.network.host, http, options.network.no_keys_on_loopback)
+    return run_http(
+        open_service(options), options.network.host, options.network.port, http, announce
+    )
+
+
+def announce(url: str) -> None:
+    """Say where the server is, to people and in the log."""
+    logger.info("listening", extra={"fields": {"url": url}})
+    print(f"listening on {url}", flush=True)
+
+
+def http_options(network: NetworkOptions) -> HttpOptions:
+    """The flags as `pipeline.http` wants them. Without a single key ``keys`` is None."""
+    from pipeline.http.keys import KeyFile
+    from pipeline.http.options import HttpOptions
+
+    keyed = not network.no_keys_on_loopback and any(k.valid for k in KeyFile(network.keys).all())
+    return HttpOptions(
+        keys=network.keys if keyed else None,
+        rate_per_key=network.rate_per_key,
+        rate_per_address=network.rate_per_address,
+        cors=network.cors_origin,
+        body_seconds=network.body_seconds,
+        tls_cert=network.tls_cert,
+        tls_key=network.tls_key,
+        proxies=network.behind_proxy,
+    )
+
+
+def service_limits(options: LimitOptions) -> Limits:
+    """The flags as `pipeline.service` wants them."""
+    from pipeline.service.limits import MEGABYTE, Limits
+
+    image = round(options.max_image_mb * MEGABYTE)
+    return Limits(
+        max_bytes=image,
+        max_request=max(image, min(image * options.max_images, 64 * MEGABYTE)),
+        max_pixels=round(options.max_megapixels * 1e6),
+        max_images=options.max_images,
+        max_faces=options.max_faces,
+        max_waiting=options.max_waiting,
+        max_memory=round(options.max_memory_mb * MEGABYTE),
+        batch=options.batch_size,
+        deadline=options.deadline,
+    )
+
+
+def open_service(options: Options) -> Service:
+    """Load the models and open the people. Raises UserError for what cannot be opened."""
+    from pipeline.service.audit import AuditLog
+    from pipeline.service.core import Service
+    from pipeline.service.fitting import fit_people
+    from pipeline.service.metrics import Metrics
+    from pipeline.service.people import People
+    from recognizer.quality import Gates
+
+    models = open_models(options)
+    limits, metrics = service_limits(options.limits), Metrics()
+    if models.embedder is None:
+        service = Service(models, None, limits, metrics=metrics)
+    else:
+        gallery = options.store.gallery
+        audit = options.audit or gallery.with_name(f"{gallery.name}.audit.jsonl")
+        store = open_store(options.store, models.embedder)
+        people = People(store, AuditLog(audit), observe=metrics.observe)
+        service = Service(models, people, limits, fit_people, Gates(), options.keep_crops, metrics)
+    service.vision.warm_up()
+    return service
+
+
+def open_models(options: Options) -> Models:
+    """Detector, embedder and liveness networks."""
+    from detector.load import load_detector
+    from detector.shipped import find_model
+    from pipeline.service.vision import LivenessScorer, Models
+
+    path = find_model(options.finding.detector)
+    detector = load_detector(
+        path,
+        score_threshold=options.threshold,
+        batch_size=options.limits.batch_size,
+        threads=options.threads,
+    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    liveness: LivenessScorer | None = None
+    if options.liveness:
+        from pipeline.liveness.passive import PassiveLiveness
+
+        liveness = PassiveLiveness.open(*options.liveness, threads=options.threads)
+    embedder = None if options.detect_only else open_embedder(options.embedding)
+    return Models(detector, f"{path.name} {digest}", embedder, liveness)
+
+
+def openapi_text() -> str:
+    """The description of the HTTP interface, as docs/openapi.json has it."""
+    from pipeline.http.app import make_app
+    from pipeline.http.options import HttpOptions
+    from pipeline.service.core import Service
+    from pipeline.service.vision import Models
+
+    service = Service(Models(detector=None, detector_name=""))  # type: ignore[arg-type]
+    try:
+        return json.dumps(make_app(service, HttpOptions()).openapi(), indent=1, ensure_ascii=False)
+    finally:
+        service.close()
+
+
+def log_as_json(quiet: bool) -> None:
+    """A JSON object a line on stderr, for whoever collects logs."""
+    from pipeline.service.logs import JsonFormatter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Its warnings quote what callers send.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.serve", sys.argv[1:]))
