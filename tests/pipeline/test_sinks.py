@@ -1,0 +1,173 @@
+"""Lines, videos and snapshots."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.images import read_image
+from detector.video import VideoReader
+from pipeline.sinks import JsonLines, Recorder, Snapshots, copy_sound, file_name, fit
+from pipeline.types import Face, FrameFaces, Picture, Tick
+from recognizer.types import Match
+
+
+def tick(index: int = 0, time: float = 0.0, size: tuple[int, int] = (48, 64), **more) -> Tick:
+    face = Face((10.0, 20.0, 30.0, 40.0), 0.9, 1, Match("Ada", 0.9, None, "gallery", "Ada"), 1.0)
+    picture = Picture(index, time, np.full((*size, 3), 10 * index, np.uint8), 0.0)
+    return Tick(picture, FrameFaces(index, time, size, (face,), 1), **more)
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with VideoReader(path) as video:
+        return [frame.image for frame in iter(video.read, None)]
+
+
+def test_a_line_for_every_new_frame(tmp_path):
+    with JsonLines(tmp_path / "new" / "a.jsonl") as sink:
+        for each in (tick(0), tick(0, fresh=False), tick(1, 0.04)):
+            sink.show(each)
+    lines = [json.loads(line) for line in (tmp_path / "new" / "a.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1]
+    assert lines[0]["faces"][0]["name"] == "Ada"
+
+
+def test_lines_may_go_to_a_function():
+    lines: list[str] = []
+    with JsonLines(lines.append) as sink:
+        sink.show(tick())
+    assert json.loads(lines[0])["frame"] == 0
+
+
+@pytest.mark.parametrize("fps", [29.97, 12.5])
+def test_a_file_gives_a_video_of_its_own_rate_and_length(tmp_path, fps):
+    with Recorder(tmp_path / "a.mp4", fps) as sink:
+        for i in range(6):
+            sink.show(tick(i, i / fps))
+            sink.show(tick(i, i / fps, fresh=False))
+    with VideoReader(tmp_path / "a.mp4") as video:
+        assert (video.fps, video.frames) == (pytest.approx(fps, abs=1e-3), 6)
+
+
+def test_a_camera_gives_a_video_as_long_as_the_time_it_took(tmp_path):
+    with Recorder(tmp_path / "a.mp4", 10, live=True) as sink:
+        # Ten frames in the first 0.1 s, then a pause.
+        for i, time in enumerate([*np.linspace(0, 0.1, 10), 0.9, 1.0]):
+            sink.show(tick(i, float(time)))
+    assert len(frames(tmp_path / "a.mp4")) == 11
+
+
+def test_faces_are_drawn_into_the_video(tmp_path):
+    with Recorder(tmp_path / "a.mp4", 10) as sink:
+        sink.show(tick(size=(240, 320)))
+    assert frames(tmp_path / "a.mp4")[0].max() > 150
+
+
+def test_frames_of_another_size_are_fitted_in(tmp_path):
+    with Recorder(tmp_path / "a.mp4", 10) as sink:
+        sink.show(tick(0))
+        sink.show(tick(1, size=(100, 20)))
+    assert [frame.shape for frame in frames(tmp_path / "a.mp4")] == [(48, 64, 3)] * 2
+    fitted = fit(np.full((100, 20, 3), 200, np.uint8), (48, 64))
+    assert fitted.shape == (48, 64, 3)
+    assert (fitted[:, 30:34] == 200).all()
+    assert (fitted[:, :20] == 0).all()
+
+
+def test_an_exception_leaves_no_video(tmp_path):
+    def interrupted() -> None:
+        with Recorder(tmp_path / "a.mp4", 10) as sink:
+            sink.show(tick())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- sound
+
+
+FFMPEG = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in *"-c:a copy"*) {copy};; esac
+for last; do :; done
+printf with-sound > "$last"
+"""
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch):
+    """A program of that name; gives a function that says what it does with ``-c:a copy``."""
+    if os.name == "nt":
+        pytest.skip("needs a shell")
+
+    def install(copy: str) -> Path:
+        log = tmp_path / "log"
+        program = tmp_path / "bin" / "ffmpeg"
+        program.parent.mkdir()
+        program.write_text(FFMPEG.format(log=log, copy=copy))
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return log
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("copy", "calls"), [(":", 1), ("exit 1", 2)], ids=["as it is", "encoded anew"]
+)
+def test_sound_is_copied_by_ffmpeg(tmp_path, ffmpeg, copy, calls):
+    log = ffmpeg(copy)
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"silent")
+    assert copy_sound(Path("in put.mov"), video)
+    assert video.read_bytes() == b"with-sound"
+    lines = log.read_text().splitlines()
+    assert len(lines) == calls
+    assert "-i in put.mov" in lines[0]
+    assert "-c:v copy" in lines[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "bin", "log"]
+
+
+def test_a_failing_ffmpeg_leaves_the_silent_video(tmp_path, ffmpeg, caplog):
+    ffmpeg("exit 1")
+    (tmp_path / "bin" / "ffmpeg").write_text("#!/bin/sh\nexit 1\n")
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"silent")
+    assert not copy_sound(Path("in.mov"), video)
+    assert video.read_bytes() == b"silent"
+    assert "has no sound: ffmpeg could not copy it" in caplog.text
+
+
+def test_without_ffmpeg_the_video_is_silent_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Recorder(tmp_path / "a.mp4", 10, sound_of=tmp_path / "in.mp4") as sink:
+        sink.show(tick())
+    assert len(frames(tmp_path / "a.mp4")) == 1
+    assert "install ffmpeg" in caplog.text
+
+
+# -- snapshots
+
+
+def test_snapshots_have_free_names(tmp_path):
+    snapshots = Snapshots(tmp_path / "new")
+    first, second = snapshots.save(tick(7), "Zoë / ../x"), snapshots.save(tick(7), "Zoë / ../x")
+    assert [first.name, second.name] == ["Zoë_x-000007.jpg", "Zoë_x-000007-2.jpg"]
+    assert read_image(first).shape == (48, 64, 3)
+    assert json.loads(first.with_suffix(".json").read_text())["frame"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Ada", "Ada"), ("../../etc", "etc"), ("", "unnamed"), ("???", "unnamed"), ("a b", "a_b"),
+     ("李雷", "李雷"), ("x" * 200, "x" * 60), ("NUL:", "NUL")],
+)  # fmt: skip
+def test_names_of_files_are_harmless(text, name):
+    assert file_name(text) == name
