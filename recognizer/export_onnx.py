@@ -52,6 +52,9 @@ def export_onnx(
             output_names=list(outputs),
             dynamic_shapes=({0: batch},),
             verbose=False,
+            # Runtimes merge batch norm into convolutions themselves. Merged here, weights that are
+            # half-precision numbers would be so no longer.
+            optimize=False,
         )
     assert program is not None
     proto = program.model_proto
