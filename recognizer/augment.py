@@ -54,7 +54,7 @@ class Augmentation:
 PLAIN = Augmentation(degrees=4, shift=0.02, scale=0.03, brightness=0.1, contrast=0.1)
 STRONG = Augmentation(
     degrees=15, shift=0.06, scale=0.10, brightness=0.35, contrast=0.3, colour=0.12,
-    noise=10, blur=1.8, jpeg=30, rare=0.4, mask=0.3,
+    noise=10, blur=1.8, jpeg=30, rare=0.4, mask=0.5,
 )  # fmt: skip
 MASK_ONLY = Augmentation(degrees=4, shift=0.02, scale=0.03, brightness=0.1, contrast=0.1, mask=1.0)
 

@@ -301,19 +301,26 @@ def read_defaults(path: Path = DEFAULTS) -> dict[str, dict[str, Any]]:
 
 
 def write_defaults(
-    path: Path, contract: str, thresholds: Thresholds, measured: Calibration, data: str
+    path: Path,
+    contract: str,
+    thresholds: Thresholds,
+    measured: Calibration,
+    data: str,
+    **more: Any,
 ) -> None:
     """Add an embedder's thresholds to a file, or replace them; others stay.
 
     Args:
         path: made when it is missing.
         data: what they were measured on, in words.
+        more: other things worth keeping, for JSON.
     """
     entries = read_defaults(path)
     entries[contract] = {
         **asdict(thresholds),
         "measured": asdict(measured),
         "data": data,
+        **more,
         "written": datetime.now(UTC).date().isoformat(),
     }
     content = {"format": FORMAT, "version": 1, "embedders": entries}

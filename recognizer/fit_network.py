@@ -29,6 +29,7 @@ from recognizer.augment import PLAIN, STRONG, Augmentation, augment_all
 from recognizer.checkpoint import load_checkpoint, save_checkpoint
 from recognizer.crop import CropRecipe
 from recognizer.fit import SCALE, Line, Stopped, hold_out
+from recognizer.fit_samples import without_masks
 from recognizer.mini import MiniConfig, MiniResNet
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class NetworkOptions:
     """Share of the photos of everybody with five or more that training never sees."""
     phases: int = 1
     """1: strong augmentation throughout; 2: first plain, then strong."""
+    masks: bool = True
+    """Whether strong augmentation draws masks."""
     keep: float = 1.0
     """Weight of staying near the vectors given before; 0 for a network that has none."""
     seed: int = 0
@@ -180,6 +183,8 @@ class _Trainer:
         self.history: list[Line] = []
         self.phase, self.waited, self.best_loss = 1, 0, float("inf")
         self.best = _copied(network)
+        if trained and self.out.any():  # what is no better than before is not taken
+            self.best_loss = self._judge()["loss"]
         self.provenance = {
             "depth": options.depth if trained else "from scratch",
             "people": len(self.classes) - (None in self.classes),
@@ -247,7 +252,8 @@ class _Trainer:
         rate = options.learning_rate / self.phase
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        how = PLAIN if options.phases == 2 and self.phase == 1 else STRONG
+        strong = STRONG if options.masks else without_masks(STRONG)
+        how = PLAIN if options.phases == 2 and self.phase == 1 else strong
         rng = np.random.default_rng((options.seed, number))
         rows = rng.permutation(np.flatnonzero(~self.out))
         self._train_mode()

@@ -12,10 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from recognizer.crop import TEMPLATE, TEMPLATE_SIDE
+from recognizer.crop import LIFT, TEMPLATE, TEMPLATE_SIDE, CropRecipe
 
 # Where an upright face lies in a crop of side 1 whose recipe aligns it, (5, 2) x y.
 ALIGNED: NDArray[np.float32] = (TEMPLATE / TEMPLATE_SIDE).astype(np.float32)
+
+# The same in a square crop around a face box without margin: the box's middle is lower than the
+# aligned crop's, whose side is 1.08 of the box's longer one; see `recognizer.crop.LIFT`.
+_IN_BOX: NDArray[np.float32] = ((ALIGNED - 0.5) * 1.08 + (0.5, 0.5 - 1.08 * LIFT)).astype(
+    np.float32
+)
 
 # Outlines of the right half, from the middle of the upper edge down to the chin. Across: 1 is the
 # distance from the eyes to the mouth; down: 0 is the height of the eyes, 1 that of the mouth.
@@ -74,6 +80,16 @@ def draw_mask(
         cloth *= _pleats(origin, down, side, rng)
     mixed = face * (1 - alpha) + cloth * alpha
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+
+
+def landmarks_in(recipe: CropRecipe) -> NDArray[np.float32]:
+    """Where an upright face's five points lie in the crops of a recipe: pixels, float32 (5, 2)."""
+    if recipe.kind == "aligned":
+        return ALIGNED * np.float32(recipe.size)
+    shrunk = (_IN_BOX - 0.5) / np.float32(1 + recipe.margin) + 0.5
+    if recipe.kind == "stretched":  # faces are about 1.3 times as high as wide
+        shrunk = (shrunk - 0.5) * np.array([1.3, 1], np.float32) + 0.5
+    return (shrunk * recipe.size).astype(np.float32)
 
 
 def _directions(

@@ -1,0 +1,377 @@
+"""`faces fit`: teach the classifier head, or the network itself, the people who are enrolled."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from common.errors import UserError
+from scripts.cli import log_to_stderr, parse
+from scripts.recognizer_options import (
+    EmbedderOptions,
+    GalleryOptions,
+    open_embedder,
+    open_existing_store,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.teach import HeadPlan
+    from recognizer.embedder import FaceEmbedder
+    from recognizer.fit_network import NetworkOptions
+    from recognizer.mini import MiniResNet
+    from recognizer.store import Store
+    from recognizer.types import Embedder
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Teach a classifier head the people who are enrolled: in seconds, with a class for
+strangers. With --depth the network itself learns too, and everybody is embedded anew. Until the new
+head is finished the old one stays; Ctrl-C keeps it."""
+
+EXAMPLES = """\
+faces fit
+faces fit --from-folders family --strangers crowd
+faces fit --phases 2 --run runs/second
+faces fit --depth last-block --run runs/ours
+faces fit --resume runs/ours
+faces fit --network mini --from-scratch --from-folders family --gallery family.db --run runs/new"""
+
+DETAILS = ("learning_rate", "epochs", "patience", "batch_size", "held_out", "seed")
+
+
+def _arg(default: str, **settings: Any) -> Any:
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Whom to learn, from what, and how."""
+
+    from_folders: Annotated[Path | None, _arg("the gallery's own samples", metavar="DIR")] = None
+    """Learn from this folder, which has a folder of photos per person. Who is not enrolled yet is
+    enrolled with these photos; of several faces on a photo the main one counts."""
+    strangers: Annotated[Path | None, _arg("drawn, nothing is needed", metavar="DIR")] = None
+    """Photos of people who must stay unknown, one face each. Left out, strangers are drawn from
+    what is known of how faces differ."""
+    depth: Literal["head", "last-block", "full"] = "head"
+    """What learns: the head alone; or also the last block of the network, or all of it. The last
+    two make a new embedder, and need the pictures that `faces enroll --keep-crops` stores."""
+    network: Literal["mini"] = "mini"
+    """The network that --from-scratch trains."""
+    from_scratch: bool = False
+    """Train a network from nothing on the people of --from-folders. It knows no other faces: for
+    thousands of photos and a closed circle."""
+    phases: Literal[1, 2] = 1
+    """2: first with hardly varied photos, then with strongly varied ones and half the learning
+    rate. 1: strongly varied ones at once."""
+    copies: int = 6
+    """Varied copies of each photo whose picture is at hand, for the head."""
+    masks: bool = True
+    """Let half of the copies wear masks, so that masked people are known."""
+    learning_rate: Annotated[float | None, _arg("1e-3; 5e-4 to fine-tune")] = None
+    """Adam's."""
+    epochs: Annotated[int | None, _arg("60 for the head, 30 for a network")] = None
+    """At most, of each phase."""
+    patience: Annotated[int | None, _arg("8 for the head, 5 for a network")] = None
+    """Epochs without a better held-out loss after which it stops."""
+    batch_size: Annotated[int | None, _arg("256 vectors, 64 faces", aliases=["-b"])] = None
+    """Samples in a step."""
+    held_out: Annotated[float | None, _arg("0.2")] = None
+    """Share of the photos of everybody with five or more that is never learnt from."""
+    seed: Annotated[int | None, _arg("0")] = None
+    """Of everything that is drawn."""
+    run: Annotated[Path | None, _arg("runs/head, or runs/DEPTH", metavar="DIR")] = None
+    """Folder for history.jsonl, loss.png, crops of --from-folders, and a network's checkpoints."""
+    resume: Annotated[Path | None, _arg("none", metavar="DIR")] = None
+    """Go on with the network in this run folder, with the same flags as before."""
+    boxes: Literal["detect", "centre"] = "detect"
+    """Where the face is on the photos: found, or `centre` for images in the layout of LFW's."""
+    detector: Annotated[Path | None, _arg("shipped", metavar="FILE")] = None
+    """What finds faces on photos."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    threads: Annotated[int | None, _arg("left to the runtimes")] = None
+    """CPU threads of the detector and of a network that learns."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for flags that do not go together."""
+        rules = [
+            (
+                not self.from_scratch or self.from_folders is not None,
+                "--from-scratch needs --from-folders DIR with a folder of photos per person",
+            ),
+            (
+                self.depth == "head" or not self.from_scratch,
+                "--from-scratch trains all of a new network: leave out --depth",
+            ),
+            (
+                self.learns_network or self.resume is None,
+                "--resume goes on with a network: give --depth or --from-scratch as before. A head "
+                "takes seconds and starts anew",
+            ),
+            (
+                self.resume is None or self.run is None,
+                "--resume names the run folder, leave out --run",
+            ),
+            (self.copies >= 0, "--copies must not be negative"),
+            (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+    @property
+    def learns_network(self) -> bool:
+        """Whether more than the head learns."""
+        return self.depth != "head" or self.from_scratch
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        name = "scratch" if self.from_scratch else self.depth
+        return self.resume or self.run or Path("runs") / name
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The training flags that were given."""
+        values = {name: getattr(self, name) for name in DETAILS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, teach, store, say what came of it."""
+    options: Options = parse(
+        Options, argv, prog="faces fit", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from recognizer.fit import Stopped
+
+    with logging_redirect_tqdm():
+        job = Job(options)
+        try:
+            job.run_network() if options.learns_network else job.run_head()
+        except (Stopped, KeyboardInterrupt):
+            print("faces: stopped; the people and the old head are as before.", file=sys.stderr)
+            if (options.folder / "last.pt").is_file():
+                print(f"Go on with: faces fit --resume {options.folder} and the same flags",
+                      file=sys.stderr)  # fmt: skip
+            return 130
+    return 1 if job.sources.refused else 0
+
+
+class Job:
+    """One call of the command."""
+
+    def __init__(self, options: Options) -> None:
+        from pipeline.teach_sources import Sources
+
+        self.options = options
+        self.sources = Sources(
+            options.from_folders, options.strangers, options.boxes, options.detector,
+            options.folder, self._bar, options.threads,
+        )  # fmt: skip
+
+    def run_head(self) -> None:
+        """Samples -> head -> store."""
+        from pipeline.teach import HeadPlan
+
+        options = self.options
+        plan = HeadPlan(options.copies, options.masks, options.phases, options.details)
+        plan.options(1)  # mistakes are found before anything is embedded
+        if options.from_folders is None:
+            open_existing_store(options.store).close()  # says what is missing
+        self._open_folder()
+        embedder = open_embedder(options.embedding)
+        with open_store(options.store, embedder) as store:
+            self._teach_head(store, embedder, plan, options.folder)
+
+    def _teach_head(self, store: Store, embedder: Embedder, plan: HeadPlan, folder: Path) -> None:
+        from pipeline.teach import Record, store_head, teach_head
+
+        record = Record(folder)
+        samples = self.sources.samples(store, embedder)
+        head = teach_head(samples, self.sources, embedder, plan, record)
+        record.write()
+        store_head(store, head, samples, self.sources, record)
+        valid = record.best
+        print(f"taught:    {sum(name is not None for name in head.names):,} people")
+        if "error" in valid:
+            print(f"held out:  {1 - valid['error']:.1%} of photos get the right class")
+        else:
+            print("held out:  nothing; people with five photos or more would allow it")
+        if "strangers_named" in valid:
+            print(f"strangers: {1 - valid['strangers_named']:.1%} get the class of strangers")
+        print(f"file:      {store.path}")
+        print(f"loss plot: {folder / 'loss.png'}")
+
+    def run_network(self) -> None:
+        """Crops -> network -> a new embedder -> everybody embedded anew -> head."""
+        import numpy as np
+        import torch
+
+        from common.run import stop_signals
+        from pipeline.teach import HeadPlan, Record
+        from recognizer.embedder import load_embedder
+        from recognizer.fit_network import Faces, fit_network
+
+        options = self.options
+        setup = self._network_options()
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        network, embedder = self._network()
+        people = options.store.gallery.exists()
+        if options.from_scratch and people:
+            raise UserError(
+                f"{options.store.gallery} is there already, and a new network's vectors go into a "
+                "file of their own: give another --gallery"
+            )
+        names, crops = self._faces(embedder)
+        everybody: list[str | None] = [*names]
+        if options.strangers is not None:
+            others = self.sources.stranger_crops(embedder)
+            everybody, crops = everybody + [None] * len(others), np.concatenate([crops, others])
+        self._open_folder()
+        record = Record(options.folder, logging.INFO)
+        with stop_signals() as received:
+            path = fit_network(
+                network, embedder.recipe, Faces(crops, tuple(everybody)), options.folder, setup,
+                trained=not options.from_scratch, resume=options.resume is not None,
+                progress=lambda line: record.add(line["phase"], line),
+                stop=lambda: bool(received),
+            )  # fmt: skip
+        new = load_embedder(path)
+        if new.contract == embedder.contract:
+            print("The held-out photos are told apart no better than before: nothing was changed.")
+            return
+        if people:
+            self._embed_anew(new)
+        store = replace(options.embedding, embedder=str(path), embedder_weights=None)
+        with open_store(options.store, open_embedder(store)) as opened:
+            plan = HeadPlan(options.copies, options.masks)
+            self._teach_head(opened, new, plan, options.folder / "head")
+        print(f"embedder:  {path}")
+        print(f"Use it from now on: --embedder {path}; measure its thresholds: faces calibrate")
+
+    def _embed_anew(self, new: Embedder) -> None:
+        from recognizer.reembed import reembed
+
+        with open_existing_store(self.options.store) as store:
+            total = sum(person.samples for person in store.people())
+            with self._bar("embedding anew", total, "faces") as tick:
+                reembed(store, new, progress=tick)
+
+    def _faces(self, embedder: Embedder) -> tuple[list[str], NDArray[np.uint8]]:
+        """Of the folder, or of the store's pictures, which must all be there either way."""
+        from recognizer.fit_samples import refuse_without_pictures, samples_of_store
+
+        if self.options.store.gallery.exists() or self.options.from_folders is None:
+            with open_existing_store(self.options.store) as store:
+                refuse_without_pictures(store)  # before an hour of training, not after
+                if self.options.from_folders is None:
+                    samples = samples_of_store(store, embedder)
+                    return list(samples.names), samples.crops
+        return self.sources.faces(embedder)
+
+    def _network_options(self) -> NetworkOptions:
+        from recognizer.fit_network import NetworkOptions
+
+        options = self.options
+        values: dict[str, Any] = {
+            "depth": "full" if options.depth == "head" else options.depth,
+            "learning_rate": 1e-3 if options.from_scratch else 5e-4,
+            "phases": options.phases,
+            "masks": options.masks,
+        }
+        return NetworkOptions(**{**values, **options.details})
+
+    def _network(self) -> tuple[MiniResNet, FaceEmbedder]:
+        """The network to train, and an embedder that cuts its crops."""
+        from recognizer.checkpoint import open_mini
+        from recognizer.torch_embedder import open_torch_embedder
+
+        if self.options.from_scratch:
+            return self._untrained()
+        path = self._checkpoint()
+        return open_mini(path)[0], open_torch_embedder(path)
+
+    def _untrained(self) -> tuple[MiniResNet, FaceEmbedder]:
+        from recognizer.crop import CropRecipe
+        from recognizer.embedder import FaceEmbedder, landmarks_for
+        from recognizer.fit_network import new_network
+        from recognizer.torch_embedder import TorchNetwork
+
+        network = new_network(seed=self.options.seed or 0)
+        recipe = CropRecipe(network.config.size, 0.0, "aligned")
+        landmarks = landmarks_for(recipe, self.options.threads)
+        dimension = network.config.dimension
+        return network, FaceEmbedder(
+            TorchNetwork(network), recipe, "untrained", dimension, landmarks
+        )
+
+    def _checkpoint(self) -> Path:
+        from recognizer.shipped import FOLDER, shipped_file
+
+        name = self.options.embedding.embedder
+        if name in ("auto", "mini"):
+            if not (FOLDER / "mini.pt").is_file():
+                raise UserError(
+                    "the shipped network's checkpoint is not in this installation: give one of "
+                    "`faces pretrain-embedder` with --embedder FILE"
+                )
+            return shipped_file("mini.pt")
+        if name == "inception":
+            raise UserError("only MiniResNet can learn more here: --embedder mini, or a checkpoint")
+        if name.endswith(".onnx"):
+            raise UserError(f"{name}: an ONNX file cannot learn; give the checkpoint it is made of")
+        return Path(name)
+
+    def _open_folder(self) -> None:
+        """A network's run folder holds one run; a head's is written anew each time."""
+        folder = self.options.folder
+        last = folder / "last.pt"
+        if self.options.resume is not None:
+            if not last.is_file():
+                raise UserError(f"{folder} has no last.pt: there is nothing to go on with")
+        elif self.options.learns_network and last.exists():
+            raise UserError(
+                f"{folder} already holds a run: go on with --resume {folder}, or choose another "
+                "folder with --run"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise UserError(f"the run folder {folder} cannot be made: {error}") from error
+        if free < 100 * 2**20:
+            raise UserError(f"the disk of {folder} has less than 100 MB free: make room")
+
+    @contextmanager
+    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+        from tqdm import tqdm
+
+        # None: no bar where stderr is no terminal
+        hidden = True if self.options.quiet or not total else None
+        with tqdm(total=total, desc=what, unit=f" {unit}", disable=hidden) as bar:
+            yield bar.update
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.fit", sys.argv[1:]))
