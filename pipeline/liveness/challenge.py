@@ -42,7 +42,10 @@ SHIFT, SHIFT_SPEED = 0.15, 6.0  # of the middle, in sizes
 GROWTH, GROWTH_SPEED = 0.15, 1.5  # of the logarithm of the size
 SWING, SWING_SPEED = 0.13, 1.2  # of the parallax
 ON_THE_WAY = 0.35  # share of the parallax asked for that must be seen just before it is reached
-CROSS = 0.8  # of a movement: how far it may go astray
+# How far a movement may go astray, as a part of it. Landmarks of a head that is turned to a side
+# also rise by up to half of what they move.
+CROSS_ASIDE, CROSS_UPRIGHT = 1.3, 0.6
+MOST_DEPTH = 0.6  # more is an error of a small tilt, and may not make up for a flat turn
 STRANGERS = 3  # embeddings of somebody else in a row
 
 
@@ -102,7 +105,9 @@ class Challenge:
     hasty: bool = False  # came to a position too fast, and has not been back since
     holding: str | None = None  # position that is being held
     held: int = 0  # samples
+    held_depth: float = 0.0  # sum over them
     held_since: float = 0.0
+    depths: list[float] = field(default_factory=list)  # of the nose, in each turn that was done
     embedding: list[float] | None = None  # sum over the samples of the reference
     strangers: int = 0
 
@@ -302,7 +307,7 @@ class Challenge:
                 self.hasty = True
             if self.hasty:
                 self.hint, position = "slower", None
-        self._hold(position, time)
+        self._hold(position, time, min(seen.depth, MOST_DEPTH))
         if (
             position is not None
             and self.held >= self.policy.hold_samples
@@ -329,7 +334,8 @@ class Challenge:
             return None
         for turn in TURNS:
             along, across = self._toward(turn, seen.x, seen.y)
-            if along >= demand.parallax and abs(across) < CROSS * along:
+            cross = CROSS_UPRIGHT if turn in ("up", "down") else CROSS_ASIDE
+            if along >= demand.parallax and abs(across) < cross * along:
                 return turn
         return None
 
@@ -358,8 +364,11 @@ class Challenge:
             self._end("failed", "wrong-movement")
         else:
             self.done += 1
+            if position in TURNS:
+                self.depths.append(self.held_depth / self.held)
             if self.done == len(self.steps):
-                self._end("passed", None)
+                deep = sum(self.depths) / len(self.depths) >= self.policy.mean_depth
+                self._end(*(("passed", None) if deep else ("failed", "shallow")))
             else:
                 self.phase, self.asked = "back", time
                 self._hold(None, time)
@@ -369,11 +378,12 @@ class Challenge:
         self.phase, self.asked, self.base, self.progress = "move", time, scale, 0.0
         self._hold(None, time)
 
-    def _hold(self, position: str | None, time: float) -> None:
-        """Count how long a position is held."""
+    def _hold(self, position: str | None, time: float, depth: float = 0.0) -> None:
+        """Count how long a position is held, and how deep the face is meanwhile."""
         if position != self.holding:
-            self.holding, self.held, self.held_since = position, 0, time
+            self.holding, self.held, self.held_since, self.held_depth = position, 0, time, 0.0
         self.held += 1
+        self.held_depth += depth
 
     def _progress(self, seen: View) -> float:
         """How much of the present movement is done, 0..1."""

@@ -33,6 +33,7 @@ INSTRUCTIONS: dict[str, str] = {
 REASONS: dict[str, str] = {
     "not-done": "The movement was not seen in time.",
     "flat": "The face moved like a flat picture.",
+    "shallow": "The face has too little depth.",
     "wrong-movement": "Another movement than the one that was asked for.",
     "before-asked": "The movement came before anyone could have answered.",
     "lost": "The face was out of sight for too long.",
@@ -64,8 +65,10 @@ class Policy:
         parallax: how far the nose must move against the plane of eyes and mouth, in distances
             between the eyes. A head turned by 20 degrees gives about 0.17, the landmarks of a flat
             photo up to 0.06 (0.1 tilted about two axes at once).
-        depth: how far the nose must stand out, see `geometry.View.depth`. Faces: 0.27 to 0.8 as
-            measured; a photo rolled to the curve of a 10 cm tube: 0.13.
+        depth, mean_depth: how far the nose must stand out in each turn, and on average over the
+            turns, see `geometry.View.depth`. Faces: 0.25 to 0.5 as O-Net sees them; a flat photo
+            up to 0.09; one rolled to a radius of 15 cm up to 0.25 in one direction and 0.15 in the
+            other.
         neutral: parallax up to which a face looks straight, as in the reference.
         nearer, farther: change of size that counts.
         flat_tilt, flat_parallax: a face whose plane is tilted by more radians than the first, and
@@ -88,6 +91,7 @@ class Policy:
     distances: int = 1
     parallax: float = 0.12
     depth: float = 0.2
+    mean_depth: float = 0.27
     neutral: float = 0.07
     nearer: float = 1.25
     farther: float = 0.8

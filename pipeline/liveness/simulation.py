@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -69,6 +68,10 @@ class Actor:
 
     def act(self, time: float, step: float, told: str) -> Points:
         """Points (5, 2) in pixels, ``step`` seconds after the last ones."""
+        return project(self.shape(time), self.move(time, step, told), self.pivot)
+
+    def move(self, time: float, step: float, told: str) -> Pose:
+        """The pose ``step`` seconds after the last one, when ``told`` is asked for."""
         if told != self._told:
             if told == self._asked:  # once more, because it was too fast
                 self.haste *= 0.6
@@ -96,7 +99,7 @@ class Actor:
             distance=now.distance + _limit(self._home - now.distance, walk),
         )
         more = self.sway(time)
-        shown = Pose(
+        return Pose(
             self._pose.yaw + more.yaw,
             self._pose.pitch + more.pitch,
             self._pose.roll + more.roll,
@@ -104,7 +107,6 @@ class Actor:
             self._pose.y + more.y,
             max(20.0, self._pose.distance + more.distance),
         )
-        return project(self.shape(time), shown, self.pivot)
 
 
 def swaying(source: np.random.Generator, angle: float, place: float) -> Sway:
@@ -268,14 +270,6 @@ def simulate(kind: Kind, seed: int, policy: Policy | None = None) -> Challenge:
         seen = source.random() > 0.02  # a detector misses some
         challenge.update(time, points if seen else None, None, (HEIGHT, WIDTH))
     return challenge
-
-
-def outcomes(kind: Kind, count: int, seed: int = 0, policy: Policy | None = None) -> Counter[str]:
-    """How often each end came: `passed`, or a key of `policy.REASONS`."""
-    return Counter(
-        challenge.reason or challenge.status
-        for challenge in (simulate(kind, seed + i, policy) for i in range(count))
-    )
 
 
 def _limit(value: float, most: float) -> float:
