@@ -18,12 +18,12 @@ class Gates:
 
     min_size: float = 40.0
     """Smallest face: longer side of its box, in pixels."""
-    min_sharpness: float = 0.010
-    """Least sharpness: how much neighbouring pixels differ, as a part of the face's contrast
-    (variance of the Laplacian by variance, at 112 px)."""
-    min_brightness: float = 25.0
+    min_sharpness: float = 0.004
+    """Least sharpness: how much neighbouring pixels differ in the direction in which they differ
+    least, as a part of the face's contrast."""
+    min_brightness: float = 20.0
     """Least mean brightness of the face, 0 to 255."""
-    max_brightness: float = 230.0
+    max_brightness: float = 220.0
     """Greatest mean brightness."""
     min_contrast: float = 8.0
     """Least contrast: standard deviation of the brightness, 0 to 127."""
@@ -89,7 +89,8 @@ class Quality:
 
     Args:
         size: longer side of the box in pixels.
-        sharpness: variance of the Laplacian by variance of the brightness, at most 112 px.
+        sharpness: variance of the second derivative by variance of the brightness, the least of
+            four directions (motion blurs one of them only), at 112 px.
         brightness: mean, 0..255.
         contrast: standard deviation of the brightness, 0..127.
         edge: distance to the nearest edge of the photo, as a part of ``size``.
@@ -115,9 +116,10 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     light = grey.astype(np.float32)
+    bends = [cv2.filter2D(light, cv2.CV_32F, kernel).var() for kernel in _second_derivatives()]
     # By the contrast, so that a dim photo is not taken for a blurred one; at least 1, so that noise
     # in a face of one grey is not taken for sharpness.
-    sharpness = float(cv2.Laplacian(light, cv2.CV_32F).var() / max(light.var(), 1.0))
+    sharpness = float(min(bends) / max(light.var(), 1.0))
     gaps = {"left": x1, "upper": y1, "right": width - x2, "lower": height - y2}
     side = min(gaps, key=lambda name: gaps[name])
     return Quality(
@@ -128,3 +130,15 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
         edge=gaps[side] / size,
         side=side,
     )
+
+
+def _second_derivatives() -> list[NDArray[np.float32]]:
+    """Kernels (3, 3) across, down and along both diagonals.
+
+    The diagonals are divided by the square root of 2, which halves their variance: their steps are
+    longer.
+    """
+    across, diagonal = np.zeros((3, 3), np.float32), np.diag(np.array([1, -2, 1], np.float32))
+    across[1] = [1, -2, 1]
+    diagonal /= np.float32(np.sqrt(2))
+    return [across, across.T.copy(), diagonal, diagonal[::-1].copy()]
