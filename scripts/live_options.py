@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from common.errors import UserError
+from scripts.recognizer_options import EmbedderOptions, GalleryOptions, open_store
 
 if TYPE_CHECKING:
     from detector.types import Detector
@@ -25,16 +25,14 @@ def arg(default: str, **settings: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Networks:
+class Networks(EmbedderOptions, GalleryOptions):
     """What finds the faces, and what knows them."""
 
-    detector: Annotated[str, tyro.conf.arg(metavar="FILE|mtcnn")] = "shipped"
+    detector: Annotated[str, tyro.conf.arg(aliases=["-m", "--model"], metavar="FILE|mtcnn")] = (
+        "shipped"
+    )
     """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project; `mtcnn` is
     facenet-pytorch's."""
-    embedder: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "auto"
-    """Network that tells faces apart, as for `faces enroll`."""
-    gallery: Annotated[Path, tyro.conf.arg(aliases=["-g"], metavar="FILE")] = Path("people.db")
-    """The people that are known, from `faces enroll`. Without that file everybody is unknown."""
     max_side: Annotated[int | None, arg("480 for a camera, 640 for a file")] = None
     """Longest side in pixels to which frames are shrunk for the detector; 0 keeps their own size.
     Smaller is faster and finds fewer small faces."""
@@ -93,24 +91,23 @@ def open_detector(options: Networks, max_side: int) -> Detector:
 
 
 def open_embedder(options: Networks) -> Embedder:
-    """What ``--embedder`` names."""
+    """What ``--embedder`` names, with the threads that were asked for."""
     from recognizer.embedder import load_embedder
 
-    return load_embedder(options.embedder)
+    return load_embedder(options.embedder, options.embedder_weights, threads=options.threads)
 
 
 def open_people(options: Networks, embedder: Embedder) -> Snapshot:
     """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
+    if options.gallery.exists():
+        with open_store(options, embedder) as store:
+            return store.snapshot()
     from recognizer.calibrate import default_thresholds
     from recognizer.gallery import Gallery
     from recognizer.snapshot import Snapshot
-    from recognizer.store import Store
 
-    thresholds = default_thresholds(embedder.contract)
-    if not options.gallery.exists():
-        return Snapshot(Gallery.empty(embedder.contract, embedder.dimension), None, thresholds)
-    with Store.open(options.gallery, embedder.contract, embedder.dimension, thresholds) as store:
-        return store.snapshot()
+    nobody = Gallery.empty(embedder.contract, embedder.dimension)
+    return Snapshot(nobody, None, default_thresholds(embedder.contract))
 
 
 def who_is_known(options: Networks, snapshot: Snapshot) -> str:

@@ -25,6 +25,7 @@ from scripts.live_options import (
     parse_size,
     who_is_known,
 )
+from scripts.recognizer_options import open_store
 
 if TYPE_CHECKING:
     from pipeline.live_source import LiveSource
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.sinks_events import Event
     from pipeline.sinks_window import Window
     from pipeline.types import Tick
+    from recognizer.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,7 @@ faces webcam "Logitech" --gallery family.db
 faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
 faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
 faces webcam party.mp4 --again
-ffmpeg -i http://camera/feed -f rawvideo -pix_fmt rgb24 - \\
-  | faces webcam - --stdin-size 640x480 --stdin-fps 25"""
+faces webcam - --stdin-size 640x480 --stdin-fps 25 < pipe"""
 
 MAX_SIDE = 480
 TOKEN = "FACES_WEBHOOK_TOKEN"
@@ -236,14 +237,11 @@ def open_loop(options: Options, stack: ExitStack) -> Loop:
     )
     if networks.gallery.exists():
         from pipeline.gallery_watch import GalleryWatch
-        from recognizer.store import Store
 
-        def swap(snapshot: object) -> None:
-            loop.recognizer = snapshot  # type: ignore[assignment]
+        def swap(snapshot: Snapshot) -> None:
+            loop.recognizer = snapshot
 
-        store = stack.enter_context(
-            Store.open(networks.gallery, embedder.contract, embedder.dimension, people.thresholds)
-        )
+        store = stack.enter_context(open_store(networks, embedder))
         stack.enter_context(GalleryWatch(store, lambda: loop.recognizer.version, swap))
     return loop
 

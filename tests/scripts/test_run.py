@@ -1,0 +1,202 @@
+"""`faces run`: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from detector.media import save_image
+from detector.video import VideoReader, VideoWriter
+from recognizer.store import Store
+from scripts.main import main
+from tests.commands import parse_only
+from tests.pipeline.live_fakes import SIDE, CountingEmbedder, FakeDetector, scene
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty current folder, and fakes in place of the networks; what they were opened with."""
+    monkeypatch.chdir(tmp_path)
+    calls: list[dict[str, Any]] = []
+
+    def load_detector(path: str | Path, **options: Any) -> FakeDetector:
+        calls.append({"path": str(path), **options})
+        if Path(path).name == "damaged.onnx":
+            raise UserError(f"{path} is damaged")
+        return FakeDetector()
+
+    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    monkeypatch.setattr(
+        "recognizer.embedder.load_embedder", lambda *_, **__: CountingEmbedder()
+    )  # fmt: skip
+    return calls
+
+
+def enrol(*names: str, path: str = "people.db") -> None:
+    embedder = CountingEmbedder()
+    with Store.open(Path(path), embedder.contract, embedder.dimension) as store:
+        for name in names:
+            image = scene({name: (50, 50)})
+            box = np.array([[50, 50, 50 + SIDE, 50 + SIDE]], np.float32)
+            store.add(name, embedder.embed(embedder.crop(image, box)))
+
+
+def film(path: str = "party.mp4", count: int = 40, fps: float = 20.0) -> Path:
+    """Ada walks from the left; Bob, unknown, stands in the second half."""
+    with VideoWriter(Path(path), fps) as writer:
+        for i in range(count):
+            places = {"Ada": (10 + 4 * i, 40)}
+            if i >= count // 2:
+                places["Bob"] = (40, 150)
+            writer.write(scene(places))
+    return Path(path)
+
+
+def lines(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_everything_at_once(world, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no ffmpeg
+    film()
+    enrol("Ada")
+    assert main(["run", "party.mp4", "--out", "new/a.mp4", "--json", "a.jsonl"]) == 0
+    frames = lines("a.jsonl")
+    assert [frame["frame"] for frame in frames] == list(range(40))
+    assert frames[10]["faces"][0]["name"] == "Ada"
+    assert [face["name"] for face in frames[-1]["faces"]] == ["Ada", None]
+    with VideoReader(Path("new/a.mp4")) as video:
+        assert (video.fps, video.frames) == (20.0, 40)
+    report = json.loads(Path("party-faces/report.json").read_text(encoding="utf-8"))
+    assert [(p["name"], p["known"], p["frames"]) for p in report["people"]] == [
+        ("Ada", True, 40), ("unknown 1", False, 20),
+    ]  # fmt: skip
+    assert (report["source"], report["fps"], report["every"]) == ("party.mp4", 20.0, 2)
+    assert Path("party-faces/timeline.png").is_file()
+    assert len(list(Path("party-faces/thumbnails").iterdir())) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].split()[:4] == ["Ada", "0:00.0", "0:02.0", "0:02.0"]
+    assert "timeline: party-faces/timeline.png" in captured.out
+    assert "1 person known from people.db" in captured.err
+    assert "install ffmpeg" in captured.err
+
+
+def test_only_lines_are_on_stdout_when_they_are_asked_for(world, capsys):
+    film(count=6)
+    assert main(["run", "party.mp4", "--json", "-", "--no-report"]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line)["frame"] for line in captured.out.splitlines()] == list(range(6))
+    assert "unknown 1" in captured.err
+    assert "nobody is known: people.db is missing" in captured.err
+    assert not Path("people.db").exists()
+    assert not Path("party-faces").exists()
+
+
+def test_photos(world, capsys):
+    enrol("Ada")
+    save_image(Path("photos/a.png"), scene({"Ada": (30, 30)}))
+    save_image(Path("photos/b.png"), scene({"Bob": (30, 30)}))
+    Path("photos/c.jpg").write_bytes(b"broken")
+    assert main(["run", "photos", "--json", "a.jsonl"]) == 1
+    assert [[f["name"] for f in frame["faces"]] for frame in lines("a.jsonl")] == [["Ada"], [None]]
+    assert "1 of 3 pictures could not be read" in capsys.readouterr().err
+    assert Path("photos-faces/report.json").is_file()
+
+
+def test_raw_frames(world, monkeypatch):
+    data = b"".join(scene({"Ada": (30 + i, 30)}).tobytes() for i in range(5))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    flags = ["--stdin-size", "320x240", "--stdin-fps", "10", "--json", "a.jsonl"]
+    assert main(["run", "-", *flags]) == 0
+    assert len(lines("a.jsonl")) == 5
+    assert Path("stdin-faces/report.json").is_file()
+
+
+def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(world, capsys, monkeypatch):
+    film()
+
+    def cut(self):
+        raise UserError("party.mp4: the video is damaged or cut short")
+
+    monkeypatch.setattr(VideoReader, "check_end", cut)
+    assert main(["run", "party.mp4", "--json", "a.jsonl"]) == 1
+    assert len(lines("a.jsonl")) == 40
+    assert "faces: party.mp4: the video is damaged" in capsys.readouterr().err
+
+
+def test_the_detector_is_opened_as_asked(world):
+    film(count=2)
+    main(["run", "party.mp4", "--no-report", "--model", "m.onnx", "--threshold", "0.6",
+          "--max-side", "320", "--threads", "1", "--device", "cpu"])  # fmt: skip
+    assert world == [{"path": "m.onnx", "score_threshold": pytest.approx(0.4), "max_side": 320,
+                      "device": "cpu", "threads": 1}]  # fmt: skip
+
+
+def test_every_frame_can_be_looked_at(world):
+    assert parse_only("run", ["a.mp4", "--every", "1"]).every == 1
+    assert parse_only("run", ["a.mp4"]).every is None
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name a video file"),
+        (["nothing.mp4"], r"nothing\.mp4: there is no such file"),
+        (["rtsp://camera/live"], "use `faces webcam`"),
+        (["a.txt"], r"a\.txt: cannot read the video"),
+        (["party.mp4", "--out", "a.avi"], r"--out a\.avi must end in \.mp4"),
+        (["party.mp4", "--out", "party.mp4"], "would replace the video itself"),
+        (["party.mp4", "--json", "party.mp4"], "would replace the video itself"),
+        (["party.mp4", "--report", "full"], "full is there and holds no report"),
+        (["party.mp4", "--no-report", "--report", "x"], "contradict"),
+        (["party.mp4", "--every", "0"], "--every must be at least 1"),
+        (["party.mp4", "--threshold", "2"], "--threshold must be between 0 and 1"),
+        (["party.mp4", "--model", "damaged.onnx"], r"damaged\.onnx is damaged"),
+        (["-"], "--stdin-size 640x480"),
+        (["-", "--stdin-size", "640", "--stdin-fps", "9"], "--stdin-size 640: expected"),
+        (["-", "--stdin-size", "6x4", "--stdin-fps", "0"], "--stdin-fps must be"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(world, capsys, flags, message):
+    film(count=2)
+    Path("a.txt").write_text("no video")
+    save_image(Path("full/of.png"), scene({}))
+    assert main(["run", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert re.search(message, captured.err)
+    assert Path("party.mp4").stat().st_size > 500
+    assert not Path("party-faces").exists()
+
+
+def test_a_gallery_of_another_embedder_is_refused(world, capsys):
+    film(count=2)
+    with Store.open(Path("people.db"), "another", 64):
+        pass
+    assert main(["run", "party.mp4"]) == 2
+    assert "holds vectors of another embedder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_bug(world, capsys, monkeypatch):
+    film(count=2)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.sinks.JsonLines.show", full)
+    assert main(["run", "party.mp4", "--json", "a.jsonl", "--out", "a.mp4"]) == 2
+    assert "cannot be written: [Errno 28] No space left" in capsys.readouterr().err
+    assert not Path("a.mp4").exists()

@@ -1,0 +1,216 @@
+"""`faces webcam`, with a video in place of the camera."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from detector.video import VideoReader
+from scripts.main import main
+from tests.commands import parse_only
+from tests.pipeline.live_fakes import scene
+from tests.pipeline.test_sinks_webhook import running
+from tests.scripts.test_run import enrol, film, lines, world
+
+ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["world"]
+
+
+def live(*flags: str, code: int = 0) -> None:
+    assert main(["webcam", "party.mp4", "--no-window", *flags]) == code
+
+
+def events(path: str) -> list[tuple[str, str | None]]:
+    return [(event["event"], event["name"]) for event in lines(path)]
+
+
+def test_all_outputs_at_once(world, capsys):
+    film(count=40)
+    enrol("Ada")
+    with running() as server:
+        live("--out", "a.mp4", "--json", "a.jsonl", "--events", "e.jsonl", "--snapshots", "seen",
+             "--webhook", server.url, "--arrive", "0.1")  # fmt: skip
+        sent = [(body["event"], body["name"]) for _, _, body in server.got]
+    told = events("e.jsonl")
+    assert ("seen", "Ada") in told
+    assert ("left", "Ada") in told
+    assert sent == told
+    assert "at" in lines("e.jsonl")[0]
+    frames = lines("a.jsonl")
+    assert frames[-1]["frame"] <= 39
+    assert any(face["name"] == "Ada" for frame in frames for face in frame["faces"])
+    with VideoReader(Path("a.mp4")) as video:
+        assert video.fps == 20
+        assert 30 <= video.frames <= 45, "as long as what it shows: two seconds"
+    assert any(path.name.startswith("Ada-") for path in Path("seen").glob("*.jpg"))
+    assert "frames shown" in capsys.readouterr().err
+
+
+def test_events_may_be_printed(world, capsys):
+    film(count=30)
+    enrol("Ada")
+    live("--events", "-", "--arrive", "0")
+    out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ("seen", "Ada") in [(event["event"], event["name"]) for event in out]
+
+
+def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
+    film(count=200)
+    enrol("Zoe")  # the file is there, Ada is not
+    threading.Timer(0.7, enrol, ["Ada"]).start()
+    monkeypatch.setattr("pipeline.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1,))
+    live("--json", "a.jsonl", "--seconds", "3")
+    names = [face["name"] for frame in lines("a.jsonl") for face in frame["faces"]]
+    assert names[0] is None
+    assert "Ada" in names
+
+
+def test_it_ends_after_the_time_asked_for(world):
+    film(count=20)
+    start = time.monotonic()
+    live("--again", "--seconds", "1.5", "--json", "a.jsonl")
+    assert 1.4 < time.monotonic() - start < 6
+    assert lines("a.jsonl")[-1]["frame"] > 20, "it began again"
+
+
+CTRL_C = """
+import sys
+from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector
+import detector.load, recognizer.embedder
+detector.load.load_detector = lambda *a, **k: FakeDetector()
+recognizer.embedder.load_embedder = lambda *a, **k: CountingEmbedder()
+from scripts.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_ctrl_c_ends_it_and_keeps_the_recording(tmp_path):
+    video = film(str(tmp_path / "party.mp4"), count=30)
+    flags = ["--no-window", "--again", "--out", str(tmp_path / "a.mp4"), "--json", "-"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, "webcam", str(video), *flags],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for _ in range(15):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    with VideoReader(tmp_path / "a.mp4") as recorded:
+        assert recorded.frames >= 10
+
+
+def test_the_mirror(world):
+    film(count=20)
+    live("--mirror", "--json", "a.jsonl")
+    first = next(frame["faces"][0] for frame in lines("a.jsonl") if frame["faces"])
+    assert first["box"][0] > 150, "Ada begins on the left"
+    assert scene({}).shape == (240, 320, 3)
+
+
+# -- windows
+
+
+class FakeWindow:
+    """Closes after some frames."""
+
+    frames = 5
+    made: list[FakeWindow] = []  # noqa: RUF012
+
+    def __init__(self, keys: Any = None, on_click: Any = None) -> None:
+        self.shown, self.closed, self.keys = 0, False, keys
+        FakeWindow.made.append(self)
+
+    def show(self, tick: Any) -> None:
+        self.shown += 1
+        if self.shown == 3:
+            self.keys[ord("s")](tick)
+        if self.shown == self.frames:
+            self.keys[27](tick)
+
+    def __enter__(self) -> FakeWindow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_the_window_ends_it_and_saves_snapshots(world, monkeypatch):
+    film(count=100)
+    monkeypatch.setattr("pipeline.sinks_window.require_window", lambda: None)
+    monkeypatch.setattr("pipeline.sinks_window.Window", FakeWindow)
+    assert main(["webcam", "party.mp4"]) == 0
+    assert FakeWindow.made[-1].closed
+    assert FakeWindow.made[-1].shown == 5
+    assert len(list(Path("snapshots").glob("snapshot-*.jpg"))) == 1
+
+
+def no_window() -> None:
+    raise UserError("no window can be opened: there is no display")
+
+
+def test_without_a_display_it_says_so_and_goes_on_with_what_is_left(world, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    film(count=10)
+    assert main(["webcam", "party.mp4", "--json", "a.jsonl"]) == 0
+    assert "there is no display" in capsys.readouterr().err
+    assert lines("a.jsonl")
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["party.mp4"], r"there is no display\nWithout a window ask for --out"),
+        (["party.mp4", "--no-window"], "--no-window leaves nothing to do"),
+        (["63", "--json", "x"], "camera 63 cannot be opened"),
+        (["gone.mp4", "--json", "x"], r"gone\.mp4: there is no such file"),
+        (["photos", "--json", "x"], "use `faces run`"),
+        (["party.mp4", "--json", "-", "--events", "-"], "would mix on stdout"),
+        (["party.mp4", "--out", "a.avi"], r"must end in \.mp4"),
+        (["party.mp4", "--webhook", "ftp://x"], "http:// or https://"),
+        (["party.mp4", "--json", "x", "--size", "big"], "--size big: expected"),
+        (["party.mp4", "--json", "x", "--seconds", "0"], "--seconds must be positive"),
+        (["-", "--json", "x"], "--stdin-size 640x480"),
+    ],
+)
+def test_what_cannot_work_is_said(world, capsys, monkeypatch, flags, message):
+    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    film(count=2)
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(b"")
+    assert main(["webcam", *flags, *(["--size", "1x1"] if flags == ["photos"] else [])]) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert "Traceback" not in captured.err
+
+
+def test_the_default_is_the_first_camera_with_a_window():
+    options = parse_only("webcam", [])
+    assert (options.source, options.window, options.every) == ("0", True, 1)
+    assert not options.writes
+
+
+def test_no_secret_of_an_address_is_shown(world, capsys):
+    flags = ["http://ada:hunter2@127.0.0.1:9/live?token=geheim", "--json", "x"]
+    assert main(["webcam", *flags, "--no-window"]) == 2
+    err = capsys.readouterr().err
+    assert "http://127.0.0.1:9/live cannot be opened" in err
+    assert "hunter2" not in err
+    assert "geheim" not in err
