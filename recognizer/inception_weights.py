@@ -77,7 +77,7 @@ def fetch(release: Release = VGGFACE2) -> Path:
     Raises UserError, with the ways out, when that fails.
     """
     try:
-        return download(release.url, release.path, sha256=release.sha256)
+        return download(release.url, release.path, sha256=release.sha256, attempts=3)
     except (UserError, OSError) as error:
         raise UserError(
             f"the embedder inception has no trained weights, and they cannot be fetched: {error}\n"
