@@ -21,12 +21,13 @@ from pipeline.liveness.policy import (
     DISTANCES,
     HINTS,
     INSTRUCTIONS,
-    REASONS,
     TURNS,
     Policy,
+    State,
     Status,
     Step,
 )
+from pipeline.liveness.positions import distance_of, is_flat, on_the_way, toward, turn_of
 
 Phase = Literal["look", "move", "back", "over"]
 
@@ -41,40 +42,8 @@ MOST_PAUSE = 0.15
 SHIFT, SHIFT_SPEED = 0.15, 6.0  # of the middle, in sizes
 GROWTH, GROWTH_SPEED = 0.15, 1.5  # of the logarithm of the size
 SWING, SWING_SPEED = 0.13, 1.2  # of the parallax
-ON_THE_WAY = 0.35  # share of the parallax asked for that must be seen just before it is reached
-# How far a movement may go astray, as a part of it. Landmarks of a head that is turned to a side
-# also rise by up to half of what they move.
-CROSS_ASIDE, CROSS_UPRIGHT = 1.3, 0.6
 MOST_DEPTH = 0.6  # more is an error of a small tilt, and may not make up for a flat turn
 STRANGERS = 3  # embeddings of somebody else in a row
-
-
-@dataclass(frozen=True)
-class State:
-    """What to show and to tell.
-
-    Args:
-        status: `waiting` goes on; the others are final.
-        instruction: for the person.
-        hint: what keeps the instruction from being followed, if anything.
-        reason: key of `policy.REASONS` when failed or expired.
-        step: how many steps are done, of ``steps``.
-        progress: 0..1 of the present step.
-    """
-
-    status: Status
-    instruction: str
-    hint: str | None
-    reason: str | None
-    step: int
-    steps: int
-    progress: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for `json`, with the reason's sentence as ``message``."""
-        values = dataclasses.asdict(self)
-        values["message"] = None if self.reason is None else REASONS[self.reason]
-        return values
 
 
 @dataclass
@@ -227,7 +196,7 @@ class Challenge:
         self._hold(None, time)
         if self.phase == "look":
             self._forget_reference()
-        elif time - (self.seen or time) > self.policy.max_gap:
+        elif self.seen is not None and time - self.seen > self.policy.max_gap:
             return self._end("failed", "lost")
         return self.state
 
@@ -303,7 +272,7 @@ class Challenge:
         position = "straight" if self.phase == "back" and straight else self._position(seen)
         if self.phase == "move" and position == self.steps[self.done] and position in TURNS:
             # Only the right turn gets a second chance; a recording would live on it.
-            if position != self.holding and not self._on_the_way(position, before):
+            if position != self.holding and not on_the_way(position, before, self.policy):
                 self.hasty = True
             if self.hasty:
                 self.hint, position = "slower", None
@@ -316,40 +285,17 @@ class Challenge:
             self._decide(position, time, seen)
         if self.status == "waiting":
             self.progress = self._progress(seen)
-            if time - (self.asked or time) > self.policy.step_seconds:
+            if self.asked is not None and time - self.asked > self.policy.step_seconds:
                 return self._end("failed", "not-done")
         return self.state
 
     def _position(self, seen: View) -> str | None:
         """Where the face is, as far as it matters now; None in between."""
-        demand = self.policy
-        if seen.tilt > demand.flat_tilt and seen.parallax < demand.flat_parallax:
+        if is_flat(seen, self.policy):
             return "flat"
         if self.phase == "move" and self.steps[self.done] in DISTANCES:
-            change = seen.scale / self.base
-            if change >= demand.nearer:
-                return "nearer"
-            return "farther" if change <= demand.farther else None
-        if seen.parallax < demand.parallax or seen.depth < demand.depth:
-            return None
-        for turn in TURNS:
-            along, across = self._toward(turn, seen.x, seen.y)
-            cross = CROSS_UPRIGHT if turn in ("up", "down") else CROSS_ASIDE
-            if along >= demand.parallax and abs(across) < cross * along:
-                return turn
-        return None
-
-    def _toward(self, turn: str, x: float, y: float) -> tuple[float, float]:
-        """A parallax in the direction of a turn, and across it."""
-        if turn in ("up", "down"):
-            return (y if turn == "down" else -y), x
-        # One's own left is to the right in the picture, unless that is a mirror image.
-        return (x if (turn == "left") != self.policy.mirrored else -x), y
-
-    def _on_the_way(self, turn: str, before: list[float] | None) -> bool:
-        """Whether the last sample was between the neutral position and this one."""
-        least = ON_THE_WAY * self.policy.parallax
-        return before is not None and self._toward(turn, *before)[0] >= least
+            return distance_of(seen.scale / self.base, self.policy)
+        return turn_of(seen, self.policy)
 
     def _decide(self, position: str, time: float, seen: View) -> None:
         """A position has been held: go on, or end."""
@@ -358,7 +304,7 @@ class Challenge:
         elif self.phase == "back":
             if position == "straight":
                 self._ask(time, seen.scale)
-        elif self.held_since - (self.asked or 0.0) < self.policy.reaction:
+        elif self.asked is not None and self.held_since - self.asked < self.policy.reaction:
             self._end("failed", "before-asked")
         elif position != self.steps[self.done]:
             self._end("failed", "wrong-movement")
@@ -394,7 +340,7 @@ class Challenge:
             goal = demand.nearer if step == "nearer" else demand.farther
             part = math.log(seen.scale / self.base) / math.log(goal)
         else:
-            part = self._toward(step, seen.x, seen.y)[0] / demand.parallax
+            part = toward(step, seen.x, seen.y, demand)[0] / demand.parallax
         return min(1.0, max(0.0, part))
 
     def _forget_reference(self) -> None:

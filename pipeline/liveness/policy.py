@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Turn = Literal["left", "right", "up", "down"]
 Distance = Literal["nearer", "farther"]
@@ -135,3 +136,31 @@ class Policy:
         for _ in range(self.distances):
             steps.insert(source.randrange(len(steps) + 1), source.choice(DISTANCES))
         return tuple(steps)
+
+
+@dataclass(frozen=True)
+class State:
+    """What to show and to tell.
+
+    Args:
+        status: `waiting` goes on; the others are final.
+        instruction: for the person.
+        hint: what keeps the instruction from being followed, if anything.
+        reason: key of `policy.REASONS` when failed or expired.
+        step: how many steps are done, of ``steps``.
+        progress: 0..1 of the present step.
+    """
+
+    status: Status
+    instruction: str
+    hint: str | None
+    reason: str | None
+    step: int
+    steps: int
+    progress: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json`, with the reason's sentence as ``message``."""
+        values = dataclasses.asdict(self)
+        values["message"] = None if self.reason is None else REASONS[self.reason]
+        return values
