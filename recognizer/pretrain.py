@@ -252,7 +252,7 @@ class Trainer:
     def fit(self, pool: Pool, judge: Judge | None) -> Iterator[dict[str, Any]]:
         """Train to the last step (or until Ctrl-C); yields a line after each evaluation."""
         start, losses = time.monotonic(), []
-        missing = min(self.config.pool, 32 * self.config.batch_size)
+        missing = self.config.pool
         pool.refill(self.config.steps + self.step, missing)
         with (
             stop_signals() as stopped,
