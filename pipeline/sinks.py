@@ -155,7 +155,7 @@ def copy_sound(source: Path, video: Path) -> bool:
             *("-i", os.fspath(video), "-i", os.fspath(source)),
             # The second 0 is the first sound track; ? lets a film without sound pass.
             *("-map", "0:v:0", "-map", "1:a:0?", "-c:v", "copy", "-c:a", codec),
-            *("-shortest", "-movflags", "+faststart", os.fspath(part)),
+            *("-movflags", "+faststart", os.fspath(part)),
         ]
         try:
             done = subprocess.run(command, capture_output=True, check=False)

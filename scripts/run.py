@@ -44,7 +44,7 @@ faces run party.mp4
 faces run party.mp4 --out annotated.mp4 --json faces.jsonl
 faces run party.mp4 --every 5 --max-side 480 --report party-report
 faces run photos --gallery family.db --json - | jq .faces
-faces run - --stdin-size 640x480 --stdin-fps 25 < frames.rgb24"""
+faces run - --stdin-size 640x480 --stdin-fps 25"""
 
 MAX_SIDE = 640
 LOOKS = 10.0

@@ -49,7 +49,7 @@ faces webcam "Logitech" --gallery family.db
 faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
 faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
 faces webcam party.mp4 --again
-faces webcam - --stdin-size 640x480 --stdin-fps 25 < pipe"""
+faces webcam - --stdin-size 640x480 --stdin-fps 25"""
 
 MAX_SIDE = 480
 TOKEN = "FACES_WEBHOOK_TOKEN"
