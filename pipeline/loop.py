@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.types import Detections, Detector
+from detector.types import Detector
+from pipeline.looking import Embedded, Looker, Seen, box_of
 from pipeline.meter import Meter
-from pipeline.naming import Namer, NamingOptions, face_quality, sharpness
+from pipeline.naming import Namer, NamingOptions, face_quality
 from pipeline.tracking import FaceTracker
-from pipeline.types import Box, Face, FrameFaces, Look, Note, Picture, Sighting, Tick
+from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Tick
 from pipeline.worker import Inline, Worker
 from recognizer.types import Embedder, Match, Recognizer
 
@@ -89,25 +90,6 @@ class LoopOptions:
             raise ValueError("every and min_face must be at least 1")
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """The detector's part of a look."""
-
-    picture: Picture
-    detections: Detections
-    sharp: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Embedded:
-    """The embedder's part of a look: crops and vectors of some of the sightings."""
-
-    look: Look
-    chosen: tuple[int, ...]
-    crops: NDArray[np.uint8]
-    vectors: NDArray[np.float32]
-
-
 class Loop:
     """Turns frames into `Tick`s; a context manager that stops its worker.
 
@@ -129,8 +111,8 @@ class Loop:
         options: LoopOptions = LoopOptions(),
         worker: Worker | None = None,
     ) -> None:
-        self.detector = detector
         self.embedder = embedder
+        self._looker = Looker(detector, embedder, options.min_face)
         self.options = options
         self.notes: tuple[Note, ...] = ()
         self._recognizer = self._fitting(recognizer)
@@ -209,7 +191,7 @@ class Loop:
         self._since += 1
         if self._since >= self.options.every and self._worker.idle:
             self._since = 0
-            self._worker.submit(partial(self._see, picture))
+            self._worker.submit(partial(self._looker.see, picture))
             looks += self._collect(recognizer)
         faces = self._faces(picture, recognizer)
         tick = Tick(
@@ -245,29 +227,15 @@ class Loop:
     ) -> None:
         self.close()
 
-    # -- the worker's jobs: they touch nothing of the loop but the networks
-
-    def _see(self, picture: Picture) -> _Seen:
-        found = self.detector.detect(picture.image)
-        sides = np.minimum(found.xyxy[:, 2] - found.xyxy[:, 0], found.xyxy[:, 3] - found.xyxy[:, 1])
-        found = found[sides >= self.options.min_face]
-        sharp = tuple(sharpness(picture.image, _box(box)) for box in found.xyxy)
-        return _Seen(picture, found, sharp)
-
-    def _embed(self, look: Look, chosen: tuple[int, ...]) -> _Embedded:
-        boxes = np.array([look.sightings[i].box for i in chosen], np.float32).reshape(-1, 4)
-        crops = self.embedder.crop(look.picture.image, boxes)
-        return _Embedded(look, chosen, crops, self.embedder.embed(crops))
-
     # -- what comes of them
 
     def _collect(self, recognizer: Recognizer) -> Iterator[Look]:
         """The looks that are complete, as far as the worker has got."""
         for result in self._worker.finished():
-            if isinstance(result, _Seen):
+            if isinstance(result, Seen):
                 look, chosen = self._follow(result)
                 if chosen:
-                    self._worker.submit(partial(self._embed, look, chosen))
+                    self._worker.submit(partial(self._looker.embed, look, chosen))
                     continue
             else:
                 look = self._learn(result)
@@ -276,7 +244,7 @@ class Loop:
                 self._photo_faces = _photo_faces(look, recognizer)
             yield look
 
-    def _follow(self, seen: _Seen) -> tuple[Look, tuple[int, ...]]:
+    def _follow(self, seen: Seen) -> tuple[Look, tuple[int, ...]]:
         """Detections -> sightings on tracks, and which of them to embed."""
         picture, found = seen.picture, seen.detections
         ids: Sequence[int | None] = [None] * len(found)
@@ -287,7 +255,7 @@ class Loop:
             self._namer.keep([track.id for track in self._tracker.tracks])
         sightings = tuple(
             Sighting(
-                box := _box(found.xyxy[i]),
+                box := box_of(found.xyxy[i]),
                 score := float(found.score[i]),
                 ids[i],
                 seen.sharp[i],
@@ -302,7 +270,7 @@ class Loop:
         chosen = self._namer.choose(sightings, picture.time, self._watched)
         return Look(picture, sightings), tuple(chosen)
 
-    def _learn(self, done: _Embedded) -> Look:
+    def _learn(self, done: Embedded) -> Look:
         sightings = list(done.look.sightings)
         for i, crop, vector in zip(done.chosen, done.crops, done.vectors, strict=True):
             sightings[i] = replace(sightings[i], crop=crop, embedding=vector)
@@ -365,8 +333,3 @@ def _run(command: Callable[[], Any], future: Future[Any]) -> None:
         future.set_result(command())
     except Exception as error:
         future.set_exception(error)
-
-
-def _box(row: NDArray[np.float32]) -> Box:
-    x1, y1, x2, y2 = row.tolist()
-    return x1, y1, x2, y2

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.draw import colour_of
-from pipeline.report import Report, clock
+from pipeline.report import Report
 
 ROWS = 30
 """People on one picture, those who were there longest."""
@@ -66,3 +66,12 @@ def draw_timeline(report: Report) -> NDArray[np.uint8]:
 
 def _short(name: str) -> str:
     return name if len(name) <= 22 else name[:21] + "…"
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03.4``, without what is zero on the left."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{tenths // 10:02d}.{tenths % 10}"

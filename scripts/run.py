@@ -108,7 +108,8 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr(options.quiet)
     from pipeline.loop import Loop, LoopOptions
-    from pipeline.report import ReportMaker, table, write_report
+    from pipeline.report import ReportMaker
+    from pipeline.report_files import table, write_report
 
     networks = options.networks
     try:

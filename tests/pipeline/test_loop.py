@@ -66,7 +66,7 @@ def test_all_faces_of_a_frame_are_one_batch_and_not_of_every_frame():
     for i in range(30):
         live.step(picture(i, places))
     assert live.embedder.batches[0] == 3
-    assert live.detector.calls == 30
+    assert live._looker.detector.calls == 30
     assert sum(live.embedder.batches) <= 4 * 3, "a second of three faces: a few looks each"
 
 
@@ -148,7 +148,7 @@ def test_faces_are_moved_on_between_detections(every):
             true = (10 + 5 * i, 100, min(10 + 5 * i + SIDE, 320), 140)
             assert overlap(face.box, true) > 0.75, i
             assert (face.track, face.match.name) == (1, "Ada")
-    assert live.detector.calls == -(-45 // every)
+    assert live._looker.detector.calls == -(-45 // every)
 
 
 @pytest.mark.parametrize(("delay", "share"), [(1, 1.0), (4, 0.97), (8, 0.85)])
@@ -166,7 +166,7 @@ def test_a_slow_detector_does_not_hold_up_the_picture(delay, share):
             good += any(overlap(face.box, true) > 0.5 for face in tick.faces.faces)
             assert names(tick) == {1: "Ada"}
     assert good >= share * seen
-    assert live.detector.calls < 120 / delay + 2
+    assert live._looker.detector.calls < 120 / delay + 2
 
 
 def test_weak_detections_continue_tracks_only():

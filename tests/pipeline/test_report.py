@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from common.images import read_image
-from pipeline.report import Report, ReportMaker, clock, table, write_report
-from pipeline.timeline import draw_timeline
+from pipeline.report import Report, ReportMaker
+from pipeline.report_files import table, write_report
+from pipeline.timeline import clock, draw_timeline
 from pipeline.types import Face, FrameFaces, Look, Picture, Sighting, Tick
 from recognizer.types import Match, unit
 
