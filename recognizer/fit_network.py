@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDER = "embedder.pt"
 LAST = "last.pt"
+DRAW_SECONDS = 10  # between two drawings of the losses, which can take longer than a small epoch
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def fit_network(
     if resume:
         trainer.resume()
     trainer.train(progress, stop)
+    trainer.draw()
     save_checkpoint(
         run / EMBEDDER, network.config, recipe, trainer.best, history=trainer.history,
         provenance=trainer.provenance,
@@ -181,6 +184,7 @@ class _Trainer:
         parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam([*parameters, self.centres], options.learning_rate)
         self.history: list[Line] = []
+        self.drawn = time.monotonic()
         self.phase, self.waited, self.best_loss = 1, 0, float("inf")
         self.best = _copied(network)
         if trained and self.out.any():  # what is no better than before is not taken
@@ -314,7 +318,13 @@ class _Trainer:
             },
         )  # fmt: skip
         write_history(self.run / "history.jsonl", self.history)
+        if time.monotonic() - self.drawn > DRAW_SECONDS:
+            self.draw()
+
+    def draw(self) -> None:
+        """Write loss.png."""
         save_figure(plot_histories({self.run.name: self.history}), self.run / "loss.png")
+        self.drawn = time.monotonic()
 
     def resume(self) -> None:
         """Take everything from last.pt."""
