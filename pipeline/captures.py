@@ -152,7 +152,7 @@ class PlayedFile:
         self._path, self._again = path, again
         self._reader = VideoReader(path)
         self.fps = self._reader.fps
-        self._start = time.monotonic()
+        self._start: float | None = None
 
     def read(self) -> NDArray[np.uint8] | None:
         """The next picture, when its time has come; None after the last."""
@@ -162,10 +162,12 @@ class PlayedFile:
         if frame is None and self._again:
             self._reader.close()
             self._reader = VideoReader(self._path)
-            self._start = time.monotonic()
+            self._start = None
             frame = self._reader.read()
         if frame is None:
             return None
+        if self._start is None:
+            self._start = time.monotonic()
         time.sleep(max(0.0, self._start + frame.time - time.monotonic()))
         return frame.image
 

@@ -66,11 +66,20 @@ class LiveSource:
         self._count = 0
         self._start = self._heard = time.monotonic()
         self._stop = threading.Event()
+        self._first = first
         # A thread that hangs in a driver must not keep the program from ending.
         self._thread = threading.Thread(
             target=self._work, args=(first,), name=f"read {name}", daemon=True
         )
-        self._thread.start()
+
+    def start(self) -> None:
+        """Begin to read; the first `read` does it, too.
+
+        Until then a camera is open and a played file stands still, while networks are loaded.
+        """
+        if self._thread.ident is None:
+            self._start = self._heard = time.monotonic()
+            self._thread.start()
 
     @property
     def ended(self) -> bool:
@@ -82,7 +91,8 @@ class LiveSource:
     def status(self) -> str | None:
         """Why there is no picture just now."""
         silent = time.monotonic() - self._heard
-        if self._problem is None and silent > STALLED and not self._over:
+        begun = self._thread.ident is not None
+        if self._problem is None and silent > STALLED and begun and not self._over:
             return f"no picture from {self.name} for {silent:.0f} s"
         return self._problem
 
@@ -91,6 +101,7 @@ class LiveSource:
 
         Raises what ended the thread.
         """
+        self.start()
         with self._slot:
             self._slot.wait_for(lambda: self._newest is not None or self._over, timeout)
             picture, self._newest = self._newest, None
@@ -104,7 +115,10 @@ class LiveSource:
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        if self._thread.ident is None:
+            self._first.close()
+        else:
+            self._thread.join(timeout=2.0)
 
     def __enter__(self) -> LiveSource:
         return self

@@ -87,6 +87,7 @@ def test_only_the_newest_frame_of_a_camera_counts():
 
     camera = Camera([grey(1), grey(2), grey(3), last])
     with LiveSource(lambda: camera, "camera 0") as source:
+        source.start()
         assert ready.wait(10)
         picture = source.read(1)
         assert (picture.image[0, 0, 0], picture.index) == (3, 2)
@@ -113,6 +114,7 @@ def test_a_camera_that_is_gone_is_waited_for_and_opened_again():
         return item
 
     with LiveSource(open_camera, "camera 0", pauses=(0.1, 0.15)) as source:
+        source.start()
         wait_until(lambda: source.status)
         assert source.status.startswith("camera 0 is gone; trying again in 0.")
         seen: list[Picture] = []
@@ -138,9 +140,19 @@ def test_a_camera_that_is_not_there_at_first_is_an_error_at_once():
         LiveSource(open_camera, "camera 7")
 
 
+def test_nothing_is_read_before_somebody_looks():
+    camera = Camera([grey(1), grey(2)])
+    with LiveSource(lambda: camera, "camera 0") as source:
+        time.sleep(0.05)
+        assert len(camera.script) == 2
+        assert source.status is None
+    assert camera.closed
+
+
 def test_a_thread_that_dies_is_noticed():
     camera = Camera([grey(1), RuntimeError("driver")])
     with LiveSource(lambda: camera, "camera 0") as source:
+        source.start()
         wait_until(lambda: source._over)
         assert source.read(1) is not None, "what was there is not lost"
         with pytest.raises(RuntimeError, match="driver"):
@@ -172,6 +184,7 @@ def test_the_mirror():
 def test_closing_does_not_wait_for_a_camera_that_is_gone():
     camera = Camera([grey(1), None])
     source = LiveSource(lambda: camera, "camera 0", pauses=(60, 60))
+    source.start()
     wait_until(lambda: source.status)
     start = time.monotonic()
     source.close()
