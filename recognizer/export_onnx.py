@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnxscript import optimizer
 from torch import nn
 
 OPSET = 18
@@ -52,11 +53,14 @@ def export_onnx(
             output_names=list(outputs),
             dynamic_shapes=({0: batch},),
             verbose=False,
-            # Runtimes merge batch norm into convolutions themselves. Merged here, weights that are
-            # half-precision numbers would be so no longer.
             optimize=False,
         )
-    assert program is not None
+        assert program is not None
+        # Not all that the exporter's own optimiser does: it also merges batch norm into the
+        # convolutions (as runtimes do when they open the file), and weights that are
+        # half-precision numbers would be so no longer.
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
     _clean(proto)
     if half:
