@@ -167,8 +167,8 @@ class Trial:
         """Plain values for `json`."""
         return {
             "kind": self.kind,
-            "rate": "BPCER" if self.attack is False else "APCER",
-            "expected": self.attack is not None,
+            "name": "BPCER" if self.attack is False else "APCER",
+            "expected_to_fail": self.attack is True,
             **self.rate.to_json(),
             "ends": dict(self.ends.most_common()),
         }

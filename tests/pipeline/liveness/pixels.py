@@ -58,7 +58,7 @@ def surface(
     shape: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     reach: float,
 ) -> Surface:
-    """A photo with known five points (5, 2), life-size, its dots (N, 3) at z=0 moved by ``shape``."""
+    """A photo with known points (5, 2), life-size; ``shape`` moves its dots (N, 3) out of z=0."""
     flat = FACE[[0, 1, 3, 4], :2] * [1, -1]
     to_photo, _ = cv2.estimateAffinePartial2D(flat.astype(np.float32), points[[0, 1, 3, 4]])
     x, y = np.meshgrid(np.arange(-reach, reach, STEP), np.arange(-11.5, 11.5, STEP))
