@@ -92,6 +92,7 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
             archive.writestr("embeddings.npy", _to_npy(np.stack(vectors)))
             if store.version() != seen:
                 raise UserError(f"{store.path} was changed by another program meanwhile: try again")
+        path.chmod(0o600)  # as the store: it holds faces
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     return Moved(len(people), len(vectors), crops)

@@ -53,7 +53,7 @@ class List:
 
 @dataclass(frozen=True)
 class Rename:
-    """Give somebody another name; the old one leaves the file."""
+    """Give somebody another name; the old one leaves the file (names of photo files stay)."""
 
     old: tyro.conf.Positional[str]
     """The name now."""
@@ -184,13 +184,11 @@ def table(store: Store) -> str:
 
 def as_json(store: Store) -> str:
     """The same for programs."""
-    thresholds = store.snapshot().thresholds
     content = {
         "gallery": str(store.path),
         "version": store.version(),
         "contract": store.contract,
         "dimension": store.dimension,
-        "thresholds": dataclasses.asdict(thresholds),
         "head": store.head_provenance(),
         "people": [dataclasses.asdict(person) for person in store.people()],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def test_anybody_can_read_the_file(file):
         ]
     assert [person["name"] for person in header["people"]] == ["Anna", "李"]
     assert array == pytest.approx(np.concatenate([vectors(2), vectors(1, 1)]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_only_the_owner_can_read_the_file(file):
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_reading_a_file_twice_changes_nothing(other, file):
