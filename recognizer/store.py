@@ -33,9 +33,13 @@ from recognizer.names import clean_name
 from recognizer.snapshot import Snapshot, Thresholds
 from recognizer.store_file import SCHEMA, connect, explained, prepare, scrub, transaction
 from recognizer.store_read import PersonInfo, Sample
-from recognizer.store_write import NewSample, set_meta
+from recognizer.store_write import Change, NewSample, set_meta
 
 logger = logging.getLogger(__name__)
+
+
+class StoreChanged(UserError):
+    """Somebody else has changed the file meanwhile."""
 
 
 class Store:
@@ -257,6 +261,21 @@ class Store:
             raise ValueError(f"a head for {head.contract}, the people are of {self._contract}")
         with self._changing() as db:
             store_write.save_head(db, head, provenance or {})
+
+    def apply(self, change: Change) -> None:
+        """Make several changes at once, all or none.
+
+        Raises StoreChanged when the file is not of ``change.expected`` any more, and what the
+        single changes raise.
+        """
+        for samples in change.add.values():
+            self._check(np.stack([sample.embedding for sample in samples]))
+        if change.head is not None and change.head.contract != self._contract:
+            raise ValueError(f"a head for {change.head.contract}, not {self._contract}")
+        with self._forgetting() if change.forgets else self._changing() as db:
+            if change.expected not in (None, store_read.version(db)):
+                raise StoreChanged(f"{self.path} was changed meanwhile: try again")
+            store_write.apply(db, change)
 
     def save_thresholds(self, thresholds: Thresholds) -> None:
         """Keep those that `faces calibrate` found."""

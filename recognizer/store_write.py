@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +38,45 @@ class NewSample:
     cutout: Cutout | None = None
     source: str = ""
     created: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What `Store.apply` does, all or nothing, in this order.
+
+    Args:
+        remove: numbers of samples that go; who has none left is forgotten.
+        move: a name and the numbers of the samples that are to be that person's.
+        add: new samples by name.
+        new_head: whether ``head`` replaces the present one; None removes it.
+        head, provenance: see `Store.save_head`.
+        expected: the version that it was made for; None is any.
+    """
+
+    remove: Sequence[int] = ()
+    move: tuple[str, Sequence[int]] | None = None
+    add: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
+    new_head: bool = False
+    head: Head | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    expected: int | None = None
+
+    @property
+    def forgets(self) -> bool:
+        """Whether it takes something away that shall not be found in the file's bytes."""
+        return bool(self.remove or self.move)
+
+
+def apply(db: sqlite3.Connection, change: Change) -> None:
+    """See `recognizer.store.Store.apply`; names must be clean."""
+    db.executemany("DELETE FROM sample WHERE id = ?", [(int(i),) for i in change.remove])
+    if change.move is not None:
+        name, ids = change.move
+        move_samples(db, ids, name)
+    add_samples(db, change.add)
+    _forget_empty(db)
+    if change.new_head:
+        save_head(db, change.head, change.provenance)
 
 
 def add_samples(db: sqlite3.Connection, people: Mapping[str, Sequence[NewSample]]) -> None:

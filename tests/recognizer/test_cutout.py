@@ -31,7 +31,9 @@ def box(*corners: float) -> np.ndarray:
     ],
     ids=["middle", "corner", "other corner", "tiny", "large"],
 )
-@pytest.mark.parametrize("recipe", [CropRecipe(112, 0.1, "square"), CropRecipe(160, 0.4, "stretched")])
+@pytest.mark.parametrize(
+    "recipe", [CropRecipe(112, 0.1, "square"), CropRecipe(160, 0.4, "stretched")]
+)
 def test_crops_of_the_cutout_are_those_of_the_photo(face, recipe):
     cutout = Cutout.of(PHOTO, face)
     again = Cutout(cutout.png, cutout.box)
