@@ -42,6 +42,7 @@ MOST_PAUSE = 0.15
 SHIFT, SHIFT_SPEED = 0.15, 6.0  # of the middle, in sizes
 GROWTH, GROWTH_SPEED = 0.15, 1.5  # of the logarithm of the size
 SWING, SWING_SPEED = 0.13, 1.2  # of the parallax
+PATIENCE = 2.5  # seconds after which somebody who does not go far enough is told so
 MOST_DEPTH = 0.6  # more is an error of a small tilt, and may not make up for a flat turn
 STRANGERS = 3  # embeddings of somebody else in a row
 
@@ -285,6 +286,8 @@ class Challenge:
             self._decide(position, time, seen)
         if self.status == "waiting":
             self.progress = self._progress(seen)
+            if self.hint is None and self.asked is not None and time - self.asked > PATIENCE:
+                self.hint = "further" if self.progress > 0 and position is None else None
             if self.asked is not None and time - self.asked > self.policy.step_seconds:
                 return self._end("failed", "not-done")
         return self.state

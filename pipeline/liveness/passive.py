@@ -42,9 +42,9 @@ class PassiveLiveness:
 
     @classmethod
     def open(cls, *paths: Path, threads: int | None = None) -> PassiveLiveness:
-        """Open one ONNX file, or one or more of MiniFASNet's published files of weights (.pth).
+        """Open ONNX files, MiniFASNet's published files of weights (.pth), or both.
 
-        An ONNX file is one of `faces export-liveness`, or somebody's conversion of one network:
+        The score is the mean of all networks. An ONNX file is one of `faces export-liveness`, or somebody's conversion of one network:
         BGR float (N, 3, 80, 80), 0..255 -> (N, classes), where class 1 is live, and the scale of
         the crop is the first part of the file's name, as in ``2.7_80x80_MiniFASNetV2.onnx``.
 
@@ -52,15 +52,13 @@ class PassiveLiveness:
         """
         if not paths:
             raise UserError("give a file of a liveness network")
-        if any(path.suffix.lower() == ".onnx" for path in paths):
-            if len(paths) > 1:
-                raise UserError(
-                    "give one ONNX file: `faces export-liveness` puts several networks into one"
-                )
-            return cls(*_open_onnx(paths[0], threads))
-        from pipeline.liveness.export import open_weights
+        parts = [_open_onnx(p, threads) for p in paths if p.suffix.lower() == ".onnx"]
+        weights = [path for path in paths if path.suffix.lower() != ".onnx"]
+        if weights:
+            from pipeline.liveness.export import open_weights
 
-        return cls(*open_weights(paths, threads))
+            parts.append(open_weights(weights, threads))
+        return cls(*_together(parts))
 
     def score(self, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """RGB (H, W, 3) and boxes (N, 4) -> 0 (a photo, a screen) .. 1 (alive), float32 (N,)."""
@@ -130,6 +128,21 @@ def scale_in_name(path: Path) -> float:
             f"2.7_80x80_MiniFASNetV2{path.suffix}"
         )
     return float(found[1])
+
+
+def _together(
+    parts: Sequence[tuple[tuple[float, ...], Network]],
+) -> tuple[tuple[float, ...], Network]:
+    """Several networks as one that gives their mean."""
+
+    def run(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        total, first = np.zeros(len(crops), np.float32), 0
+        for scales, network in parts:
+            total += len(scales) * network(crops[:, first : first + len(scales)])
+            first += len(scales)
+        return total / first
+
+    return tuple(scale for scales, _ in parts for scale in scales), run
 
 
 def _open_onnx(path: Path, threads: int | None) -> tuple[tuple[float, ...], Network]:

@@ -51,6 +51,7 @@ HINTS: dict[str, str] = {
     "crooked": "Hold your head upright.",
     "not-straight": "Look straight into the camera.",
     "hold-still": "Hold still.",
+    "further": "A little further.",
     "slower": "Not so fast: go back and turn slowly.",
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.liveness.challenge import Challenge
-from pipeline.liveness.policy import INSTRUCTIONS, REASONS, TURNS, Policy
+from pipeline.liveness.policy import HINTS, INSTRUCTIONS, REASONS, TURNS, Policy
 from pipeline.liveness.scene import FACE, HEIGHT, NECK, WIDTH, Pose, flat, project
 
 POSES = {
@@ -86,6 +86,15 @@ def test_progress_tells_how_far_it_is():
     seen = [film.go(Pose(yaw=0.05 * i), 0.1).progress for i in range(1, 6)]
     assert seen == sorted(seen)
     assert 0 < seen[0] < seen[-1]
+
+
+@pytest.mark.parametrize(("size", "hint"), [(0.15, HINTS["further"]), (-0.15, None)])
+def test_who_does_not_go_far_enough_is_told(size, hint):
+    film = Film("left", "up", "right")
+    film.look()
+    film.go(Pose(yaw=size))
+    assert film.hold(0.5).hint is None
+    assert film.hold(3).hint == hint
 
 
 @pytest.mark.parametrize("done", [d for d in TURNS if d != "left"])
