@@ -44,9 +44,10 @@ class PassiveLiveness:
     def open(cls, *paths: Path, threads: int | None = None) -> PassiveLiveness:
         """Open ONNX files, MiniFASNet's published files of weights (.pth), or both.
 
-        The score is the mean of all networks. An ONNX file is one of `faces export-liveness`, or somebody's conversion of one network:
-        BGR float (N, 3, 80, 80), 0..255 -> (N, classes), where class 1 is live, and the scale of
-        the crop is the first part of the file's name, as in ``2.7_80x80_MiniFASNetV2.onnx``.
+        The score is the mean of all networks. An ONNX file is one of `faces export-liveness`, or
+        somebody's conversion of one network: BGR float (N, 3, 80, 80), 0..255 -> (N, classes), of
+        which class 1 is live; then the scale of the crop is the first part of the file's name, as
+        in ``2.7_80x80_MiniFASNetV2.onnx``.
 
         Raises UserError for anything else.
         """
@@ -140,7 +141,7 @@ def _together(
         for scales, network in parts:
             total += len(scales) * network(crops[:, first : first + len(scales)])
             first += len(scales)
-        return total / first
+        return np.asarray(total / first, np.float32)
 
     return tuple(scale for scales, _ in parts for scale in scales), run
 
