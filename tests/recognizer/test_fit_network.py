@@ -43,7 +43,7 @@ def faces(people: int = 3, each: int = 6, strangers: int = 0) -> Faces:
 def test_from_nothing_it_learns_a_closed_circle(tmp_path):
     torch.manual_seed(0)
     lines: list[dict] = []
-    options = replace(QUICK, epochs=8, patience=8, phases=2)
+    options = replace(QUICK, epochs=12, patience=12, phases=2)
     path = fit_network(
         small(), RECIPE, faces(), tmp_path, options, trained=False, progress=lines.append
     )
@@ -52,11 +52,11 @@ def test_from_nothing_it_learns_a_closed_circle(tmp_path):
         "embedder.pt", "last.pt", "history.jsonl", "loss.png",
     }  # fmt: skip
     history = read_history(tmp_path)
-    assert [line["epoch"] for line in history] == list(range(1, 17))
-    assert [line["phase"] for line in history] == [1] * 8 + [2] * 8
+    assert [line["epoch"] for line in history] == list(range(1, 25))
+    assert [line["phase"] for line in history] == [1] * 12 + [2] * 12
     assert history[0]["lr"] == 2 * history[-1]["lr"]
     assert min(line["valid"]["error"] for line in history) == 0
-    assert history[7]["train"]["loss"] < history[0]["train"]["loss"] / 2
+    assert history[11]["train"]["loss"] < history[0]["train"]["loss"] / 2
     network, recipe = open_mini(path)
     assert recipe == RECIPE
     with torch.inference_mode():
