@@ -164,6 +164,10 @@ class Loop:
         vectors = self._namer.embeddings(track)
         return vectors if len(vectors) else np.zeros((0, self.embedder.dimension), np.float32)
 
+    def forget(self, track: int) -> None:
+        """Drop what was seen of a track and who it was taken for."""
+        self._namer.forget(track)
+
     def run(self, source: Source, over: Callable[[], bool] = lambda: False) -> Generator[Tick]:
         """Ticks until the source ends or ``over()``; raises what the source or the worker raised.
 

@@ -181,6 +181,10 @@ class Namer:
             return np.zeros((0, 0), np.float32)
         return np.stack(memory.embeddings)
 
+    def forget(self, track: int) -> None:
+        """Drop what was seen of a track; it is looked at again as if it were new."""
+        self._memories.pop(track, None)
+
     def keep(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
         for gone in self._memories.keys() - set(tracks):
