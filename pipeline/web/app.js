@@ -1,0 +1,219 @@
+// What the page does: shows frames, tells how it goes, teaches.
+
+import { OwnCamera } from "./camera.js";
+import { Connection } from "./connection.js";
+import { ask } from "./dialog.js";
+import { People } from "./people.js";
+import { Picture } from "./picture.js";
+
+const $ = (id) => document.getElementById(id);
+const LINGER = 6000; // milliseconds for which the end of a teaching is told
+
+if (location.search) history.replaceState(null, "", location.pathname); // the token is a cookie now
+
+let state = null;
+let own = null; // milliseconds from grabbing a frame of this device's camera to its faces
+let taught = false; // whether a teaching was seen that has not been told to the end
+let lingering;
+
+const connection = new Connection({
+  text(message) {
+    if (message.type === "state") showState(message);
+    else if (message.type === "people") people.show(message.people);
+    else if (message.type === "faces") camera.answer(message);
+  },
+  frame: showFrame,
+  state(kind, text) {
+    $("connection").dataset.state = kind;
+    $("connection").textContent = text;
+    if (kind === "good" && camera.on) {
+      connection.tell({ type: "camera", on: true }); // the server was started anew
+      camera.next();
+    }
+    if (kind !== "good") {
+      $("figures").textContent = "";
+      state = null;
+    }
+  },
+});
+const picture = new Picture($("stage"), $("picture"), $("faces"), name);
+const people = new People($("people"), $("nobody"), $("names"), (what) => connection.ask(what));
+const camera = new OwnCamera(
+  (bytes) => connection.send(bytes),
+  (image, header, milliseconds) => {
+    own = own === null ? milliseconds : 0.9 * own + 0.1 * milliseconds;
+    picture.show(image, header);
+  },
+);
+
+// -- frames of the server
+
+let next = null; // what is to be painted
+
+async function showFrame(header, jpeg) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+  } catch {
+    connection.tell({ type: "shown", frame: header.frame });
+    return;
+  }
+  if (next) next.bitmap.close();
+  else requestAnimationFrame(paint); // not called while the page is hidden, so frames stop coming
+  next = { bitmap, header };
+}
+
+function paint() {
+  const { bitmap, header } = next;
+  next = null;
+  connection.tell({ type: "shown", frame: header.frame });
+  if (camera.on) bitmap.close();
+  else picture.show(bitmap, header);
+}
+
+// -- how it goes
+
+function showState(message) {
+  state = message;
+  const late = camera.on && message.mine ? own : message.shown_ms;
+  $("figures").textContent = [
+    `${message.fps.toFixed(1)} frames/s`,
+    late === null ? "" : `${Math.round(late)} ms from camera to screen`,
+    `${message.looks.toFixed(1)} looks/s`,
+  ].filter(Boolean).join(" · ");
+  $("status").hidden = !message.status;
+  $("status").textContent = message.status ?? "";
+  if (camera.on && !message.mine && message.camera === "browser") stopCamera();
+  if (message.camera === "none") picture.clear();
+  $("camera").hidden = false;
+  $("camera").textContent = camera.on ? "Stop this device’s camera" : "Use this device’s camera";
+  $("camera").setAttribute("aria-pressed", String(camera.on));
+  $("camera").className = message.machine || camera.on ? "" : "main";
+  showTeaching(message.teaching);
+  showHead(message.head);
+}
+
+function showTeaching(teaching) {
+  const active = teaching?.phase === "gathering" || teaching?.phase === "training";
+  picture.taught = active ? teaching.track : null;
+  if (active) {
+    clearTimeout(lingering);
+    taught = true;
+  } else if (taught) {
+    taught = false;
+    lingering = setTimeout(() => ($("teaching").hidden = true), LINGER);
+  } else return;
+  const { name, gathered, wanted, message } = teaching ?? {};
+  const texts = {
+    gathering: `Learning ${name}: ${gathered} of ${wanted} pictures`,
+    training: `Learning ${name}: training with ${gathered} pictures`,
+    swapped: `${name} is learnt.`,
+    failed: `${name} is known, but the training failed.`,
+    cancelled: `Cancelled. Nothing of ${name} was kept.`,
+    idle: `${name} is known.`,
+  };
+  $("teaching").hidden = !teaching;
+  const text = [texts[teaching?.phase], message].filter(Boolean).join(" – ");
+  if ($("teaching-text").textContent !== text) $("teaching-text").textContent = text;
+  $("teaching-cancel").hidden = teaching?.phase !== "gathering";
+  $("teaching-bar").hidden = !active;
+  if (teaching?.phase === "training") $("teaching-bar").removeAttribute("value");
+  else Object.assign($("teaching-bar"), { max: wanted ?? 1, value: gathered ?? 0 });
+}
+
+function showHead(head) {
+  const seconds = head.seconds === null ? "" : ` (${head.seconds.toFixed(1)} s)`;
+  const texts = {
+    none: "Names come from comparing faces; no classifier has been trained.",
+    training: `The classifier is being trained${seconds} …`,
+    swapped: `The classifier is trained and in use${seconds}.`,
+    failed: "The new classifier is not used; the old one stays.",
+  };
+  const text = [texts[head.phase], head.message].filter(Boolean).join(" ");
+  if ($("head").textContent !== text) $("head").textContent = text;
+}
+
+// -- teaching
+
+function name(face, portrait) {
+  const { track } = face;
+  const known = face.name;
+  ask({
+    title: known ? `Is this ${known}?` : "Who is this?",
+    text: known ? "Correct the name, or keep it to teach more of the same person." : "",
+    name: known ?? "",
+    portrait,
+    buttons: [
+      {
+        text: known ? "Save" : "Teach",
+        kind: "main",
+        act: (value) =>
+          known && value !== known
+            ? done({ type: "correct", track, name: value })
+            : teach(track, value, portrait, Boolean(known)),
+      },
+    ],
+  });
+}
+
+async function teach(track, value, portrait, sure = false) {
+  const reply = await connection.ask({ type: "teach", track, name: value, sure });
+  if (reply.ok) return undefined;
+  if (!reply.known) return reply.error;
+  const other = reply.known;
+  ask({
+    title: `Is this ${other.name}?`,
+    text: reply.error,
+    portrait,
+    buttons: [
+      { text: `No, it is ${value}`, act: () => done({ type: "teach", track, name: value, sure: true }) },
+      {
+        text: `Yes, ${other.name}`,
+        kind: "main",
+        act: () => done({ type: "teach", track, name: other.name, sure: true }),
+      },
+    ],
+  });
+  return null; // another question stands where this one was
+}
+
+async function done(command) {
+  const reply = await connection.ask(command);
+  return reply.ok ? undefined : reply.error;
+}
+
+const cancel = () => connection.ask({ type: "cancel" });
+$("teaching-cancel").addEventListener("click", cancel);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !$("ask").open && state?.teaching?.phase === "gathering") cancel();
+});
+
+// -- this device's camera
+
+async function toggleCamera() {
+  if (camera.on) {
+    connection.tell({ type: "camera", on: false });
+    stopCamera();
+    return;
+  }
+  try {
+    $("camera").disabled = true;
+    await camera.start(() => camera.on && toggleCamera());
+    connection.tell({ type: "camera", on: true });
+  } catch (error) {
+    camera.stop();
+    $("status").hidden = false;
+    $("status").textContent = error.message;
+    ask({ title: "No camera", text: error.message, buttons: [] });
+  } finally {
+    $("camera").disabled = false;
+  }
+}
+
+function stopCamera() {
+  camera.stop();
+  own = null;
+}
+$("camera").addEventListener("click", toggleCamera);
+
+connection.open();

@@ -1,0 +1,229 @@
+"""What the page's address answers: three files, thumbnails, and the WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from common.errors import UserError
+from pipeline.live import AlreadyKnown
+from pipeline.service.errors import ServiceError
+from pipeline.service.images import decode_image, image_kind
+from pipeline.service.limits import Limits
+from pipeline.web import messages
+from pipeline.web.guard import Access, Guard
+from pipeline.web.hub import Hub
+from pipeline.web.viewers import Viewer
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("app", "camera", "connection", "dialog", "people", "picture")
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/style.css": ("style.css", "text/css"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
+}
+
+MAX_FRAME = 4 * 2**20
+MAX_PIXELS = 4096 * 2304
+"""Of a browser's frame: bytes, and pixels."""
+
+MAX_TEXT = 4096
+MAX_VIEWERS = 16
+MAX_COMMANDS = 4
+"""Commands of one browser that are being done at the same time."""
+
+# What a WebSocket is closed with; 4000 to 4999 are for applications (RFC 6455, section 7.4.2).
+WRONG_MESSAGE, TOO_LARGE, TOO_MANY = 4400, 4413, 4429
+
+_LIMITS = Limits(max_bytes=MAX_FRAME, max_pixels=MAX_PIXELS)
+
+
+def make_app(hub: Hub, access: Access) -> FastAPI:
+    """The page of a hub."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        telling = asyncio.create_task(hub.tell_forever())
+        yield
+        telling.cancel()
+
+    app = FastAPI(
+        title="faces", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
+        redirect_slashes=False,
+    )  # fmt: skip
+    for path, (name, kind) in FILES.items():
+        app.add_api_route(path, _file(FOLDER / name, kind), methods=["GET"])
+
+    async def alive() -> Response:
+        return Response("alive\n", media_type="text/plain")
+
+    async def thumbnail(request: Request) -> Response:
+        name = request.query_params.get("name", "")[: messages.NAME_LENGTH]
+        try:
+            data = await asyncio.to_thread(hub.live.thumbnail, name)
+        except UserError:
+            data = None
+        kind = None if data is None else image_kind(data)
+        if data is None or kind is None:
+            return Response("There is no picture of that name.\n", 404, media_type="text/plain")
+        return Response(data, media_type=f"image/{kind}")
+
+    app.add_api_route("/alive", alive, methods=["GET"])
+    app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
+    app.add_api_websocket_route("/live", _socket(hub))
+    app.add_middleware(Guard, access=access)
+    return app
+
+
+def _file(path: Path, kind: str):  # type: ignore[no-untyped-def]
+    async def endpoint() -> Response:
+        text = await asyncio.to_thread(path.read_text, encoding="utf-8")
+        return Response(text, media_type=kind)
+
+    return endpoint
+
+
+def _socket(hub: Hub):  # type: ignore[no-untyped-def]
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        if len(hub.viewers) >= MAX_VIEWERS:
+            await socket.close(TOO_MANY, "too many browsers look already")
+            return
+        await Talk(hub, socket).run()
+
+    return live
+
+
+class Talk:
+    """One browser's WebSocket, until it is closed."""
+
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        self._hub, self._socket = hub, socket
+        self._viewer = Viewer()
+        self._commands: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Listen and send at the same time; returns when the browser has gone."""
+        socket = self._socket
+        sending = asyncio.create_task(self._viewer.send(socket.send_text, socket.send_bytes))
+        try:
+            await self._hub.join(self._viewer)
+            listening = asyncio.create_task(self._listen())
+            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+            listening.cancel()
+            await _quietly(listening)
+        finally:
+            self._hub.leave(self._viewer)
+            sending.cancel()
+            await _quietly(sending)
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text, data = message.get("text"), message.get("bytes")
+            try:
+                if text is not None:
+                    if len(text) > MAX_TEXT:
+                        raise Refused(TOO_LARGE, "a text is too long")
+                    await self._obey(text)
+                elif data is not None:
+                    await self._take(data)
+            except Refused as refused:
+                logger.warning("a browser was sent away: %s", refused)
+                await self._socket.close(refused.code, str(refused))
+                return
+
+    async def _obey(self, text: str) -> None:
+        try:
+            ask = messages.parse_ask(text)
+        except ValueError as error:
+            raise Refused(WRONG_MESSAGE, "a message is not understood") from error
+        if isinstance(ask, messages.Shown):
+            self._viewer.shown(ask.frame)
+        elif isinstance(ask, messages.Camera):
+            (self._hub.switch.claim if ask.on else self._hub.switch.release)(self._viewer)
+            for viewer in self._hub.viewers:  # who gave frames before, gets some now
+                viewer.restart()
+            await self._hub.tell_state()
+        elif len(self._commands) >= MAX_COMMANDS:
+            self._viewer.answer(messages.reply(ask.id, "too much at once: wait a moment"))
+        else:
+            task = asyncio.create_task(self._do(ask))
+            self._commands.add(task)
+            task.add_done_callback(self._commands.discard)
+
+    async def _do(self, ask: messages.Command) -> None:
+        try:
+            await asyncio.to_thread(self._command, ask)
+            answer = messages.reply(ask.id)
+        except AlreadyKnown as known:
+            answer = messages.reply(ask.id, str(known), (known.name, known.similarity))
+        except UserError as error:
+            answer = messages.reply(ask.id, str(error))
+        except Exception:
+            logger.exception("a bug while doing %s", ask.type)
+            answer = messages.reply(ask.id, "a bug; the program's log tells more")
+        self._viewer.answer(answer)
+        await self._hub.tell_state()
+        await self._hub.tell_people()
+
+    def _command(self, ask: messages.Command) -> None:
+        live = self._hub.live
+        match ask:
+            case messages.Teach():
+                live.teach(ask.track, ask.name, sure=ask.sure)
+            case messages.Correct():
+                live.correct(ask.track, ask.name)
+            case messages.Cancel():
+                live.cancel()
+            case messages.Rename():
+                live.rename(ask.old, ask.new)
+            case messages.Merge():
+                live.merge(ask.source, ask.into)
+            case messages.Forget():
+                live.forget(ask.name)
+
+    async def _take(self, data: bytes) -> None:
+        """A frame of the browser's own camera."""
+        captured = time.monotonic()
+        if len(data) > MAX_FRAME:
+            raise Refused(TOO_LARGE, "a frame has too many bytes")
+        if self._hub.switch.owner is not self._viewer:
+            return  # another browser's camera is looked at since
+        try:
+            number, jpeg = messages.parse_frame(data)
+            if image_kind(jpeg) != "jpeg":
+                raise ValueError("no JPEG")
+            image = await asyncio.to_thread(decode_image, jpeg, _LIMITS)
+        except (ValueError, ServiceError) as error:
+            raise Refused(WRONG_MESSAGE, f"a frame cannot be used: {error}"[:100]) from error
+        index = self._hub.switch.push(self._viewer, image, captured)
+        if index is not None:
+            # One is in flight; a lost one must not stay for ever.
+            self._viewer.numbers = {index: number}
+
+
+class Refused(Exception):
+    """A browser has sent what the page never sends."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+async def _quietly(task: asyncio.Task[None]) -> None:
+    """Wait for a task that was cancelled, or whose browser has gone."""
+    with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError, OSError):
+        await task

@@ -1,0 +1,68 @@
+// One dialog for all questions. Esc and "Cancel" close it; the browser keeps the focus in it.
+
+const $ = (id) => document.getElementById(id);
+
+/**
+ * Ask something.
+ * @param title, text what is asked
+ * @param name the value of a field for a name; left out, there is none
+ * @param choices people to choose from; left out, there is no list
+ * @param portrait draws on a canvas
+ * @param buttons [{text, kind: "main" | "danger", act(value) -> a text why not, or nothing}]
+ */
+export function ask({ title, text = "", label = "Name", name, choices, portrait, buttons }) {
+  const dialog = $("ask");
+  $("ask-title").textContent = title;
+  $("ask-text").textContent = text;
+  $("ask-label").textContent = label;
+  $("ask-error").textContent = "";
+  $("ask-name-row").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  $("ask-name").required = name !== undefined;
+  $("ask-choice-row").hidden = choices === undefined;
+  $("ask-choice").replaceChildren(...(choices ?? []).map((one) => new Option(one, one)));
+  $("ask-face").hidden = !portrait;
+  portrait?.($("ask-face"));
+  const value = () => (choices ? $("ask-choice").value : $("ask-name").value.trim());
+  const made = buttons.map((button) => {
+    const element = document.createElement("button");
+    element.textContent = button.text;
+    element.className = button.kind ?? "";
+    element.type = button.kind === "main" ? "submit" : "button";
+    if (button.kind !== "main") element.addEventListener("click", () => run(button));
+    return element;
+  });
+  const cancel = document.createElement("button");
+  cancel.type = "button";
+  cancel.textContent = "Cancel";
+  cancel.addEventListener("click", () => dialog.close());
+  $("ask-buttons").replaceChildren(cancel, ...made);
+
+  let busy = false;
+  async function run(button) {
+    if (busy) return;
+    if (name !== undefined && !value()) {
+      $("ask-error").textContent = "A name is needed.";
+      $("ask-name").focus();
+      return;
+    }
+    busy = true;
+    for (const element of made) element.disabled = true;
+    const refused = await button.act(value());
+    busy = false;
+    for (const element of made) element.disabled = false;
+    if (refused) $("ask-error").textContent = refused;
+    else if (refused !== null) dialog.close();
+  }
+  $("ask-form").onsubmit = (event) => {
+    event.preventDefault();
+    const main = buttons.find((button) => button.kind === "main");
+    if (main) run(main);
+  };
+  if (!dialog.open) dialog.showModal();
+  if (name !== undefined) {
+    $("ask-name").focus();
+    $("ask-name").select();
+  } else if (choices) $("ask-choice").focus();
+  else cancel.focus();
+}

@@ -1,0 +1,164 @@
+"""What the page and the server tell each other; the table in docs/live.md describes all of it.
+
+Texts are JSON objects with a ``type``. Two messages are bytes: a frame of the browser's own camera,
+and a frame that the server shows.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from pipeline.live import HeadState, Teaching
+from pipeline.types import FrameFaces, Stats
+from recognizer.store_read import PersonInfo
+
+NAME_LENGTH = 200
+"""What a name may have before `recognizer.names.clean_name` looks at it."""
+
+_NUMBER = struct.Struct(">I")
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
+Track = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class _Ask(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Command(_Ask):
+    id: Annotated[int, Field(ge=0, le=2**53)]
+    """Stands in the reply."""
+
+
+class Shown(_Ask):
+    """A frame is on the screen: another one may be sent."""
+
+    type: Literal["shown"]
+    frame: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Camera(_Ask):
+    """This browser's own camera shall be looked at (or no more)."""
+
+    type: Literal["camera"]
+    on: bool
+
+
+class Teach(_Command):
+    """The face on ``track`` is ``name``; ``sure`` after AlreadyKnown was asked about."""
+
+    type: Literal["teach"]
+    track: Track
+    name: Name
+    sure: bool = False
+
+
+class Correct(_Command):
+    """The face on ``track`` has a wrong name and is ``name``."""
+
+    type: Literal["correct"]
+    track: Track
+    name: Name
+
+
+class Cancel(_Command):
+    """End the teaching without a trace."""
+
+    type: Literal["cancel"]
+
+
+class Rename(_Command):
+    """``old`` is called ``new``."""
+
+    type: Literal["rename"]
+    old: Name
+    new: Name
+
+
+class Merge(_Command):
+    """``source`` was ``into`` all along."""
+
+    type: Literal["merge"]
+    source: Name
+    into: Name
+
+
+class Forget(_Command):
+    """``name`` shall be gone."""
+
+    type: Literal["forget"]
+    name: Name
+
+
+Command = Teach | Correct | Cancel | Rename | Merge | Forget
+Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
+_ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
+
+
+def parse_ask(text: str) -> Ask:
+    """A text of the page. Raises ValueError for anything that is not one of the above."""
+    return _ASK.validate_json(text)
+
+
+def parse_frame(data: bytes) -> tuple[int, bytes]:
+    """The page's number of a frame, and the frame as JPEG. Raises ValueError when cut short."""
+    if len(data) <= _NUMBER.size:
+        raise ValueError("a frame without a picture")
+    return _NUMBER.unpack_from(data)[0], data[_NUMBER.size :]
+
+
+def pack_frame(header: dict[str, Any], jpeg: bytes) -> bytes:
+    """Length of the header (4 bytes, big-endian), the header as JSON, the picture."""
+    text = json.dumps(header).encode()
+    return _NUMBER.pack(len(text)) + text + jpeg
+
+
+def frame_header(faces: FrameFaces) -> dict[str, Any]:
+    """What is on a frame, see `FrameFaces.to_json`."""
+    return {"type": "frame", **faces.to_json()}
+
+
+def reply(id: int, error: str | None = None, known: tuple[str, float] | None = None) -> str:
+    """The answer to a command: done, or why not, or who the face looks like already."""
+    answer: dict[str, Any] = {"type": "reply", "id": id, "ok": error is None, "error": error}
+    if known is not None:
+        answer["known"] = {"name": known[0], "similarity": round(known[1], 4)}
+    return json.dumps(answer)
+
+
+def people(everyone: list[PersonInfo]) -> str:
+    """The list of people."""
+    return json.dumps({"type": "people", "people": [asdict(person) for person in everyone]})
+
+
+def state(
+    stats: Stats,
+    status: str | None,
+    teaching: Teaching | None,
+    head: HeadState,
+    camera: str,
+    mine: bool,
+    machine: bool,
+    latency: float | None,
+) -> str:
+    """How it goes; see docs/live.md for the fields."""
+    return json.dumps(
+        {
+            "type": "state",
+            "fps": round(stats.fps, 1),
+            "looks": round(stats.looks, 1),
+            "named_ms": round(1000 * stats.latency),
+            "shown_ms": None if latency is None else round(1000 * latency),
+            "status": status,
+            "camera": camera,
+            "mine": mine,
+            "machine": machine,
+            "teaching": None if teaching is None else asdict(teaching),
+            "head": asdict(head),
+        }
+    )

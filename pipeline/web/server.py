@@ -1,0 +1,149 @@
+"""The page's server, in a thread beside the loop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from common.errors import UserError
+from pipeline.http.server import is_loopback
+from pipeline.live import Live
+from pipeline.types import Tick
+from pipeline.web.app import MAX_FRAME, make_app
+from pipeline.web.guard import Access, new_token
+from pipeline.web.hub import Hub
+from pipeline.web.switch import Switch
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 20.0
+MAX_CONNECTIONS = 64
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """Where the page is.
+
+    Args:
+        host: to listen on; only this machine reaches a loopback address.
+        port: 0 takes a free one.
+        token: what browsers must show; None makes one where other machines can come, and asks for
+            none on a loopback address.
+        tls_cert, tls_key: PEM files. Browsers give other machines' pages no camera without TLS.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    token: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+class Page:
+    """A sink that shows every tick in browsers; a context manager.
+
+    Args:
+        live: does what is asked on the page.
+        switch: the loop's source; browsers may give it their frames.
+        options: see `PageOptions`.
+
+    Attributes:
+        url: to be opened, with the token.
+
+    Raises UserError when it cannot listen, or the files for TLS are no good.
+    """
+
+    def __init__(self, live: Live, switch: Switch, options: PageOptions = PageOptions()) -> None:
+        token = options.token
+        if token is None and not is_loopback(options.host):
+            token = new_token()
+        self._hub = Hub(live, switch)
+        self._listener = _listen(options)
+        config = uvicorn.Config(
+            make_app(self._hub, Access(options.host, token)),
+            ws="websockets-sansio", ws_max_size=MAX_FRAME, ws_per_message_deflate=False,
+            loop="asyncio", log_config=None, access_log=False, server_header=False,
+            limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, proxy_headers=False,
+            ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
+        )  # fmt: skip
+        try:
+            config.load()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            self._listener.close()
+            raise UserError(
+                f"cannot use {options.tls_cert} and {options.tls_key} for TLS: {error}"
+            ) from error
+        self._server = uvicorn.Server(config)
+        shown = f"[{options.host}]" if ":" in options.host else _reachable(options.host)
+        scheme = "https" if config.ssl else "http"
+        self.url = f"{scheme}://{shown}:{self._listener.getsockname()[1]}/"
+        if token is not None:
+            self.url += f"?token={token}"
+        self._threads = [
+            threading.Thread(target=self._serve, name="faces-page", daemon=True),
+            threading.Thread(target=self._encode, name="faces-jpeg", daemon=True),
+        ]
+        self._error: BaseException | None = None
+
+    def show(self, tick: Tick) -> None:
+        """Take a tick. Raises what has ended the server."""
+        if self._error is not None:
+            raise RuntimeError("the page's server has ended") from self._error
+        self._hub.show(tick)
+
+    def __enter__(self) -> Page:
+        for thread in self._threads:
+            thread.start()
+        end = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            if self._error is not None or time.monotonic() > end:
+                self.close()
+                raise RuntimeError("the page's server does not start") from self._error
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server; browsers see that it has gone, and wait for it."""
+        self._hub.close()
+        self._server.should_exit = True
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout=5.0)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._listener])
+        except BaseException as error:  # for the thread that shows
+            self._error = error
+
+    def _encode(self) -> None:
+        try:
+            self._hub.encode_forever()
+        except BaseException as error:
+            self._error = error
+
+
+def _listen(options: PageOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"the page cannot listen on {options.host} port {options.port} ({error.strerror}): "
+            "choose another --port, or 0 for a free one"
+        ) from error
+
+
+def _reachable(host: str) -> str:
+    """What other machines call this one when it listens everywhere."""
+    return socket.gethostname() if host in ("0.0.0.0", "") else host
