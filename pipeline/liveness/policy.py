@@ -61,7 +61,7 @@ class Policy:
     """The demands. The defaults are those that docs/liveness.md reports rates for.
 
     Args:
-        turns: head turns in the sequence, each drawn from left, right, up, down.
+        turns: head turns in the sequence: left, right, up or down, about both axes.
         distances: steps nearer or farther among them. They keep a screen on a stand out, but a
             hand can move a photo as well, so they do not count in `chance`.
         parallax: how far the nose must move against the plane of eyes and mouth, in distances
@@ -129,11 +129,18 @@ class Policy:
     @property
     def chance(self) -> float:
         """That a recording of a live person, played whatever is asked, makes the right turns."""
-        return len(TURNS) ** -self.turns
+        one_axis = 2 * 2**self.turns  # only left and right, or only up and down: never asked
+        return 1 / max(1, len(TURNS) ** self.turns - one_axis)
 
     def draw(self, source: random.Random) -> tuple[Step, ...]:
-        """A random sequence. Only turns and distances are counted out; any order can come."""
-        steps: list[Step] = [source.choice(TURNS) for _ in range(self.turns)]
+        """A random sequence with turns about both axes.
+
+        A photo bent about one axis has some depth in turns about that axis, and none in the other.
+        """
+        while True:
+            steps: list[Step] = [source.choice(TURNS) for _ in range(self.turns)]
+            if 0 < sum(step in ("up", "down") for step in steps) < self.turns:
+                break
         for _ in range(self.distances):
             steps.insert(source.randrange(len(steps) + 1), source.choice(DISTANCES))
         return tuple(steps)

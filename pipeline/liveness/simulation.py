@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.liveness.challenge import Challenge
+from pipeline.liveness.challenge import PATIENCE, Challenge
 from pipeline.liveness.policy import TURNS, Policy
 from pipeline.liveness.scene import (
     HEIGHT,
@@ -30,6 +30,7 @@ from pipeline.liveness.scene import (
     project,
 )
 
+FURTHEST = math.radians(45)
 TOWARDS = {"left": (1, 0), "right": (-1, 0), "up": (0, -1), "down": (0, 1)}  # yaw, pitch
 Points = NDArray[np.float64]
 Sway = Callable[[float], Pose]
@@ -83,6 +84,8 @@ class Actor:
         goal = (0.0, 0.0)
         if self._told != "look" and time - self._heard >= self.reaction:
             if self._now in TOWARDS and self.turn:
+                if time - self._heard > PATIENCE + self.reaction:  # "A little further."
+                    self.turn = max(self.turn, min(FURTHEST, self.turn + self.haste * step / 3))
                 yaw, pitch = TOWARDS[self._now]
                 goal = (
                     yaw * self.turn + self._stray[0],
