@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import tyro
 
@@ -26,25 +26,30 @@ from scripts.live_options import (
     who_is_known,
 )
 from scripts.recognizer_options import open_store
+from scripts.webcam_web import BROWSER, WebOptions, open_page, open_switch
 
 if TYPE_CHECKING:
+    from pipeline.live import Live
     from pipeline.live_source import LiveSource
-    from pipeline.loop import Loop
+    from pipeline.loop import Loop, Source
     from pipeline.sinks import Sink
     from pipeline.sinks_events import Event
     from pipeline.sinks_window import Window
     from pipeline.types import Tick
     from recognizer.snapshot import Snapshot
+    from recognizer.store import Store
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Show a camera, a stream or a video with a box around every face and the names of
-those that are known. In the window: s saves a snapshot, q or Esc ends. Outputs may be combined, and
-work without a window too."""
+those that are known. In the window: s saves a snapshot, q or Esc ends. Without a display, or with
+--web, the picture is on a page for browsers. Outputs may be combined, and work without both."""
 
 EXAMPLES = """\
 faces webcam
 faces webcam 1 --mirror --size 1280x720
+faces webcam --web
+faces webcam browser --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 faces webcam "Logitech" --gallery family.db
 faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
 faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
@@ -55,18 +60,28 @@ MAX_SIDE = 480
 TOKEN = "FACES_WEBHOOK_TOKEN"
 
 
+class Shows(Protocol):
+    """Takes every tick, see `pipeline.sinks.Sink`."""
+
+    def show(self, tick: Tick) -> None:
+        """Take a tick."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What to show and what to write."""
 
     source: Annotated[
         tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="CAMERA|URL|FILE|-"),
+        tyro.conf.arg(metavar="CAMERA|URL|FILE|browser|-"),
     ] = "0"
     """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
-    plays at its own speed, or - for raw frames on the standard input."""
+    plays at its own speed, `browser` for the cameras of browsers that open the page, or - for raw
+    frames on the standard input."""
+    page: WebOptions = WebOptions()  # noqa: RUF009 (immutable)
+    """See `WebOptions`."""
     window: bool = True
-    """Show the picture; --no-window is for machines without a screen."""
+    """Show the picture in a window; --no-window is for machines without a screen."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
     """Record the picture as it is shown. Without sound: a camera gives none."""
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
@@ -111,7 +126,12 @@ class Options:
     def __post_init__(self) -> None:
         """Raises UserError for values that cannot work, naming the flag to change."""
         out = self.out
+        browser = self.source == BROWSER
         rules = [
+            (
+                not (browser and self.out),
+                f"--out needs a camera of this machine; {BROWSER} has no frame rate of its own",
+            ),
             (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
             (self.every >= 1, "--every must be at least 1"),
             (
@@ -142,17 +162,28 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
-    windowed = _has_window(options)
+    windowed, paged = _shown_where(options)
     with ExitStack() as stack:
-        source = stack.enter_context(open_live(options))
-        loop = stack.enter_context(open_loop(options, stack))
+        camera = None
+        if options.source != BROWSER:
+            camera = stack.enter_context(open_camera(options, paged))
+        loop, live = open_loop(options, stack, teach=paged)
         try:
             with ExitStack() as outputs:
                 window = None
                 if windowed:
                     window = outputs.enter_context(open_window(options))
-                sinks: list[Sink] = [window] if window else []
-                for sink in _sinks(options, source, outputs):
+                sinks: list[Shows] = [live] if live else []
+                if window:
+                    sinks.append(window)
+                source: Source | None = camera
+                if live and paged:
+                    source = switch = open_switch(camera)
+                    page = outputs.enter_context(open_page(options.page, live, switch))
+                    print(f"the page is at {page.url}", flush=True, file=sys.stderr)
+                    sinks.append(page)
+                assert source is not None  # a browser's camera comes with the page
+                for sink in _sinks(options, camera, outputs):
                     sinks.append(outputs.enter_context(sink))
                 last = watch(options, source, loop, sinks, window)
         except BrokenPipeError:  # whoever read the lines has left
@@ -169,28 +200,43 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _has_window(options: Options) -> bool:
-    """Whether to open one. Raises UserError when there can be none and nothing else was asked."""
-    if not options.window:
-        if not options.writes:
+def _shown_where(options: Options) -> tuple[bool, bool]:
+    """Whether to open a window, and whether a page.
+
+    A window that cannot be opened gives way to the page, unless another output was asked for.
+    Raises UserError when nothing at all was asked for.
+    """
+    web = options.page.web or options.source == BROWSER
+    if web or not options.window:
+        if not (web or options.writes):
             raise UserError(
-                "--no-window leaves nothing to do: ask for --out, --json, --events, --webhook or "
-                "--snapshots"
+                "--no-window leaves nothing to do: ask for --web, --out, --json, --events, "
+                "--webhook or --snapshots"
             )
-        return False
+        return False, web
     from pipeline.sinks_window import require_window
 
     try:
         require_window()
     except UserError as error:
-        if not options.writes:
-            raise UserError(
-                f"{error}\nWithout a window ask for --out, --json, --events, --webhook or "
-                "--snapshots"
-            ) from error
-        logger.warning("%s", error)
-        return False
-    return True
+        if options.writes:
+            logger.warning("%s; --web shows the picture in a browser", error)
+            return False, False
+        logger.warning("%s, so the picture is on a page for browsers", error)
+        return False, True
+    return True, False
+
+
+def open_camera(options: Options, paged: bool) -> LiveSource:
+    """As `open_live`; with a page a missing camera has one more remedy."""
+    try:
+        return open_live(options)
+    except UserError as error:
+        if not paged:
+            raise
+        raise UserError(
+            f"{error}\n`faces webcam {BROWSER}` takes the cameras of browsers"
+        ) from error
 
 
 def open_live(options: Options) -> LiveSource:
@@ -217,8 +263,11 @@ def open_live(options: Options) -> LiveSource:
     return source
 
 
-def open_loop(options: Options, stack: ExitStack) -> Loop:
-    """The loop with its networks, its people, and a watch on their file, which ``stack`` ends."""
+def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Live | None]:
+    """The loop with its networks, its people, and a watch on their file, which ``stack`` ends.
+
+    Only with ``teach`` the file is made when it is missing, and there is a `Live`.
+    """
     from pipeline.loop import Loop, LoopOptions
     from pipeline.worker import Background
 
@@ -228,22 +277,36 @@ def open_loop(options: Options, stack: ExitStack) -> Loop:
     embedder = open_embedder(networks)
     people = open_people(networks, embedder)
     logger.info("%s", who_is_known(networks, people))
-    loop = Loop(
-        open_detector(networks, MAX_SIDE),
-        embedder,
-        people,
-        LoopOptions(options.every, networks.min_face, networks.threshold),
-        Background(),
+    loop = stack.enter_context(
+        Loop(
+            open_detector(networks, MAX_SIDE),
+            embedder,
+            people,
+            LoopOptions(options.every, networks.min_face, networks.threshold),
+            Background(),
+        )
     )
-    if networks.gallery.exists():
-        from pipeline.gallery_watch import GalleryWatch
-
-        def swap(snapshot: Snapshot) -> None:
-            loop.recognizer = snapshot
-
+    live = None
+    if teach or networks.gallery.exists():
         store = stack.enter_context(open_store(networks, embedder))
-        stack.enter_context(GalleryWatch(store, lambda: loop.recognizer.version, swap))
-    return loop
+        if teach:
+            from pipeline.live import Live
+
+            live = stack.enter_context(Live(loop, store, embedder))
+        _follow(store, loop, live, stack)
+    return loop, live
+
+
+def _follow(store: Store, loop: Loop, live: Live | None, stack: ExitStack) -> None:
+    """Use what other programs change in the store."""
+    from pipeline.gallery_watch import GalleryWatch
+
+    def swap(snapshot: Snapshot) -> None:
+        loop.recognizer = snapshot
+
+    stack.enter_context(
+        GalleryWatch(store, lambda: loop.recognizer.version, live.swap if live else swap)
+    )
 
 
 def open_window(options: Options) -> Window:
@@ -263,12 +326,12 @@ def open_window(options: Options) -> Window:
     return window
 
 
-def _sinks(options: Options, source: LiveSource, stack: ExitStack) -> list[Sink]:
+def _sinks(options: Options, source: LiveSource | None, stack: ExitStack) -> list[Sink]:
     from pipeline.sinks import JsonLines, Recorder
     from pipeline.sinks_events import Events, Presences, now
 
     sinks: list[Sink] = []
-    if options.out is not None:
+    if options.out is not None and source is not None:
         sinks.append(Recorder(options.out, source.fps, live=True))
     if options.json is not None:
         sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
@@ -306,9 +369,9 @@ def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick
 
 def watch(
     options: Options,
-    source: LiveSource,
+    source: Source,
     loop: Loop,
-    sinks: Sequence[Sink],
+    sinks: Sequence[Shows],
     window: Window | None,
 ) -> Tick | None:
     """Hand every tick to every sink until somebody ends it; the last tick."""

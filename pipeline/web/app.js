@@ -137,6 +137,7 @@ function showHead(head) {
 
 function name(face, portrait) {
   const { track } = face;
+  connection.ask({ type: "choose", track }); // this very face, whoever steps before it meanwhile
   const known = face.name;
   ask({
     title: known ? `Is this ${known}?` : "Who is this?",
@@ -160,22 +161,20 @@ async function teach(track, value, portrait, sure = false) {
   const reply = await connection.ask({ type: "teach", track, name: value, sure });
   if (reply.ok) return undefined;
   if (!reply.known) return reply.error;
-  const other = reply.known;
+  const other = reply.known.name;
+  const surely = (who) => done({ type: "teach", track, name: who, sure: true });
+  const yes = { text: `Yes, ${other}`, kind: "main", act: () => surely(other) };
+  const no = { text: `No, it is ${value}`, act: () => surely(value) };
   ask({
-    title: `Is this ${other.name}?`,
-    text: reply.error,
+    title: `Is this ${other}?`,
+    text: capital(reply.error) + (other === value ? ". If not, cancel and choose another name." : "."),
     portrait,
-    buttons: [
-      { text: `No, it is ${value}`, act: () => done({ type: "teach", track, name: value, sure: true }) },
-      {
-        text: `Yes, ${other.name}`,
-        kind: "main",
-        act: () => done({ type: "teach", track, name: other.name, sure: true }),
-      },
-    ],
+    buttons: other === value ? [yes] : [no, yes],
   });
   return null; // another question stands where this one was
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 async function done(command) {
   const reply = await connection.ask(command);

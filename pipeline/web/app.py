@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from common.errors import UserError
-from pipeline.live import AlreadyKnown
+from pipeline.live import AlreadyKnown, Chosen
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import decode_image, image_kind
 from pipeline.service.limits import Limits
@@ -111,6 +111,7 @@ class Talk:
         self._hub, self._socket = hub, socket
         self._viewer = Viewer()
         self._commands: set[asyncio.Task[None]] = set()
+        self._chosen: Chosen | None = None
 
     async def run(self) -> None:
         """Listen and send at the same time; returns when the browser has gone."""
@@ -176,14 +177,22 @@ class Talk:
             logger.exception("a bug while doing %s", ask.type)
             answer = messages.reply(ask.id, "a bug; the program's log tells more")
         self._viewer.answer(answer)
+        if isinstance(ask, messages.Choose):
+            return
         await self._hub.tell_state()
         await self._hub.tell_people()
 
     def _command(self, ask: messages.Command) -> None:
         live = self._hub.live
         match ask:
+            case messages.Choose():
+                self._chosen = None
+                self._chosen = live.choose(ask.track)
             case messages.Teach():
-                live.teach(ask.track, ask.name, sure=ask.sure)
+                chosen = self._chosen
+                if chosen is not None and chosen.track != ask.track:
+                    chosen = None
+                live.teach(ask.track, ask.name, sure=ask.sure, chosen=chosen)
             case messages.Correct():
                 live.correct(ask.track, ask.name)
             case messages.Cancel():

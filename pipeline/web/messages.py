@@ -58,6 +58,13 @@ class Teach(_Command):
     sure: bool = False
 
 
+class Choose(_Command):
+    """The face on ``track`` was clicked: the next `Teach` of that track means it as it is now."""
+
+    type: Literal["choose"]
+    track: Track
+
+
 class Correct(_Command):
     """The face on ``track`` has a wrong name and is ``name``."""
 
@@ -95,7 +102,7 @@ class Forget(_Command):
     name: Name
 
 
-Command = Teach | Correct | Cancel | Rename | Merge | Forget
+Command = Choose | Teach | Correct | Cancel | Rename | Merge | Forget
 Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
 _ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
 
