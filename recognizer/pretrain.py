@@ -10,22 +10,18 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.errors import UserError
 from common.files import atomic_write_text
 from common.run import stop_signals
 from recognizer.checkpoint import load_checkpoint, save_checkpoint
@@ -34,88 +30,9 @@ from recognizer.lfw import Lfw
 from recognizer.mini import MiniConfig, MiniResNet
 from recognizer.muon import Muon
 from recognizer.pretrain_config import PretrainConfig
-from recognizer.pretrain_data import Varied
-from recognizer.types import unit
+from recognizer.pretrain_pool import Made, Pool
 
 log = logging.getLogger(__name__)
-
-MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
-SPREAD = np.array([0.229, 0.224, 0.225], np.float32) * 255
-"""Of ImageNet, with which the teacher was trained."""
-
-
-class Teacher:
-    """MobileFaceNet as ONNX: aligned RGB faces -> unit vectors."""
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Open the file, with its fixed batch of 1 made free.
-
-        Raises UserError when it cannot be read or is no such network.
-        """
-        try:
-            proto = onnx.load(path)
-            [image], [vector] = proto.graph.input, proto.graph.output
-            sizes = [d.dim_value for d in image.type.tensor_type.shape.dim]
-            self.dimension = int(vector.type.tensor_type.shape.dim[1].dim_value)
-            self.size = int(sizes[2])
-            _free_batch(proto, self.dimension)
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            options.intra_op_num_threads = threads or 0
-            self._session = onnxruntime.InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # protobuf and ONNX Runtime have many kinds
-            raise UserError(f"the teacher {path} cannot be opened as ONNX: {error}") from error
-        if sizes[1:] != [3, self.size, self.size] or not self.dimension:
-            raise UserError(f"the teacher {path} takes {sizes}, expected (N, 3, S, S)")
-        self._input = image.name
-
-    def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB uint8 (N, size, size, 3) -> unit vectors float32 (N, dimension)."""
-        x = np.ascontiguousarray(((faces - MEAN) / SPREAD).transpose(0, 3, 1, 2))
-        return unit(self._session.run(None, {self._input: x})[0])
-
-
-def _free_batch(proto: onnx.ModelProto, dimension: int) -> None:
-    for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del proto.graph.value_info[:]
-    for node in proto.graph.node:  # the target of the last Reshape was written for a batch of 1
-        for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.t.data_type == onnx.TensorProto.INT64:
-                values = numpy_helper.to_array(attribute.t)
-                if values.tolist() in ([1, -1], [1, dimension]):
-                    attribute.t.CopyFrom(numpy_helper.from_array(np.array([-1, dimension])))
-
-
-class Pool:
-    """The latest variants with the teacher's vectors: each is used a few times."""
-
-    def __init__(self, config: PretrainConfig, varied: Varied, teacher: Teacher) -> None:
-        self._config, self._varied, self._teacher = config, varied, teacher
-        size = varied.size
-        self._faces = np.zeros((config.pool, size, size, 3), np.uint8)
-        self._vectors = np.zeros((config.pool, teacher.dimension), np.float32)
-        self.made = 0
-
-    def refill(self, step: int, count: int) -> None:
-        """Add ``count`` variants, in place of the oldest; which ones follows from seed and step."""
-        for part in range(0, count, 8):  # small batches stay in the processor's cache
-            seeds = range(part, min(part + 8, count))
-            faces = np.stack([self._varied(self._seed(step, i)) for i in seeds])
-            rows = np.arange(self.made, self.made + len(faces)) % len(self._faces)
-            self._faces[rows], self._vectors[rows] = faces, self._teacher(faces)
-            self.made += len(faces)
-
-    def _seed(self, step: int, number: int) -> int:
-        return (self._config.seed << 48) + (step << 24) + number
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Crops uint8 (B, S, S, 3) and the teacher's vectors (B, D)."""
-        random = np.random.default_rng([self._config.seed, step])
-        rows = random.integers(0, min(self.made, len(self._faces)), self._config.batch_size)
-        return torch.from_numpy(self._faces[rows]), torch.from_numpy(self._vectors[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,23 +166,26 @@ class Trainer:
             else:
                 value.copy_(new[name])
 
-    def fit(self, pool: Pool, judge: Judge | None) -> Iterator[dict[str, Any]]:
-        """Train to the last step (or until Ctrl-C); yields a line after each evaluation."""
+    def fit(self, variants: Callable[[int], Made], judge: Judge | None) -> Iterator[dict[str, Any]]:
+        """Train to the last step (or until Ctrl-C); yields a line after each evaluation.
+
+        ``variants`` gives fresh ones for a number that counts from `first_variants` on.
+        """
         start, losses = time.monotonic(), []
-        missing = self.config.pool
-        pool.refill(self.config.steps + self.step, missing)
+        pool, number = Pool(self.config), self.first_variants
         with (
             stop_signals() as stopped,
             tqdm(total=self.config.steps, initial=self.step, unit="step", disable=None) as bar,
         ):
             while self.step < self.config.steps and not stopped:
-                pool.refill(self.step, self.config.fresh)
+                pool.add(variants(number))
+                number += 1
+                if not pool.full:
+                    continue
                 losses.append(self.train_step(*pool.batch(self.step)))
                 bar.update()
                 bar.set_postfix(loss=f"{losses[-1]:.3f}")
                 last = self.step == self.config.steps or bool(stopped)
-                if self.step % 25 == 0:
-                    log.debug("step %d loss %.4f", self.step, np.mean(losses[-25:]))
                 if last or self.step % self.config.evaluate_every == 0:
                     line = {
                         "step": self.step,
@@ -279,3 +199,8 @@ class Trainer:
                     self.save()
                     losses = []
                     yield line
+
+    @property
+    def first_variants(self) -> int:
+        """Number of the first variants: those of an earlier part of the run do not come again."""
+        return 2 * self.step

@@ -13,11 +13,13 @@ class PretrainConfig:
     """Steps of the optimisers. The learning rate falls to 0 in the last of them."""
     batch_size: int = 64
     """Crops in a step."""
-    fresh: int = 16
+    merged: float = 0.6
+    """Part of the variants that are two faces merged into one (0..1)."""
+    fresh: int = 32
     """New variants made and shown to the teacher in a step; the others come from the pool."""
-    pool: int = 20_000
+    pool: int = 4096
     """Variants kept, with the teacher's vectors."""
-    lr: float = 0.05
+    lr: float = 0.04
     """Of Muon, for the convolutions: how far a step turns them."""
     lr_rest: float = 2e-3
     """Of AdamW, for everything else."""
@@ -27,6 +29,8 @@ class PretrainConfig:
     """Steps in which the learning rate rises from 0."""
     cooldown: float = 0.4
     """Part of the steps, at the end, in which it falls to 0."""
+    workers: int = 1
+    """Processes that make variants and ask the teacher beside the one that trains; 0: none."""
     average: float = 0.998
     """Decay of the running average of the weights, which is what is evaluated and kept."""
     evaluate_every: int = 250
@@ -37,8 +41,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if not (self.steps > 0 and self.fresh > 0 and 1 < self.batch_size <= self.pool):
             raise ValueError("steps and fresh must be positive, batch_size from 2 to pool")
-        if not (0 <= self.cooldown <= 1 and 0 <= self.average < 1 and self.warmup >= 0):
-            raise ValueError("cooldown and average are parts of 1, warmup is not negative")
+        if not (0 <= self.cooldown <= 1 and 0 <= self.average < 1 and 0 <= self.merged <= 1):
+            raise ValueError("cooldown, average and merged are parts of 1")
+        if self.warmup < 0:
+            raise ValueError("warmup is not negative")
 
     def rate(self, step: int) -> float:
         """The learning rate at a step, as a part of the highest."""

@@ -54,8 +54,9 @@ class Varied:
     Every variant is a function of the seed given for it.
     """
 
-    def __init__(self, faces: NDArray[np.uint8], size: int) -> None:
-        self.faces, self.size = faces, size
+    def __init__(self, faces: NDArray[np.uint8], size: int, merged: float = 0.6) -> None:
+        """``merged``: part of the variants that are made of two faces."""
+        self.faces, self.size, self.merged = faces, size, merged
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
         self._grid = np.stack([columns, rows], axis=-1)
 
@@ -71,11 +72,11 @@ class Varied:
 
     def _merge(self, random: np.random.Generator) -> Face:
         """One face, two laid over each other, or parts of one in another."""
-        first, kind = self._one(random), random.random()
-        if kind < 0.4:
+        first = self._one(random)
+        if random.random() >= self.merged:
             return first
         second = self._one(random)
-        if kind < 0.55:
+        if random.random() < 0.25:
             share = random.uniform(0.25, 0.75)
             return cv2.addWeighted(first, share, second, 1 - share, 0)
         side = len(first)

@@ -88,8 +88,10 @@ def main(argv: Sequence[str]) -> int:
     from recognizer.landmarks import LandmarkNet
     from recognizer.lfw import read_lfw
     from recognizer.mini import MiniConfig
-    from recognizer.pretrain import Judge, Pool, Teacher, Trainer
+    from recognizer.pretrain import Judge, Trainer
     from recognizer.pretrain_data import Varied
+    from recognizer.pretrain_pool import variants
+    from recognizer.teacher import Teacher
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -103,13 +105,16 @@ def main(argv: Sequence[str]) -> int:
     judge = Judge(
         tuning, _crops(tuning, recipe, landmarks), held_out, _crops(held_out, recipe, landmarks)
     )
-    log.info("the teacher itself: %s", _show(judge(lambda faces: _in_parts(teacher, faces))))
     trainer = Trainer(options.train, shape, recipe, options.run)
     if options.resume:
         trainer.resume()
-    pool = Pool(options.train, Varied(faces, teacher.size), teacher)
-    for line in trainer.fit(pool, judge):
-        print(_show(line), flush=True)
+    else:
+        teacher_itself = judge(lambda faces: _in_parts(teacher, faces))
+        log.info("the teacher itself: %s", _show(teacher_itself))
+    varied = Varied(faces, teacher.size, options.train.merged)
+    with variants(varied, options.teacher, options.train) as following:
+        for line in trainer.fit(following, judge):
+            print(_show(line), flush=True)
     return 0
 
 

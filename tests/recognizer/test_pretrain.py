@@ -16,9 +16,11 @@ from recognizer.crop import CropRecipe
 from recognizer.lfw import Lfw
 from recognizer.mini import MiniConfig
 from recognizer.muon import Muon, orthogonal
-from recognizer.pretrain import Judge, Pool, Teacher, Trainer, best_threshold, embed_with
+from recognizer.pretrain import Judge, Trainer, best_threshold, embed_with
 from recognizer.pretrain_config import PretrainConfig
 from recognizer.pretrain_data import RIM, Photo, Varied, cut_faces
+from recognizer.pretrain_pool import Made, Maker, Pool, variants
+from recognizer.teacher import Teacher
 from scripts.main import main
 from tests.recognizer.photos import ASTRONAUT_BOX, astronaut
 
@@ -126,17 +128,39 @@ def test_faces_are_cut_with_a_rim_around_the_aligned_crop(tmp_path: Path) -> Non
     assert np.abs(inner[1:] - crop[:-1]).mean() > 3
 
 
-def test_the_pool_replaces_the_oldest(varied: Varied, teacher_file: Path) -> None:
+def test_the_pool_replaces_the_oldest() -> None:
+    pool = Pool(PretrainConfig(pool=8, batch_size=6))
+
+    def made(count: int, seed: int) -> Made:
+        return some_faces(count, SIZE, seed), np.full((count, 4), seed, np.float32)
+
+    pool.add(made(5, 1))
+    assert not pool.full
+    assert set(pool.batch(0)[1].flatten().tolist()) == {1.0}  # nothing of the empty places
+    pool.add(made(3, 2))
+    assert pool.full
+    pool.add(made(3, 3))
+    drawn = [pool.batch(step) for step in range(20)]
+    assert {v for _, vectors in drawn for v in vectors.flatten().tolist()} == {1.0, 2.0, 3.0}
+    threes = made(3, 3)[0]
+    for faces, vectors in drawn:
+        for face, vector in zip(faces.numpy(), vectors[:, 0].tolist(), strict=True):
+            assert (vector == 3) == any((face == other).all() for other in threes)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_variants_are_the_same_whoever_makes_them(
+    varied: Varied, teacher_file: Path, workers: int
+) -> None:
+    config = PretrainConfig(fresh=11, workers=workers, seed=3)
     teacher = Teacher(teacher_file, 1)
-    pool = Pool(PretrainConfig(pool=8, batch_size=6), varied, teacher)
-    pool.refill(0, 8)
-    first = pool._faces.copy()
-    pool.refill(1, 3)
-    assert pool.made == 11
-    assert (pool._faces[:3] != first[:3]).any(axis=(1, 2, 3)).all()
-    np.testing.assert_array_equal(pool._faces[3:], first[3:])
-    faces, vectors = pool.batch(0)
-    np.testing.assert_allclose(teacher(faces.numpy()), vectors.numpy(), atol=1e-5)
+    maker = Maker(varied, teacher, 3)
+    with variants(varied, teacher_file, config) as following:
+        for number in (7, 8, 9):
+            faces, vectors = following(number)
+            np.testing.assert_array_equal(faces, maker(number, 11)[0])
+            np.testing.assert_allclose(vectors, teacher(faces), atol=1e-5)
+    assert len({face.tobytes() for n in range(4) for face in maker(n, 11)[0]}) == 44
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:
@@ -223,12 +247,13 @@ def test_best_threshold(cosines: list[float], same: list[bool], expected: float)
 def fit(run: Path, varied: Varied, teacher: Path, resume: bool = False, **settings: int) -> Trainer:
     config = PretrainConfig(
         **{"steps": 40, "batch_size": 16, "fresh": 8, "pool": 64, "warmup": 5,
-           "evaluate_every": 20, "average": 0.9, **settings}
+           "evaluate_every": 20, "average": 0.9, "workers": 0, **settings}
     )  # fmt: skip
     trainer = Trainer(config, SHAPE, RECIPE, run)
     if resume:
         trainer.resume()
-    list(trainer.fit(Pool(config, varied, Teacher(teacher, 1)), None))
+    with variants(varied, teacher, config) as following:
+        list(trainer.fit(following, None))
     return trainer
 
 
