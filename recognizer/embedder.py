@@ -94,6 +94,8 @@ def load_embedder(
     """
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, not {threads}")
+    if str(name) in NAMES:  # also as a Path
+        name = str(name)
     if name == AUTO:
         from recognizer.inception_weights import find_cached
 

@@ -13,7 +13,7 @@ class PretrainConfig:
     """Steps of the optimisers. The learning rate falls to 0 in the last of them."""
     batch_size: int = 64
     """Crops in a step."""
-    merged: float = 0.6
+    merged: float = 0.4
     """Part of the variants that are two faces merged into one (0..1)."""
     fresh: int = 32
     """New variants made and shown to the teacher in a step; the others come from the pool."""
@@ -27,7 +27,7 @@ class PretrainConfig:
     """Of AdamW."""
     warmup: int = 100
     """Steps in which the learning rate rises from 0."""
-    cooldown: float = 0.4
+    cooldown: float = 0.66
     """Part of the steps, at the end, in which it falls to 0."""
     workers: int = 1
     """Processes that make variants and ask the teacher beside the one that trains; 0: none."""
