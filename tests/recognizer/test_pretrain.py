@@ -312,7 +312,7 @@ def test_the_command_trains_and_judges(
     teacher = shared_data / "weights" / "peers" / "mobilefacenet.onnx"
     arguments = ["pretrain-embedder", "--lfw", str(root), "--teacher", str(teacher),
                  "--run", str(run), "--folds", "1", "--held-out", "2", "--steps", "2",
-                 "--batch-size", "4", "--pool", "8", "--fresh", "2"]  # fmt: skip
+                 "--batch-size", "4", "--pool", "8", "--fresh", "2", "--workers", "0"]  # fmt: skip
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "step 2" in captured.out
