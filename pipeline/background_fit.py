@@ -111,7 +111,7 @@ def _step_back(process: int) -> None:
     import psutil
 
     try:
-        lowest = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 19)  # the former on Windows only
+        lowest = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # the former on Windows only
         psutil.Process(process).nice(lowest)
     except psutil.Error as error:  # it only takes more than its share then
         logger.debug("the training keeps its priority: %s", error)

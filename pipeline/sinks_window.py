@@ -14,6 +14,8 @@ from pipeline.types import Face, Tick
 
 TITLE = "faces"
 ESCAPE = 27
+KEYS = 8
+"""Keys that are taken between two pictures, at most."""
 
 _PROBE = "import cv2; cv2.namedWindow('faces'); cv2.waitKey(1); cv2.destroyAllWindows()"
 
@@ -60,6 +62,7 @@ class Window:
             window always close it.
         on_click: called with the tick that is shown and the face under the mouse (None beside all
             faces) when the left button goes down.
+        typing: asked first about every key; True takes it, so that letters of a name end nothing.
 
     Attributes:
         closed: whether the user has closed it; the loop should end.
@@ -69,12 +72,13 @@ class Window:
         self,
         keys: Mapping[int, Callable[[Tick], None]] | None = None,
         on_click: Callable[[Tick, Face | None], None] | None = None,
+        typing: Callable[[int], bool] = lambda key: False,
     ) -> None:
         import cv2
 
         self.closed = False
         self._keys = dict(keys or {})
-        self._on_click = on_click
+        self._on_click, self._typing = on_click, typing
         self._tick: Tick | None = None
         cv2.namedWindow(TITLE)
         cv2.setMouseCallback(TITLE, self._mouse)
@@ -88,9 +92,13 @@ class Window:
         self._tick = tick
         picture = draw_speed(tick.drawn, tick)
         cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        key = cv2.waitKey(1)
-        if key >= 0:
+        for _ in range(KEYS):  # whoever types is faster than a slow picture
+            key = cv2.waitKey(1)
+            if key < 0:
+                break
             key &= 0xFF
+            if self._typing(key):
+                continue
             if key == ord("q"):
                 self.closed = True
             elif key in self._keys:

@@ -118,6 +118,11 @@ class Options:
     """Their frames a second."""
     stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
     """How their pixels are stored."""
+    teach: bool = True
+    """Let clicks in the window teach names, which are kept in --gallery. The page always can."""
+    keep_crops: bool = False
+    """Keep the pictures of all faces that are taught, so that another embedder can use them later;
+    otherwise only the one that was clicked."""
     networks: Networks = Networks()  # noqa: RUF009 (immutable)
     """See `Networks`."""
     quiet: bool = False
@@ -167,12 +172,12 @@ def main(argv: Sequence[str]) -> int:
         camera = None
         if options.source != BROWSER:
             camera = stack.enter_context(open_camera(options, paged))
-        loop, live = open_loop(options, stack, teach=paged)
+        loop, live = open_loop(options, stack, teach=paged or (windowed and options.teach))
         try:
             with ExitStack() as outputs:
                 window = None
                 if windowed:
-                    window = outputs.enter_context(open_window(options))
+                    window = outputs.enter_context(open_window(options, live))
                 sinks: list[Shows] = [live] if live else []
                 if window:
                     sinks.append(window)
@@ -290,9 +295,10 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
     if teach or networks.gallery.exists():
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
-            from pipeline.live import Live
+            from pipeline.live import Live, TeachOptions
 
-            live = stack.enter_context(Live(loop, store, embedder))
+            kept: Literal["all", "first"] = "all" if options.keep_crops else "first"
+            live = stack.enter_context(Live(loop, store, embedder, TeachOptions(pictures=kept)))
         _follow(store, loop, live, stack)
     return loop, live
 
@@ -309,8 +315,9 @@ def _follow(store: Store, loop: Loop, live: Live | None, stack: ExitStack) -> No
     )
 
 
-def open_window(options: Options) -> Window:
-    """The window and its keys."""
+def open_window(options: Options, live: Live | None = None) -> Window:
+    """The window, its keys, and the typing of names."""
+    from pipeline.prompt import Prompt
     from pipeline.sinks import Snapshots
     from pipeline.sinks_window import ESCAPE, Window
 
@@ -322,7 +329,12 @@ def open_window(options: Options) -> Window:
     def close(tick: Tick) -> None:
         window.closed = True
 
-    window = Window({ord("s"): save, ESCAPE: close})
+    keys = {ord("s"): save, ESCAPE: close}
+    if live is None:
+        window = Window(keys)
+    else:
+        prompt = Prompt(live)
+        window = Window(keys, prompt.click, prompt.key)
     return window
 
 

@@ -131,7 +131,7 @@ class FakeWindow:
     frames = 5
     made: list[FakeWindow] = []  # noqa: RUF012
 
-    def __init__(self, keys: Any = None, on_click: Any = None) -> None:
+    def __init__(self, keys: Any = None, on_click: Any = None, typing: Any = None) -> None:
         self.shown, self.closed, self.keys = 0, False, keys
         FakeWindow.made.append(self)
 
