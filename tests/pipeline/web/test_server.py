@@ -1,0 +1,96 @@
+"""The page on a real socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.request
+from urllib.error import HTTPError
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from common.errors import UserError
+from pipeline.web.app import MAX_FRAME
+from pipeline.web.server import Page, PageOptions
+from pipeline.web.switch import Switch
+from tests.pipeline.web.fakes import FakeLive, tick
+
+
+def page(**options) -> Page:
+    return Page(FakeLive("Ada"), Switch(None), PageOptions(port=0, **options))  # type: ignore[arg-type]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_serves_shows_and_ends():
+    with page() as web:
+        assert get(web.url)[0] == 200
+        origin = web.url.rstrip("/")
+        with connect(origin.replace("http", "ws") + "/live", origin=origin) as client:
+            kinds = {json.loads(client.recv(20))["type"] for _ in range(2)}
+            assert kinds == {"state", "people"}
+            web.show(tick(1))
+            while isinstance(data := client.recv(20), str):
+                pass
+            assert b'"name": "Ada"' in data
+    with socket.create_server(("127.0.0.1", int(web.url.rstrip("/").rpartition(":")[2]))):
+        pass  # the port is free again
+
+
+def test_a_frame_that_is_too_large_is_not_even_read():
+    with page() as web:
+        origin = web.url.rstrip("/")
+        with connect(origin.replace("http", "ws") + "/live", origin=origin) as client:
+            client.send(bytes(MAX_FRAME + 1))
+            with pytest.raises(ConnectionClosed) as closed:
+                list(client)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_other_machines_need_the_token_that_is_in_the_address():
+    with page(host="0.0.0.0") as web:
+        port = web.url.partition("?")[0].rstrip("/").rpartition(":")[2]
+        token = web.url.partition("?token=")[2]
+        assert len(token) >= 40
+        assert get(f"http://127.0.0.1:{port}/")[0] == 401
+        assert get(f"http://127.0.0.1:{port}/?token={token}")[0] == 200
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{port}/live", origin=f"http://127.0.0.1:{port}")
+
+
+def test_a_token_may_be_asked_for_on_this_machine_as_well():
+    with page(token="x" * 20) as web:
+        assert web.url.endswith("?token=" + "x" * 20)
+        assert get(web.url.partition("?")[0])[0] == 401
+
+
+def test_a_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} .* choose another --port"):
+            Page(FakeLive(), Switch(None), PageOptions(port=port))  # type: ignore[arg-type]
+
+
+def test_files_for_tls_that_are_none(tmp_path):
+    file = tmp_path / "a.pem"
+    file.write_text("nothing")
+    with pytest.raises(UserError, match=r"a\.pem .* for TLS"):
+        page(tls_cert=file, tls_key=file)
+    with pytest.raises(UserError, match="for TLS"):
+        page(tls_cert=tmp_path / "missing.pem", tls_key=file)
+
+
+def test_a_server_that_has_died_is_noticed():
+    with page() as web:
+        web._error = OSError("no more files")
+        with pytest.raises(RuntimeError, match="has ended"):
+            web.show(tick(0))
