@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import logging
+import re
 import sys
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,14 +62,15 @@ def parse(
     """
 
     def build(default: Any) -> Any:
-        return tyro.cli(
-            options,
-            args=list(arguments),
-            prog=prog,
-            description=description,
-            config=_STYLE,
-            **({} if default is None else {"default": default}),
-        )
+        with _flowing_docstrings():
+            return tyro.cli(
+                options,
+                args=list(arguments),
+                prog=prog,
+                description=description,
+                config=_STYLE,
+                **({} if default is None else {"default": default}),
+            )
 
     try:
         result = build(default)
@@ -77,6 +81,31 @@ def parse(
         if stop.code == 0:  # --help was printed; tyro has no place of its own for examples
             print(f"\nexamples:\n{_indent(examples)}")
         raise
+
+
+@contextmanager
+def _flowing_docstrings() -> Iterator[None]:
+    """Let tyro wrap the docstrings of fields itself.
+
+    It keeps the line breaks before indented lines, which are those of the source file: the help
+    would break where the source does. Empty lines still part paragraphs.
+    """
+    import docstring_parser
+
+    parse_from_object = docstring_parser.parse_from_object
+
+    def flowing(component: Any) -> Any:
+        docstring = parse_from_object(component)
+        for part in docstring.params:
+            text = inspect.cleandoc(part.description or "")
+            part.description = re.sub(r"(?<!\n)\n(?!\n)", " ", text) or None
+        return docstring
+
+    docstring_parser.parse_from_object = flowing  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        docstring_parser.parse_from_object = parse_from_object
 
 
 def _indent(text: str) -> str:

@@ -71,6 +71,16 @@ PREPARE: Any = (
 )
 
 
+@dataclass(frozen=True)
+class Talkative:
+    words: int = 3
+    """How many words there are, which takes
+    `more` than one line of the source to say; --words
+    (in brackets).
+
+    A second paragraph."""
+
+
 def fit(*arguments: str) -> Fit:
     return parse(Fit, arguments, prog="faces fit", description="Fit it.", examples=EXAMPLES)
 
@@ -289,3 +299,16 @@ def test_logs_go_to_stderr(capsys):
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == "a step\ncareful\n"
+
+
+def test_help_flows_as_the_terminal_is_wide_not_as_the_source_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        parse(Talkative, ["--help"], prog="faces talk", description="Talk.", examples="faces talk")
+    assert stop.value.code == 0
+    lines = [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
+    [first] = [line for line in lines if "How many words" in line]
+    flowing = "takes `more` than one line of the source to say; --words (in brackets)."
+    assert flowing in " ".join(lines)
+    assert any(line.endswith("A second paragraph. (default: 3)") for line in lines)
+    assert "second" not in first
