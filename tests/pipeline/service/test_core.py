@@ -399,17 +399,17 @@ def test_a_crowd_takes_turns_with_others_in_the_embedder(tmp_path):
 
     def embed(faces: Any) -> Any:
         gate.wait(20)
-        time.sleep(0.05)
+        time.sleep(0.1)
         taken.append(len(faces))
         return real(faces)
 
     embedder.embed = embed  # type: ignore[method-assign]
     crowd = [
-        begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd")) for _ in range(2)
+        begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd")) for _ in range(6)
     ]
-    wait_until(lambda: len(service.vision._embed) >= 6)
+    wait_until(lambda: len(service.vision._embed) >= 22)  # two of the 24 faces are being embedded
     done: list[str] = []
-    crowd[1].add_done_callback(lambda _: done.append("crowd"))
+    crowd[-1].add_done_callback(lambda _: done.append("crowd"))
     other = begin(service, "embed", photo(9), call=Call("other"))
     other.add_done_callback(lambda _: done.append("other"))
     gate.set()
