@@ -78,6 +78,10 @@ def make_app(hub: Hub, access: Access) -> FastAPI:
             return Response("There is no picture of that name.\n", 404, media_type="text/plain")
         return Response(data, media_type=f"image/{kind}")
 
+    async def icon() -> Response:
+        return Response(status_code=204)  # browsers ask without being told to
+
+    app.add_api_route("/favicon.ico", icon, methods=["GET"])
     app.add_api_route("/alive", alive, methods=["GET"])
     app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
     app.add_api_websocket_route("/live", _socket(hub))

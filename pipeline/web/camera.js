@@ -2,7 +2,7 @@
 
 const WIDEST = 640; // pixels of a frame that is sent
 const QUALITY = 0.85;
-const PATIENCE = 2000; // milliseconds until a frame counts as lost
+const PATIENCE = 10000; // milliseconds until a frame counts as lost
 
 export class OwnCamera {
   /** @param send takes bytes; @param show takes (canvas, header, milliseconds) */

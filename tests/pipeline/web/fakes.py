@@ -40,7 +40,7 @@ class FakeLive:
         if name == "Bug":
             raise RuntimeError("secret/path")
         if name == "Slow":
-            time.sleep(0.5)
+            time.sleep(2)
         if name == "Twin" and not sure:
             raise AlreadyKnown("this looks like Ada (0.81)", "Ada", 0.8123)
         self.names.append(name)

@@ -264,15 +264,18 @@ def test_somebody_known_is_asked_about(web):
     assert (reply["ok"], reply["known"]) == (False, {"name": "Ada", "similarity": 0.8123})
 
 
-def test_a_slow_command_holds_up_nothing(hub, web):
+def test_a_slow_command_holds_up_nothing(hub, web, live):
     with page(web) as socket:
         wait_for(socket, "people")
         for number in range(8):
             socket.send_json({"id": number, "type": "teach", "track": 7, "name": "Slow"})
+        refused = [wait_for(socket, "reply") for _ in range(4)]
         hub.show(tick(0))
-        wait_for_frame(socket)  # while they are being done
-        refused = [wait_for(socket, "reply") for _ in range(8)]
-    assert sum(reply["error"] == "too much at once: wait a moment" for reply in refused) == 4
+        until(lambda: any(viewer._sent for viewer in hub.viewers))
+        assert live.names == ["Ada", "Bob"], "none is done yet, and the frame is on its way"
+        done = [wait_for(socket, "reply") for _ in range(4)]
+    assert {reply["error"] for reply in refused} == {"too much at once: wait a moment"}
+    assert all(reply["ok"] for reply in done)
 
 
 def test_everybody_sees_who_is_known(web):
