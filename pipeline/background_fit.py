@@ -30,7 +30,7 @@ from recognizer.head import Head
 from recognizer.snapshot import Snapshot
 from recognizer.store import Store, StoreChanged
 from recognizer.store_write import Change, NewSample
-from recognizer.strangers import draw_strangers
+from recognizer.strangers import draw_strangers, read_spreads
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ JUDGES = 500
 
 MORE_STRANGERS = 0.01
 """Share of them that a new snapshot may name beyond those that the old one names."""
+
+FEW = 20
+"""People from which on strangers can be drawn as the known people are spread."""
 
 POLL = 0.05
 """Seconds between two questions whether to stop."""
@@ -52,17 +55,32 @@ ONE_THREAD = dict.fromkeys(
 class Fit(Protocol):
     """Teaches a head; see `fit_apart`."""
 
-    def __call__(self, gallery: Gallery, start: Head | None, stop: Callable[[], bool]) -> Head:
-        """Raises Stopped soon after ``stop()`` is true."""
+    def __call__(
+        self, gallery: Gallery, start: Head | None, stop: Callable[[], bool]
+    ) -> Head | None:
+        """None when no head can be made; raises Stopped soon after ``stop()`` is true."""
 
 
 class FitError(Exception):
     """The process that fits has died, with its last words."""
 
 
-def fit_here(gallery: Gallery, start: Head | None, stop: Callable[[], bool]) -> Head:
-    """Fine-tune a head for everybody in the gallery, in this thread."""
+def fit_here(
+    gallery: Gallery, start: Head | None, stop: Callable[[], bool]
+) -> Head | None:  # fmt: skip
+    """Fine-tune a head for everybody in the gallery, in this thread.
+
+    None when it is the first one, few people are known, and nothing is known of how strangers look
+    to this embedder: such a head would call strangers by their names.
+    """
+    if start is None and not _strangers_known(gallery):
+        return None
     return fit_head(gallery, draw_strangers(gallery), HeadOptions(), start=start, stop=stop)
+
+
+def _strangers_known(gallery: Gallery) -> bool:
+    """Whether strangers can be drawn that look like strangers."""
+    return len(gallery.people) >= FEW or bool(read_spreads(gallery.contract))
 
 
 def fit_apart(
@@ -70,7 +88,7 @@ def fit_apart(
     start: Head | None,
     stop: Callable[[], bool],
     command: Sequence[str] = (sys.executable, "-m", "pipeline.background_fit"),
-) -> Head:
+) -> Head | None:
     """As `fit_here`, in a process of low priority. Raises FitError when it dies."""
     path = os.pathsep.join(filter(None, sys.path))
     with subprocess.Popen(
@@ -88,9 +106,7 @@ def fit_apart(
     if process.returncode != 0:
         last = err.decode(errors="replace").strip().splitlines() or ["without a word"]
         raise FitError(f"the training has died ({process.returncode}): {last[-1]}")
-    head = _unpacked(out)[1]
-    assert head is not None
-    return head
+    return _unpacked(out)[1]
 
 
 def _talk(
@@ -369,8 +385,10 @@ class Trainer:
                 old.gallery.embeddings[known],
             ),
         )
-        after = replace(old, gallery=split.taught, head=head)
-        judges = draw_strangers(split.taught, JUDGES, seed=1)  # other ones than it was taught with
+        after = replace(old, gallery=split.taught, head=head or old.head)
+        judges = np.zeros((0, self._store.dimension), np.float32)
+        if _strangers_known(split.taught):
+            judges = draw_strangers(split.taught, JUDGES, seed=1)  # not those it was taught with
         worse = problems(before, after, split, judges)
         if stale():
             raise Stopped
@@ -381,24 +399,29 @@ class Trainer:
         self._save(batches, generation, head, old.version)
 
     def _save(
-        self, batches: Sequence[Batch], generation: int, head: Head, version: int
+        self, batches: Sequence[Batch], generation: int, head: Head | None, version: int
     ) -> None:  # fmt: skip
         add: dict[str, list[NewSample]] = {}
         for batch in batches:
             if batch.samples:
                 add.setdefault(batch.name, []).extend(batch.samples)
-        people = len([name for name in head.names if name is not None])
+        people = 0 if head is None else len([name for name in head.names if name is not None])
         made = {"people": people, "strangers": "drawn", "by": "live"}
         with self._editing:
             if self._closed or self._generation != generation:
                 raise Stopped
             self._store.apply(
-                Change(add=add, new_head=True, head=head, provenance=made, expected=version)
+                Change(
+                    add=add, new_head=head is not None, head=head, provenance=made, expected=version
+                )
             )
             snapshot = self._store.snapshot()
             self._swapped(snapshot)
             taught = f"{people} {'person' if people == 1 else 'people'}"
-            self._settle(batches, generation, HeadState("swapped", taught, snapshot.version))
+            state = HeadState("swapped", taught, snapshot.version)
+            if snapshot.head is None:
+                state = HeadState("none", "nearness alone decides: see faces calibrate")
+            self._settle(batches, generation, state)
 
     def _settle(self, batches: Sequence[Batch], generation: int, state: HeadState) -> None:
         """These batches are done with."""

@@ -227,13 +227,15 @@ class Gatherer:
     def _agrees(self, vector: NDArray[np.float32], gallery: Gallery) -> bool:
         """The strict bar: like the nearest trusted ones, like all of them, like nobody else.
 
-        The mean of all keeps a chain of small steps from leading to somebody else.
+        The mean of all, and the one that was clicked, keep a chain of small steps from leading to
+        somebody else.
         """
         alike = self._alike(vector)
         whole = float(unit(self._trusted.sum(axis=0)) @ vector)
         return (
             alike >= self._bar
             and whole >= self._named
+            and float(self.examples[0].embedding @ vector) >= self._named
             and alike >= self._rival(vector, gallery) + self.options.margin
         )
 

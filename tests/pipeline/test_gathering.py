@@ -170,7 +170,7 @@ def test_small_steps_do_not_lead_to_somebody_else():
         ada.take(look(i, sighting(1, vector)), NOBODY)
     assert len(ada.examples) > 10
     assert min(e.embedding @ ADA for e in ada.examples) > 0.5
-    assert max(e.embedding @ BOB for e in ada.examples) < 0.8
+    assert max(e.embedding @ BOB for e in ada.examples) < 0.85
 
 
 # -- other people

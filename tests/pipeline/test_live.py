@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from pipeline.background_fit import fit_here
 from pipeline.live import AlreadyKnown, Live, TeachOptions
 from pipeline.loop import Loop
 from pipeline.prompt import Prompt
 from pipeline.types import Picture, Tick
+from recognizer.fit import fit_head
 from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.snapshot import Snapshot, Thresholds
@@ -24,6 +24,13 @@ from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector, know, scen
 
 ADA, BOB = (20, 30), (120, 60)
 BOTH = {"Ada": ADA, "Bob": BOB}
+
+
+def fit_here(gallery: Gallery, start: Head | None, stop: Callable[[], bool]) -> Head:
+    """With strangers of this made world."""
+    names = [f"stranger {i}" for i in range(60)]
+    strangers = know(CountingEmbedder(), *names).gallery.embeddings
+    return fit_head(gallery, strangers, start=start, stop=stop)
 
 
 class World:
