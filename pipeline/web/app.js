@@ -106,7 +106,7 @@ function showTeaching(teaching) {
   const { name, gathered, wanted, message } = teaching ?? {};
   const texts = {
     gathering: `Learning ${name}: ${gathered} of ${wanted} pictures`,
-    training: `Learning ${name}: training with ${gathered} pictures`,
+    training: `Learning ${name}: training with ${gathered} ${gathered === 1 ? "picture" : "pictures"}`,
     swapped: `${name} is learnt.`,
     failed: `${name} is known, but the training failed.`,
     cancelled: `Cancelled. Nothing of ${name} was kept.`,

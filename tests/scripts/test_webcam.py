@@ -171,13 +171,32 @@ def test_without_a_display_it_says_so_and_goes_on_with_what_is_left(world, capsy
     assert lines("a.jsonl")
 
 
+def test_without_a_display_the_picture_is_on_a_page(world, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    film(count=10)
+    assert main(["webcam", "party.mp4", "--port", "0"]) == 0
+    told = capsys.readouterr().err
+    assert "there is no display" in told
+    assert re.search(r"the page is at http://127\.0\.0\.1:\d+/\n", told)
+
+
+def test_a_token_that_could_be_guessed_is_refused(world, capsys, monkeypatch):
+    monkeypatch.setenv("FACES_WEB_TOKEN", "secret")
+    film(count=2)
+    assert main(["webcam", "party.mp4", "--web", "--port", "0"]) == 2
+    assert "FACES_WEB_TOKEN must have at least 20" in capsys.readouterr().err
+
+
 # -- refusals
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["party.mp4"], r"there is no display\nWithout a window ask for --out"),
+        (["63"], "camera 63 cannot be opened.*\n.*`faces webcam browser`"),
+        (["browser", "--out", "a.mp4"], "--out needs a camera of this machine"),
+        (["party.mp4", "--web", "--port", "70000"], "--port must be between"),
+        (["party.mp4", "--web", "--tls-cert", "a.pem"], "--tls-cert and --tls-key go together"),
         (["party.mp4", "--no-window"], "--no-window leaves nothing to do"),
         (["63", "--json", "x"], "camera 63 cannot be opened"),
         (["gone.mp4", "--json", "x"], r"gone\.mp4: there is no such file"),

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from pipeline.live import Teaching
 from pipeline.web import hub as hub_module
-from pipeline.web.app import MAX_TEXT, MAX_VIEWERS, WRONG_MESSAGE, make_app
+from pipeline.web.app import MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
 from pipeline.web.guard import Access
 from pipeline.web.hub import Hub, to_jpeg
 from pipeline.web.switch import Switch
@@ -306,8 +306,9 @@ def test_what_is_not_understood_ends_the_connection(web, live, text):
 
 def test_too_many_viewers_are_refused(hub, web):
     hub.viewers.update(object() for _ in range(MAX_VIEWERS))  # type: ignore[misc]
-    with page(web) as socket, pytest.raises(WebSocketDisconnect, match="too many"):
-        socket.receive_json()
+    with page(web) as socket, pytest.raises(WebSocketDisconnect) as ended:
+        wait_for(socket, "never")
+    assert ended.value.code == TOO_MANY
     hub.viewers.clear()
 
 

@@ -23,7 +23,9 @@ from pipeline.moving_scene import MovingScene, photo_background, portrait_actors
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS, FPS = 8, 15
+SECONDS, FPS = 16, 30
+"""Chromium plays a film of JPEGs with 30 frames a second."""
+
 PATIENCE = 120_000
 """Milliseconds; a busy machine takes its time."""
 

@@ -86,7 +86,8 @@ def test_a_websocket_needs_the_token_as_well():
     with pytest.raises(WebSocketDisconnect), web.websocket_connect("/live", headers=headers):
         pass
     headers["cookie"] = f"faces_8420={TOKEN}"
-    with web.websocket_connect("/live", headers=headers) as socket:
+    url = "ws://testserver:8420/live"
+    with web.websocket_connect(url, headers=headers) as socket:
         assert socket.receive_json()["type"] in ("state", "people")
 
 
