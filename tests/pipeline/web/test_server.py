@@ -59,8 +59,9 @@ def test_a_frame_that_is_too_large_is_not_even_read():
             pytest.raises(ConnectionClosed) as closed,
         ):
             flood(client)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1009
+        assert get(web.url)[0] == 200, "nobody else notices"
+    # The reset of the connection may overtake the reason.
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
 
 
 def test_other_machines_need_the_token_that_is_in_the_address():
