@@ -291,8 +291,7 @@ def break_something(port: int, client: Client, photo: bytes, dice: random.Random
     body = form([photo], {})
     head = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
     head += b"boundary=xx\r\nContent-Length: %d\r\n\r\n" % len(body)
-    connection = socket.create_connection(("127.0.0.1", port))
-    with connection, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
         if kind == 4:  # hangs up before the answer
             connection.sendall(head + body)
         else:  # dribbles, and then hangs up in the middle
@@ -311,6 +310,7 @@ class Mixed:
     acknowledged: set[str] = field(default_factory=set)
     memory: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 def mixed(server: Server, photos: Sequence[bytes], faces: Sequence[bytes], seconds: float,
@@ -339,6 +339,8 @@ def mixed(server: Server, photos: Sequence[bytes], faces: Sequence[bytes], secon
                 if status == 200 and answer["added"]:
                     with seen.lock:
                         seen.acknowledged.add(name)
+            if seen.over.is_set():
+                return
             with seen.lock:
                 seen.statuses[status] += 1
             if status == 503:
@@ -349,6 +351,7 @@ def mixed(server: Server, photos: Sequence[bytes], faces: Sequence[bytes], secon
         while time.monotonic() < until:
             time.sleep(min(1.0, seconds / 30))
             seen.memory.append(server.megabytes())
+        seen.over.set()
         server.kill()  # in the middle of everything
     return seen
 
@@ -461,8 +464,8 @@ def compare(server: Server, photos: Sequence[bytes], options: argparse.Namespace
         allowed = 2 * max(batch, quantile(batches, 0.95)) + quantile(alone, 0.95)
         fine &= report(
             "turns", quantile(beside, 0.95) <= allowed,
-            f"p95 {quantile(beside, 0.95):.0f} ms beside a flood ({allowed:.0f} or less: alone, the "
-            f"batch that runs and the one it shares; a batch takes {batch:.0f} ms then)",
+            f"p95 {quantile(beside, 0.95):.0f} ms beside a flood ({allowed:.0f} or less: alone, "
+            f"the batch that runs and the one it shares; a batch takes {batch:.0f} ms then)",
         )  # fmt: skip
     return fine
 

@@ -389,35 +389,18 @@ def test_a_greedy_caller_delays_another_by_one_batch():
     assert len(order) == 31
 
 
-def test_a_crowd_takes_turns_with_others_in_the_embedder(tmp_path):
+def test_a_crowd_is_embedded_in_small_batches(tmp_path):
+    """So it takes turns with others: see test_batching.py."""
     service = make_service(tmp_path, limits=Limits(face_batch=2))
-    taken: list[int] = []
-    gate = threading.Event()
     embedder = service._models.embedder
     assert embedder is not None
+    taken: list[int] = []
     real = embedder.embed
-
-    def embed(faces: Any) -> Any:
-        gate.wait(20)
-        time.sleep(0.1)
-        taken.append(len(faces))
-        return real(faces)
-
-    embedder.embed = embed  # type: ignore[method-assign]
-    crowd = [
-        begin(service, "embed", photo(1, 2, 3, 4, size=40), call=Call("crowd")) for _ in range(6)
-    ]
-    wait_until(lambda: len(service.vision._embed) >= 22)  # two of the 24 faces are being embedded
-    done: list[str] = []
-    crowd[-1].add_done_callback(lambda _: done.append("crowd"))
-    other = begin(service, "embed", photo(9), call=Call("other"))
-    other.add_done_callback(lambda _: done.append("other"))
-    gate.set()
-    other.result(20)
-    assert all(len(future.result(20).images[0].faces) == 4 for future in crowd)
-    wait_until(lambda: len(done) == 2)
-    assert done == ["other", "crowd"]
-    assert max(taken) == 2
+    embedder.embed = lambda faces: (taken.append(len(faces)), real(faces))[1]  # type: ignore[method-assign]
+    (image,) = ask(service, "embed", photo(1, 2, 3, 4, size=40)).images
+    assert len(image.faces) == 4
+    assert sum(taken) == 4
+    assert max(taken) <= 2
     service.close()
 
 
