@@ -110,8 +110,12 @@ def face(page: Any, name: str) -> Any:
     return page.locator("#faces button", has_text=name)
 
 
-def wait(page: Any, condition: str, *args: Any) -> None:
-    page.wait_for_function(condition, *args, timeout=PATIENCE)
+def wait(page: Any, condition: str, arg: Any = None) -> None:
+    """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, condition
+        time.sleep(0.1)
 
 
 RECOGNISED = """name => [...document.querySelectorAll('#faces button')]
