@@ -1,8 +1,8 @@
 """What learning in the background costs the picture.
 
-    python benchmarks/teach.py                     in a process (as `faces webcam` does it)
-    python benchmarks/teach.py --thread            in a thread, for comparison
-    python benchmarks/teach.py --people 50 --embedder random
+    python -m benchmarks.teach                     in a process (as `faces webcam` does it)
+    python -m benchmarks.teach --thread            in a thread, for comparison
+    python -m benchmarks.teach --people 50 --embedder random
 
 A simulated camera (30 frames a second, four moving faces, see `benchmarks/live.py`) runs for some
 seconds, and again while a head is fitted over and over. Exit code 0: the frames a second fall by
@@ -74,7 +74,8 @@ def main() -> int:
     film = Film.make(actors, 12.0, {})
     rng = np.random.default_rng(0)
     middles = unit(rng.normal(size=(arguments.people, embedder.dimension)))
-    vectors = unit(np.repeat(middles, 50, axis=0) + 0.05 * rng.normal(size=(50 * len(middles), 1)))
+    spread = 0.05 * rng.normal(size=(50 * len(middles), embedder.dimension))
+    vectors = unit(np.repeat(middles, 50, axis=0) + spread)
     gallery = Gallery(
         embedder.contract, tuple(f"Person {i // 50}" for i in range(len(vectors))), vectors
     )
