@@ -81,10 +81,12 @@ class Server:
             command += ["--detector", detector]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
+        told = []
         for line in self.process.stderr:
+            told.append(line)
             if self.url in line:
                 return
-        raise AssertionError(f"it ended with code {self.process.wait()}")
+        raise AssertionError(f"it ended with code {self.process.wait()}: {''.join(told)}")
 
     def stop(self) -> None:
         if self.process is not None:
