@@ -1,30 +1,33 @@
-"""The trained detector that comes with the package, known everywhere by the name "shipped"."""
+"""The trained detector that comes with the package, known everywhere by the name "shipped".
+
+There are two files. fpn.onnx is run: with it torch is never imported, which would be most of a
+cold start. fpn.pt is the checkpoint it was made of, to fine-tune and to export. Making the first
+from the second on first use would cost every user a minute, and torch; so it is shipped.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from common.errors import UserError
+from common.shipped import shipped_file
 
 SHIPPED = "shipped"
-FILE = Path(__file__).parent / "weights" / "fpn.pt"
-DIGEST_FILE = FILE.with_suffix(".sha256")
+FOLDER = Path(__file__).parent / "weights"
+CHECKPOINT = "fpn.pt"
+NETWORK = "fpn.onnx"
 
 
 def find_model(name: str | Path) -> Path:
-    """``name`` as a path; "shipped" is the detector that comes with the package.
+    """``name`` as a path to run; "shipped" is the ONNX file that comes with the package.
 
-    Raises UserError when the shipped file is missing or is not the one that was shipped.
+    Raises UserError when that is missing or is not the one that was shipped.
     """
-    if str(name) != SHIPPED:
-        return Path(name)
-    remedy = "install the project anew, or name a model of your own"
-    try:
-        wanted = DIGEST_FILE.read_text(encoding="ascii").split()[0]
-        found = hashlib.sha256(FILE.read_bytes()).hexdigest()
-    except (OSError, IndexError) as error:
-        raise UserError(f"the shipped detector {FILE} cannot be read: {remedy}") from error
-    if found != wanted:
-        raise UserError(f"the shipped detector {FILE} is damaged: {remedy}")
-    return FILE
+    return shipped_file(FOLDER, NETWORK) if str(name) == SHIPPED else Path(name)
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """``name`` as a path to train or export from; "shipped" is the checkpoint of the package.
+
+    Raises UserError as `find_model` does.
+    """
+    return shipped_file(FOLDER, CHECKPOINT) if str(name) == SHIPPED else Path(name)

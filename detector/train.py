@@ -50,7 +50,7 @@ from detector.optimizer import (
 from detector.parallel import World, join_world
 from detector.run_folder import open_run
 from detector.samples import draw_samples
-from detector.shipped import find_model
+from detector.shipped import find_checkpoint
 from detector.torch_backend import inference_resize, pick_device
 from detector.transforms import train_transform
 from detector.validate import set_train_mode, to_device, validation_losses
@@ -435,7 +435,7 @@ class Trainer:
 
 def _start_from(model: FaceRCNN, path: Path) -> None:
     """Load the weights of another run's checkpoint."""
-    weights = load_checkpoint(find_model(path))["weights"]
+    weights = load_checkpoint(find_checkpoint(path))["weights"]
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -11,18 +11,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from onnxscript import optimizer
 from torch import nn
+
+from common.onnx_half import store_in_half
 
 OPSET = 18
 """The oldest that has all we use, so that the most runtimes can run the file."""
 
 INPUT = "faces"
-_SMALL = 64  # values; constants below this size stay as they are
 
 
 def export_onnx(
@@ -64,26 +63,11 @@ def export_onnx(
     proto = program.model_proto
     _clean(proto)
     if half:
-        _store_in_half(proto.graph)
+        store_in_half(proto.graph)
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
-
-
-def _store_in_half(graph: onnx.GraphProto) -> None:
-    """Weights as float16, each with a Cast, which runtimes do once when they open the file."""
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
-            continue
-        name, stored = tensor.name, f"{tensor.name}_half"
-        values = numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(numpy_helper.from_array(values, stored))
-        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def _clean(proto: onnx.ModelProto) -> None:

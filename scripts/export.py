@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from common.errors import UserError
-from detector.shipped import FILE, SHIPPED, find_model
+from detector.shipped import FOLDER, SHIPPED, find_checkpoint
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def main(argv: Sequence[str]) -> int:
     from detector.export import export_checkpoint
     from detector.parity import table
 
-    checkpoint, out = find_model(options.checkpoint), options.out
-    if out is None and checkpoint.resolve() == FILE.resolve():
+    checkpoint, out = find_checkpoint(options.checkpoint), options.out
+    if out is None and checkpoint.resolve().parent == FOLDER.resolve():
         out = SHIPPED_OUT
     pictures = [] if options.images is None else read_pictures(options.images)
     for exported in export_checkpoint(checkpoint, out, options.formats, pictures):

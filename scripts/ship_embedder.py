@@ -5,7 +5,6 @@ For maintainers, so it is no command of `faces`.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,18 +40,16 @@ def main(argv: Sequence[str]) -> int:
         examples=EXAMPLES,
     )
     log_to_stderr()
-    from common.files import atomic_write, atomic_write_text
-    from recognizer.shipped import DIGESTS, FOLDER
+    from common.files import atomic_write
+    from common.shipped import write_digests
+    from recognizer.shipped import FOLDER
 
     if options.onet:
         with atomic_write(FOLDER / "onet.onnx") as file:
             file.write(onet())
     if options.mini is not None:
         ship_mini(options.mini)
-    files = sorted(path for path in FOLDER.iterdir() if path.suffix in (".onnx", ".pt"))
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
-    atomic_write_text(FOLDER / DIGESTS, "\n".join(lines) + "\n")
-    for path in files:
+    for path in write_digests(FOLDER):
         print(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")
     return 0
 

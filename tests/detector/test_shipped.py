@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,34 +30,46 @@ def test_it_finds_the_face_in_each_portrait_and_nothing_else_with_confidence() -
 def test_it_is_small_and_says_where_it_comes_from() -> None:
     from detector.checkpoint import load_checkpoint
 
-    assert shipped.FILE.stat().st_size < 8 * 2**20
-    payload = load_checkpoint(shipped.FILE)
+    assert all(path.stat().st_size < 8 * 2**20 for path in shipped.FOLDER.iterdir())
+    payload = load_checkpoint(shipped.find_checkpoint("shipped"))
     assert "training" not in payload
     assert payload["provenance"]["training_images"] > 0
     assert payload["config"]["data"]["image_path"] is None
+
+
+def test_both_files_find_the_same() -> None:
+    network, checkpoint = (
+        load_detector(path)
+        for path in (shipped.find_model("shipped"), shipped.find_checkpoint("shipped"))
+    )
+    for image in portraits().values():
+        a, b = (detector.detect(image).above(0.8) for detector in (network, checkpoint))
+        assert len(a) == len(b) > 0
+        np.testing.assert_allclose(a.xyxy, b.xyxy, atol=0.5)
+        np.testing.assert_allclose(a.score, b.score, atol=0.02)
 
 
 def test_a_flat_picture_has_no_face() -> None:
     assert len(load_detector().detect(np.full((300, 400, 3), 128, np.uint8))) == 0
 
 
+@pytest.mark.parametrize("find", [shipped.find_model, shipped.find_checkpoint])
 def test_a_damaged_or_missing_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    find: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in (shipped.FILE, shipped.DIGEST_FILE):
-        shutil.copy(path, tmp_path)
-    monkeypatch.setattr(shipped, "FILE", tmp_path / shipped.FILE.name)
-    monkeypatch.setattr(shipped, "DIGEST_FILE", tmp_path / shipped.DIGEST_FILE.name)
-    assert shipped.find_model("shipped") == tmp_path / shipped.FILE.name
-    with shipped.FILE.open("r+b") as file:
+    shutil.copytree(shipped.FOLDER, tmp_path / "weights")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
+    path = find("shipped")
+    assert path.parent == tmp_path / "weights"
+    with path.open("r+b") as file:
         file.seek(1000)
         file.write(b"x")
     with pytest.raises(UserError, match="is damaged"):
-        shipped.find_model("shipped")
-    shipped.FILE.unlink()
+        find("shipped")
+    path.unlink()
     with pytest.raises(UserError, match="cannot be read"):
-        shipped.find_model("shipped")
-    assert shipped.find_model("mine.pt") == Path("mine.pt")
+        find("shipped")
+    assert find("mine.pt") == Path("mine.pt")
 
 
 def test_detect_needs_no_model(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from detector.export import Exported
 from detector.parity import Outcome
-from detector.shipped import FILE
+from detector.shipped import CHECKPOINT, FOLDER
 from scripts.main import main
 from tests.small_export import SmallExport
 
@@ -55,10 +55,10 @@ def test_its_flags_reach_the_exporter(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], (FILE, Path("exported"))),
-        (["shipped"], (FILE, Path("exported"))),
-        ([str(FILE)], (FILE, Path("exported"))),
-        (["--out", "mine"], (FILE, Path("mine"))),
+        ([], (FOLDER / CHECKPOINT, Path("exported"))),
+        (["shipped"], (FOLDER / CHECKPOINT, Path("exported"))),
+        ([str(FOLDER / CHECKPOINT)], (FOLDER / CHECKPOINT, Path("exported"))),
+        (["--out", "mine"], (FOLDER / CHECKPOINT, Path("mine"))),
         (["runs/fpn/best.pt"], (Path("runs/fpn/best.pt"), None)),  # beside the checkpoint
     ],
     ids=str,
