@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "prepare": "Download WIDER FACE, convert it to PASCAL VOC, check and repair any VOC folder",
+    "prepare": "Download WIDER FACE, convert it to PASCAL VOC, check and repair VOC folders",
     "train": "Train a detector from images and VOC annotations; resume a run",
     "detect": "Find the faces in images, folders and videos; mark, list or blur them",
-    "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that give what it gives",
+    "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that agree with it",
     "evaluate": "Judge a detector by the rules of WIDER FACE, PASCAL VOC and COCO",
     "fit": "Teach a classifier head, or the network itself, the people who are enrolled",
     "calibrate": "Measure from when on a face is somebody, for a wanted false match rate",
@@ -24,7 +24,7 @@ COMMANDS = {
     "people": "List, rename, merge, remove, export and import the people who are known",
     "run": "Find, follow and name the faces of a video: who is in it, and when",
     "webcam": "Show a camera or stream with boxes and names, as it happens",
-    "serve": "Let other programs detect, recognise and enrol: as a child process or over HTTP",
+    "serve": "Let other programs detect, recognise, enrol: as a child process or over HTTP",
     "keys": "Make, list and revoke the keys of programs that may ask a server",
     "audit": "Check and show the record of who was enrolled and removed through a server",
     "export-liveness": "Make one ONNX file of MiniFASNet's published weights, for --liveness",

@@ -38,7 +38,6 @@ docs/security.md what to mind."""
 EXAMPLES = """\
 faces serve --stdio
 faces serve --http --no-keys-on-loopback
-faces keys create camera --scopes detect recognize
 faces serve --http
 faces serve --http --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 faces serve --http --detect-only --model model.onnx --no-keys-on-loopback

@@ -126,7 +126,7 @@ def test_a_folder_for_each_person_with_a_detector(folders, whole_picture, tmp_pa
     assert evaluate("--folders", folders, *flags) == 1  # an image failed
     found = report(out)
     assert (found["failed"], found["failed_photos"]) == (1, ["P00/black.png"])
-    assert "fpn.pt" in found["boxes"]
+    assert "fpn.onnx" in found["boxes"]
     section = found["identification"]
     assert (section["enrolled"], section["nonmated"]) == (6, 6)
     assert section["results"][0]["rule"]["thresholds"]["gallery"] == 0.5

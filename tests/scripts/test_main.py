@@ -104,6 +104,7 @@ def test_every_command_has_its_file_and_every_file_its_command():
         "live_options",
         "recognizer_options",
         "ship_embedder",
+        "webcam_web",
     }
     files = {path.stem for path in folder.glob("*.py")} - others
     assert {name.replace("-", "_") for name in COMMANDS} == files

@@ -47,7 +47,7 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path):
 
 def test_the_shipped_detector_takes_part_by_its_name():
     [shipped] = line_up([Path("shipped")], skip=SKIP)
-    assert (shipped.kind, shipped.runtime) == ("ours", "PyTorch")
+    assert (shipped.kind, shipped.runtime) == ("ours", "ONNX Runtime")
     assert shipped.path.is_file()
 
 
