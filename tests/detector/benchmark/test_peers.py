@@ -116,6 +116,20 @@ def test_ultra_light_squeezes_and_scales(monkeypatch):
     np.testing.assert_allclose(result.xyxy, [[20, 20, 100, 65], [120, 60, 180, 80]], rtol=1e-5)
 
 
+def test_ultra_light_looks_at_its_best_boxes_only(monkeypatch):
+    """Thousands of low scores must not take seconds."""
+    count = peers.ULTRA_LIGHT_CANDIDATES
+    places = np.random.default_rng(0).uniform(0, 0.9, (3 * count, 2)).astype(np.float32)
+    boxes = np.hstack([places, places + 0.0001])[None]  # they hardly ever overlap
+    score = np.linspace(0.9, 0.1, 3 * count, dtype=np.float32)
+    scores = np.stack([1 - score, score], axis=1)[None]
+    session = FakeSession({"scores": scores, "boxes": boxes}, [1, 3, 24, 32])
+    monkeypatch.setattr(peers, "onnx_session", lambda path, threads: session)
+    found = UltraLight("rfb.onnx", 1, 0.02).detect(np.zeros((1000, 1000, 3), np.uint8))
+    assert len(found) == pytest.approx(count, abs=5)
+    assert found.score[-1] >= score[count - 1]
+
+
 @pytest.fixture(scope="module")
 def mtcnn():
     return Mtcnn(threads=1)
