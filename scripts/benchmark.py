@@ -36,6 +36,7 @@ EXAMPLES = """\
 faces benchmark model.onnx model.torchscript best.pt --wider data/widerface --ap
 faces benchmark model.onnx --wider data/widerface --peers yunet.onnx version-RFB-320.onnx
 faces benchmark model.onnx --image-path photos --skip torchvision reference --threads 2
+faces benchmark model.onnx --wider data/widerface --ap --speed normal fast
 faces benchmark model.onnx --image-path photos --profile"""
 
 BUSY = 0.2
@@ -67,6 +68,9 @@ class Options:
     """How many images are timed, spread evenly over the folder; 0: all."""
     threads: int = 1
     """CPU threads of every runtime."""
+    speed: tuple[Literal["normal", "fast"], ...] = ("normal",)
+    """How ONNX files of ours are run; with `normal fast` each takes part twice. `fast` is OpenVINO
+    in bfloat16 (pip install openvino)."""
     repeats: int = 1
     """Counted looks at each image, after an uncounted one; their median is taken."""
     ap: bool = False
@@ -125,7 +129,9 @@ def _compare(options: Options, folder: Path) -> int:
     images = _images(options, folder)
     truth, files = _truth(options, folder) if options.ap else ([], {})
     with ExitStack() as stack:
-        contestants = line_up(options.models, options.peers, options.reference, skip=options.skip)
+        contestants = line_up(
+            options.models, options.peers, options.reference, options.skip, options.speed
+        )
         if "body" not in options.skip:
             temporary = stack.enter_context(tempfile.TemporaryDirectory())
             body = Path(temporary) / "body.onnx"

@@ -80,6 +80,9 @@ class Options:
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: int | None = None
     """CPU threads for the model; its runtime chooses if not given."""
+    speed: Literal["normal", "fast"] = "normal"
+    """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install openvino): twice as fast on
+    processors with AMX."""
     json: bool = False
     """Print the report as JSON instead of a table."""
     quiet: bool = False
@@ -149,8 +152,9 @@ def main(argv: Sequence[str]) -> int:
         scale, max_side = _scale(detector.resize)
         detections = _detect(detector, [image.name for image in truth], images, options)
     attributes = read_attributes(options.by, truth) if options.by is not None else None
+    fast = ", speed fast" if options.speed == "fast" else ""
     setup = Setup(
-        source=str(options.detections or options.model or SHIPPED),
+        source=f"{options.detections or options.model or SHIPPED}{fast}",
         scale=scale,
         max_side=max_side,
         threshold=options.threshold,
@@ -260,6 +264,7 @@ def _load(options: Options) -> FaceDetector:
         score_threshold=options.min_score,
         device=options.device,
         threads=options.threads,
+        speed=options.speed,
     )
 
 

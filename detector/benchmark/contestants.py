@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
-from detector.load import file_kind, load_detector
+from detector.load import Speed, file_kind, load_detector
 from detector.shipped import find_model
 from detector.types import Detector
 
@@ -35,6 +35,7 @@ class Contestant:
         path: its file, if it has one.
         trained: whether it can find faces, and not only take its time.
         note: what a reader must know of it.
+        speed: of a file of ours, see `detector.load.load_detector`.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Contestant:
     path: Path | None = None
     trained: bool = True
     note: str = ""
+    speed: Speed = "normal"
 
     def build(self, threads: int, min_score: float) -> Callable[[], Detector]:
         """What makes it, in any process; see `open_contestant`."""
@@ -96,7 +98,9 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
         return peers.UltraLight(path, threads, min_score)
     if contestant.kind == "body":
         return peers.Body(path, threads)
-    detector = load_detector(path, score_threshold=min_score, device="cpu", threads=threads)
+    detector = load_detector(
+        path, score_threshold=min_score, device="cpu", threads=threads, speed=contestant.speed
+    )
     if detector.resize.mode == "fit":
         # The pictures are already of the size that everyone gets.
         detector.resize = replace(detector.resize, side=0)
@@ -108,6 +112,7 @@ def line_up(
     peers: Sequence[Path] = (),
     reference: Path | None = None,
     skip: Container[str] = (),
+    speeds: Sequence[Speed] = ("normal",),
 ) -> list[Contestant]:
     """The contestants, ours first; only their files are looked at.
 
@@ -116,11 +121,12 @@ def line_up(
         peers: ONNX files of YuNet or Ultra-Light, told apart by their outputs.
         reference: a checkpoint of `reference`; without one it is built with random weights.
         skip: of "mtcnn", "torchvision" and "reference", those to leave out.
+        speeds: at which ONNX files of ours run, one contestant for each; others have one speed.
 
     Raises UserError for a file that is missing or neither.
     """
     files = [find_model(path) for path in models]
-    contestants = [Contestant("ours", path.name, RUNTIMES[file_kind(path)], path) for path in files]
+    contestants = [contestant for path in files for contestant in _ours(path, speeds)]
     contestants += [_peer(path) for path in peers]
     if "mtcnn" not in skip:
         note = "facenet-pytorch's default settings, which leave out faces below 20 pixels"
@@ -132,6 +138,20 @@ def line_up(
     if "reference" not in skip:
         contestants.append(_reference(reference))
     return _told_apart(contestants)
+
+
+def _ours(path: Path, speeds: Sequence[Speed]) -> list[Contestant]:
+    kind = file_kind(path)
+    if kind != "onnx":
+        return [Contestant("ours", path.name, RUNTIMES[kind], path)]
+    runtimes = {"normal": RUNTIMES["onnx"], "fast": "OpenVINO, bfloat16"}
+    return [
+        Contestant(
+            "ours", f"{path.name}, fast" if speed == "fast" else path.name, runtimes[speed], path,
+            speed=speed,
+        )
+        for speed in dict.fromkeys(speeds)
+    ]  # fmt: skip
 
 
 def body_contestant(path: Path) -> Contestant:

@@ -185,11 +185,13 @@ def test_hidden_faces_have_no_box_and_nothing_else_changes(photos, opened):
     ("flags", "expected"),
     [
         ([], {"score_threshold": 0.5, "max_side": None, "device": "auto", "threads": None}),
+        ([], {"speed": "normal"}),
         (["--threshold", "0.7"], {"score_threshold": 0.7}),
         (["--threshold", "0.01", "--wider", "w"], {"score_threshold": 0.01}),
         (["--anonymize", "--threshold", "0.6"], {"score_threshold": 0.6}),
         (["--max-side", "0", "--batch-size", "3"], {"max_side": 0, "batch_size": 3}),
         (["--device", "cuda:1", "--threads", "2"], {"device": "cuda:1", "threads": 2}),
+        (["--speed", "fast"], {"speed": "fast"}),
     ],
     ids=" ".join,
 )

@@ -48,12 +48,19 @@ def model(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"")
 
-    def load_detector(path, *, max_side, score_threshold, device, threads):
+    def load_detector(path, *, max_side, score_threshold, device, threads, speed):
         assert score_threshold == 0.02  # AP needs the low scores as well
+        assert speed == ("fast" if "fast" in path.name else "normal")
         return FaceDetector(white_boxes, Resize("fit", 640 if max_side is None else max_side))
 
     monkeypatch.setattr("detector.load.load_detector", load_detector)
     return path
+
+
+@pytest.fixture
+def fast_model(model) -> Path:
+    """The same, to be opened with speed "fast"."""
+    return model.rename(model.with_name("fast.onnx"))
 
 
 def paint(path: Path, boxes, size=SIZE) -> None:
@@ -163,6 +170,12 @@ def test_saved_detections_are_judged_the_same(model, wider, tmp_path):
     assert first.pop("source") == str(model)
     assert second.pop("source") == str(saved)
     assert second == first
+
+
+def test_the_report_says_what_ran_fast(fast_model, voc, tmp_path):
+    arguments = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
+    assert evaluate(fast_model, *arguments, "--speed", "fast", "--out", tmp_path / "out") == 0
+    assert report(tmp_path / "out")["source"] == f"{fast_model}, speed fast"
 
 
 def test_detections_need_no_images(voc, tmp_path, capsys):

@@ -45,6 +45,27 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path):
     assert line_up([], peers, skip=SKIP)[1].note == "squeezes every picture into 32x24"
 
 
+def test_onnx_files_of_ours_take_part_once_for_each_speed(tmp_path):
+    ours = [write_our_onnx(tmp_path / "a.onnx"), write_our_checkpoint(tmp_path / "a.pt")]
+    peer = write_peer_onnx(tmp_path / "b.onnx", ULTRA_LIGHT)
+    found = line_up(ours, [peer], skip=SKIP, speeds=("normal", "fast", "fast"))
+    assert [(c.name, c.runtime, c.speed) for c in found] == [
+        ("a.onnx", "ONNX Runtime", "normal"),
+        ("a.onnx, fast", "OpenVINO, bfloat16", "fast"),
+        ("a.pt", "PyTorch", "normal"),
+        ("Ultra-Light (b.onnx)", "ONNX Runtime", "normal"),
+    ]
+    twins = line_up([ours[0], ours[0]], skip=SKIP, speeds=("fast",))
+    assert len({c.name for c in twins}) == 2
+
+
+def test_the_fast_one_is_opened_fast(small_export):
+    pytest.importorskip("openvino")
+    [fast] = line_up([small_export.onnx], skip=SKIP, speeds=("fast",))
+    detector = open_contestant(fast, 1, 0.5)
+    assert type(detector.network).__name__ == "OpenVinoNetwork"
+
+
 def test_the_shipped_detector_takes_part_by_its_name():
     [shipped] = line_up([Path("shipped")], skip=SKIP)
     assert (shipped.kind, shipped.runtime) == ("ours", "ONNX Runtime")
