@@ -8,7 +8,7 @@ import pytest
 
 from common.images import find_images
 from detector.benchmark.accuracy import MIN_SCORE, average_precisions
-from detector.benchmark.peers import YuNet
+from detector.benchmark.peers import UltraLight, YuNet
 from detector.evaluation import wider
 from detector.submission import image_name
 
@@ -37,3 +37,16 @@ def test_yunet_at_640(photos, peers):
     assert found["easy"] == pytest.approx(0.8975, abs=0.003)
     assert found["medium"] == pytest.approx(0.8559, abs=0.003)
     assert found["hard"] == pytest.approx(0.7049, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # On all 3,226 images its authors have 0.787 / 0.698 / 0.438 and 0.855 / 0.822 / 0.579.
+        ("version-RFB-320.onnx", (0.793, 0.691, 0.440)),
+        ("version-RFB-640.onnx", (0.852, 0.811, 0.596)),
+    ],
+)
+def test_ultra_light_at_original_size(photos, peers, name, expected):
+    found = average_precisions(partial(UltraLight, peers / name, 1, MIN_SCORE), *photos, 0)
+    assert tuple(found.values()) == pytest.approx(expected, abs=0.003)
