@@ -61,7 +61,7 @@ def open_openvino(path: Path, threads: int | None = None) -> tuple[Any, Artefact
 
     Raises UserError without OpenVINO, and for a damaged or foreign file.
     """
-    openvino = _openvino()
+    openvino = import_openvino()
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own kinds of errors
@@ -95,7 +95,7 @@ def open_openvino(path: Path, threads: int | None = None) -> tuple[Any, Artefact
         ) from error
 
 
-def _openvino() -> Any:
+def import_openvino() -> Any:
     """The package, without its telemetry.
 
     ``import openvino`` reports itself to Google Analytics and leaves a file in the home folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,8 @@ def test_onnx_files_of_ours_take_part_once_for_each_speed(tmp_path):
     assert len({c.name for c in twins}) == 2
 
 
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
 def test_the_fast_one_is_opened_fast(small_export):
-    pytest.importorskip("openvino")
     [fast] = line_up([small_export.onnx], skip=SKIP, speeds=("fast",))
     detector = open_contestant(fast, 1, 0.5)
     assert type(detector.network).__name__ == "OpenVinoNetwork"
