@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor
 
+from common.onnx_export import quiet_exporter
 from detector.artefact import Artefact
 from detector.export_graph import FaceGraph, dynamic_shapes, example_images
 from detector.model import FaceRCNN
@@ -47,7 +44,7 @@ def export_onnx(model: FaceRCNN, artefact: Artefact) -> bytes:
         "score_threshold": artefact.score_threshold,
         "nms_threshold": artefact.nms_threshold,
     }
-    with _quiet_exporter(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             graph,
             (example_images(), *(torch.tensor(value) for value in thresholds.values())),
@@ -68,22 +65,6 @@ def export_onnx(model: FaceRCNN, artefact: Artefact) -> bytes:
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter tells of every step and warns about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @functools.cache

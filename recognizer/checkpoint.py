@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.checkpoint import read_checkpoint
 from common.errors import UserError
 from common.files import atomic_write
 from recognizer.crop import CropRecipe
@@ -65,22 +66,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises UserError with one clear line for a missing, damaged or foreign file.
     """
-    if not path.is_file():
-        raise UserError(f"there is no embedder {path}")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that it cannot read
-        raise UserError(
-            f"{path} is not a checkpoint of this program, or it is damaged or cut short"
-        ) from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise UserError(f"{path} holds no embedder (`faces pretrain-embedder` writes them)")
-    if payload["version"] != VERSION:
-        raise UserError(
-            f"{path} has version {payload['version']}, this program reads version {VERSION}: use "
-            "the release that wrote it"
-        )
-    return payload
+    return read_checkpoint(path, FORMAT, VERSION, "embedder", "faces pretrain-embedder")
 
 
 def open_mini(path: Path) -> tuple[MiniResNet, CropRecipe]:

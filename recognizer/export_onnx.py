@@ -6,17 +6,14 @@ when the file is opened, so it is half as large and runs as fast.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import onnx
 import torch
 from onnxscript import optimizer
 from torch import nn
 
-from common.onnx_half import store_in_half
+from common.onnx_export import quiet_exporter, store_in_half
 
 OPSET = 18
 """The oldest that has all we use, so that the most runtimes can run the file."""
@@ -42,7 +39,7 @@ def export_onnx(
     """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with _quiet_exporter(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -80,19 +77,3 @@ def _clean(proto: onnx.ModelProto) -> None:
     for holder in (proto, graph, *values):
         holder.ClearField("metadata_props")
     del graph.value_info[:]
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter tells of every step and warns about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -249,23 +249,10 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
 
 def _face_finder(options: Options) -> tuple[FaceBox, str]:
     """The function that says where the face is, and its name in the report and the cache."""
-    from recognizer.evaluation.photos import centre_box, main_face
+    from pipeline.photo_faces import face_finder
 
-    if options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None):
-        return centre_box, "known place in the centre of LFW's images"
-    import hashlib
-
-    from detector.load import load_detector
-    from detector.shipped import SHIPPED, find_model
-
-    path = find_model(options.detector or SHIPPED)
-    detector = load_detector(path, threads=options.threads)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-    def find(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return main_face(detector.detect(image).xyxy, *image.shape[:2])
-
-    return find, f"the main one found by {path.name} ({digest})"
+    centre = options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None)
+    return face_finder("centre" if centre else "detect", options.detector, options.threads)
 
 
 def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:

@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     from common.files import atomic_write
-    from common.onnx_half import store_in_half
+    from common.onnx_export import store_in_half
     from common.shipped import write_digests
     from detector.checkpoint import load_checkpoint, save_checkpoint
     from detector.export import run_checkpoint, run_exported, serialise

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.table import text_table
 from detector.evaluation import coco, voc_ap, wider
 from detector.evaluation.breakdown import CONFIDENCE, attribute_groups, height_groups, recall_by
 from detector.evaluation.curves import Curve
@@ -218,7 +219,7 @@ def _breakdown(section: Mapping[str, Any], by: str) -> list[str]:
     above = f"Recall by {by}, score >= {section['threshold']:g}. "
     lines = _heading(section, above)
     for i, (name, groups) in enumerate(section["groups"].items()):
-        lines += [""] * (i > 0) + _table([name, *columns], [_group(group) for group in groups])
+        lines += [""] * (i > 0) + text_table([name, *columns], [_group(group) for group in groups])
     return lines
 
 
@@ -235,7 +236,7 @@ def _group(group: Mapping[str, Any]) -> list[str]:
 
 
 def _section(section: Mapping[str, Any], header: list[str], rows: list[list[str]]) -> list[str]:
-    return [*_heading(section), *_table(header, rows)]
+    return [*_heading(section), *text_table(header, rows)]
 
 
 def _heading(section: Mapping[str, Any], above: str = "") -> list[str]:
@@ -245,20 +246,6 @@ def _heading(section: Mapping[str, Any], above: str = "") -> list[str]:
 def _images(section: Mapping[str, Any]) -> str:
     of = f" of {section['of_images']:,}" if section["of_images"] else ""
     return f"{section['images']:,}{of} images"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Columns of equal width: the first to the left, numbers to the right."""
-    everything = [header, *rows] if any(header) else rows
-    widths = [max(len(row[i]) for row in everything) for i in range(len(header))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in everything
-    ]
 
 
 def _share(value: float | None) -> str:

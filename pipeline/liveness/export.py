@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import atomic_write
+from common.onnx_export import quiet_exporter
 from pipeline.liveness.minifas import MiniFASNet, load_minifas
 from pipeline.liveness.passive import LIVE, METADATA, SIZE, Network
 
@@ -82,7 +80,7 @@ def export_liveness(paths: Sequence[Path], out: Path) -> float:
     scales, ensemble = load_ensemble(paths)
     example = torch.zeros(2, len(scales), SIZE, SIZE, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with _quiet_exporter(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             ensemble,
             (example,),
@@ -124,19 +122,3 @@ def _difference(ensemble: Ensemble, model: bytes) -> float:
             got = session.run(None, {"crops": crops})[0]
             worst = max(worst, float(np.abs(got - expected).max()))
     return worst
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter tells of every step and warns about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

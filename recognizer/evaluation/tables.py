@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.table import text_table
+
 MACRO = ("macro precision", "recall", "F1")
 
 
@@ -48,7 +50,7 @@ def _listed(section: Mapping[str, Any]) -> list[str]:
         "",
         f"Verification: {section['protocol']}; {section['genuine']:,} genuine and "
         f"{section['impostor']:,} impostor pairs",
-        *_table(header, rows),
+        *text_table(header, rows),
         *_too_few(first["tar"], "impostor pairs", section["impostor"], "TAR at FAR", "far"),
     ]
 
@@ -71,7 +73,7 @@ def _every(section: Mapping[str, Any]) -> list[str]:
         f"Verification: {section['protocol']}; {section['photos']:,} photos of "
         f"{section['people']:,} people, {section['genuine']:,} genuine and "
         f"{section['impostor']:,} impostor pairs",
-        *_table(["", "AUC", "EER", *_tar_names(first), *ats], rows),
+        *text_table(["", "AUC", "EER", *_tar_names(first), *ats], rows),
         *_too_few(first["tar"], "impostor pairs", section["impostor"], "TAR at FAR", "far"),
     ]
     if not section["genuine"]:
@@ -98,7 +100,7 @@ def _identification(section: Mapping[str, Any]) -> list[str]:
         "",
         f"Identification: {section['protocol']}; {section['enrolled']:,} people enrolled, "
         f"{section['mated']:,} probes of them, {section['nonmated']:,} of strangers",
-        *_table(["nearest person", "rank 1", "rank 5", *MACRO, *ats], rows),
+        *text_table(["nearest person", "rank 1", "rank 5", *MACRO, *ats], rows),
         *_too_few(
             results[0]["fnir"], "probes of strangers", section["nonmated"], "FNIR at FPIR", "fpir"
         ),
@@ -116,7 +118,7 @@ def _identification(section: Mapping[str, Any]) -> list[str]:
         for result in results
     ]
     header = ["the rule", "FNIR", "wrong name", "FPIR", "accuracy", *MACRO, "threshold"]
-    lines += ["", *_table(header, rows)]
+    lines += ["", *text_table(header, rows)]
     lines += [f"  threshold of {r['name']}: {r['rule']['origin']}" for r in results]
     mixed = results[0]["rule"]["confusions"][:3]
     if mixed:
@@ -144,7 +146,7 @@ def _groups(section: Mapping[str, Any]) -> list[str]:
             ]
             for group in kind["groups"]
         ]
-        lines += [""] * (i > 0) + _table([kind["kind"], *header], rows)
+        lines += [""] * (i > 0) + text_table([kind["kind"], *header], rows)
         for name in ("fnmr", "fmr"):
             ratio = kind[f"{name}_ratio"]
             lines.append(f"  largest {name.upper()} ratio: {_ratio(ratio)}")
@@ -183,20 +185,6 @@ def _limits(rule: Mapping[str, Any]) -> str:
 
 def _macro(figures: Mapping[str, Any]) -> list[str]:
     return [_share(figures["macro"][key]) for key in ("precision", "recall", "f1")]
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Columns of equal width: the first to the left, the others to the right."""
-    everything = [header, *rows]
-    widths = [max(len(row[i]) for row in everything) for i in range(len(header))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in everything
-    ]
 
 
 def _share(value: float | None) -> str:

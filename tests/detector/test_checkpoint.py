@@ -64,15 +64,15 @@ def test_nothing_is_unpickled(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_foreign_newer_and_missing_files(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match="not a checkpoint of this program"):
+    with pytest.raises(UserError, match="holds no detector"):
         load_checkpoint(tmp_path / "other.pt")
     torch.save([1, 2], tmp_path / "other.pt")
-    with pytest.raises(UserError, match="not a checkpoint of this program"):
+    with pytest.raises(UserError, match="holds no detector"):
         load_checkpoint(tmp_path / "other.pt")
     torch.save({"format": "faces-detector", "version": 99}, tmp_path / "new.pt")
     with pytest.raises(UserError, match="version 99, this program reads version 1"):
         load_checkpoint(tmp_path / "new.pt")
-    with pytest.raises(UserError, match="there is no checkpoint"):
+    with pytest.raises(UserError, match="there is no detector"):
         load_checkpoint(tmp_path / "absent.pt")
 
 

@@ -180,7 +180,7 @@ def test_a_foreign_torchscript_file(tmp_path: Path) -> None:
 
 def test_foreign_weights(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    refuse(tmp_path / "other.pth", "is not a checkpoint of this program")
+    refuse(tmp_path / "other.pth", "holds no detector")
 
 
 def with_words(small_export: SmallExport, path: Path, **changes: str) -> Path:

@@ -75,7 +75,7 @@ def test_nothing_is_written_into_the_package(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.pt"], "there is no checkpoint none.pt"),
+        (["none.pt"], "there is no detector none.pt"),
         (["none.pt", "--images", "nowhere"], "nowhere"),
     ],
 )

@@ -1,6 +1,11 @@
-"""Weights of an ONNX network stored in half precision."""
+"""What every export to ONNX shares. torch is not imported."""
 
 from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -22,3 +27,19 @@ def store_in_half(graph: onnx.GraphProto) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """torch's exporter tells of every step and warns about itself; not within this block."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
