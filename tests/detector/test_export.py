@@ -207,7 +207,7 @@ def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="there is no detector"):
         export_checkpoint(tmp_path / "none.pt")
 
 
