@@ -30,7 +30,7 @@ faces train --init runs/fpn/best.pt --run runs/mine --learning-rate 3e-4 --image
 faces train --config mine.toml --run runs/second --epochs 60
 faces train --arch reference -b 10 -i 224 -e 40 -w 4 -l 0.0001 -m model.pt --image_path IMAGES \\
             --valid_path VALID --train_ann_dir XML --valid_ann_dir VALID_XML --fig_path loss.png
-torchrun --nproc-per-node 2 -m scripts.train --image-path ..."""
+torchrun --nproc-per-node 2 -m scripts.train -- --image-path ..."""
 
 MAY_CHANGE: dict[type, set[str]] = {
     TrainConfig: {"resume", "model_file", "fig_path", "device", "threads", "save_minutes"}

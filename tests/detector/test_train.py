@@ -559,7 +559,8 @@ def test_torchrun_trains_and_writes_once(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(toml(tiny_config(data, run)))
     done = subprocess.run(
-        torchrun("-m", "scripts.train", "--config", str(path)),
+        # Without the "--" torchrun takes --run for an abbreviation of its own --run-path.
+        torchrun("-m", "scripts.train", "--", "--run", str(run), "--config", str(path)),
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
