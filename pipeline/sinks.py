@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,9 +17,8 @@ from detector.ahead import WriteBehind
 from detector.media import save_image
 from detector.results import LineFile
 from detector.video import VideoWriter
+from pipeline.sound import copy_sound
 from pipeline.types import Tick
-
-logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -134,40 +129,6 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     canvas = Image.new("RGB", (width, height))
     canvas.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
     return np.asarray(canvas)
-
-
-def copy_sound(source: Path, video: Path) -> bool:
-    """Put the sound of ``source`` into ``video`` with the system's ``ffmpeg``; whether it is there.
-
-    OpenCV cannot write sound, and the Python packages that can bring GPL encoders with them; a
-    program that the user installed is nobody's licence problem. The pictures are copied as they
-    are, the sound as well where .mp4 can hold it. Without ffmpeg the video stays silent, and the
-    log says so.
-    """
-    program = shutil.which("ffmpeg")
-    if program is None:
-        logger.warning("%s has no sound: install ffmpeg to have it copied", video)
-        return False
-    part = video.with_name(f".{video.stem}.{os.getpid()}.sound{video.suffix}")
-    for codec in ("copy", "aac"):
-        command = [
-            *(program, "-nostdin", "-loglevel", "error", "-y"),
-            *("-i", os.fspath(video), "-i", os.fspath(source)),
-            # The second 0 is the first sound track; ? lets a film without sound pass.
-            *("-map", "0:v:0", "-map", "1:a:0?", "-c:v", "copy", "-c:a", codec),
-            *("-movflags", "+faststart", os.fspath(part)),
-        ]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False)
-            if done.returncode == 0 and part.stat().st_size > 0:
-                part.replace(video)
-                return True
-        except OSError:
-            continue
-        finally:
-            part.unlink(missing_ok=True)
-    logger.warning("%s has no sound: ffmpeg could not copy it", video)
-    return False
 
 
 class Snapshots:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 
 from common.images import read_image
 from detector.video import VideoReader
-from pipeline.sinks import JsonLines, Recorder, Snapshots, copy_sound, file_name, fit
+from pipeline.sinks import JsonLines, Recorder, Snapshots, file_name, fit
 from pipeline.types import Face, FrameFaces, Picture, Tick
 from recognizer.types import Match
 
@@ -88,69 +86,6 @@ def test_an_exception_leaves_no_video(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
-
-
-# -- sound
-
-
-FFMPEG = """#!/bin/sh
-echo "$@" >> {log}
-case "$*" in *"-c:a copy"*) {copy};; esac
-for last; do :; done
-printf with-sound > "$last"
-"""
-
-
-@pytest.fixture
-def ffmpeg(tmp_path, monkeypatch):
-    """A program of that name; gives a function that says what it does with ``-c:a copy``."""
-    if os.name == "nt":
-        pytest.skip("needs a shell")
-
-    def install(copy: str) -> Path:
-        log = tmp_path / "log"
-        program = tmp_path / "bin" / "ffmpeg"
-        program.parent.mkdir()
-        program.write_text(FFMPEG.format(log=log, copy=copy))
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-        return log
-
-    return install
-
-
-@pytest.mark.parametrize(
-    ("copy", "calls"), [(":", 1), ("exit 1", 2)], ids=["as it is", "encoded anew"]
-)
-def test_sound_is_copied_by_ffmpeg(tmp_path, ffmpeg, copy, calls):
-    log = ffmpeg(copy)
-    video = tmp_path / "a.mp4"
-    video.write_bytes(b"silent")
-    assert copy_sound(Path("in put.mov"), video)
-    assert video.read_bytes() == b"with-sound"
-    lines = log.read_text().splitlines()
-    assert len(lines) == calls
-    assert "-i in put.mov" in lines[0]
-    assert "-c:v copy" in lines[0]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "bin", "log"]
-
-
-def test_a_failing_ffmpeg_leaves_the_silent_video(tmp_path, ffmpeg, caplog):
-    ffmpeg("exit 1")
-    (tmp_path / "bin" / "ffmpeg").write_text("#!/bin/sh\nexit 1\n")
-    video = tmp_path / "a.mp4"
-    video.write_bytes(b"silent")
-    assert not copy_sound(Path("in.mov"), video)
-    assert video.read_bytes() == b"silent"
-    assert "has no sound: ffmpeg could not copy it" in caplog.text
-
-
-def test_without_ffmpeg_the_video_is_silent_and_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with Recorder(tmp_path / "a.mp4", 10, sound_of=tmp_path / "in.mp4") as sink:
-        sink.show(tick())
-    assert len(frames(tmp_path / "a.mp4")) == 1
-    assert "install ffmpeg" in caplog.text
 
 
 # -- snapshots
