@@ -32,6 +32,7 @@ const connection = new Connection({
     }
     if (kind !== "good") {
       $("figures").textContent = "";
+      showStatus(picture.last ? "No connection: this is the last picture." : "No connection.");
       state = null;
     }
   },
@@ -81,8 +82,7 @@ function showState(message) {
     late === null ? "" : `${Math.round(late)} ms from camera to screen`,
     `${message.looks.toFixed(1)} looks/s`,
   ].filter(Boolean).join(" · ");
-  $("status").hidden = !message.status;
-  $("status").textContent = message.status ?? "";
+  showStatus(message.status);
   if (camera.on && !message.mine && message.camera === "browser") stopCamera();
   if (message.camera === "none") picture.clear();
   $("camera").hidden = false;
@@ -93,8 +93,15 @@ function showState(message) {
   showHead(message.head);
 }
 
+function showStatus(text) {
+  $("status").hidden = !text;
+  $("status").textContent = text ?? "";
+}
+
+const LEARNING = ["gathering", "training"]; // phases in which a teaching can be cancelled
+
 function showTeaching(teaching) {
-  const active = teaching?.phase === "gathering" || teaching?.phase === "training";
+  const active = LEARNING.includes(teaching?.phase);
   picture.taught = active ? teaching.track : null;
   if (active) {
     clearTimeout(lingering);
@@ -104,42 +111,49 @@ function showTeaching(teaching) {
     lingering = setTimeout(() => ($("teaching").hidden = true), LINGER);
   } else return;
   const { name, gathered, wanted, message } = teaching ?? {};
+  const pictures = gathered === 1 ? "1 picture" : `${gathered} pictures`;
   const texts = {
-    gathering: `Learning ${name}: ${gathered} of ${wanted} pictures`,
-    training: `Learning ${name}: training with ${gathered} ${gathered === 1 ? "picture" : "pictures"}`,
-    swapped: `${name} is learnt.`,
-    failed: `${name} is known, but the training failed.`,
-    cancelled: `Cancelled. Nothing of ${name} was kept.`,
+    gathering: `Learning ${name}: ${gathered} of ${wanted} pictures${message ? ` – ${message}` : ""}`,
+    training: `Learning ${name}: training with ${pictures}`,
+    swapped: `${name} is learnt from ${pictures}.`,
+    failed: `${name} is known, but the training failed: ${message}`,
+    cancelled: "Cancelled: nothing of this teaching was kept.",
     idle: `${name} is known.`,
   };
   $("teaching").hidden = !teaching;
-  const text = [texts[teaching?.phase], message].filter(Boolean).join(" – ");
+  const text = texts[teaching?.phase] ?? "";
   if ($("teaching-text").textContent !== text) $("teaching-text").textContent = text;
-  $("teaching-cancel").hidden = teaching?.phase !== "gathering";
+  $("teaching-cancel").hidden = !active;
   $("teaching-bar").hidden = !active;
   if (teaching?.phase === "training") $("teaching-bar").removeAttribute("value");
   else Object.assign($("teaching-bar"), { max: wanted ?? 1, value: gathered ?? 0 });
 }
 
 function showHead(head) {
+  const { phase, message } = head;
   const seconds = head.seconds === null ? "" : ` (${head.seconds.toFixed(1)} s)`;
   const texts = {
-    none: "Names come from comparing faces; no classifier has been trained.",
+    none: `Names come from comparing faces; there is no classifier yet${message ? `: ${message}` : ""}.`,
     training: `The classifier is being trained${seconds} …`,
-    swapped: `The classifier is trained and in use${seconds}.`,
-    failed: "The new classifier is not used; the old one stays.",
+    swapped: `The classifier is trained${message ? ` for ${message}` : ""} and in use${seconds}.`,
+    failed: `The new classifier is not used, the old one stays: ${message}.`,
   };
-  const text = [texts[head.phase], head.message].filter(Boolean).join(" ");
+  const text = texts[phase];
   if ($("head").textContent !== text) $("head").textContent = text;
 }
 
 // -- teaching
 
 function name(face, portrait) {
+  const hint = askName(face, portrait);
+  // This very face is meant, whoever steps before it meanwhile.
+  connection.ask({ type: "choose", track: face.track }).then((reply) => reply.ok || hint(reply.error));
+}
+
+function askName(face, portrait) {
   const { track } = face;
-  connection.ask({ type: "choose", track }); // this very face, whoever steps before it meanwhile
   const known = face.name;
-  ask({
+  return ask({
     title: known ? `Is this ${known}?` : "Who is this?",
     text: known ? "Correct the name, or keep it to teach more of the same person." : "",
     name: known ?? "",
@@ -151,25 +165,32 @@ function name(face, portrait) {
         act: (value) =>
           known && value !== known
             ? done({ type: "correct", track, name: value })
-            : teach(track, value, portrait, Boolean(known)),
+            : teach(face, value, portrait, Boolean(known)),
       },
     ],
   });
 }
 
-async function teach(track, value, portrait, sure = false) {
+async function teach(face, value, portrait, sure = false) {
+  const { track } = face;
   const reply = await connection.ask({ type: "teach", track, name: value, sure });
   if (reply.ok) return undefined;
   if (!reply.known) return reply.error;
   const other = reply.known.name;
   const surely = (who) => done({ type: "teach", track, name: who, sure: true });
+  const again = () => {
+    askName(face, portrait);
+    return null;
+  };
   const yes = { text: `Yes, ${other}`, kind: "main", act: () => surely(other) };
   const no = { text: `No, it is ${value}`, act: () => surely(value) };
+  const same = { text: `It is ${other}`, act: () => surely(other) };
+  const another = { text: "Choose another name", kind: "main", act: again };
   ask({
     title: `Is this ${other}?`,
-    text: capital(reply.error) + (other === value ? ". If not, cancel and choose another name." : "."),
+    text: `${capital(reply.error)}.`,
     portrait,
-    buttons: other === value ? [yes] : [no, yes],
+    buttons: other === value ? [same, another] : [no, yes],
   });
   return null; // another question stands where this one was
 }
@@ -184,7 +205,7 @@ async function done(command) {
 const cancel = () => connection.ask({ type: "cancel" });
 $("teaching-cancel").addEventListener("click", cancel);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !$("ask").open && state?.teaching?.phase === "gathering") cancel();
+  if (event.key === "Escape" && !$("ask").open && LEARNING.includes(state?.teaching?.phase)) cancel();
 });
 
 // -- this device's camera
@@ -201,8 +222,7 @@ async function toggleCamera() {
     connection.tell({ type: "camera", on: true });
   } catch (error) {
     camera.stop();
-    $("status").hidden = false;
-    $("status").textContent = error.message;
+    showStatus(error.message);
     ask({ title: "No camera", text: error.message, buttons: [] });
   } finally {
     $("camera").disabled = false;

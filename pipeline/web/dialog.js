@@ -8,7 +8,9 @@ const $ = (id) => document.getElementById(id);
  * @param name the value of a field for a name; left out, there is none
  * @param choices people to choose from; left out, there is no list
  * @param portrait draws on a canvas
- * @param buttons [{text, kind: "main" | "danger", act(value) -> a text why not, or nothing}]
+ * @param buttons [{text, kind: "main" | "danger", act(value) -> a text why not, or nothing; null
+ *   when another question stands there now}]
+ * @returns a function that shows a text as long as the question stands and says nothing else
  */
 export function ask({ title, text = "", label = "Name", name, choices, portrait, buttons }) {
   const dialog = $("ask");
@@ -47,6 +49,7 @@ export function ask({ title, text = "", label = "Name", name, choices, portrait,
       return;
     }
     busy = true;
+    $("ask-error").textContent = "";
     for (const element of made) element.disabled = true;
     const refused = await button.act(value());
     busy = false;
@@ -65,4 +68,8 @@ export function ask({ title, text = "", label = "Name", name, choices, portrait,
     $("ask-name").select();
   } else if (choices) $("ask-choice").focus();
   else cancel.focus();
+  return (text) => {
+    const mine = $("ask-buttons").firstChild === cancel;
+    if (mine && !busy && !$("ask-error").textContent) $("ask-error").textContent = text;
+  };
 }

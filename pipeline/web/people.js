@@ -16,7 +16,7 @@ export class People {
     const before = new Map([...this.list.children].map((item) => [item.dataset.key, item]));
     this.list.replaceChildren(
       ...everyone.map((person) => {
-        const key = JSON.stringify(person);
+        const key = JSON.stringify([person, everyone.length > 1]); // whoever is alone has nobody to merge with
         return before.get(key) ?? this.item(person, key);
       }),
     );

@@ -32,7 +32,7 @@ export class Picture {
     const { image, header } = this.last;
     const ratio = header.width / header.height;
     this.stage.style.aspectRatio = `${header.width} / ${header.height}`;
-    this.stage.style.maxWidth = `calc((100vh - 11rem) * ${ratio})`;
+    this.stage.style.maxWidth = `calc(var(--tallest) * ${ratio})`;
     const dots = devicePixelRatio || 1;
     const width = Math.round(this.stage.clientWidth * dots);
     const height = Math.round(this.stage.clientHeight * dots);
@@ -53,8 +53,8 @@ export class Picture {
     context.strokeStyle = colour;
     context.setLineDash(face.agreement === null ? [6 * dots, 5 * dots] : []);
     context.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const text = label(face);
     context.font = `600 ${14 * dots}px system-ui, sans-serif`;
+    const text = fitting(context, label(face), context.canvas.width - 12 * dots);
     const width = context.measureText(text).width + 12 * dots, height = 22 * dots;
     const x = Math.max(0, Math.min(x1 - dots, context.canvas.width - width));
     const y = y1 >= height ? y1 - height : Math.min(y2, context.canvas.height - height);
@@ -124,6 +124,14 @@ export class Picture {
       image, left * zoom, top * zoom, side * zoom, side * zoom, 0, 0, canvas.width, canvas.height,
     );
   }
+}
+
+/** As much of a text as is at most so wide. */
+function fitting(context, text, widest) {
+  if (context.measureText(text).width <= widest) return text;
+  const letters = [...text];
+  while (letters.length && context.measureText(`${letters.join("")}…`).width > widest) letters.pop();
+  return `${letters.join("")}…`;
 }
 
 function label(face) {

@@ -1,0 +1,72 @@
+"""A real browser with a film in place of its camera, started once for all tests that want it.
+
+Chromium is the system's (Debian: ``apt-get install chromium``); nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from pipeline.moving_scene import MovingScene, photo_background, portrait_actors
+from tests.pipeline.web.browsing import Server
+
+SECONDS, FPS = 16, 30
+"""Chromium plays a film of JPEGs with 30 frames a second."""
+
+APART = 14
+"""A seed with which the two never meet."""
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eileen Collins and Grace Hopper, moving, from the beginning again without a jump."""
+    scene = MovingScene(portrait_actors(), photo_background(), SECONDS, (105, 135), seed=APART)
+    path = tmp_path_factory.mktemp("film") / "camera.mjpeg"
+    with path.open("wb") as file:
+        for i in range(SECONDS * FPS):
+            image, _ = scene.frame(i / FPS)
+            file.write(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(film: Path) -> Iterator[Any]:
+    """The browser; its camera shows the film."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(
+            executable_path=program,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-video-capture={film}",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
+    """Starts `faces webcam SOURCE --web` with people of its own."""
+    servers = []
+
+    def start(source: str) -> Server:
+        server = Server(source, tmp_path / "people.db")
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
