@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.service.core import Service
     from pipeline.service.limits import Limits
     from pipeline.service.vision import Models
+    from recognizer.crop import LandmarkFinder
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ faces serve --http --no-keys-on-loopback
 faces serve --http
 faces serve --http --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 faces serve --http --detect-only --model model.onnx --no-keys-on-loopback
+faces serve --http --liveness
 faces serve --openapi > openapi.json"""
 
 
@@ -69,6 +71,8 @@ class LimitOptions:
     """Seconds after which a request is given up; a request may ask for less."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 4
     """Images that go through the detector at once; a GPU wants more."""
+    max_sessions: int = 64
+    """Liveness challenges at once; one caller may have half of them."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,13 @@ class Options:
     """Also store a small picture of each enrolled face, for `faces people reembed`."""
     threshold: float = 0.5
     """Lowest score of a face, 0 to 1."""
-    liveness: Annotated[tuple[Path, ...], _none(metavar="FILE")] = ()
-    """ONNX files that score how alive a face looks (see docs/liveness.md). Off by default: without
-    it a photo of somebody is taken for that person."""
+    liveness: Annotated[
+        tuple[Path, ...] | None,
+        tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: off)"),
+    ] = None
+    """Offer the challenge of head turns (liveness/begin), and have ONNX files, if any are given,
+    score how alive every face looks (docs/liveness.md). Off by default: without it a photo of
+    somebody is taken for that person."""
     audit: Annotated[
         Path | None, tyro.conf.arg(help_behavior_hint="(default: GALLERY.audit.jsonl)")
     ] = None
@@ -148,6 +156,7 @@ class Options:
             (
                 min(limits.max_image_mb, limits.max_megapixels, limits.max_memory_mb) > 0
                 and min(limits.max_images, limits.max_faces, limits.batch_size) >= 1
+                and limits.max_sessions >= 1
                 and limits.deadline > 0,
                 "limits must be above 0",
             ),
@@ -233,6 +242,7 @@ def service_limits(options: LimitOptions) -> Limits:
         max_memory=round(options.max_memory_mb * MEGABYTE),
         batch=options.batch_size,
         deadline=options.deadline,
+        max_sessions=options.max_sessions,
     )
 
 
@@ -274,12 +284,17 @@ def open_models(options: Options) -> Models:
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     liveness: LivenessScorer | None = None
+    landmarks: LandmarkFinder | None = None
+    if options.liveness is not None:
+        from recognizer.landmarks import LandmarkNet
+
+        landmarks = LandmarkNet(threads=options.threads)
     if options.liveness:
         from pipeline.liveness.passive import PassiveLiveness
 
         liveness = PassiveLiveness.open(*options.liveness, threads=options.threads)
     embedder = None if options.detect_only else open_embedder(options.embedding)
-    return Models(detector, f"{path.name} {digest}", embedder, liveness)
+    return Models(detector, f"{path.name} {digest}", embedder, liveness, landmarks)
 
 
 def openapi_text() -> str:

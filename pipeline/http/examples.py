@@ -6,6 +6,12 @@ from typing import Any
 
 _BOX = {"box": [312.4, 96.1, 401.8, 214.6], "score": 0.998, "liveness": None}
 _SIZE = {"width": 1024, "height": 683}
+_CHALLENGED = {
+    "session": "q0cUSK3nJ9yTzv1dM5bYw8rF2hLxAeGk", "status": "waiting", "asks": "left",
+    "instruction": "Turn your head slowly to your left.", "hint": None, "reason": None,
+    "message": None, "step": 1, "steps": 4, "progress": 0.35, "left": 71.5, "faces": 1,
+    "liveness": None, "person": None,
+}  # fmt: skip
 _JOB = {
     "job": "b1946ac92492d234", "kind": "fit", "state": "running", "progress": 0.4,
     "message": "epoch 24 of 60", "news": 24, "started": 1795312800.0, "finished": None,
@@ -33,6 +39,17 @@ RESPONSES: dict[str, dict[str, Any]] = {
         ],
     },
     "verify": {"same": True, "similarity": 0.79, "threshold": 0.43, "faces": [_BOX, _BOX]},
+    "liveness/begin": {
+        **_CHALLENGED, "asks": "look", "step": 0, "progress": 0.0, "left": 90.0, "faces": None,
+        "instruction": "Look straight at the camera and hold still.",
+    },
+    "liveness/frame": _CHALLENGED,
+    "liveness/state": {
+        **_CHALLENGED, "status": "passed", "asks": "done", "step": 4, "progress": 1.0,
+        "instruction": "Thank you, that is all.", "left": 29.0,
+        "person": {"name": "Ada", "similarity": 0.83, "confidence": None, "source": "gallery"},
+    },
+    "liveness/end": {"session": _CHALLENGED["session"]},
     "enroll": {
         "name": "Ada", "added": 2, "version": 13,
         "refused": [{"image": 2, "code": "several_faces",
@@ -48,8 +65,8 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "fit/status": _JOB,
     "info": {
         "version": "0.1.0", "detector": "fpn.pt 5f0c7d9a", "contract": "mini-1f0c2d5b",
-        "dimension": 256, "liveness": False, "people": 2, "people_version": 13, "head": True,
-        "threshold": 0.43,
+        "dimension": 256, "liveness": False, "challenges": False, "people": 2, "people_version": 13,
+        "head": True, "threshold": 0.43,
         "limits": {"max_bytes": 20971520, "max_pixels": 25000000, "max_images": 16,
                    "max_faces": 100, "deadline": 30.0},
         "operations": ["detect", "recognize"],
@@ -58,6 +75,9 @@ RESPONSES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 REQUESTS: dict[str, dict[str, Any]] = {
+    "liveness/begin": {"mirrored": False},
+    "liveness/state": {"session": _CHALLENGED["session"]},
+    "liveness/end": {"session": _CHALLENGED["session"]},
     "people/rename": {"name": "Ada", "new_name": "Ada Lovelace"},
     "people/forget": {"name": "Ada"},
     "fit": {},

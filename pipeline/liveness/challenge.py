@@ -164,6 +164,10 @@ class Challenge:
             return self._end("failed", "lost" if lost else "jump")
         return self._watch(time, pause, points, embedding)
 
+    def give_up(self) -> State:
+        """End it because nobody goes on; what has ended already stays as it is."""
+        return self._end("expired", "time-is-up") if self.status == "waiting" else self.state
+
     # -- what every sample goes through
 
     def _unusable(

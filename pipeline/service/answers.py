@@ -48,7 +48,7 @@ def recognized(
         t.Recognized(
             **_size(faces),
             faces=[
-                t.NamedFace(**face, **_name(match))
+                t.NamedFace(**face, **name_fields(match))
                 for face, match in zip(_fields(faces, live), named, strict=True)
             ],
         )
@@ -83,7 +83,8 @@ def _fields(faces: Detections, liveness: Sequence[float | None]) -> list[dict[st
     ]
 
 
-def _name(match: Match) -> dict[str, Any]:
+def name_fields(match: Match) -> dict[str, Any]:
+    """The fields of `types.Identity`."""
     return {
         "name": match.name,
         "similarity": match.similarity,

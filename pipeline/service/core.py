@@ -14,24 +14,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from detector.types import Detections
-from pipeline.service import answers
 from pipeline.service import types as t
 from pipeline.service.batching import Call
-from pipeline.service.enrolling import take_photos, without_duplicates
 from pipeline.service.errors import ServiceError
+from pipeline.service.face_operations import FaceOperations, need_people
 from pipeline.service.jobs import Jobs, Progress
 from pipeline.service.limits import Limits, Shares
+from pipeline.service.liveness_operations import LivenessOperations
 from pipeline.service.logs import trace
 from pipeline.service.metrics import Metrics
 from pipeline.service.operations import OPERATIONS, Operation
 from pipeline.service.people import People
-from pipeline.service.vision import Image, Models, Vision
-from recognizer.cutout import Cutout
+from pipeline.service.people_operations import PeopleOperations
+from pipeline.service.vision import Models, Vision
 from recognizer.quality import Gates
 from recognizer.store import Store
 
@@ -71,19 +68,27 @@ class Service:
         self.vision = Vision(models, self.limits, self.metrics)
         self.jobs = Jobs()
         self._models, self._people, self._fit = models, people, fit
-        self._gates, self._keep_crops = gates, keep_crops
+        faces = FaceOperations(self.vision, people, self.metrics)
+        register = PeopleOperations(self.vision, people, gates, keep_crops)
+        self.liveness = LivenessOperations(
+            self.vision, people, lambda status: self.metrics.challenges.labels(status).inc()
+        )
         self._waiting = Shares("images waiting", self.limits.max_waiting, pause=self.vision.pause)
         self._pool = ThreadPoolExecutor(self.limits.max_waiting, "request")
         self._closing = False
         self._handlers: dict[str, Callable[..., BaseModel]] = {
-            "detect": self._detect,
-            "embed": self._embed,
-            "recognize": self._recognize,
-            "verify": self._verify,
-            "enroll": self._enroll,
-            "people": self._list,
-            "people/rename": self._rename,
-            "people/forget": self._forget,
+            "detect": faces.detect,
+            "embed": faces.embed,
+            "recognize": faces.recognize,
+            "verify": faces.verify,
+            "liveness/begin": self.liveness.begin,
+            "liveness/frame": self.liveness.frame,
+            "liveness/state": self.liveness.state,
+            "liveness/end": self.liveness.end,
+            "enroll": register.enroll,
+            "people": register.people,
+            "people/rename": register.rename,
+            "people/forget": register.forget,
             "fit": self._start_fit,
             "fit/status": self._status,
             "info": self._info,
@@ -123,6 +128,7 @@ class Service:
         """Refuse what is new, finish what has begun (jobs too), close the files."""
         self._closing = True
         self._pool.shutdown(wait=True)
+        self.liveness.close()
         self.jobs.finish()
         self.vision.close()
         if self._people is not None:
@@ -164,134 +170,10 @@ class Service:
             self.metrics.requests.labels(operation.name, outcome).inc()
             self.metrics.request_seconds.labels(operation.name).observe(time.monotonic() - start)
 
-    # -- faces
-
-    def _faces(
-        self, pictures: Sequence[Image], call: Call, min_score: float
-    ) -> tuple[list[Detections], list[list[float | None]]]:
-        found = self.vision.detect(pictures, call, min_score)
-        self.metrics.faces.inc(sum(map(len, found)))
-        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
-        return found, self.vision.liveness(pairs, call)
-
-    def _vectors(
-        self, pictures: Sequence[Image], found: Sequence[Detections], call: Call
-    ) -> list[NDArray[np.float32]]:
-        """For each picture the vectors (n, D) of its faces."""
-        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
-        vectors = self.vision.embed(pairs, call)
-        return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
-
-    def _detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        with self.vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-        return t.DetectResponse(images=answers.detected(found, alive))
-
-    def _embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        embedder = self._need_embedder()
-        with self.vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-            vectors = self._vectors(pictures, found, call)
-        return t.EmbedResponse(
-            contract=embedder.contract, images=answers.embedded(found, alive, vectors)
-        )
-
-    def _recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        people = self._need_people()
-        with self.vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-            vectors = self._vectors(pictures, found, call)
-        snapshot = people.snapshot  # once, so that all faces are judged by the same knowledge
-        matches = [snapshot.identify(part) for part in vectors]
-        for match in (match for part in matches for match in part):
-            self.metrics.identified.labels("unknown" if match.name is None else "known").inc()
-        return t.RecognizeResponse(
-            version=snapshot.version, images=answers.recognized(found, alive, matches)
-        )
-
-    def _verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        people = self._need_people()
-        with self.vision.opened(images, call) as pictures:
-            chosen = take_photos(self.vision, pictures, call, request.largest, gates=None)
-            for photo in chosen:
-                if photo.refusal is not None:
-                    raise photo.refusal
-            faces = [photo.face for photo in chosen]
-            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
-            alive = self.vision.liveness(pairs, call)
-            first, second = self.vision.embed(pairs, call)
-        similarity = float(np.clip(first @ second, -1, 1))
-        threshold = people.snapshot.thresholds.gallery
-        return t.VerifyResponse(
-            same=similarity > threshold,
-            similarity=similarity,
-            threshold=threshold,
-            faces=[image.faces[0] for image in answers.detected(faces, alive)],
-        )
-
-    # -- people
-
-    def _enroll(self, request: t.EnrollRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        people = self._need_people()
-        with self.vision.opened(images, call) as pictures:
-            photos = take_photos(self.vision, pictures, call, request.largest, self._gates)
-            good = [
-                (picture, photo.face.xyxy)
-                for picture, photo in zip(pictures, photos, strict=True)
-                if photo.refusal is None
-            ]
-            if not good:
-                first = next(photo.refusal for photo in photos if photo.refusal is not None)
-                refused = [refusal.model_dump() for refusal in answers.refused(photos)]
-                raise ServiceError(first.code, first.message, {"refused": refused})
-            vectors = self.vision.embed(good, call)
-            crops = None
-            if self._keep_crops:
-                crops = [Cutout.of(picture, xyxy[0]) for picture, xyxy in good]
-        gallery = people.snapshot.gallery
-        known = gallery.embeddings[np.array([n == request.name for n in gallery.names], bool)]
-        photos, keep = without_duplicates(photos, vectors, known, self._gates)
-        names = [match.name for match in people.snapshot.identify(vectors)]
-        number = people.snapshot.version
-        if keep.any():
-            if crops is not None:
-                crops = [crop for crop, kept in zip(crops, keep, strict=True) if kept]
-            number = people.enroll(request.name, vectors[keep], crops, call.caller, call)
-        return t.EnrollResponse(
-            name=request.name,
-            added=int(keep.sum()),
-            refused=answers.refused(photos),
-            looks_like=next((name for name in names if name not in (None, request.name)), None),
-            version=number,
-        )
-
-    def _list(self, request: t.PeopleRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        snapshot = self._need_people().snapshot
-        names, counts = np.unique(np.array(snapshot.gallery.names, object), return_counts=True)
-        part = slice(request.offset, request.offset + request.limit)
-        return t.PeopleResponse(
-            version=snapshot.version,
-            total=len(names),
-            people=[
-                t.Person(name=name, photos=int(count))
-                for name, count in zip(names[part], counts[part], strict=True)
-            ],
-        )
-
-    def _rename(self, request: t.RenameRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        people = self._need_people()
-        number = people.rename(request.name, request.new_name, call.caller, call)
-        return t.ChangedResponse(version=number)
-
-    def _forget(self, request: t.ForgetRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        return t.ChangedResponse(
-            version=self._need_people().forget(request.name, call.caller, call)
-        )
-
     # -- jobs
 
     def _start_fit(self, request: t.FitRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        people, fit = self._need_people(), self._fit
+        people, fit = need_people(self._people), self._fit
         if fit is None:
             raise ServiceError("unavailable", "this server does not train")
 
@@ -319,6 +201,7 @@ class Service:
             contract=None if embedder is None else embedder.contract,
             dimension=None if embedder is None else embedder.dimension,
             liveness=self._models.liveness is not None,
+            challenges=self.liveness.offered,
             people=None if snapshot is None else len(snapshot.gallery.people),
             people_version=None if snapshot is None else snapshot.version,
             head=snapshot is not None and snapshot.head is not None,
@@ -333,20 +216,11 @@ class Service:
     def _health(self, request: t.HealthRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         return self.health
 
-    def _need_embedder(self) -> Any:
-        if self._models.embedder is None:
-            raise ServiceError("unavailable", "this server only detects: it has no embedder")
-        return self._models.embedder
-
-    def _need_people(self) -> People:
-        if self._people is None:
-            raise ServiceError("unavailable", "this server only detects: it knows nobody")
-        return self._people
-
     def _measure(self) -> None:
         gauge = self.metrics.gauge
         gauge("faces_images_waiting", "Images in the service", lambda: self._waiting.held)
         gauge("faces_ready", "1 when requests can be answered", lambda: float(self.health.ready))
+        gauge("faces_liveness_sessions", "Sessions kept", lambda: len(self.liveness.sessions))
         people = self._people
         if people is not None:
             gauge("faces_people", "People known", lambda: len(people.snapshot.gallery.people))

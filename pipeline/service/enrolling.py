@@ -28,35 +28,42 @@ class Photo:
     refusal: ServiceError | None = None
 
 
+def largest(faces: Detections) -> Detections:
+    """The one that covers most of the picture; there must be one."""
+    x1, y1, x2, y2 = faces.xyxy.T
+    return faces[[int(((x2 - x1) * (y2 - y1)).argmax())]]
+
+
 def take_photos(
     vision: Vision,
     pictures: Sequence[Image],
     call: Call,
-    largest: bool,
+    take_largest: bool,
     gates: Gates | None,
 ) -> list[Photo]:
     """Find the one face of each picture.
 
     Args:
-        largest: take the largest of several faces instead of refusing.
+        take_largest: take the largest of several faces instead of refusing.
         gates: what else a photo must be.
     """
     found = vision.detect(pictures, call)
     return [
-        _take(i, picture, faces, largest, gates)
+        _take(i, picture, faces, take_largest, gates)
         for i, (picture, faces) in enumerate(zip(pictures, found, strict=True))
     ]
 
 
-def _take(i: int, picture: Image, faces: Detections, largest: bool, gates: Gates | None) -> Photo:
+def _take(
+    i: int, picture: Image, faces: Detections, take_largest: bool, gates: Gates | None
+) -> Photo:
     details = {"image": i, "faces": len(faces)}
     if not len(faces):
         return Photo(faces, ServiceError("no_face", f"image {i} shows no face", details))
-    if len(faces) > 1 and not largest:
+    if len(faces) > 1 and not take_largest:
         message = f"image {i} shows {len(faces)} faces; one is needed, or `largest`"
         return Photo(faces[:0], ServiceError("several_faces", message, details))
-    x1, y1, x2, y2 = faces.xyxy.T
-    face = faces[[int(((x2 - x1) * (y2 - y1)).argmax())]]
+    face = largest(faces)
     reasons = [] if gates is None else gates.refusals(measure(picture, face.xyxy[0]))
     if reasons:
         message = f"image {i} cannot be used: {'; '.join(reasons)}"

@@ -29,6 +29,7 @@ class Limits:
         batch_wait: seconds that the detector waits for images which are just being decoded.
         decoders: threads that decode images.
         deadline: seconds after which a request is given up, unless it asks for less.
+        max_sessions: liveness challenges at once, those included that can still be asked for.
     """
 
     max_bytes: int = 20 * MEGABYTE
@@ -43,6 +44,7 @@ class Limits:
     batch_wait: float = 0.004
     decoders: int = 2
     deadline: float = 30.0
+    max_sessions: int = 64
 
 
 class Shares:

@@ -36,7 +36,7 @@ class Metrics:
         )  # fmt: skip
         self.stage_seconds = Histogram(
             "faces_stage_seconds",
-            "By stage: decode, queue, detect, liveness, embed, commit (one batch each)",
+            "By stage: decode, queue, detect, liveness, landmarks, embed, commit (one batch each)",
             ["stage"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.faces = Counter(
@@ -44,6 +44,10 @@ class Metrics:
         )  # fmt: skip
         self.identified = Counter(
             "faces_identified", "Faces that a name was looked for, by known and unknown",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
+        self.challenges = Counter(
+            "faces_challenges", "Liveness challenges that came to their end, by passed and failed",
             ["outcome"], registry=self.registry,
         )  # fmt: skip
         self.refused = Counter(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.service import session_types as st
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 
@@ -109,6 +110,23 @@ OPERATIONS: dict[str, Operation] = {
             "enroll", "Learn a person from photos; answered when it is safe on the disk",
             t.EnrollRequest, t.EnrollResponse, "enroll", (1, None),
             errors=(*_ONE_FACE, "poor_photo"),
+        ),
+        Operation(
+            "liveness/begin", "Begin to test that a living person is there",
+            st.BeginRequest, st.Challenged, "recognize", errors=("unavailable",),
+        ),
+        Operation(
+            "liveness/frame", "Look at the next picture of a liveness session",
+            st.SessionRequest, st.Challenged, "recognize", (1, 1),
+            errors=(*_PHOTOS, "not_found", "conflict", "unavailable"),
+        ),
+        Operation(
+            "liveness/state", "Say what a liveness session asks for, or how it has ended",
+            st.SessionRequest, st.Challenged, "recognize", errors=("not_found", "unavailable"),
+        ),
+        Operation(
+            "liveness/end", "Forget a liveness session",
+            st.SessionRequest, st.EndedResponse, "recognize", errors=("not_found", "unavailable"),
         ),
         Operation(
             "people", "List who is known",

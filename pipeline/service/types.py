@@ -57,13 +57,17 @@ class EmbeddedFace(Face):
     embedding: list[float] = Field(description="of length 1; compare with the cosine")
 
 
-class NamedFace(Face):
-    """A face and who it is."""
+class Identity(Model):
+    """Who somebody is."""
 
     name: str | None = Field(description="null: unknown")
     similarity: Cosine | None = Field(description="cosine with the nearest person; null: nobody")
     confidence: Score | None = Field(description="the classifier's probability; null: none is fit")
     source: Literal["head", "gallery", "none"] = Field(description="who decided")
+
+
+class NamedFace(Identity, Face):
+    """A face and who it is."""
 
 
 class ImageFaces(Model):
@@ -261,6 +265,7 @@ class InfoResponse(Model):
     contract: str | None = Field(description="of the vectors; null: it only detects")
     dimension: int | None
     liveness: bool = Field(description="whether faces are looked at for signs of life")
+    challenges: bool = Field(description="whether `liveness/begin` is offered")
     people: int | None
     people_version: int | None
     head: bool = Field(description="whether a classifier has been fit")

@@ -18,6 +18,7 @@ from pipeline.service.errors import ServiceError
 from pipeline.service.images import check_image, decode_image
 from pipeline.service.limits import Limits, Shares
 from pipeline.service.metrics import Metrics
+from recognizer.crop import LandmarkFinder
 from recognizer.types import Embedder
 
 Image = NDArray[np.uint8]
@@ -40,12 +41,14 @@ class Models:
         detector_name: for people: the file's name and the start of its digest.
         embedder: None for a server that only detects.
         liveness: None leaves the scores out.
+        landmarks: for the active liveness challenge; None for a server that offers none.
     """
 
     detector: Detector
     detector_name: str
     embedder: Embedder | None = None
     liveness: LivenessScorer | None = None
+    landmarks: LandmarkFinder | None = None
 
 
 class Vision:
@@ -64,9 +67,11 @@ class Vision:
             "detect", self._run_detect, limits.batch, limits.batch_wait, self._more_images
         )
         self._live = Stage("liveness", self._run_liveness, limits.batch)
+        self._points = Stage("landmarks", self._run_landmarks, limits.batch)
         self._embed = Stage("embed", self._run_embed, limits.face_batch)
         self._decoders = Workers("decode", [self._decode], limits.decoders, metrics.observe)
-        self._owner = Workers("models", [self._detect, self._live, self._embed], 1, metrics.observe)
+        stages = [self._detect, self._live, self._points, self._embed]
+        self._owner = Workers("models", stages, 1, metrics.observe)
         for stage in (self._decode, self._detect, self._embed):
             metrics.gauge(
                 f"faces_queue_{stage.name}", f"Waiting for the stage {stage.name}", stage.__len__
@@ -89,6 +94,9 @@ class Vision:
         box = np.array([[10, 10, 200, 200]], np.float32)
         call = Call()
         self.detect([picture], call)
+        self.liveness([(picture, box)], call)
+        if self.models.landmarks is not None:
+            self.landmarks(picture, box, call)
         if self.models.embedder is not None:
             self.embed([(picture, box)], call)
 
@@ -145,6 +153,13 @@ class Vision:
         futures = [self._owner.submit(self._live, pair, call) for pair in faces]
         return [[float(score) for score in wait(future, call)] for future in futures]
 
+    def landmarks(
+        self, picture: Image, xyxy: NDArray[np.float32], call: Call
+    ) -> list[NDArray[np.float32] | None]:
+        """Five points (5, 2) for each box (n, 4); None where they are not trusted."""
+        points, trusted = wait(self._owner.submit(self._points, (picture, xyxy), call), call)
+        return [five if fine else None for five, fine in zip(points, trusted, strict=True)]
+
     def close(self) -> None:
         """Do what is queued and end the threads."""
         self._decoders.close()
@@ -166,6 +181,10 @@ class Vision:
     def _run_liveness(self, payloads: list[Any]) -> list[NDArray[np.float32]]:
         assert self.models.liveness is not None
         return [self.models.liveness.score(picture, xyxy) for picture, xyxy in payloads]
+
+    def _run_landmarks(self, payloads: list[Any]) -> list[Any]:
+        assert self.models.landmarks is not None
+        return [self.models.landmarks(picture, xyxy) for picture, xyxy in payloads]
 
     def _run_embed(self, payloads: list[Any]) -> list[NDArray[np.float32]]:
         embedder = self.models.embedder

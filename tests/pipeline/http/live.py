@@ -25,7 +25,7 @@ class Live:
         detector: of the service.
     """
 
-    def __init__(self, url: str, service: Service, detector: FakeDetector) -> None:
+    def __init__(self, url: str, service: Service, detector: Any) -> None:
         self.url, self.service, self.detector = url, service, detector
         self.client = httpx.Client(base_url=url, timeout=20)
         self.port = int(url.rpartition(":")[2])
@@ -48,7 +48,7 @@ class Live:
 def live(
     folder: Path | None = None,
     options: HttpOptions | None = None,
-    detector: FakeDetector | None = None,
+    detector: Any = None,
     **service_options: Any,
 ) -> Iterator[Live]:
     """Serve until the block ends; then everything was shut down gracefully."""

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detector.types import Detections
+from detector.types import Detections, Detector
 from pipeline.service.audit import AuditLog
 from pipeline.service.core import Service
 from pipeline.service.limits import Limits
 from pipeline.service.people import People
 from pipeline.service.vision import Models
+from recognizer.crop import LandmarkFinder
 from recognizer.store import Store
 from tests.fake_embedder import FakeEmbedder
 
@@ -92,7 +93,8 @@ class FakeDetector:
 def make_service(
     folder: Path | None = None,
     *,
-    detector: FakeDetector | None = None,
+    detector: Detector | None = None,
+    landmarks: LandmarkFinder | None = None,
     limits: Limits | None = None,
     poll: float = 0.05,
     **options: Any,
@@ -100,8 +102,10 @@ def make_service(
     """A service with fake models; with a folder for people and audit log it also knows people."""
     detector = detector or FakeDetector()
     if folder is None:
-        return Service(Models(detector, "fake"), limits=limits, **options)
+        models = Models(detector, "fake", landmarks=landmarks)
+        return Service(models, limits=limits, **options)
     embedder = FakeEmbedder()
     store = Store.open(folder / "people.db", embedder.contract, embedder.dimension)
     people = People(store, AuditLog(folder / "audit.jsonl"), poll)
-    return Service(Models(detector, "fake", embedder), people, limits, **options)
+    models = Models(detector, "fake", embedder, landmarks=landmarks)
+    return Service(models, people, limits, **options)
