@@ -185,7 +185,7 @@ async function teach(face, value, portrait, sure = false) {
   const yes = { text: `Yes, ${other}`, kind: "main", act: () => surely(other) };
   const no = { text: `No, it is ${value}`, act: () => surely(value) };
   const same = { text: `It is ${other}`, act: () => surely(other) };
-  const another = { text: "Choose another name", kind: "main", act: again };
+  const another = { text: "Another name", kind: "main", act: again };
   ask({
     title: `Is this ${other}?`,
     text: `${capital(reply.error)}.`,

@@ -16,8 +16,9 @@ import pytest
 from pipeline.moving_scene import MovingScene, photo_background, portrait_actors
 from tests.pipeline.web.browsing import Server
 
-SECONDS, FPS = 16, 30
-"""Chromium plays a film of JPEGs with 30 frames a second."""
+SECONDS, FPS, REPEATS = 40, 10, 3
+"""Slow, so that a busy machine, which looks once in two seconds, can follow the faces. Chromium
+plays a film of JPEGs with 30 frames a second; each is there three times."""
 
 APART = 14
 """A seed with which the two never meet."""
@@ -31,7 +32,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with path.open("wb") as file:
         for i in range(SECONDS * FPS):
             image, _ = scene.frame(i / FPS)
-            file.write(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes())
+            file.write(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() * REPEATS)
     return path
 
 

@@ -125,7 +125,7 @@ def test_people_are_taught_and_put_right_from_the_keyboard(chromium, serve, film
 
     # Another face under a name that is somebody's: pointed out as well.
     name_face(page, "Unknown", "Ada", answer="who looks different")
-    press(page, "Choose another name")
+    press(page, "Another name")
     until(lambda: title(page) == "Who is this?")
     name_face(page, "Unknown", "Grace", asked_for=True)
     wait_listed(page, "Ada", "Grace")
