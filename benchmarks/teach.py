@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.live import LFW, Camera, Film, Inception, cast, enrol
 from detector.load import load_detector
-from pipeline.background_fit import fit_apart, fit_here
+from pipeline.fit_process import fit_apart, fit_here
 from pipeline.live_source import LiveSource
 from pipeline.loop import Loop, LoopOptions
 from pipeline.worker import Background

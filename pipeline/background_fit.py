@@ -1,231 +1,34 @@
-"""Fitting the head while the picture runs: in a process of its own, and used only when it is good.
+"""Fitting the head while the picture runs, and using it only when it is good.
 
-A process, because NumPy's many small steps would take the interpreter from the loop's thread again
-and again (`benchmarks/teach.py` measures both); with low priority and one thread. It is given
-vectors and gives back a head; the store is touched by this process alone, in one transaction. So
-whoever is killed, and whenever, the file holds the last whole state.
+The fitting is done by a process (`pipeline.fit_process`); the store is touched by this one alone,
+in one transaction. So whoever is killed, and whenever, the file holds the last whole state.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recognizer.compare import HeldBack, compare_snapshots, held_back
-from recognizer.fit import FIRST_BAR, SCALE, HeadOptions, Stopped, fit_head
+from pipeline.fit_process import Fit, fit_apart, strangers_known
+from pipeline.held_back import Split, first_head, problems
+from recognizer.fit import Stopped
 from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.snapshot import Snapshot
 from recognizer.store import Store, StoreChanged
 from recognizer.store_write import Change, NewSample
-from recognizer.strangers import draw_strangers, read_spreads
+from recognizer.strangers import draw_strangers
 
 logger = logging.getLogger(__name__)
 
 JUDGES = 500
 """Drawn strangers with whom a new head is judged."""
-
-MORE_STRANGERS = 0.01
-"""Share of them that a new snapshot may name beyond those that the old one names."""
-
-FEW = 20
-"""People from which on strangers can be drawn as the known people are spread."""
-
-POLL = 0.05
-"""Seconds between two questions whether to stop."""
-
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
-"""What keeps NumPy from taking all cores, whatever it was built with."""
-
-
-class Fit(Protocol):
-    """Teaches a head; see `fit_apart`."""
-
-    def __call__(
-        self, gallery: Gallery, start: Head | None, stop: Callable[[], bool]
-    ) -> Head | None:
-        """None when no head can be made; raises Stopped soon after ``stop()`` is true."""
-
-
-class FitError(Exception):
-    """The process that fits has died, with its last words."""
-
-
-def fit_here(
-    gallery: Gallery, start: Head | None, stop: Callable[[], bool]
-) -> Head | None:  # fmt: skip
-    """Fine-tune a head for everybody in the gallery, in this thread.
-
-    None when it is the first one, few people are known, and nothing is known of how strangers look
-    to this embedder: such a head would call strangers by their names.
-    """
-    if start is None and not _strangers_known(gallery):
-        return None
-    return fit_head(gallery, draw_strangers(gallery), HeadOptions(), start=start, stop=stop)
-
-
-def _strangers_known(gallery: Gallery) -> bool:
-    """Whether strangers can be drawn that look like strangers."""
-    return len(gallery.people) >= FEW or bool(read_spreads(gallery.contract))
-
-
-def fit_apart(
-    gallery: Gallery,
-    start: Head | None,
-    stop: Callable[[], bool],
-    command: Sequence[str] = (sys.executable, "-m", "pipeline.background_fit"),
-) -> Head | None:
-    """As `fit_here`, in a process of low priority. Raises FitError when it dies."""
-    path = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
-    ) as process:
-        try:
-            _step_back(process.pid)
-            out, err = _talk(process, _packed(gallery, start), stop)
-        finally:
-            process.kill()  # nothing happens to one that has ended
-    if process.returncode != 0:
-        last = err.decode(errors="replace").strip().splitlines() or ["without a word"]
-        raise FitError(f"the training has died ({process.returncode}): {last[-1]}")
-    return _unpacked(out)[1]
-
-
-def _talk(
-    process: subprocess.Popen[bytes], data: bytes, stop: Callable[[], bool]
-) -> tuple[bytes, bytes]:
-    rest: bytes | None = data
-    while True:
-        try:
-            return process.communicate(rest, timeout=POLL)
-        except subprocess.TimeoutExpired:
-            rest = None  # the first call has taken it over
-            if stop():
-                raise Stopped from None
-
-
-def _step_back(process: int) -> None:
-    """Everybody else goes first."""
-    import psutil
-
-    try:
-        lowest = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # the former on Windows only
-        psutil.Process(process).nice(lowest)
-    except psutil.Error as error:  # it only takes more than its share then
-        logger.debug("the training keeps its priority: %s", error)
-
-
-def _packed(gallery: Gallery, head: Head | None) -> bytes:
-    text = {
-        "contract": gallery.contract,
-        "names": gallery.names,
-        "classes": None if head is None else head.names,
-    }
-    arrays = {"text": np.array(json.dumps(text)), "embeddings": gallery.embeddings}
-    if head is not None:
-        arrays |= {"weight": head.weight, "bias": head.bias}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # it takes every keyword for a flag
-    return buffer.getvalue()
-
-
-def _unpacked(data: bytes) -> tuple[Gallery, Head | None]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        text = json.loads(str(arrays["text"]))
-        gallery = Gallery(text["contract"], tuple(text["names"]), arrays["embeddings"])
-        if text["classes"] is None:
-            return gallery, None
-        classes = tuple(text["classes"])
-        return gallery, Head(text["contract"], classes, arrays["weight"], arrays["bias"])
-
-
-def main() -> None:
-    """The other process: a gallery and a head from stdin, a head to stdout."""
-    gallery, start = _unpacked(sys.stdin.buffer.read())
-    head = fit_here(gallery, start, lambda: False)
-    nobody = Gallery.empty(gallery.contract, gallery.embeddings.shape[1])
-    sys.stdout.buffer.write(_packed(nobody, head))
-
-
-# -- a new snapshot, built aside and judged
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Everybody's vectors, those to teach with and those to judge with."""
-
-    taught: Gallery
-    judged: HeldBack
-
-    @classmethod
-    def of(cls, gallery: Gallery) -> Split:
-        """About a fifth of everybody with five vectors or more is held back.
-
-        Who has fewer is judged with what is taught: at least that must not get worse.
-        """
-        names = np.array(gallery.names)
-        out = held_back(gallery.names, gallery.embeddings)
-        spare = np.isin(names, names[~out])  # whoever would be held back altogether stays
-        out &= spare
-        judged = out | ~np.isin(names, names[out])
-        return cls(
-            Gallery(gallery.contract, tuple(names[~out].tolist()), gallery.embeddings[~out]),
-            HeldBack(tuple(names[judged].tolist()), gallery.embeddings[judged]),
-        )
-
-
-def first_head(old: Head | None, gallery: Gallery) -> Head | None:
-    """The old head with rows for newcomers (their means) and without those who are gone.
-
-    What it knows beyond the vectors, such as masks, is kept that way. None without an old head, or
-    with one that has no class of strangers.
-    """
-    if old is None or None not in old.names:
-        return None
-    rows = {name: i for i, name in enumerate(old.names)}
-    means = gallery.prototypes * SCALE
-    weight, bias = [], []
-    for name, mean in zip(gallery.people, means, strict=True):
-        weight.append(old.weight[rows[name]] if name in rows else mean)
-        # A newcomer begins level with the strangers' class, as `fit_head` would begin.
-        level = old.bias[rows[None]] - FIRST_BAR * SCALE
-        bias.append(old.bias[rows[name]] if name in rows else level)
-    weight.append(old.weight[rows[None]])
-    bias.append(old.bias[rows[None]])
-    return Head(old.contract, (*gallery.people, None), np.stack(weight), np.array(bias))
-
-
-def problems(old: Snapshot, new: Snapshot, split: Split, judges: NDArray[np.float32]) -> list[str]:
-    """What the new snapshot does worse; both must be without the vectors held back."""
-    found = list(compare_snapshots(old, new, split.judged).problems)
-    before, after = (
-        sum(match.name is not None for match in snapshot.identify(judges))
-        for snapshot in (old, new)
-    )
-    if after > before + MORE_STRANGERS * len(judges):
-        found.append(f"{after} of {len(judges)} made strangers named, {before} before")
-    return found
-
-
-# -- the thread that sees to it
 
 Phase = Literal["none", "training", "swapped", "failed"]
 
@@ -387,7 +190,7 @@ class Trainer:
         )
         after = replace(old, gallery=split.taught, head=head or old.head)
         judges = np.zeros((0, self._store.dimension), np.float32)
-        if _strangers_known(split.taught):
+        if strangers_known(split.taught):
             judges = draw_strangers(split.taught, JUDGES, seed=1)  # not those it was taught with
         worse = problems(before, after, split, judges)
         if stale():
@@ -463,7 +266,3 @@ def _joined(gallery: Gallery, batches: Sequence[Batch]) -> Gallery:
         (*gallery.names, *(name for name, _ in new)),
         np.concatenate([gallery.embeddings, np.stack([vector for _, vector in new])]),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from pipeline.background_fit import Batch, Fit, HeadState, Trainer, fit_apart
+from pipeline.background_fit import Batch, HeadState, Trainer
+from pipeline.fit_process import Fit, fit_apart
 from pipeline.gathering import Example, Gatherer, TeachOptions, refusal
 from pipeline.loop import Loop
 from pipeline.sinks_window import face_at
@@ -143,7 +144,7 @@ class Live:
         store: of the loop's embedder; it is used until `close`.
         embedder: the loop's.
         options: see `TeachOptions`.
-        fit: how a head is taught; see `pipeline.background_fit`.
+        fit: how a head is taught; see `pipeline.fit_process.Fit`.
 
     Attributes:
         prompt: notes of the window (what is being typed), shown with those made here.

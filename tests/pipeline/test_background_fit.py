@@ -12,16 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.background_fit import (
-    Batch,
-    FitError,
-    Split,
-    Trainer,
-    first_head,
-    fit_apart,
-    fit_here,
-    problems,
-)
+from pipeline.background_fit import Batch, Trainer
+from pipeline.fit_process import FitError, fit_apart, fit_here
+from pipeline.held_back import Split, first_head, problems
 from recognizer.fit import FIRST_BAR, SCALE, Stopped
 from recognizer.gallery import Gallery
 from recognizer.head import Head
@@ -127,7 +120,8 @@ def test_a_change_by_another_program_makes_it_begin_anew(tmp_path):
 TEACHER = """
 import sys, threading, time
 from pathlib import Path
-from pipeline.background_fit import Batch, Trainer, fit_apart, fit_here
+from pipeline.background_fit import Batch, Trainer
+from pipeline.fit_process import fit_apart, fit_here
 from recognizer.store import Store
 from recognizer.store_write import NewSample
 from tests.pipeline.test_background_fit import crowd, EACH, DIMENSION
