@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel
 
+from pipeline.pipe import Pipe
 from pipeline.service import types as t
 from pipeline.service.batching import Call
 from pipeline.service.core import Service
@@ -38,73 +39,10 @@ from pipeline.service.operations import OPERATIONS, find_operation
 
 logger = logging.getLogger(__name__)
 
-ENVELOPE = {"id", "op", "images", "frames", "deadline"}
+ENVELOPE = {"id", "op", "images", "frames", "deadline", "traceparent"}
 AT_ONCE = 16  # requests that are read before the first is answered; then the pipe fills up
 GRACE = 30.0  # seconds that what runs may take after SIGTERM
 MAX_SKIP = 2**30  # frames that are too large are read over, up to this many bytes
-
-
-class Pipe:
-    """Lines and frames from a file descriptor, without reading more than allowed into memory."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._buffer = bytearray()
-        self._ended = False
-
-    def line(self, most: int) -> bytes | None:
-        """The next line without its end, None at the end of the stream.
-
-        Raises ServiceError ``too_large`` for a longer one, which is then read over.
-        """
-        searched = 0
-        while (end := self._buffer.find(b"\n", searched)) < 0:
-            searched = len(self._buffer)
-            if searched > most:
-                self._skip_line()
-                raise ServiceError("too_large", f"a line is longer than {most} bytes")
-            if not self._fill():
-                if not self._buffer:
-                    return None
-                end = len(self._buffer)
-                break
-        if end > most:
-            del self._buffer[: end + 1]
-            raise ServiceError("too_large", f"a line is longer than {most} bytes")
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
-
-    def frame(self, length: int) -> bytes:
-        """Raises ServiceError when the stream ends before."""
-        while len(self._buffer) < length:
-            if not self._fill():
-                self._buffer.clear()
-                raise ServiceError("invalid_request", "the stream ended within a frame")
-        frame = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return frame
-
-    def skip(self, length: int) -> None:
-        """Read over so many bytes."""
-        while length > 0 and (self._buffer or self._fill()):
-            step = min(length, len(self._buffer))
-            del self._buffer[:step]
-            length -= step
-
-    def _skip_line(self) -> None:
-        while (end := self._buffer.find(b"\n")) < 0:
-            self._buffer.clear()
-            if not self._fill():
-                return
-        del self._buffer[: end + 1]
-
-    def _fill(self) -> bool:
-        if not self._ended:
-            data = os.read(self._descriptor, 2**20)
-            self._buffer += data
-            self._ended = not data
-        return not self._ended
 
 
 class StdioServer:
@@ -170,7 +108,10 @@ class StdioServer:
         seconds = message.get("deadline", self._limits.deadline)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
             raise ServiceError("invalid_request", "deadline: a positive number of seconds")
-        call = Call("stdio", time.monotonic() + seconds, request_id=str(name))
+        parent = message.get("traceparent")
+        if parent is not None and not isinstance(parent, str):
+            raise ServiceError("invalid_request", "traceparent: a text as in W3C Trace Context")
+        call = Call("stdio", time.monotonic() + seconds, str(name), traceparent=parent)
         with self._change:
             self._change.wait_for(lambda: self._running < AT_ONCE)
             self._running += 1

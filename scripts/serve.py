@@ -141,6 +141,9 @@ class Options:
     finding: DetectorOptions = field(default_factory=DetectorOptions)
     config: Annotated[Path | None, _none(metavar="FILE")] = None
     """TOML file with values for these flags."""
+    telemetry: bool = False
+    """Send spans of requests and their stages to an OpenTelemetry collector, as the variables
+    OTEL_* say (docs/serve.md); setting OTEL_EXPORTER_OTLP_ENDPOINT does the same."""
     quiet: bool = False
     """Log warnings only."""
 
@@ -253,18 +256,23 @@ def open_service(options: Options) -> Service:
     from pipeline.service.fitting import fit_people
     from pipeline.service.metrics import Metrics
     from pipeline.service.people import People
+    from pipeline.service.tracing import open_spans, who_asks
     from recognizer.quality import Gates
 
+    asker = who_asks(options.telemetry)
+    spans = None if asker is None else open_spans(asker)  # a mistake in it is told before the wait
     models = open_models(options)
     limits, metrics = service_limits(options.limits), Metrics()
     if models.embedder is None:
-        service = Service(models, None, limits, metrics=metrics)
+        service = Service(models, None, limits, metrics=metrics, spans=spans)
     else:
         gallery = options.store.gallery
         audit = options.audit or gallery.with_name(f"{gallery.name}.audit.jsonl")
         store = open_store(options.store, models.embedder)
         people = People(store, AuditLog(audit), observe=metrics.observe)
-        service = Service(models, people, limits, fit_people, Gates(), options.keep_crops, metrics)
+        service = Service(
+            models, people, limits, fit_people, Gates(), options.keep_crops, metrics, spans
+        )
     service.vision.warm_up()
     return service
 

@@ -61,7 +61,7 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
     if options.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=options.cors, allow_methods=["GET", "POST"],
-            allow_headers=["authorization", DEADLINE_HEADER], max_age=600,
+            allow_headers=["authorization", DEADLINE_HEADER, "traceparent"], max_age=600,
         )  # fmt: skip
     return app
 
@@ -110,7 +110,10 @@ def _endpoint(
     async def endpoint(request: Request) -> Response:
         request.state.operation = operation.name
         caller = door.check(request, operation.scope)
-        call = Call(caller, _deadline(request), request.state.request_id)
+        call = Call(
+            caller, _deadline(request), request.state.request_id,
+            traceparent=request.headers.get("traceparent"),
+        )  # fmt: skip
         images: list[bytes] = []
         if operation.reads:
             asked = operation.parse(parse_query(request), lax=True)

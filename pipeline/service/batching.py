@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.service.errors import ServiceError
+from pipeline.service.tracing import RequestSpan
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,17 @@ class Call:
         caller: turns are taken between these: a key, an address, or one pipe.
         deadline: of `time.monotonic`; afterwards nobody wants the answer.
         request_id: for logs.
+        traceparent: the caller's own trace, as in W3C Trace Context.
         cancelled: set when the caller has gone.
+        span: told of every stage, where requests are traced.
     """
 
     caller: str = "local"
     deadline: float = float("inf")
     request_id: str = ""
+    traceparent: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    span: RequestSpan | None = None
 
     @property
     def left(self) -> float:
@@ -182,11 +187,18 @@ class Workers:
                 self._wait_for_company(stage)
                 batch = stage.take()
                 self.busy += len(batch)
+            done: list[tuple[Work, Any]] = []
             try:
-                self._do(stage, batch)
+                done = self._do(stage, batch)
             finally:
                 with self._ready:
                     self.busy -= len(batch)
+            # Only now: whoever gets a result may ask at once whether more is on its way.
+            for work, result in done:
+                if isinstance(result, BaseException):
+                    work.future.set_exception(result)
+                else:
+                    work.future.set_result(result)
 
     def _wait_for_company(self, stage: Stage) -> None:
         until = time.monotonic() + stage.wait
@@ -196,7 +208,7 @@ class Workers:
                 return
             self._ready.wait(left)
 
-    def _do(self, stage: Stage, batch: list[Work]) -> None:
+    def _do(self, stage: Stage, batch: list[Work]) -> list[tuple[Work, Any]]:
         start = time.monotonic()
         wanted = []
         for work in batch:
@@ -208,14 +220,12 @@ class Workers:
             else:
                 wanted.append(work)
         if not wanted:
-            return
+            return []
         results = self._results(stage, [work.payload for work in wanted])
-        self.observe(stage.name, time.monotonic() - start)
-        for work, result in zip(wanted, results, strict=True):
-            if isinstance(result, BaseException):
-                work.future.set_exception(result)
-            else:
-                work.future.set_result(result)
+        seconds = time.monotonic() - start
+        self.observe(stage.name, seconds)
+        _trace(stage, wanted, start, seconds)
+        return list(zip(wanted, results, strict=True))
 
     def _results(self, stage: Stage, payloads: list[Any]) -> list[Any]:
         try:
@@ -228,3 +238,15 @@ class Workers:
                 return [error]
             # One bad payload must not spoil what others asked for.
             return [self._results(stage, [payload])[0] for payload in payloads]
+
+
+def _trace(stage: Stage, batch: list[Work], start: float, seconds: float) -> None:
+    """One span of the stage for each request that had a part in the batch."""
+    parts: dict[Call, list[Work]] = {}
+    for work in batch:
+        if work.call.span is not None:
+            parts.setdefault(work.call, []).append(work)
+    for call, works in parts.items():
+        assert call.span is not None
+        waited = start - min(work.since for work in works)
+        call.span.stage(stage.name, seconds, waited, len(works), len(batch))

@@ -28,6 +28,7 @@ from pipeline.service.metrics import Metrics
 from pipeline.service.operations import OPERATIONS, Operation
 from pipeline.service.people import People
 from pipeline.service.people_operations import PeopleOperations
+from pipeline.service.tracing import Spans
 from pipeline.service.vision import Models, Vision
 from recognizer.quality import Gates
 from recognizer.store import Store
@@ -49,6 +50,7 @@ class Service:
         gates: what a photo must be to be enrolled; None takes every photo with one face.
         keep_crops: also store a picture of each enrolled face, for another embedder later.
         metrics: told of everything.
+        spans: None for a server that is not traced.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Service:
         gates: Gates | None = None,
         keep_crops: bool = False,
         metrics: Metrics | None = None,
+        spans: Spans | None = None,
     ) -> None:
         if people is not None and models.embedder is None:
             raise ValueError("people cannot be recognised without an embedder")
@@ -67,7 +70,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.vision = Vision(models, self.limits, self.metrics)
         self.jobs = Jobs()
-        self._models, self._people, self._fit = models, people, fit
+        self._models, self._people, self._fit, self._spans = models, people, fit, spans
         faces = FaceOperations(self.vision, people, self.metrics)
         register = PeopleOperations(self.vision, people, gates, keep_crops)
         self.liveness = LivenessOperations(
@@ -133,6 +136,8 @@ class Service:
         self.vision.close()
         if self._people is not None:
             self._people.close()
+        if self._spans is not None:
+            self._spans.close()
 
     @property
     def health(self) -> t.HealthResponse:
@@ -153,6 +158,10 @@ class Service:
     ) -> BaseModel:
         start = time.monotonic()
         outcome = "ok"
+        if self._spans is not None:
+            call.span = self._spans.request(
+                operation.name, len(images), call.request_id, call.traceparent
+            )
         try:
             call.check()
             return self._handlers[operation.name](request, images, call)
@@ -167,6 +176,8 @@ class Service:
                 "internal", "a bug; the server's log has the request's id"
             ) from error
         finally:
+            if call.span is not None:
+                call.span.end(outcome)
             self.metrics.requests.labels(operation.name, outcome).inc()
             self.metrics.request_seconds.labels(operation.name).observe(time.monotonic() - start)
 

@@ -89,16 +89,21 @@ class Vision:
         return min(30.0, max(1.0, round(waiting * self._seconds)))
 
     def warm_up(self) -> None:
-        """Run every model once: the first run of a network is the slowest."""
-        picture = np.zeros((480, 640, 3), np.uint8)
+        """Run every model once on its largest batch, before the first request.
+
+        The first run of a network is the slowest; and a runtime keeps the memory of its largest
+        batch, so that later ones need no more.
+        """
+        models, picture = self.models, np.zeros((640, 640, 3), np.uint8)
         box = np.array([[10, 10, 200, 200]], np.float32)
-        call = Call()
-        self.detect([picture], call)
-        self.liveness([(picture, box)], call)
-        if self.models.landmarks is not None:
-            self.landmarks(picture, box, call)
-        if self.models.embedder is not None:
-            self.embed([(picture, box)], call)
+        models.detector.detect_batch([picture] * self.limits.batch)
+        if models.liveness is not None:
+            models.liveness.score(picture, box)
+        if models.landmarks is not None:
+            models.landmarks(picture, box)
+        if models.embedder is not None:
+            boxes = np.repeat(box, self.limits.face_batch, axis=0)
+            models.embedder.embed(models.embedder.crop(picture, boxes))
 
     @contextmanager
     def opened(self, images: Sequence[bytes], call: Call) -> Iterator[list[Image]]:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.pipe import Pipe
 from pipeline.service.errors import ServiceError
 from pipeline.service.limits import Limits
-from pipeline.stdio import Pipe, StdioServer
+from pipeline.stdio import StdioServer
 from tests.pipeline.service.fakes import FakeDetector, make_service, photo
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,7 @@ def test_images_come_as_base64_or_as_frames(tmp_path):
         (line(id=7, op="detect", images=[image(1)], min_score="1"), "invalid_request"),
         (line(id=7, op="detect", images=[image(1)], deadline=-1), "invalid_request"),
         (line(id=7, op="detect", images=[image(1)], deadline=1e-9), "deadline_exceeded"),
+        (line(id=7, op="detect", images=[image(1)], traceparent=1), "invalid_request"),
         (line(id=7, op="detect", frames=[-1]), "invalid_request"),
         (line(id=7, op="detect", frames=[True]), "invalid_request"),
         (line(id=7, op="detect", frames=[70_000]) + bytes(70_000), "too_large"),

@@ -119,3 +119,17 @@ def test_shares():
     with pytest.raises(ServiceError):
         shares.take("c", 11)
     assert dict(shares._held) == {}
+
+
+def test_who_has_a_result_finds_the_worker_idle():
+    """Else a lone caller's picture would wait for company that is not on its way."""
+    gate = threading.Event()
+    decode = Stage("decode", lambda payloads: (gate.wait(10), payloads)[1])
+    decoders = Workers("decoders", [decode])
+    pending: list[int] = []
+    future = decoders.submit(decode, 1, Call())
+    future.add_done_callback(lambda _: pending.append(decoders.pending))  # in the worker's thread
+    gate.set()
+    assert future.result(10) == 1
+    decoders.close()
+    assert pending == [0]
