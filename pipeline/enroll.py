@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.images import find_images, read_image
 from detector.types import Detector
+from pipeline.one_face import Refused, one_face
 from recognizer.cutout import Cutout
 from recognizer.names import clean_name
-from recognizer.quality import Gates, measure
+from recognizer.quality import Gates
 from recognizer.store import Store
 from recognizer.store_write import NewSample
 from recognizer.types import Embedder
@@ -84,7 +84,8 @@ class Enroller:
         for path in photos:
             try:
                 image = read_image(path)
-                box = self._face(image)
+                boxes = self.detector.detect(image).xyxy
+                box = one_face(image, boxes, self.gates, self.largest)
                 vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
                 again = self.gates.duplicate(vector, np.array(known).reshape(-1, len(vector)))
                 result = PhotoResult(path)
@@ -99,7 +100,7 @@ class Enroller:
                     known.append(vector)
                     cutout = Cutout.of(image, box) if self.keep_crops else None
                     samples.append(NewSample(vector, cutout, f"photo {path.name}"))
-            except _Refused as refused:
+            except Refused as refused:
                 result = PhotoResult(path, refused.reasons)
             except UserError as error:  # it names the file itself
                 result = PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
@@ -108,30 +109,6 @@ class Enroller:
         if samples:
             self.store.add_samples({name: samples})
         return results
-
-    def _face(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The box (4,) of the one face. Raises _Refused."""
-        boxes = self.detector.detect(image).xyxy
-        if not len(boxes):
-            raise _Refused("no face was found, exactly one is needed")
-        if len(boxes) > 1 and not self.largest:
-            raise _Refused(
-                f"{len(boxes)} faces were found, exactly one is needed (or take the largest with "
-                "--largest)"
-            )
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        box = boxes[int(areas.argmax())]
-        if refusals := self.gates.refusals(measure(image, box)):
-            raise _Refused(*refusals)
-        return box
-
-
-class _Refused(Exception):
-    """A photo that cannot be used, and why."""
-
-    def __init__(self, *reasons: str) -> None:
-        super().__init__(*reasons)
-        self.reasons = reasons
 
 
 def people_folders(folder: Path) -> dict[str, list[Path]]:

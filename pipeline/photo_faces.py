@@ -15,24 +15,52 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import atomic_write
 from common.images import read_image
+from pipeline.one_face import Refused, one_face
 from recognizer.evaluation.photos import FaceBox, centre_box, main_face
+from recognizer.fit_samples import stack
+from recognizer.quality import Gates
 from recognizer.types import Embedder
 
 log = logging.getLogger(__name__)
 
 Where = Literal["centre", "detect"]
 
+Answer = NDArray[np.uint8] | tuple[str, ...]
+"""What a photo gave: a crop (S, S, 3), or why it cannot be used."""
 
-def face_finder(where: Where, detector: Path | None, threads: int | None) -> tuple[FaceBox, str]:
+
+def face_finder(
+    where: Where,
+    detector: Path | None,
+    threads: int | None,
+    gates: Gates | None = None,
+    largest: bool = False,
+) -> tuple[FaceBox, str]:
     """The function that says where the face is, and words that change when its answers would.
 
     Args:
         where: ``centre``, where LFW's images have it, or ``detect``.
         detector: the detector's file; None is the shipped one.
         threads: CPU threads of the detector.
+        gates: take only photos by which somebody could be enrolled: the function raises `Refused`
+            for all others. None takes the main face of any photo.
+        largest: with gates, of several faces take the largest instead of refusing the photo.
 
     Raises UserError as `detector.load.load_detector` does.
     """
+    find, words = _faces_finder(where, detector, threads)
+    if gates is None:
+        return (lambda image: main_face(find(image), *image.shape[:2])), words.format("main")
+
+    def find_good(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return one_face(image, find(image), gates, largest)[None]
+
+    which = "largest" if largest else "only"
+    return find_good, f"{words.format(which)}; {gates}"
+
+
+def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> tuple[FaceBox, str]:
+    """All faces of a photo, (N, 4); the words say for "{}" which of them is meant."""
     if where == "centre":
         return centre_box, "known place in the centre of LFW's images"
     from detector.load import load_detector
@@ -40,12 +68,9 @@ def face_finder(where: Where, detector: Path | None, threads: int | None) -> tup
 
     path = find_model(detector or SHIPPED)
     network = load_detector(path, threads=threads)
-
-    def find(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return main_face(network.detect(image).xyxy, *image.shape[:2])
-
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return find, f"the main one found by {path.name} ({digest})"
+    name = path.name.replace("{", "{{").replace("}", "}}")
+    return lambda image: network.detect(image).xyxy, f"the {{}} one found by {name} ({digest})"
 
 
 def crop_photos(
@@ -62,7 +87,7 @@ def crop_photos(
     Args:
         paths: the photos.
         embedder: cuts the crops.
-        find_face: which face of a photo is meant.
+        find_face: which face of a photo is meant; it may raise `Refused`.
         recipe: how it is found, in words; part of the cache's identity, as is the crop recipe.
         cache: a file that keeps the crops for the next time; None keeps none. It holds faces:
             whoever deletes the photos deletes it too.
@@ -71,15 +96,17 @@ def crop_photos(
 
     Returns:
         Crops uint8 (K, S, S, 3) of the photos that could be used, which those are, bool (N,), and a
-        sentence for each that could not.
+        sentence for each reason why one could not.
     """
     # Networks that cut in the same way share the crops.
     cut = getattr(embedder, "recipe", None)
-    identity = f"{cut.identity if cut is not None else embedder.contract}; {recipe}"
-    known = _read(cache, identity, embedder.size) if cache is not None else {}
+    identity = f"2; {cut.identity if cut is not None else embedder.contract}; {recipe}"
+    known: dict[str, Answer] = {}
+    if cache is not None:
+        known = _read(cache, identity, embedder.size)
     crops: list[NDArray[np.uint8]] = []
     usable, refusals = np.zeros(len(paths), bool), []
-    used: dict[str, NDArray[np.uint8]] = {}
+    used: dict[str, Answer] = {}
     new = 0
     try:
         for i, path in enumerate(paths):
@@ -94,33 +121,40 @@ def crop_photos(
                 except UserError as error:
                     refusals.append(str(error))
                     continue
-                known[digest] = embedder.crop(image, find_face(image))
+                known[digest] = _answer(image, embedder, find_face)
                 new += 1
-            used[digest] = known[digest]
-            if len(known[digest]):
-                usable[i] = True
-                crops.append(known[digest][0])
+            used[digest] = answer = known[digest]
+            if isinstance(answer, tuple):
+                refusals += [f"{path}: {reason}" for reason in answer]
             else:
-                refusals.append(f"{path}: no face was found")
+                usable[i] = True
+                crops.append(answer)
             progress(1)
             if stop():
                 break
     finally:
         if cache is not None and new:
             _write(cache, identity, used, embedder.size)
-    size = embedder.size
-    stacked = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
-    return stacked, usable, refusals
+    return stack(crops, embedder.size), usable, refusals
 
 
-def _read(path: Path, identity: str, size: int) -> dict[str, NDArray[np.uint8]]:
+def _answer(image: NDArray[np.uint8], embedder: Embedder, find_face: FaceBox) -> Answer:
+    try:
+        found = embedder.crop(image, find_face(image))
+    except Refused as refused:
+        return refused.reasons
+    return found[0] if len(found) else ("no face was found",)
+
+
+def _read(path: Path, identity: str, size: int) -> dict[str, Answer]:
     if not path.is_file():
         return {}
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["identity"]) != identity:
                 return {}
-            digests, found, crops = file["digests"].tolist(), file["found"], file["crops"]
+            digests, reasons, crops = file["digests"], file["reasons"], file["crops"]
+        found = reasons == ""
         if len(digests) != len(found) or crops.shape != (int(found.sum()), size, size, 3):
             raise ValueError("numbers that do not go together")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -128,18 +162,19 @@ def _read(path: Path, identity: str, size: int) -> dict[str, NDArray[np.uint8]]:
         return {}
     place = np.cumsum(found) - 1
     return {
-        digest: crops[place[i] : place[i] + 1] if found[i] else crops[:0]
+        str(digest): crops[place[i]] if found[i] else tuple(str(reasons[i]).split("\n"))
         for i, digest in enumerate(digests)
     }
 
 
-def _write(path: Path, identity: str, known: dict[str, NDArray[np.uint8]], size: int) -> None:
-    none = np.zeros((0, size, size, 3), np.uint8)
+def _write(path: Path, identity: str, known: dict[str, Answer], size: int) -> None:
+    crops = [answer for answer in known.values() if not isinstance(answer, tuple)]
+    reasons = ["\n".join(answer) if isinstance(answer, tuple) else "" for answer in known.values()]
     with atomic_write(path) as file:
         np.savez(
             file,
             identity=np.array(identity),
             digests=np.array(list(known), "U64"),
-            found=np.array([len(crop) > 0 for crop in known.values()], bool),
-            crops=np.concatenate([none, *known.values()]),
+            reasons=np.array(reasons, np.str_),
+            crops=stack(crops, size),
         )

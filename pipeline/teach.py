@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -113,6 +113,7 @@ def store_head(
         if name not in known:
             new.setdefault(name, []).append(NewSample(vector, None, "faces fit"))
     if new:
+        _point_out(store, new)
         store.add_samples(new)
         log.info("enrolled from %s: %s", sources.folder, ", ".join(new))
     provenance = {
@@ -123,3 +124,18 @@ def store_head(
         "held_out": record.best,
     }
     store.save_head(head, provenance)
+
+
+def _point_out(store: Store, new: Mapping[str, Sequence[NewSample]]) -> None:
+    """Who is about to be enrolled and looks like somebody who is enrolled already."""
+    snapshot = store.snapshot()
+    for name, samples in new.items():
+        vectors = np.stack([sample.embedding for sample in samples])
+        nearest, cosines = snapshot.gallery.nearest(vectors)
+        best = int(cosines.argmax())
+        if nearest[best] >= 0 and cosines[best] > snapshot.thresholds.gallery:
+            log.warning(
+                "warning: %r looks like %r, who is enrolled already (similarity %.2f); if both are "
+                "one person: `faces people merge`",
+                name, snapshot.gallery.people[nearest[best]], cosines[best],
+            )  # fmt: skip

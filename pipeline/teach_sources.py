@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.images import find_images
 from pipeline.photo_faces import Where, crop_photos, face_finder
 from recognizer.augment import MASK_ONLY
-from recognizer.evaluation.photos import read_folders
+from recognizer.evaluation.photos import FaceBox, read_folders
 from recognizer.fit_samples import (
     Samples,
     embed_all,
@@ -26,6 +26,7 @@ from recognizer.fit_samples import (
 )
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
+from recognizer.quality import Gates
 from recognizer.store import Store
 from recognizer.strangers import draw_strangers
 from recognizer.types import Embedder
@@ -48,6 +49,8 @@ class Sources:
         cache: folder that keeps the crops of photos.
         bar: shows progress.
         threads: of the detector.
+        gates: what people's photos must have, as for `faces enroll`; strangers' need not.
+        largest: of several faces on people's photos take the largest, instead of refusing them.
         refused: counts photos that could not be used.
     """
 
@@ -58,14 +61,21 @@ class Sources:
     cache: Path
     bar: Bar
     threads: int | None = None
+    gates: Gates = field(default_factory=Gates)
+    largest: bool = False
     refused: int = 0
 
-    def samples(self, store: Store, embedder: Embedder) -> Samples:
-        """Everybody's photos with vectors. Raises UserError when there is nobody."""
+    def samples(self, store: Store, embedder: Embedder, distinct: bool = True) -> Samples:
+        """Everybody's photos with vectors. Raises UserError when there is nobody.
+
+        ``distinct`` leaves out near-duplicates among the photos of a folder. Their gate is a cosine
+        of embedders that tell all people apart, so it is not for one that was trained on these.
+        """
         if self.folder is not None:
-            names, crops = self.faces(embedder)
+            names, paths, crops = self._of_folder(embedder)
             with self.bar("embedding", len(crops), "faces") as tick:
-                return samples_of_crops(names, crops, embedder, tick)
+                samples = samples_of_crops(names, crops, embedder, tick)
+            return self._distinct(samples, paths) if distinct else samples
         samples = samples_of_store(store, embedder)
         if not len(samples):
             raise UserError(f"nobody is enrolled in {store.path}; see `faces enroll`")
@@ -76,22 +86,48 @@ class Sources:
 
         Raises UserError when there is none.
         """
+        names, _, crops = self._of_folder(embedder)
+        return names, crops
+
+    def _of_folder(self, embedder: Embedder) -> tuple[list[str], list[Path], NDArray[np.uint8]]:
+        """Of each usable photo: whose it is, the file, and the crop."""
         assert self.folder is not None
         photos = read_folders(self.folder)
         people = [clean_name(name) for name in photos.people]
-        crops, usable = self._crops(photos.paths, embedder, "crops.npz")
+        found = face_finder(self.where, self.detector, self.threads, self.gates, self.largest)
+        crops, usable = self._crops(photos.paths, embedder, found, "crops.npz")
         names = [name for name, fine in zip(people, usable, strict=True) if fine]
+        paths = [path for path, fine in zip(photos.paths, usable, strict=True) if fine]
         if not names:
-            raise UserError(f"no photo in {self.folder} shows a face that could be found")
+            raise UserError(f"no photo in {self.folder} could be used (see above)")
         lost = sorted(set(people) - set(names))
         if lost:
             log.warning("no photo could be used of: %s", ", ".join(lost))
-        return names, crops
+        return names, paths, crops
+
+    def _distinct(self, samples: Samples, paths: Sequence[Path]) -> Samples:
+        """Without photos that show nothing new of their person; that is no failure."""
+        kept: dict[str, list[int]] = {}
+        for i, (name, path) in enumerate(zip(samples.names, paths, strict=True)):
+            mine = kept.setdefault(name, [])
+            again = self.gates.duplicate(samples.embeddings[i], samples.embeddings[mine])
+            if again is None:
+                mine.append(i)
+            else:
+                log.warning("%s: %s", path, again)
+        rows = sorted(i for mine in kept.values() for i in mine)
+        return Samples(
+            tuple(samples.names[i] for i in rows),
+            samples.embeddings[rows],
+            samples.crops[rows],
+            np.arange(len(rows)),
+        )
 
     def stranger_crops(self, embedder: Embedder) -> NDArray[np.uint8]:
         """Crops (N, S, S, 3) of the strangers' photos. Raises UserError when there is none."""
         assert self.strangers is not None
-        crops, _ = self._crops(find_images(self.strangers), embedder, "strangers.npz")
+        found = face_finder(self.where, self.detector, self.threads)
+        crops, _ = self._crops(find_images(self.strangers), embedder, found, "strangers.npz")
         if not len(crops):
             raise UserError(f"no photo in {self.strangers} shows a face, so there are no strangers")
         return crops
@@ -112,14 +148,14 @@ class Sources:
         return vectors[np.random.default_rng(seed).permutation(len(vectors))]
 
     def _crops(
-        self, paths: Sequence[Path], embedder: Embedder, name: str
+        self, paths: Sequence[Path], embedder: Embedder, found: tuple[FaceBox, str], name: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        find, recipe = face_finder(self.where, self.detector, self.threads)
+        find, recipe = found
         with self.bar("photos", len(paths), "photos") as tick:
             crops, usable, refusals = crop_photos(
                 paths, embedder, find, recipe, self.cache / name, tick
             )
         for sentence in refusals:
             log.warning("%s", sentence)
-        self.refused += len(refusals)
+        self.refused += int((~usable).sum())
         return crops, usable

@@ -14,9 +14,9 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from recognizer.augment import PLAIN, STRONG, Augmentation, augment_all
 from recognizer.checkpoint import load_checkpoint, save_checkpoint
 from recognizer.crop import CropRecipe
 from recognizer.fit import SCALE, Line, Stopped, hold_out
+from recognizer.fit_network_config import Faces, NetworkOptions
 from recognizer.fit_samples import without_masks
 from recognizer.mini import MiniConfig, MiniResNet
 
@@ -40,73 +41,12 @@ LAST = "last.pt"
 DRAW_SECONDS = 10  # between two drawings of the losses, which can take longer than a small epoch
 
 
-@dataclass(frozen=True)
-class NetworkOptions:
-    """How a network is trained."""
-
-    depth: Literal["last-block", "full"] = "full"
-    """What may change: the last stage and what follows it, or everything."""
-    learning_rate: float = 5e-4
-    """Adam's; half of it in the second phase."""
-    epochs: int = 30
-    """At most, of each phase."""
-    patience: int = 5
-    """Epochs without a better held-out loss after which a phase ends."""
-    batch_size: int = 64
-    """Faces in a step."""
-    held_out: float = 0.2
-    """Share of the photos of everybody with five or more that training never sees."""
-    phases: int = 1
-    """1: strong augmentation throughout; 2: first plain, then strong."""
-    masks: bool = True
-    """Whether strong augmentation draws masks."""
-    keep: float = 1.0
-    """Weight of staying near the vectors given before; 0 for a network that has none."""
-    seed: int = 0
-    """Of the classes' first weights, the order and the augmentation."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
-        for fine, message in (
-            (self.learning_rate > 0, "--learning-rate must be above 0"),
-            (self.epochs >= 1 and self.patience >= 1, "--epochs and --patience must be at least 1"),
-            (self.batch_size >= 2, "--batch-size must be at least 2 to train a network"),
-            (0 <= self.held_out < 1, "--held-out must be from 0 to below 1"),
-            (self.phases in (1, 2), "--phases must be 1 or 2"),
-        ):
-            if not fine:
-                raise UserError(message)
-
-
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """Crops made by one recipe, and whose they are.
-
-    Args:
-        crops: RGB uint8 (N, S, S, 3).
-        names: one for each; None for strangers.
-    """
-
-    crops: NDArray[np.uint8]
-    names: tuple[str | None, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.crops) != len(self.names):
-            raise ValueError(f"{len(self.crops)} crops and {len(self.names)} names")
-
-    @property
-    def classes(self) -> tuple[str | None, ...]:
-        """Everybody once, sorted; None, where there is one, last."""
-        people = sorted({name for name in self.names if name is not None})
-        return (*people, None) if None in self.names else tuple(people)
-
-
 def fit_network(
     network: MiniResNet,
     recipe: CropRecipe,
     faces: Faces,
     run: Path,
-    options: NetworkOptions = NetworkOptions(),
+    options: NetworkOptions | None = None,
     *,
     trained: bool = True,
     resume: bool = False,
@@ -120,7 +60,7 @@ def fit_network(
         recipe: by which the crops were made; goes into the file.
         faces: of two people at least, two photos each or more.
         run: gets last.pt after every epoch, history.jsonl, loss.png and in the end embedder.pt.
-        options: learning rate, epochs, and so on.
+        options: learning rate, epochs, and so on; None takes the defaults.
         trained: False for a network from nothing, which then has nothing to keep.
         resume: go on from ``run``/last.pt, which was made with the same faces and options.
         progress: called with a line of history after each epoch.
@@ -136,7 +76,7 @@ def fit_network(
             "a network takes two people with two photos each at the least"
             + (f"; {few[0]} has one" if few else f", got {len(people)}")
         )
-    trainer = _Trainer(network, recipe, faces, run, options, trained)
+    trainer = _Trainer(network, recipe, faces, run, options or NetworkOptions(), trained)
     if resume:
         trainer.resume()
     trainer.train(progress, stop)

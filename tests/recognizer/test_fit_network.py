@@ -14,7 +14,8 @@ from common.history import read_history
 from recognizer.checkpoint import open_mini, weights_digest
 from recognizer.crop import CropRecipe
 from recognizer.fit import Stopped
-from recognizer.fit_network import Faces, NetworkOptions, fit_network, new_network
+from recognizer.fit_network import fit_network, new_network
+from recognizer.fit_network_config import Faces, NetworkOptions
 from recognizer.mini import MiniConfig, MiniResNet
 
 SIDE = 32

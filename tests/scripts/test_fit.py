@@ -118,6 +118,73 @@ def test_crops_of_a_folder_are_read_once(monkeypatch):
     assert np.allclose(first.weight, second.weight)
 
 
+def mixed(name: str) -> Path:
+    """P1 and P2, three good photos each, and P1 with one for each way of being refused."""
+    people = folder(name, 1, 2, photos=3)
+    save(people / "P1" / "empty.png")
+    save(people / "P1" / "two.png", person(1, variant=10), person(5))
+    save(people / "P1" / "small.png", person(1, side=30, variant=11))
+    save(people / "P1" / "edge.png", person(1, variant=12), at=[(0, 40)])
+    save(people / "P1" / "dark.png", (person(1, variant=13) * 0.05).astype(np.uint8))
+    save(people / "P1" / "same.png", person(1, variant=0))
+    return people
+
+
+def sentences(errors: str) -> set[tuple[str, str]]:
+    """(photo, why it was refused) of what a command said."""
+    found = set()
+    for line in errors.splitlines():
+        name, colon, sentence = line.partition(".png: ")
+        if colon:
+            found.add((name.replace("\\", "/").rpartition("/")[2], sentence))
+    return found
+
+
+@pytest.mark.parametrize("flags", [[], ["--largest"], ["--min-size", "25", "--min-edge", "0"]])
+def test_a_folder_passes_the_gates_of_enrolling(flags, capsys):
+    """The same photos, refused with the same words, as by `faces enroll`."""
+    people = str(mixed("people"))
+    assert main(["enroll", "--from-folders", people, "--gallery", "a.db", *flags]) == 1
+    enrolled = sentences(capsys.readouterr().err)
+    assert main(["fit", "--from-folders", people, "--gallery", "b.db", *flags]) == 1
+    taught = capsys.readouterr().err
+    assert sentences(taught) == enrolled
+    assert {"empty", "dark", "same"} <= {name for name, _ in enrolled}
+    assert ("two" in {name for name, _ in enrolled}) == ("--largest" not in flags)
+    assert ("small" in {name for name, _ in enrolled}) == ("--min-size" not in flags)
+    assert snapshot("a.db").gallery.names == snapshot("b.db").gallery.names
+    # Once more, from what is kept: the reasons are, too.
+    assert main(["fit", "--from-folders", people, "--gallery", "b.db", *flags]) == 1
+    assert sentences(capsys.readouterr().err) == enrolled
+
+
+def test_other_limits_judge_the_photos_anew():
+    people = str(mixed("people"))
+    assert main(["fit", "--quiet", "--from-folders", people, "--gallery", "a.db"]) == 1
+    assert main(["fit", "--quiet", "--from-folders", people, "--gallery", "b.db", "--largest"]) == 1
+    assert len(snapshot("b.db").gallery) == len(snapshot("a.db").gallery) + 1
+
+
+def test_somebody_under_another_name_is_pointed_out(capsys):
+    enrol(1)
+    again = Path("more/Annie/0.png")
+    save(again, person(1, variant=9))
+    folder("more", 2)
+    capsys.readouterr()
+    assert main(["fit", "--from-folders", "more"]) == 0
+    errors = capsys.readouterr().err
+    assert "'Annie' looks like 'P1', who is enrolled already" in errors
+    assert "'P2' looks like" not in errors
+
+
+def test_a_near_duplicate_is_no_failure(capsys):
+    people = folder("more", 1, 2, photos=3)
+    save(people / "P1" / "same.png", person(1, variant=0))
+    assert main(["fit", "--from-folders", str(people)]) == 0
+    assert "same.png: near-duplicate" in capsys.readouterr().err
+    assert len(snapshot().gallery) == 6
+
+
 def test_photos_that_cannot_be_used_are_named_and_the_rest_is_taught(capsys):
     people = folder("more", 1, 2)
     (people / "P1" / "broken.png").write_bytes(b"no picture")
@@ -182,6 +249,8 @@ def _raising(error: type[BaseException]):
         (["--learning-rate", "0"], "--learning-rate"),
         (["--held-out", "1"], "--held-out"),
         (["--from-folders", "nowhere"], "nowhere"),
+        (["--largest"], "are for those of --from-folders"),
+        (["--min-size", "30"], "`faces enroll` has them"),
         (["--depth", "full", "--batch-size", "1"], "--batch-size"),
         (["--depth", "full", "--embedder", "inception"], "only MiniResNet can learn more"),
         (["--depth", "full", "--embedder", "x.onnx"], "an ONNX file cannot learn"),
