@@ -32,7 +32,7 @@ test: lint ## lint, check types and run every test (those on real data where ../
 quick: env ## run the tests that take seconds
 	$(BIN)/pytest -m "not data and not slow" $(PYTEST_ARGS)
 
-demo: env ## prepare, check, train, plot and detect on a small embedded data set
+demo: env ## prepare, train, export, judge and name people on small embedded data
 	$(BIN)/faces demo
 
 lint: env ## check style and types

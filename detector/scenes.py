@@ -6,7 +6,7 @@ scikit-image and hold no face. 80 crops serve the training scenes and the other 
 scenes, so no face is in both. Everything but the faces is drawn: this shows how the project works
 and is no substitute for photographs.
 
-The two portraits of `portraits` are in none of the scenes.
+The two portraits of `portraits` and the photograph of `bystander` are in none of the scenes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ PORTRAIT_FACES: dict[str, tuple[int, int, int, int]] = {
 chin and without the ears, as WIDER FACE draws its boxes. Read off the pictures by eye, on a grid
 of 10 pixels, for this project."""
 
+BYSTANDER_FACE: tuple[int, int, int, int] = (196, 112, 256, 195)
+"""Where the face is in `bystander`, drawn as those of `PORTRAIT_FACES` are."""
+
 # ModuleNotFoundError: scikit-image looks for pooch to download what it does not have.
 _GONE = (OSError, ModuleNotFoundError)
 _TRAIN_CROPS, _CROPS = 80, 100
@@ -51,6 +54,33 @@ def portraits() -> dict[str, NDArray[np.uint8]]:
         with Image.open(hopper) as image:
             grace = np.asarray(image.convert("RGB"))
         return {"eileen_collins": skimage.data.astronaut(), "grace_hopper": grace}
+    except _GONE as error:
+        raise _missing(error) from error
+
+
+def bystander() -> NDArray[np.uint8]:
+    """A third photograph, of somebody whom nobody introduces: RGB uint8 (512, 512, 3), but grey.
+
+    A photographer at work, by Lav Varshney (CC0, from scikit-image). Raises UserError where that
+    was installed without its pictures.
+    """
+    import skimage.data
+
+    try:
+        return np.repeat(skimage.data.camera()[..., None], 3, axis=2)
+    except _GONE as error:
+        raise _missing(error) from error
+
+
+def brick_wall() -> NDArray[np.uint8]:
+    """A grey texture, uint8 (512, 512), from CC0Textures through scikit-image (CC0).
+
+    Raises UserError where that was installed without its pictures.
+    """
+    import skimage.data
+
+    try:
+        return np.asarray(skimage.data.brick())
     except _GONE as error:
         raise _missing(error) from error
 

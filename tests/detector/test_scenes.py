@@ -13,7 +13,7 @@ from PIL import Image
 from common.errors import UserError
 from detector import scene_painting, scenes
 from detector.scene_painting import SceneFace, paint_scene
-from detector.scenes import PORTRAIT_FACES, make_scenes, portraits
+from detector.scenes import BYSTANDER_FACE, PORTRAIT_FACES, bystander, make_scenes, portraits
 from detector.wider import WiderImage, parse_text
 
 TRAIN, VAL = 40, 8
@@ -202,6 +202,18 @@ def test_the_portraits_are_whole_photographs_with_a_known_face():
         assert red > green > blue, "skin"
     assert pictures["eileen_collins"].shape == (512, 512, 3)
     assert pictures["grace_hopper"].shape == (600, 512, 3)
+
+
+def test_the_bystander_is_somebody_else():
+    """Grey, and with the face where it is said to be: darker than the sky beside it."""
+    image = bystander()
+    assert image.shape == (512, 512, 3)
+    assert image.dtype == np.uint8
+    assert (image == image[..., :1]).all()
+    x1, y1, x2, y2 = BYSTANDER_FACE
+    assert 0 < x1 < x2 < 512
+    assert 0 < y1 < y2 < 512
+    assert image[y1:y2, x1:x2].mean() < image[y1:y2, :100].mean() - 30
 
 
 # -- refusals

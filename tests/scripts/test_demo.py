@@ -11,11 +11,16 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.images import read_image
+from detector.media import save_image
 from detector.scenes import PORTRAIT_FACES
-from scripts import demo
+from detector.video import VideoWriter
+from scripts import demo, demo_film, demo_summary
+from scripts.demo_film import Seen
 from scripts.main import COMMANDS
 from tests.commands import parse_only
 
@@ -30,8 +35,8 @@ def test_every_command_is_understood_by_its_own_parser(step):
 
 def test_each_step_takes_what_an_earlier_one_made():
     """Every path that is read was written before (the scenes and portraits by the demo itself)."""
-    made = {"out/wider", "out/portraits"}
-    writes = {"--out", "--report", "--run"}
+    made = {"out/wider", "out/portraits", "out/film/film.mp4"}
+    writes = {"--out", "--report", "--run", "--json", "--gallery"}
     for step in demo.walk(Path("out"), 2):
         words = step.command
         for before, word in pairwise(words):
@@ -52,21 +57,26 @@ def test_long_commands_can_be_pasted():
     assert tuple(shlex.split(pasted.replace("\\\n", " "))) == command
 
 
-def test_the_steps_run_in_order_and_say_what_they_do(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("seen", "code"), [(Seen("Ada", True, 9, 9, 9), 0), (Seen("Ada", True, 9, 9, 2), 1)], ids=str
+)
+def test_the_steps_run_in_order_and_say_what_they_do(tmp_path, monkeypatch, capsys, seen, code):
     ran: list[str] = []
     monkeypatch.setattr(demo, "write_pictures", lambda out: ran.append("pictures"))
     monkeypatch.setattr(demo, "run", lambda command: ran.append(command[1]) or 0)
-    monkeypatch.setattr(demo, "summary", lambda out, seconds: f"summary of {out}")
-    assert demo.main(["--out", str(tmp_path / "d"), "--epochs", "1"]) == 0
+    monkeypatch.setattr(demo, "judge", lambda folder, enrolled: [seen])
+    monkeypatch.setattr(demo, "draw_strip", lambda folder: ran.append("strip"))
+    monkeypatch.setattr(demo, "summary", lambda out, seconds, seen: f"summary of {out}, {seen[0]}")
+    assert demo.main(["--out", str(tmp_path / "d"), "--epochs", "1"]) == code
     assert ran == [
         *("pictures", "prepare", "prepare", "train", "plot", "detect"),
-        *("export", "evaluate", "detect"),
+        *("export", "evaluate", "detect", "enroll", "enroll", "run", "strip"),
     ]
     text = capsys.readouterr().out
-    for number in range(1, 10):
-        assert f"[{number}/9] " in text
+    for number in range(1, 13):
+        assert f"[{number}/12] " in text
     assert "  $ faces prepare wider " in text
-    assert text.endswith(f"summary of {tmp_path / 'd'}\n")
+    assert text.endswith(f"summary of {tmp_path / 'd'}, {seen}\n")
 
 
 def test_a_step_that_fails_ends_the_walk_with_its_exit_code(tmp_path, monkeypatch, capsys):
@@ -76,7 +86,7 @@ def test_a_step_that_fails_ends_the_walk_with_its_exit_code(tmp_path, monkeypatc
     assert demo.main(["--out", str(tmp_path / "d")]) == 2
     assert ran == ["prepare", "prepare", "train"]
     text = capsys.readouterr().out
-    assert "step 4 of 9 ended with 2" in text
+    assert "step 4 of 12 ended with 2" in text
     assert "Done in" not in text
 
 
@@ -134,7 +144,9 @@ def test_a_second_demo_goes_beside_the_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outs: list[Path] = []
     monkeypatch.setattr(demo, "run", lambda command: 0)
-    monkeypatch.setattr(demo, "summary", lambda out, seconds: "")
+    monkeypatch.setattr(demo, "judge", lambda folder, enrolled: [])
+    monkeypatch.setattr(demo, "draw_strip", lambda folder: None)
+    monkeypatch.setattr(demo, "summary", lambda out, seconds, seen: "")
 
     def write_pictures(out: Path) -> None:
         out.mkdir(parents=True)
@@ -194,7 +206,8 @@ def finished(tmp_path):
 def test_the_summary_says_what_was_found_and_what_was_not(finished):
     collins = list(PORTRAIT_FACES["eileen_collins"])
     out = finished({"eileen_collins": [[0, 0, 9, 9], collins], "grace_hopper": [[0, 0, 50, 50]]})
-    text = demo.summary(out, 150)
+    seen = [Seen("Ada", True, 20, 20, 19), Seen("Bob", False, 10, 9)]
+    text = demo_summary.summary(out, 150, seen)
     assert "Done in 2.5 minutes." in text
     assert "1.250 after the first epoch, 0.750 after 2 epochs (80 steps)" in text
     assert "Eileen Collins: the face was found (2 detections)." in text
@@ -207,13 +220,19 @@ def test_the_summary_says_what_was_found_and_what_was_not(finished):
     assert (
         "On 40 validation scenes, longest side 640 px: PASCAL VOC AP50 0.982, COCO AP 0.7" in text
     )
+    assert "  Ada was named: on 19 of 20 frames.\n" in text
+    assert "  Bob, whom nobody introduced, stayed unknown (found on 9 of 10 frames).\n" in text
+    for name in ("named.mp4", "faces.jsonl", "report/timeline.png", "filmstrip.jpg"):
+        assert str(out / "film" / name) in text
     assert f"faces train --resume {out / 'run'} --epochs 20" in text
 
 
 @pytest.mark.parametrize(("apart", "verdict"), [(0.01, "the same"), (0.5, "something ELSE")])
 def test_the_summary_says_whether_the_onnx_file_agrees(finished, apart, verdict):
     out = finished({"grace_hopper": [[1, 2, 30, 40], [5, 5, 9, 9]]}, apart)
-    assert f"The ONNX file, without torch, finds {verdict} in them." in demo.summary(out, 60)
+    assert f"The ONNX file, without torch, finds {verdict} in them." in demo_summary.summary(
+        out, 60, []
+    )
 
 
 def test_another_number_of_faces_is_something_else(finished):
@@ -222,7 +241,7 @@ def test_another_number_of_faces_is_something_else(finished):
     (out / "detected-onnx" / "detections.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in moved), encoding="utf-8"
     )
-    assert not demo.same_faces(out / "detected", out / "detected-onnx")
+    assert not demo_summary.same_faces(out / "detected", out / "detected-onnx")
 
 
 @pytest.mark.parametrize(
@@ -231,13 +250,81 @@ def test_another_number_of_faces_is_something_else(finished):
 def test_a_face_is_found_when_a_box_overlaps_it_by_half(finished, shift, found):
     x1, y1, x2, y2 = PORTRAIT_FACES["grace_hopper"]
     out = finished({"grace_hopper": [[x1 + shift, y1 + shift, x2 + shift, y2 + shift]]})
-    [portrait] = demo.read_portraits(out / "detected" / "detections.jsonl")
-    assert portrait == demo.Portrait("Grace Hopper", 1, found)
+    [portrait] = demo_summary.read_portraits(out / "detected" / "detections.jsonl")
+    assert portrait == demo_summary.Portrait("Grace Hopper", 1, found)
 
 
 def test_portraits_without_any_detection(finished):
     out = finished({"eileen_collins": [], "grace_hopper": []})
-    assert "Grace Hopper: the face was NOT found (0 detections)." in demo.summary(out, 60)
+    assert "Grace Hopper: the face was NOT found (0 detections)." in demo_summary.summary(
+        out, 60, []
+    )
+
+
+# -- the film
+
+
+ADA, BOB = [10.0, 10.0, 50.0, 60.0], [100.0, 10.0, 140.0, 60.0]
+NEAR_ADA = [14.0, 12.0, 54.0, 62.0]
+
+
+@pytest.mark.parametrize(
+    ("faces", "ada", "bob"),
+    [
+        ([(NEAR_ADA, "Ada"), (BOB, None)], (1, 1, 1, 0), (1, 1, 0, 0)),
+        ([(NEAR_ADA, None), (BOB, "Ada")], (1, 1, 0, 0), (1, 1, 0, 1)),
+        ([(NEAR_ADA, "Eve")], (1, 1, 0, 1), (1, 0, 0, 0)),
+        ([([60.0, 10.0, 95.0, 60.0], "Ada")], (1, 0, 0, 0), (1, 0, 0, 0)),  # beside both
+        ([(ADA, "Ada"), (NEAR_ADA, "Eve")], (1, 1, 1, 1), (1, 0, 0, 0)),
+    ],
+    ids=["right", "exchanged", "a third name", "nobody there", "twice"],
+)
+def test_what_was_said_is_compared_with_the_truth(tmp_path, faces, ada, bob):
+    truth = [{"Ada": ADA, "Bob": BOB}, {}]
+    said = [[{"box": box, "name": name} for box, name in faces], []]
+    for name, frames in (("truth.jsonl", truth), ("faces.jsonl", said)):
+        lines = [json.dumps({"frame": i, "faces": frame}) for i, frame in enumerate(frames)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert demo_film.judge(tmp_path, ["Ada", "Zoe"]) == [
+        Seen("Ada", True, *ada),
+        Seen("Zoe", True),
+        Seen("Bob", False, *bob),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "fine", "text"),
+    [
+        (Seen("Ada", True, 10, 10, 6), True, "Ada was named: on 6 of 10 frames."),
+        (Seen("Ada", True, 10, 10, 5), False, "Ada was NOT named as should be: on 5 of 10 frames."),
+        (Seen("Ada", True, 10, 10, 9, 1), False,
+         "Ada was NOT named as should be: on 9 of 10 frames, under another's on 1."),
+        (Seen("Ada", True), False, "Ada was NOT named as should be: on 0 of 0 frames."),
+        (Seen("Bob", False, 10, 8), True,
+         "Bob, whom nobody introduced, stayed unknown (found on 8 of 10 frames)."),
+        (Seen("Bob", False, 10, 8, 0, 2), False,
+         "Bob, whom nobody introduced, did NOT stay unknown "
+         "(given a name on 2 of 10 frames)."),
+        (Seen("Bob", False, 10, 4), False,
+         "Bob, whom nobody introduced, was NOT found (only on 4 of 10 frames)."),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_honest(seen, fine, text):
+    assert seen.fine is fine
+    assert str(seen) == text
+
+
+def test_a_strip_shows_four_frames_and_the_timeline(tmp_path):
+    with VideoWriter(tmp_path / "named.mp4", 10) as writer:
+        for i in range(8):
+            writer.write(np.full((90, 160, 3), 30 * i, np.uint8))
+    save_image(tmp_path / "report" / "timeline.png", np.full((100, 406, 3), 200, np.uint8))
+    strip = read_image(demo_film.draw_strip(tmp_path))
+    height = round(200 * 90 / 160)
+    assert strip.shape == (2 * (height + 6) + 100, 406, 3)
+    shades = [strip[y, x, 0] for y in (50, 170) for x in (100, 300)]
+    assert shades == sorted(set(shades)), "in order, from left to right and down"
+    assert strip[-50, 200, 0] == 200
 
 
 # -- the whole of it
@@ -252,9 +339,15 @@ def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
     out = tmp_path / "demo"
     assert demo.main(["--out", str(out), "--epochs", "1"]) == 0
     text = capfd.readouterr().out
-    assert "[9/9] " in text
+    assert "[12/12] " in text
     assert "Done in " in text
     assert "The ONNX file, without torch, finds the same in them." in text
+    assert "  Eileen Collins was named: on " in text
+    assert "  Grace Hopper was named: on " in text
+    assert "  The photographer, whom nobody introduced, stayed unknown (found on " in text
+    report = json.loads((out / "film" / "report" / "report.json").read_text(encoding="utf-8"))
+    names = {person["name"] for person in report["people"] if person["known"]}
+    assert names == {"Eileen Collins", "Grace Hopper"}
     for path in (
         "wider/wider_face_split/wider_face_train_bbx_gt.txt",
         "voc/train/annotations",
@@ -269,5 +362,10 @@ def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
         "exported/best.pt2",
         "evaluation/curves.png",
         "detected-onnx/grace_hopper.png",
+        "film/film.mp4",
+        "film/named.mp4",
+        "film/faces.jsonl",
+        "film/report/timeline.png",
+        "film/filmstrip.jpg",
     ):
         assert (out / path).exists(), path
