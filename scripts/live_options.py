@@ -42,7 +42,9 @@ class Networks(EmbedderOptions, GalleryOptions):
     """Lowest score (0..1) with which a face is followed; faces already followed may score less."""
     device: str = "auto"
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`, for the detector."""
-    threads: Annotated[int | None, arg("left to the networks' runtimes")] = None
+    threads: Annotated[
+        int | None, arg("half of the cores for a camera, else left to the runtimes")
+    ] = None
     """CPU threads for each network."""
 
     def __post_init__(self) -> None:
