@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from common.errors import UserError
-from pipeline.live import AlreadyKnown, Chosen, Live
+from pipeline.best_looks import Chosen
+from pipeline.labels import AlreadyKnown
+from pipeline.live import Live
 from pipeline.types import Face, Note, Tick
 from recognizer.names import MAX_LENGTH
 

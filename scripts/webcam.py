@@ -295,7 +295,8 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
     if teach or networks.gallery.exists():
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
-            from pipeline.live import Live, TeachOptions
+            from pipeline.gathering import TeachOptions
+            from pipeline.live import Live
 
             kept: Literal["all", "first"] = "all" if options.keep_crops else "first"
             live = stack.enter_context(Live(loop, store, embedder, TeachOptions(pictures=kept)))

@@ -14,7 +14,8 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from common.errors import UserError
-from pipeline.live import AlreadyKnown, Chosen
+from pipeline.best_looks import Chosen
+from pipeline.labels import AlreadyKnown
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import decode_image, image_kind
 from pipeline.service.limits import Limits

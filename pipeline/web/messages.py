@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pipeline.live import HeadState, Teaching
+from pipeline.background_fit import HeadState
+from pipeline.teaching_session import Teaching
 from pipeline.types import FrameFaces, Stats
 from recognizer.store_read import PersonInfo
 

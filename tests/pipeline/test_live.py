@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from pipeline.live import AlreadyKnown, Live, TeachOptions
+from pipeline.gathering import TeachOptions
+from pipeline.labels import AlreadyKnown
+from pipeline.live import Live
 from pipeline.loop import Loop
 from pipeline.prompt import Prompt
 from pipeline.types import Picture, Tick

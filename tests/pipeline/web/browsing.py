@@ -82,17 +82,19 @@ def watched(page: Any) -> list[str]:
     return problems
 
 
-def until(true: Callable[[], Any], what: str = "") -> None:
-    """Ask again and again until it is true."""
+def until(true: Callable[[], Any], what: str = "", page: Any = None) -> None:
+    """Ask again and again until it is true; else tell what was waited for and what is there."""
     end = time.monotonic() + PATIENCE / 1000
     while not true():
-        assert time.monotonic() < end, what
+        if time.monotonic() > end:
+            says = "" if page is None else f"; the page says:\n{page.inner_text('body')}"
+            raise AssertionError(f"waited for {what}{says}")
         time.sleep(0.05)
 
 
 def wait(page: Any, condition: str, arg: Any = None) -> None:
     """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
-    until(lambda: page.evaluate(condition, arg), condition)
+    until(lambda: page.evaluate(condition, arg), condition, page)
 
 
 def names(page: Any) -> list[str]:
@@ -102,7 +104,7 @@ def names(page: Any) -> list[str]:
 
 def wait_listed(page: Any, *expected: str) -> None:
     """Until exactly these people are known."""
-    until(lambda: names(page) == sorted(expected), f"{expected} in the list")
+    until(lambda: names(page) == sorted(expected), f"{expected} in the list", page)
 
 
 def face(page: Any, says: str) -> Any:

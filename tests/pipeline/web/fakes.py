@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from pipeline.live import AlreadyKnown, Chosen, HeadState, Teaching
+from pipeline.background_fit import HeadState
+from pipeline.best_looks import Chosen
+from pipeline.labels import AlreadyKnown
+from pipeline.teaching_session import Teaching
 from pipeline.types import Face, FrameFaces, Picture, Stats, Tick
 from recognizer.store_read import PersonInfo
 from recognizer.types import Match
