@@ -1,0 +1,244 @@
+"""Who is named, and who stays unknown: the hybrid rule on LFW, bare and behind drawn masks.
+
+    python -m benchmarks.open_set --lfw ../shared/data/lfw --folds 6
+    python -m benchmarks.open_set --lfw ../shared/data/lfw --folds 1 2 3 4 5 --enrolled 50x3 20x6
+
+Some people are enrolled with some photos, their other photos are probes, and everybody else is a
+stranger who must stay unknown. Means of five draws of who is enrolled; the thresholds are the
+embedder's own. The first table: what a head gains when it is taught with varied copies of the
+photos, and with copies that wear masks. The second: the rule over its thresholds ("strangers named"
+is the FPIR, 100 % less "own name" the FNIR of ISO/IEC 19795-1), with the head of masked copies.
+
+Masks are drawn by the code that draws those of the training, with other seeds: nobody's name is
+known for photos of real masked faces here (Face Mask Detection has boxes, no names).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from common.files import atomic_write_text
+from common.table import text_table
+from pipeline.photo_faces import crop_photos, face_finder
+from recognizer.augment import STRONG, Augmentation
+from recognizer.calibrate import default_thresholds
+from recognizer.embedder import load_embedder
+from recognizer.evaluation.identification import operating_point
+from recognizer.fit import fit_head
+from recognizer.fit_samples import (
+    Samples,
+    embed_all,
+    geometry,
+    samples_of_crops,
+    vary,
+    with_copies,
+    without_masks,
+)
+from recognizer.lfw import read_lfw
+from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.strangers import draw_strangers
+from recognizer.types import Embedder
+
+HEADS = ("no head", "photos", "copies", "masked copies")
+GALLERY_BARS = (0.35, 0.40, 0.45, 0.50, 0.55, 0.60)
+HEAD_BARS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PROBE_SEED = 90_001  # far from those of the copies, which are drawn from 0 on
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Photos of many people, embedded as they are and behind a drawn mask.
+
+    Args:
+        people: who is on each (N,).
+        crops: uint8 (N, S, S, 3).
+        bare, masked: unit vectors float32 (N, D).
+    """
+
+    people: NDArray[np.str_]
+    crops: NDArray[np.uint8]
+    bare: NDArray[np.float32]
+    masked: NDArray[np.float32]
+
+
+def read_photos(
+    root: Path, folds: Sequence[int], embedder: Embedder, cache: Path | None = None
+) -> Photos:
+    """The photos of LFW's folds. ``cache`` keeps the crops."""
+    lfw = read_lfw(root).of_folds(*folds)
+    find, recipe = face_finder("centre", None, 1)
+    crops, usable, _ = crop_photos(lfw.images, embedder, find, recipe, cache)
+    masked = vary(crops, Augmentation(flip=0, mask=1), PROBE_SEED, geometry(embedder))
+    return Photos(
+        np.array(lfw.people)[usable], crops, embed_all(embedder, crops), embed_all(embedder, masked)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Who is enrolled with which photos, and who is not.
+
+    Args:
+        enrol, mated, strangers: positions of photos, int64.
+    """
+
+    enrol: NDArray[np.int64]
+    mated: NDArray[np.int64]
+    strangers: NDArray[np.int64]
+
+
+def draw(people: NDArray[np.str_], enrolled: int, photos: int, seed: int) -> Draw:
+    """That many of those who have more photos than that, at random; the rest are strangers."""
+    rng = np.random.default_rng((seed, enrolled, photos))
+    names, counts = np.unique(people, return_counts=True)
+    enough = names[counts > photos]
+    if len(enough) < enrolled:
+        raise SystemExit(f"only {len(enough)} people have more than {photos} photos")
+    parts: tuple[list[int], list[int]] = ([], [])
+    chosen = rng.choice(enough, enrolled, replace=False)
+    for name in chosen:
+        rows = rng.permutation(np.flatnonzero(people == name))
+        parts[0].extend(rows[:photos].tolist())
+        parts[1].extend(rows[photos:].tolist())
+    return Draw(np.array(parts[0]), np.array(parts[1]), np.flatnonzero(~np.isin(people, chosen)))
+
+
+def snapshots(
+    photos: Photos, drawn: Draw, embedder: Embedder, heads: Sequence[str] = HEADS, seed: int = 0
+) -> dict[str, Snapshot]:
+    """The rule without a head, and with heads taught as `faces fit` teaches them, by `HEADS`."""
+    names = tuple(str(name) for name in photos.people[drawn.enrol])
+    samples: Samples = samples_of_crops(names, photos.crops[drawn.enrol], embedder)
+    thresholds = default_thresholds(embedder.contract)
+    found = {}
+    for kind in heads:
+        how = STRONG if kind == "masked copies" else without_masks(STRONG)
+        copies = 6 if "copies" in kind else 0
+        gallery, numbers = with_copies(samples, embedder, how, copies, seed * 10 + 1)
+        head = None
+        if kind != "no head":
+            strangers = draw_strangers(gallery, masked=kind == "masked copies", seed=seed)
+            head = fit_head(gallery, strangers, photos=numbers)
+        # As in the store: copies are for the head, the prototypes are of the photos themselves.
+        known, _ = with_copies(samples, embedder, how, 0)
+        found[kind] = Snapshot(known, head, thresholds)
+    return found
+
+
+def rates(
+    snapshot: Snapshot, photos: Photos, drawn: Draw, masked: bool = False
+) -> dict[str, float]:
+    """``known``: share of mated probes with their name; ``wrong``: with another; ``fpir``."""
+    vectors = photos.masked if masked else photos.bare
+    probes = np.concatenate([drawn.mated, drawn.strangers])
+    row = {name: i for i, name in enumerate(snapshot.gallery.people)}
+    truth = np.array([row.get(str(name), -1) for name in photos.people[probes]])
+    given = snapshot.identify(vectors[probes])
+    named = np.array([-1 if match.name is None else row[match.name] for match in given])
+    point = operating_point(truth, named, [match.source for match in given])
+    assert point.fnir is not None
+    assert point.misidentified is not None
+    assert point.fpir is not None
+    return {"known": 1 - point.fnir, "wrong": point.misidentified, "fpir": point.fpir}
+
+
+def mean(lines: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each figure."""
+    return {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
+
+
+def with_bars(snapshot: Snapshot, head: float | None, gallery: float | None) -> Snapshot:
+    """The same people under other thresholds."""
+    own = snapshot.thresholds
+    bars = Thresholds(
+        own.head if head is None else head, own.gallery if gallery is None else gallery
+    )
+    return Snapshot(snapshot.gallery, snapshot.head, bars)
+
+
+def measure(
+    photos: Photos, enrolled: int, count: int, embedder: Embedder, draws: int
+) -> dict[str, Any]:
+    """All figures for so many people with ``count`` photos each, means over the draws."""
+    gains: dict[str, list[dict[str, float]]] = {}
+    curves: dict[str, list[dict[str, float]]] = {}
+    sizes = []
+    for seed in range(draws):
+        drawn = draw(photos.people, enrolled, count, seed)
+        sizes.append({"probes": float(len(drawn.mated)), "strangers": float(len(drawn.strangers))})
+        made = snapshots(photos, drawn, embedder, seed=seed)
+        for kind, snapshot in made.items():
+            for masked in (False, True):
+                figures = rates(snapshot, photos, drawn, masked)
+                gains.setdefault(f"{kind}, {'masked' if masked else 'bare'}", []).append(figures)
+        taught, plain = made["masked copies"], made["no head"]
+        own = plain.thresholds
+        for bar in sorted({*GALLERY_BARS, own.gallery}):
+            for kind, snapshot in (("no head", plain), ("head", taught)):
+                figures = rates(with_bars(snapshot, None, bar), photos, drawn)
+                curves.setdefault(f"gallery {bar:.3f}, {kind}", []).append(figures)
+        for bar in sorted({*HEAD_BARS, own.head}):
+            figures = rates(with_bars(taught, bar, None), photos, drawn)
+            curves.setdefault(f"head {bar:.2f}", []).append(figures)
+    return {
+        "people": enrolled,
+        "photos": count,
+        "draws": draws,
+        **mean(sizes),
+        "gain": {key: mean(lines) for key, lines in gains.items()},
+        "curve": {key: mean(lines) for key, lines in curves.items()},
+    }
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Percentages, a line for each way."""
+    rows = [
+        [name, *(f"{100 * line[key]:.1f}" for key in ("known", "wrong", "fpir"))]
+        for name, line in figures.items()
+    ]
+    return "\n".join(text_table(["%", "own name", "wrong name", "strangers named"], rows))
+
+
+def main() -> int:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--lfw", type=Path, default=Path("../shared/data/lfw"))
+    parser.add_argument("--folds", type=int, nargs="+", default=[6])
+    parser.add_argument("--embedder", default="mini")
+    parser.add_argument("--enrolled", nargs="+", default=["40x3"], help="PEOPLExPHOTOS")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--cache", type=Path, help="a file that keeps the crops: they are faces")
+    parser.add_argument("--out", type=Path, help="a JSON file for all figures")
+    arguments = parser.parse_args()
+    embedder = load_embedder(arguments.embedder, threads=1)
+    photos = read_photos(arguments.lfw, arguments.folds, embedder, arguments.cache)
+    results = []
+    for words in tqdm(arguments.enrolled, desc="sizes", disable=None):
+        people, count = (int(word) for word in words.split("x"))
+        found = measure(photos, people, count, embedder, arguments.draws)
+        results.append(found)
+        print(
+            f"{people} people with {count} photos, {found['probes']:.0f} probes of them, "
+            f"{found['strangers']:.0f} of strangers; mean of {arguments.draws} draws\n"
+            f"{table(found['gain'])}\n{table(found['curve'])}\n",
+            flush=True,
+        )
+    if arguments.out is not None:
+        atomic_write_text(arguments.out, json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
