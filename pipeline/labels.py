@@ -87,7 +87,7 @@ def samples_of_face(
     """Numbers of the samples of ``wrong`` that show this face.
 
     Those of the teaching ``source``, those of earlier teachings whose mean is near to the face, and
-    single ones nearer to it than to the rest of the person.
+    single ones nearer to it than to the rest of the person (very near, when there is no rest).
 
     Args:
         store: of the people.
@@ -112,15 +112,15 @@ def samples_of_face(
         else:
             rest.append(samples)
     far = [s.embedding for group in rest for s in group if float(s.embedding @ face) <= bar]
-    if far:
-        centre = unit(np.sum(far, axis=0))
-        moved += [
-            sample.id
-            for group in rest
-            if len(group) == 1
-            for sample in group
-            if float(sample.embedding @ face) > max(bar, float(sample.embedding @ centre))
-        ]
+    centre = unit(np.sum(far, axis=0)) if far else None
+    for group in rest:
+        if len(group) > 1:
+            continue
+        [sample] = group
+        # Nobody to compare with: the face must be as near as the mean of a teaching must.
+        nearest = whole if centre is None else max(bar, float(sample.embedding @ centre))
+        if float(sample.embedding @ face) > nearest:
+            moved.append(sample.id)
     return moved
 
 

@@ -256,10 +256,13 @@ class Live:
                 self._begin(chosen, name)
                 return
             move(self._store, ids, wrong, name, vector)
-            if source is not None:
-                self._trainer.change(
-                    lambda batch: replace(batch, name=name) if batch.id == source else batch
-                )
+            sources = {source}
+            if session is not None and session.active and session.first in ids:
+                sources.add(session.source)  # the face has got a new track since
+                session.rename(name)
+            self._trainer.change(
+                lambda batch: replace(batch, name=name) if batch.id in sources else batch
+            )
             self.swap(self._store.snapshot())
             self._trainer.refit()
 

@@ -291,6 +291,30 @@ def test_a_wrong_name_is_corrected_while_it_gathers(world):
     assert world.stored() == {"Ada": 8}
 
 
+def test_a_wrong_name_is_corrected_on_a_track_that_was_never_taught(world):
+    world.step(frames=3)
+    world.live.teach(world.track(ADA), "Bob")
+    world.step(frames=5)
+    world.step({"Bob": BOB}, 60)  # she leaves, and is somebody new to the tracker
+    gathered = world.live.teaching.gathered
+    assert gathered > 1
+    tick = world.step()
+    assert world.live.teaching.track is None, "it is not certain yet whom to follow"
+    assert world.names(tick) == {"Bob", None}
+    world.live.correct(world.track(ADA), "Ada")
+    world.wait("swapped")
+    assert world.live.teaching.name == "Ada"
+    assert world.stored() == {"Ada": gathered}
+
+
+def test_a_person_with_one_crop_only_is_renamed_by_a_correction(world):
+    world.store.add("Grace", know(world.embedder, "Ada").gallery.embeddings, source="photo")
+    world.live.swap(world.store.snapshot())
+    world.step(frames=3)
+    world.live.correct(world.track(ADA), "Ada")
+    assert world.stored() == {"Ada": 1}
+
+
 def test_single_crops_of_another_person_move_and_hers_stay(world):
     both = know(world.embedder, "Ada", "Bob").gallery
     ada, bob = both.embeddings[:1], both.embeddings[1:]
