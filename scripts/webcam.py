@@ -6,19 +6,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
-
-import tyro
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from common.errors import UserError
 from scripts.cli import log_to_stderr, parse
 from scripts.live_options import (
-    Networks,
-    arg,
     open_detector,
     open_embedder,
     open_people,
@@ -26,14 +21,14 @@ from scripts.live_options import (
     who_is_known,
 )
 from scripts.recognizer_options import open_store
-from scripts.webcam_web import BROWSER, WebOptions, open_page, open_switch
+from scripts.webcam_options import Options
+from scripts.webcam_outputs import open_sinks, open_window
+from scripts.webcam_web import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
     from pipeline.live import Live
     from pipeline.live_source import LiveSource
     from pipeline.loop import Loop, Source
-    from pipeline.sinks import Sink
-    from pipeline.sinks_events import Event
     from pipeline.sinks_window import Window
     from pipeline.types import Tick
     from recognizer.snapshot import Snapshot
@@ -57,7 +52,6 @@ faces webcam party.mp4 --again
 faces webcam - --stdin-size 640x480 --stdin-fps 25"""
 
 MAX_SIDE = 480
-TOKEN = "FACES_WEBHOOK_TOKEN"
 
 
 class Shows(Protocol):
@@ -65,100 +59,6 @@ class Shows(Protocol):
 
     def show(self, tick: Tick) -> None:
         """Take a tick."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to show and what to write."""
-
-    source: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="CAMERA|URL|FILE|browser|-"),
-    ] = "0"
-    """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
-    plays at its own speed, `browser` for the cameras of browsers that open the page, or - for raw
-    frames on the standard input."""
-    page: WebOptions = WebOptions()  # noqa: RUF009 (immutable)
-    """See `WebOptions`."""
-    window: bool = True
-    """Show the picture in a window; --no-window is for machines without a screen."""
-    out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
-    """Record the picture as it is shown. Without sound: a camera gives none."""
-    json: Annotated[str | None, arg("none", metavar="FILE")] = None
-    """Write a JSON line for each frame to this file; - prints them."""
-    events: Annotated[str | None, arg("none", metavar="FILE")] = None
-    """Write a JSON line when somebody was seen or has left to this file; - prints them."""
-    webhook: Annotated[str | None, arg("none", metavar="URL")] = None
-    """Send these lines to an address as well, with POST. The environment variable
-    FACES_WEBHOOK_TOKEN, if set, is sent as a bearer token."""
-    snapshots: Annotated[Path | None, arg("none; for the key s: snapshots", metavar="FOLDER")] = (
-        None
-    )
-    """Save a picture into this folder whenever somebody is seen."""
-    arrive: float = 0.5
-    """Seconds for which a name must hold before its person counts as seen."""
-    leave: float = 3.0
-    """Seconds without a person after which they have left."""
-    every: int = 1
-    """Detect on every Nth frame at most. Detection runs beside the picture, so 1 keeps that smooth,
-    too; larger values save power."""
-    mirror: bool = False
-    """Exchange left and right, as in a mirror."""
-    size: Annotated[str | None, arg("the camera's own", metavar="WxH")] = None
-    """Width and height to ask the camera for."""
-    fps: Annotated[float | None, arg("the camera's own")] = None
-    """Frames a second to ask the camera for."""
-    again: bool = False
-    """Begin a video file anew at its end."""
-    seconds: Annotated[float | None, arg("until you end it")] = None
-    """End after this time."""
-    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
-    """Width and height of the raw frames on the standard input."""
-    stdin_fps: Annotated[float | None, arg("none")] = None
-    """Their frames a second."""
-    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
-    """How their pixels are stored."""
-    teach: bool = True
-    """Let clicks in the window teach names, which are kept in --gallery. The page always can."""
-    keep_crops: bool = False
-    """Keep the pictures of all faces that are taught, so that another embedder can use them later;
-    otherwise only the one that was clicked."""
-    networks: Networks = Networks()  # noqa: RUF009 (immutable)
-    """See `Networks`."""
-    quiet: bool = False
-    """Warnings only."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
-        out = self.out
-        browser = self.source == BROWSER
-        rules = [
-            (
-                not (browser and self.out),
-                f"--out needs a camera of this machine; {BROWSER} has no frame rate of its own",
-            ),
-            (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
-            (self.every >= 1, "--every must be at least 1"),
-            (
-                not self.json == self.events == "-",
-                "--json - and --events - would mix on stdout: write one of them to a file",
-            ),
-            (self.arrive >= 0 and self.leave > 0, "--arrive and --leave must be positive"),
-            (self.seconds is None or self.seconds > 0, "--seconds must be positive"),
-            (self.fps is None or 0 < self.fps <= 1000, "--fps must be above 0 and at most 1000"),
-            (
-                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
-                "--stdin-fps must be above 0 and at most 1000",
-            ),
-        ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is any output besides the window."""
-        return any((self.out, self.json, self.events, self.webhook, self.snapshots))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -188,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
                     print(f"the page is at {page.url}", flush=True, file=sys.stderr)
                     sinks.append(page)
                 assert source is not None  # a browser's camera comes with the page
-                for sink in _sinks(options, camera, outputs):
+                for sink in open_sinks(options, camera, outputs):
                     sinks.append(outputs.enter_context(sink))
                 last = watch(options, source, loop, sinks, window)
         except BrokenPipeError:  # whoever read the lines has left
@@ -316,70 +216,6 @@ def _follow(store: Store, loop: Loop, live: Live | None, stack: ExitStack) -> No
     )
 
 
-def open_window(options: Options, live: Live | None = None) -> Window:
-    """The window, its keys, and the typing of names."""
-    from pipeline.prompt import Prompt
-    from pipeline.sinks import Snapshots
-    from pipeline.sinks_window import ESCAPE, Window
-
-    snapshots = Snapshots(options.snapshots or Path("snapshots"))
-
-    def save(tick: Tick) -> None:
-        logger.info("saved %s", snapshots.save(tick))
-
-    def close(tick: Tick) -> None:
-        window.closed = True
-
-    keys = {ord("s"): save, ESCAPE: close}
-    if live is None:
-        window = Window(keys)
-    else:
-        prompt = Prompt(live)
-        window = Window(keys, prompt.click, prompt.key)
-    return window
-
-
-def _sinks(options: Options, source: LiveSource | None, stack: ExitStack) -> list[Sink]:
-    from pipeline.sinks import JsonLines, Recorder
-    from pipeline.sinks_events import Events, Presences, now
-
-    sinks: list[Sink] = []
-    if options.out is not None and source is not None:
-        sinks.append(Recorder(options.out, source.fps, live=True))
-    if options.json is not None:
-        sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
-    listeners = _listeners(options, stack)
-    if listeners:
-        sinks.append(Events(Presences(options.arrive, options.leave, now), listeners))
-    return sinks
-
-
-def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick], None]]:
-    """Everyone who wants to hear of people that come and leave."""
-    from detector.results import LineFile
-    from pipeline.sinks import Snapshots
-    from pipeline.sinks_webhook import Webhook
-
-    listeners: list[Callable[[Event, Tick], None]] = []
-    if options.events is not None:
-        write = _print
-        if options.events != "-":
-            write = stack.enter_context(LineFile(Path(options.events))).write
-        listeners.append(lambda event, tick: write(event.line()))
-    if options.webhook is not None:
-        hook = stack.enter_context(Webhook(options.webhook, os.environ.get(TOKEN)))
-        listeners.append(lambda event, tick: hook.post(event.to_json()))
-    if options.snapshots is not None:
-        snapshots = Snapshots(options.snapshots)
-
-        def save(event: Event, tick: Tick) -> None:
-            if event.kind == "seen":
-                snapshots.save(tick, event.name or "unknown")
-
-        listeners.append(save)
-    return listeners
-
-
 def watch(
     options: Options,
     source: Source,
@@ -402,10 +238,6 @@ def watch(
             for sink in sinks:
                 sink.show(last)
     return last
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

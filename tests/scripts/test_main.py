@@ -104,6 +104,8 @@ def test_every_command_has_its_file_and_every_file_its_command():
         "live_options",
         "recognizer_options",
         "ship_embedder",
+        "webcam_options",
+        "webcam_outputs",
         "webcam_web",
     }
     files = {path.stem for path in folder.glob("*.py")} - others
