@@ -1,5 +1,6 @@
 """Throughput of batches on two threads against one, with an exported ONNX file.
 
+    python benchmarks/batch.py
     python benchmarks/batch.py model.onnx
     python benchmarks/batch.py model.onnx --image-path photos --batch 16
 
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from common.errors import UserError
 from detector.benchmark.pictures import some_pictures
 from detector.load import file_kind, load_detector
+from detector.shipped import FOLDER, NETWORK
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -79,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("model", type=Path, help="an exported ONNX file")
+    shipped = FOLDER / NETWORK
+    parser.add_argument(
+        "model", nargs="?", type=Path, default=shipped, help="an exported ONNX file [shipped]"
+    )
     parser.add_argument("--image-path", type=Path, help="real photos [two portraits]")
     parser.add_argument("--batch", type=int, default=8, help="images at once [8]")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 448), metavar=("W", "H"))

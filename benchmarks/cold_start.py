@@ -1,5 +1,6 @@
 """How long `faces detect one.jpg` takes from the shell to the written result, in a new process.
 
+    python benchmarks/cold_start.py
     python benchmarks/cold_start.py model.onnx
     python benchmarks/cold_start.py model.onnx --image photo.jpg --runs 9
     sudo .venv/bin/python benchmarks/cold_start.py model.onnx --drop-caches
@@ -23,6 +24,7 @@ from PIL import Image
 
 from detector.benchmark.pictures import some_pictures
 from detector.load import file_kind
+from detector.shipped import FOLDER, NETWORK
 
 
 def command(model: Path, image: Path, out: Path) -> list[str]:
@@ -74,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("model", type=Path, help="an exported ONNX file")
+    shipped = FOLDER / NETWORK
+    parser.add_argument(
+        "model", nargs="?", type=Path, default=shipped, help="an exported ONNX file [shipped]"
+    )
     parser.add_argument("--image", type=Path, help="a photo [a portrait]")
     parser.add_argument("--runs", type=int, default=7, help="[7]")
     parser.add_argument("--limit", type=float, default=2.5, help="most seconds [2.5]")

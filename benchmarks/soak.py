@@ -1,5 +1,6 @@
 """Whether memory stays flat: a model looks at thousands of images of random sizes.
 
+    python benchmarks/soak.py
     python benchmarks/soak.py model.onnx
     python benchmarks/soak.py model.onnx --image-path photos --count 500
 
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from detector.benchmark.pictures import some_pictures
 from detector.benchmark.timing import peak_memory
 from detector.load import load_detector
+from detector.shipped import FOLDER, NETWORK
 
 SIDES = (100, 1600)
 """Shortest and longest side of an image in pixels."""
@@ -68,7 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("model", type=Path, help="checkpoint, TorchScript or ONNX file")
+    shipped = FOLDER / NETWORK
+    parser.add_argument(
+        "model",
+        nargs="?",
+        type=Path,
+        default=shipped,
+        help="checkpoint, TorchScript or ONNX file [shipped]",
+    )
     parser.add_argument("--image-path", type=Path, help="real photos [two portraits]")
     parser.add_argument("--count", type=int, default=2000, help="images [2000]")
     parser.add_argument("--warm-up", type=int, default=100, help="not counted [100]")
