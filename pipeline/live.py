@@ -47,6 +47,7 @@ class Live:
         fit: how a head is taught; see `pipeline.fit_process.Fit`.
 
     Attributes:
+        embedder: the loop's.
         prompt: notes of the window (what is being typed), shown with those made here.
     """
 
@@ -61,6 +62,7 @@ class Live:
         if store.contract != embedder.contract:
             raise ValueError(f"people of {store.contract}, an embedder of {embedder.contract}")
         self._loop, self._store, self._options = loop, store, options
+        self.embedder = embedder
         self.prompt: tuple[Note, ...] = ()
         # Whoever changes the store holds the first; the second, for moments only, guards the rest.
         self._editing, self._lock = threading.RLock(), threading.RLock()

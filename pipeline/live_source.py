@@ -36,6 +36,7 @@ class LiveSource:
 
     Attributes:
         fps: as the capture says.
+        mirrored: left and right are exchanged.
         dropped: frames that were replaced by newer ones before anybody took them.
         frames: None: nobody knows how many will come.
         follow: True: its frames belong together.
@@ -55,7 +56,8 @@ class LiveSource:
     ) -> None:
         self.name = name
         self.dropped = 0
-        self._open, self._reopen, self._mirror, self._pauses = open_capture, reopen, mirror, pauses
+        self.mirrored = mirror
+        self._open, self._reopen, self._pauses = open_capture, reopen, pauses
         first = open_capture()
         self.fps = first.fps
         self._slot = threading.Condition()
@@ -146,7 +148,7 @@ class LiveSource:
 
     def _put(self, image: NDArray[np.uint8]) -> None:
         now = time.monotonic()
-        if self._mirror:
+        if self.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
         if self._count == 0:
             self._start = now

@@ -1,6 +1,7 @@
 // What the page does: shows frames, tells how it goes, teaches.
 
 import { OwnCamera } from "./camera.js";
+import { showCheck } from "./check.js";
 import { Connection } from "./connection.js";
 import { ask } from "./dialog.js";
 import { People } from "./people.js";
@@ -90,6 +91,7 @@ function showState(message) {
   $("camera").setAttribute("aria-pressed", String(camera.on));
   $("camera").className = message.machine || camera.on ? "" : "main";
   showTeaching(message.teaching);
+  showCheck(message.check);
   showHead(message.head);
 }
 
@@ -160,6 +162,11 @@ function askName(face, portrait) {
     portrait,
     buttons: [
       {
+        text: "Check that this is a live person",
+        nameless: true,
+        act: () => done({ type: "check", track }),
+      },
+      {
         text: known ? "Save" : "Teach",
         kind: "main",
         act: (value) =>
@@ -207,6 +214,8 @@ $("teaching-cancel").addEventListener("click", cancel);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("ask").open && LEARNING.includes(state?.teaching?.phase)) cancel();
 });
+
+$("check-stop").addEventListener("click", () => connection.ask({ type: "unchecked" }));
 
 // -- this device's camera
 

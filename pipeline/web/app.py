@@ -27,7 +27,7 @@ from pipeline.web.viewers import Viewer
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("app", "camera", "connection", "dialog", "people", "picture")
+SCRIPTS = ("app", "camera", "check", "connection", "dialog", "people", "picture")
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
@@ -202,6 +202,10 @@ class Talk:
                 live.correct(ask.track, ask.name)
             case messages.Cancel():
                 live.cancel()
+            case messages.Check():
+                self._hub.check.begin(ask.track, self._hub.switch.mirrored)
+            case messages.Unchecked():
+                self._hub.check.stop()
             case messages.Rename():
                 live.rename(ask.old, ask.new)
             case messages.Merge():

@@ -8,8 +8,8 @@ const $ = (id) => document.getElementById(id);
  * @param name the value of a field for a name; left out, there is none
  * @param choices people to choose from; left out, there is no list
  * @param portrait draws on a canvas
- * @param buttons [{text, kind: "main" | "danger", act(value) -> a text why not, or nothing; null
- *   when another question stands there now}]
+ * @param buttons [{text, kind: "main" | "danger", nameless: it needs no name, act(value) -> a text
+ *   why not, or nothing; null when another question stands there now}]
  * @returns a function that shows a text as long as the question stands and says nothing else
  */
 export function ask({ title, text = "", label = "Name", name, choices, portrait, buttons }) {
@@ -43,7 +43,7 @@ export function ask({ title, text = "", label = "Name", name, choices, portrait,
   let busy = false;
   async function run(button) {
     if (busy) return;
-    if (name !== undefined && !value()) {
+    if (name !== undefined && !button.nameless && !value()) {
       $("ask-error").textContent = "A name is needed.";
       $("ask-name").focus();
       return;

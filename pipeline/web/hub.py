@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.live import Live
 from pipeline.types import Stats, Tick
 from pipeline.web import messages
+from pipeline.web.check import Check
 from pipeline.web.switch import Switch
 from pipeline.web.viewers import Frame, Viewer
 
@@ -37,6 +38,7 @@ class Hub:
 
     def __init__(self, live: Live, switch: Switch) -> None:
         self.live, self.switch = live, switch
+        self.check = Check(live.embedder)
         self.viewers: set[Viewer] = set()
         self._events: asyncio.AbstractEventLoop | None = None
         self._newest: Tick | None = None
@@ -50,6 +52,7 @@ class Hub:
     def show(self, tick: Tick) -> None:
         """Take a tick and return at once."""
         self._stats, self._status = tick.stats, tick.status
+        self.check.show(tick)
         if not tick.fresh or self._events is None:
             return
         header = messages.frame_header(tick.faces)
@@ -123,7 +126,7 @@ class Hub:
                 self._stats,
                 self.switch.status if self._status is None else self._status,
                 teaching, head, camera, viewer is owner, self.switch.camera is not None,
-                viewer.latency,
+                viewer.latency, self.check.state,
             )  # fmt: skip
             viewer.tell("state", text)
 
@@ -140,8 +143,9 @@ class Hub:
                 viewer.tell("people", text)
 
     def close(self) -> None:
-        """End the encoder's thread."""
+        """End the encoder's thread and that of the check."""
         self._closed = True
+        self.check.close()
         self._events = None
         self._wanted.set()
 

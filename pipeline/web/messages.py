@@ -80,6 +80,19 @@ class Cancel(_Command):
     type: Literal["cancel"]
 
 
+class Check(_Command):
+    """Is the face on ``track`` that of a living person? Begins the challenge."""
+
+    type: Literal["check"]
+    track: Track
+
+
+class Unchecked(_Command):
+    """End the check, or take its verdict away."""
+
+    type: Literal["unchecked"]
+
+
 class Rename(_Command):
     """``old`` is called ``new``."""
 
@@ -103,7 +116,7 @@ class Forget(_Command):
     name: Name
 
 
-Command = Choose | Teach | Correct | Cancel | Rename | Merge | Forget
+Command = Choose | Teach | Correct | Cancel | Check | Unchecked | Rename | Merge | Forget
 Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
 _ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
 
@@ -153,6 +166,7 @@ def state(
     mine: bool,
     machine: bool,
     latency: float | None,
+    check: dict[str, Any] | None,
 ) -> str:
     """How it goes; see docs/live.md for the fields."""
     return json.dumps(
@@ -168,5 +182,6 @@ def state(
             "machine": machine,
             "teaching": None if teaching is None else asdict(teaching),
             "head": asdict(head),
+            "check": check,
         }
     )

@@ -88,6 +88,7 @@ class Page:
         self._threads = [
             threading.Thread(target=self._serve, name="faces-page", daemon=True),
             threading.Thread(target=self._encode, name="faces-jpeg", daemon=True),
+            threading.Thread(target=self._hub.check.run_forever, name="faces-check", daemon=True),
         ]
         self._error: BaseException | None = None
 

@@ -39,6 +39,11 @@ class Switch:
         return self._owner
 
     @property
+    def mirrored(self) -> bool:
+        """Whether left and right are exchanged in what is looked at."""
+        return self._owner is None and self.camera is not None and self.camera.mirrored
+
+    @property
     def dropped(self) -> int:
         """Frames nobody looked at."""
         return self._lost + (self.camera.dropped if self.camera is not None else 0)

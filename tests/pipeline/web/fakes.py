@@ -15,6 +15,7 @@ from pipeline.teaching_session import Teaching
 from pipeline.types import Face, FrameFaces, Picture, Stats, Tick
 from recognizer.store_read import PersonInfo
 from recognizer.types import Match
+from tests.fake_embedder import FakeEmbedder
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
@@ -24,6 +25,7 @@ class FakeLive:
 
     def __init__(self, *names: str) -> None:
         self.names = list(names)
+        self.embedder = FakeEmbedder()
         self.calls: list[tuple[Any, ...]] = []
         self.teaching: Teaching | None = None
         self.chosen: list[Chosen | None] = []

@@ -323,3 +323,18 @@ def test_thumbnails(web, name, code):
     if code == 200:
         assert answer.headers["content-type"] == "image/png"
         assert answer.content == PNG
+
+
+def test_a_face_is_checked_for_life(hub, web):
+    with page(web) as socket:
+        assert wait_for(socket, "state")["check"] is None
+        assert "not in the picture" in ask(socket, type="check", track=7)["error"]
+        hub.show(tick(1))
+        assert ask(socket, type="check", track=7)["ok"]
+        check = wait_for(socket, "state")["check"]
+        assert (check["status"], check["asks"], check["step"], check["track"]) == (
+            "waiting", "look", 0, 7
+        )  # fmt: skip
+        assert check["instruction"] == "Look straight at the camera and hold still."
+        assert ask(socket, type="unchecked")["ok"]
+        assert wait_for(socket, "state")["check"] is None
