@@ -4,12 +4,13 @@ Makes 12,880 + 3,226 images with 159,424 + 39,708 faces in a temporary folder (m
 boxes, flat pictures of 1024x768 pixels), converts it, checks it, and prints the times::
 
     python benchmarks/prepare.py
+    python benchmarks/prepare.py 0.1        a tenth of it
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -103,4 +104,8 @@ def main(fraction: float = 1.0) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "fraction", nargs="?", type=float, default=1.0, help="of the official size (default: 1)"
+    )
+    main(parser.parse_args().fraction)
