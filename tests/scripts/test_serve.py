@@ -98,6 +98,28 @@ def test_flags_reach_the_service(tmp_path, monkeypatch):
         parse_only("serve", ["--http", "--config", "wrong.toml"])
 
 
+def test_liveness_is_off_alone_or_with_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_only("serve", ["--http"]).liveness is None
+    assert parse_only("serve", ["--http", "--liveness"]).liveness == ()
+    assert parse_only("serve", ["--liveness", "a.onnx", "--http"]).liveness == (Path("a.onnx"),)
+    (tmp_path / "serve.toml").write_text("http = true\nliveness = []\nmax_sessions = 2\n", "utf-8")
+    options = parse_only("serve", ["--config", "serve.toml"])
+    assert options.liveness == ()
+    assert serve.service_limits(options.limits).max_sessions == 2
+
+
+@pytest.mark.parametrize("flags", [["--telemetry"], []])
+def test_telemetry_without_the_extra_is_told_before_models_are_loaded(flags, monkeypatch, capsys):
+    monkeypatch.setattr(serve, "log_as_json", lambda quiet: None)
+    monkeypatch.setattr(serve, "open_models", lambda options: pytest.fail("loaded"))
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    if not flags:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    assert main(["serve", "--http", "--no-keys-on-loopback", *flags]) == 2
+    assert "pip install 'faces[telemetry]'" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector that finds many things."""
