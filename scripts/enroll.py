@@ -181,7 +181,7 @@ def summary(tally: Tally, store: Store) -> str:
         lines.append(f"not enrolled, as no photo could be used: {shown}")
     people = store.people()
     samples = sum(person.samples for person in people)
-    lines.append(f"file:     {store.path} ({len(people):,} people, {samples:,} samples)")
+    lines.append(f"file:     {store.path} (people: {len(people):,}, samples: {samples:,})")
     return "\n".join(lines)
 
 

@@ -61,7 +61,7 @@ def test_a_person_from_photos(capsys):
     output = capsys.readouterr()
     assert output.out.splitlines() == [
         "enrolled: Anna Lind, 2 of 2 photos",
-        "file:     people.db (1 people, 2 samples)",
+        "file:     people.db (people: 1, samples: 2)",
     ]
     assert listed(capsys) == [("Anna Lind", 2, 0)]
 
