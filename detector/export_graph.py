@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
-from detector.model import MEAN, STD, FaceRCNN
+from detector.model import MEAN, STD, FaceRCNN, enlarge
 
 
 class DenseLayers(nn.Module):
@@ -87,6 +87,7 @@ class FaceGraph(nn.Module):
         self.samples = int(pool.sampling_ratio)
         self.canonical_scale = float(pool.canonical_scale)
         self.canonical_level = float(pool.canonical_level)
+        self.context = float(getattr(pool, "context", 1.0))
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
         self.head = roi.box_head
         self.predictor = roi.box_predictor
@@ -169,6 +170,7 @@ class FaceGraph(nn.Module):
 
         Returns the pooled proposals (R, C, grid, grid), level by level, and which proposal each is.
         """
+        boxes = enlarge(boxes, self.context)
         sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
         wanted = torch.floor(
             self.canonical_level + torch.log2(sides / self.canonical_scale) + 1e-6

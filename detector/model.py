@@ -33,6 +33,9 @@ STD = (0.229, 0.224, 0.225)
 TAPS = (3, 6, 13, 17)
 """Blocks of mobilenet_v2.features that end the strides 4, 8, 16 and 32."""
 
+CONTEXT = 1.5
+"""Side of the region that a proposal of `fpn` is judged by, in sides of the proposal."""
+
 Targets = list[dict[str, Tensor]]
 
 
@@ -135,6 +138,33 @@ class IgnoringRoIHeads(RoIHeads):
         return samples
 
 
+class ContextRoIAlign(MultiScaleRoIAlign):
+    """Pools from boxes made ``context`` times as large around their centres.
+
+    The hair, chin and shoulders around a face tell it from a hand or a ball, and only a grid that
+    reaches over a proposal's edge shows where the face ends.
+    """
+
+    def __init__(self, levels: list[str], size: int, sampling_ratio: int, context: float) -> None:
+        # A grid over a region of s pixels has cells of s / size: with stride 32 for 32 * size
+        # pixels every region is pooled from the level whose stride is nearest below its cell.
+        super().__init__(levels, size, sampling_ratio, canonical_scale=32 * size, canonical_level=5)
+        self.context = context
+
+    def forward(
+        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """Boxes [(N, 4)] of every image -> (sum of N, C, size, size)."""
+        return super().forward(x, [enlarge(b, self.context) for b in boxes], image_shapes)
+
+
+def enlarge(boxes: Tensor, factor: float) -> Tensor:
+    """Boxes (N, 4) made ``factor`` times as wide and high around their centres."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
+    return torch.cat((centre - half, centre + half), dim=1)
+
+
 class Separable(nn.Sequential):
     """A depthwise 3x3 and a pointwise convolution: an eighth of a plain 3x3's work."""
 
@@ -159,7 +189,11 @@ class Pyramid(nn.Module):
         self.lateral = nn.ModuleList(
             Conv2dNormActivation(width, channels, 1, activation_layer=None) for width in widths
         )
-        self.smooth = nn.ModuleList(Separable(channels) for _ in widths)
+        # At stride 4 a plain convolution would cost more than all other levels together.
+        self.smooth = nn.ModuleList(
+            Separable(channels) if i == 0 else Conv2dNormActivation(channels, channels, 3)
+            for i in range(len(widths))
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         taps = []
@@ -194,17 +228,6 @@ class LightRPNHead(RPNHead):
     def __init__(self, channels: int, anchors: int) -> None:
         super().__init__(channels, anchors)
         self.conv = Separable(channels)
-
-
-class OneLayerHead(nn.Module):
-    """(R, C, 7, 7) pooled proposals -> (R, width)."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(inputs, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.fc(x.flatten(start_dim=1)))
 
 
 class FaceRCNN(GeneralizedRCNN):
@@ -278,21 +301,19 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         # 148 are left in the median image, which is most of the head's time (docs/export.md).
         score_thresh=0.3,
     )
-    # A 7x7 grid over a face of s pixels has cells of s/7: canonical level 5 (stride 32) for 224
-    # pixels puts every face on the level whose stride is nearest below its cell.
-    pool = MultiScaleRoIAlign(
+    pool = ContextRoIAlign(
         ["0", "1", "2", "3"],
-        output_size=7,
+        size=7,
         sampling_ratio=1,  # a cell is about as large as a stride: one sample sees it all
-        canonical_scale=224,
-        canonical_level=5,
+        context=CONTEXT,
     )
     roi_heads = IgnoringRoIHeads(
         pool,
-        OneLayerHead(config.channels * 7 * 7, config.head_width),
+        TwoMLPHead(config.channels * 7 * 7, config.head_width),
         FastRCNNPredictor(config.head_width, 2),
-        fg_iou_thresh=0.5,
-        bg_iou_thresh=0.5,
+        # A proposal that overlaps a small face by 0.4 is a pixel off: it can still be put right.
+        fg_iou_thresh=0.4,
+        bg_iou_thresh=0.4,
         batch_size_per_image=128,
         positive_fraction=0.25,
         bbox_reg_weights=None,

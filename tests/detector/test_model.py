@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from torchvision.models import mobilenet_v2
+from torchvision.ops import roi_align
 
 from common.errors import UserError
 from detector.config import ModelConfig, OptimConfig, TrainConfig
 from detector.dataset import FaceIndex, ValidationBatches
-from detector.model import IgnoringRoIHeads, _covered, build_model
+from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge
 from detector.resize import Resize
 from detector.validate import set_train_mode, validation_losses
 from tests.tiny import TINY_MODEL, make_voc
@@ -73,6 +74,22 @@ def test_covered() -> None:
     regions = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 19], [0, 0, 10, 21], [52, 52, 54, 54]])
     assert _covered(boxes, regions).tolist() == [True, True, False, True]
+
+
+def test_a_proposal_is_judged_with_what_surrounds_it() -> None:
+    boxes = torch.tensor([[20.0, 30, 30, 50], [0, 0, 64, 64]])
+    larger = enlarge(boxes, 1.5)
+    assert larger.tolist() == [[17.5, 25, 32.5, 55], [-16, -16, 80, 80]]
+    pool = build_model(TINY_MODEL).roi_heads.box_roi_pool
+    assert pool.context == pytest.approx(1.5)
+    maps = {str(i): torch.rand(1, 2, 64 >> i, 64 >> i) for i in range(4)}
+    # Regions of 30 and 96 pixels have cells of 4.3 and 13.7: strides 4 and 8.
+    proposals = torch.tensor([[10.0, 30, 30, 50], [0, 0, 64, 64]])
+    pooled = pool(maps, [proposals], [(256, 256)])
+    regions = enlarge(proposals, 1.5)
+    fine = roi_align(maps["0"], [regions[:1]], 7, 1 / 4, 1)
+    coarse = roi_align(maps["1"], [regions[1:]], 7, 1 / 8, 1)
+    torch.testing.assert_close(pooled, torch.cat((fine, coarse)))
 
 
 def test_ignored_faces_are_neither_positive_nor_negative() -> None:
