@@ -39,7 +39,7 @@ class Artefact:
     config: TrainConfig
     provenance: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ("face",)
-    score_threshold: float = 0.02
+    score_threshold: float = 0.005
     nms_threshold: float = 0.4
 
     def to_metadata(self) -> dict[str, str]:

@@ -317,7 +317,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         batch_size_per_image=128,
         positive_fraction=0.25,
         bbox_reg_weights=None,
-        score_thresh=0.02,
+        score_thresh=0.005,
         nms_thresh=0.4,
         detections_per_img=750,  # 100, torchvision's default, drops 21.7 % of WIDER's val faces
     )

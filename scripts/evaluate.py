@@ -68,7 +68,7 @@ class Options:
     """Longest side in pixels to which images are shrunk for the model; 0 keeps their own size, and
     if not given it is the one that the model was validated with. With --detections it only says
     what they were made at."""
-    min_score: float = 0.02
+    min_score: float = 0.005
     """Lowest score that the model reports; AP needs the low ones too."""
     threshold: float = 0.5
     """Score from which a detection counts in precision, recall, false alarms and pictures."""

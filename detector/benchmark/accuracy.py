@@ -13,7 +13,7 @@ from detector.evaluation import wider
 from detector.evaluation.matching import ImageFaces
 from detector.resize import Resize
 
-MIN_SCORE = 0.02
+MIN_SCORE = 0.005
 """Lowest score that contestants are asked for here; average precision needs the low ones too."""
 
 
