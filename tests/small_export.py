@@ -31,25 +31,24 @@ def talkative_model(config: TrainConfig = CONFIG) -> FaceRCNN:
     for layer, spread in (
         (rpn.cls_logits, 1.5),
         (rpn.bbox_pred, 0.1),
-        (box.cls_score, 1.0),
+        (box.cls_score, 1.5),
         (box.bbox_pred, 0.5),
     ):
         _spread(model, layer, pixels, spread)
-    with torch.no_grad():
-        box.cls_score.bias[1] += 2.0
     return model
 
 
 @torch.no_grad()
 def _spread(model: FaceRCNN, layer: torch.nn.Module, pixels: torch.Tensor, spread: float) -> None:
-    """Scale a layer so that its outputs for a picture of noise have this standard deviation."""
+    """Scale a layer so that each output for a picture of noise has mean 0 and this deviation."""
     outputs: list[torch.Tensor] = []
     hook = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     model(pixels)
     hook.remove()
-    values = torch.cat([output.flatten() for output in outputs])
-    layer.weight *= spread / values.std()  # type: ignore[operator]
-    layer.bias -= values.mean() * spread / values.std()  # type: ignore[operator]
+    values = torch.cat([output.transpose(0, 1).flatten(1) for output in outputs], dim=1)
+    factor = spread / values.std(dim=1)
+    layer.weight *= factor.view(-1, *[1] * (layer.weight.ndim - 1))  # type: ignore[operator,union-attr]
+    layer.bias.copy_((layer.bias - values.mean(dim=1)) * factor)  # type: ignore[operator,union-attr]
 
 
 def write_checkpoint(path: Path, model: FaceRCNN, config: TrainConfig = CONFIG) -> Path:

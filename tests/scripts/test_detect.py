@@ -166,7 +166,7 @@ def test_wider_files_hold_low_scores_too(photos, opened):
     assert read_submission(Path("wider/a.txt"))[:, 4] == pytest.approx([0.9, 0.2])
     assert len(read_submission(Path("wider/b.txt"))) == 1
     assert [len(line["faces"]) for line in lines("found/detections.jsonl")] == [1, 0, 1]
-    assert opened[0][1]["score_threshold"] == 0.02
+    assert opened[0][1]["score_threshold"] == 0.005
 
 
 def test_hidden_faces_have_no_box_and_nothing_else_changes(photos, opened):
@@ -187,7 +187,7 @@ def test_hidden_faces_have_no_box_and_nothing_else_changes(photos, opened):
         ([], {"score_threshold": 0.5, "max_side": None, "device": "auto", "threads": None}),
         ([], {"speed": "normal"}),
         (["--threshold", "0.7"], {"score_threshold": 0.7}),
-        (["--threshold", "0.01", "--wider", "w"], {"score_threshold": 0.01}),
+        (["--threshold", "0.003", "--wider", "w"], {"score_threshold": 0.003}),
         (["--anonymize", "--threshold", "0.6"], {"score_threshold": 0.6}),
         (["--max-side", "0", "--batch-size", "3"], {"max_side": 0, "batch_size": 3}),
         (["--device", "cuda:1", "--threads", "2"], {"device": "cuda:1", "threads": 2}),
