@@ -31,6 +31,8 @@ from detector.voc_folder import usable_pairs
 
 log = logging.getLogger(__name__)
 
+Key = tuple[int, int, bool]
+"""Which image, the seed of its augmentation, whether the crop is a large one."""
 Sample = tuple[Tensor, dict[str, Tensor], int]
 Batch = tuple[Tensor, list[dict[str, Tensor]], list[int]]
 
@@ -137,20 +139,28 @@ def _read_pair(
 
 
 class FaceDataset(Dataset[Sample]):
-    """Augmented samples of a `FaceIndex`, addressed by (index, seed).
+    """Augmented samples of a `FaceIndex`, addressed by (index, seed, large).
 
-    ``dataset[index, seed]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4), ``labels``
-    (N,) ones, ``ignore`` (M, 4)) and the index; the same pair gives the same sample in any process.
+    ``dataset[index, seed, large]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4),
+    ``labels`` (N,) ones, ``ignore`` (M, 4)) and the index; the same key gives the same sample in any
+    process.
 
     Args:
         index: the images.
         transform: acts on (image, target); see `detector.transforms`.
+        large: the same for large crops, where the batches ask for some.
         cache_mb: megabytes of decoded images to keep, shared out over the loader's workers.
     """
 
-    def __init__(self, index: FaceIndex, transform: Callable, cache_mb: int = 0) -> None:
+    def __init__(
+        self,
+        index: FaceIndex,
+        transform: Callable,
+        cache_mb: int = 0,
+        large: Callable | None = None,
+    ) -> None:
         self.index = index
-        self.transform = transform
+        self.transforms = (transform, large)
         self.cache_bytes = cache_mb * 2**20
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._cached_bytes = 0
@@ -158,8 +168,10 @@ class FaceDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        i, seed = key
+    def __getitem__(self, key: Key) -> Sample:
+        i, seed, large = key
+        transform = self.transforms[large]
+        assert transform is not None
         pixels = torch.from_numpy(self._decode(i)).permute(2, 0, 1)
         boxes = tv_tensors.BoundingBoxes(
             torch.from_numpy(self.index.boxes(i).copy()),
@@ -169,9 +181,7 @@ class FaceDataset(Dataset[Sample]):
         labels = torch.from_numpy(self.index.labels(i).copy())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            image, target = self.transform(
-                tv_tensors.Image(pixels), {"boxes": boxes, "labels": labels}
-            )
+            image, target = transform(tv_tensors.Image(pixels), {"boxes": boxes, "labels": labels})
         return image.as_subclass(Tensor), split_target(target), i
 
     def _decode(self, i: int) -> NDArray[np.uint8]:
@@ -200,8 +210,11 @@ def collate(samples: list[Sample]) -> Batch:
     return torch.stack(images), list(targets), list(indices)
 
 
-class ShuffledBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, seed) in an order that depends only on (seed, epoch).
+class ShuffledBatches(Sampler[list[Key]]):
+    """Batches of `Key` in an order that depends only on (seed, epoch).
+
+    Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
+    since each has four times the pixels. The others wait for another epoch.
 
     Set ``epoch`` and ``start`` (batches to pass over, for a run resumed within an epoch) before
     iterating. Every process of a data-parallel run takes its part of the same global batches; the
@@ -209,7 +222,13 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        large_every: int = 0,
     ) -> None:
         if batch_size % world:
             raise UserError(
@@ -225,20 +244,22 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.large_every = large_every
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
         return self.length // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
-        share = self.batch_size // self.world
         for batch in range(self.start, len(self)):
+            large = self.large_every > 0 and batch % self.large_every == self.large_every - 1
+            share = max(1, self.batch_size // (4 if large else 1) // self.world)
             first = batch * self.batch_size + self.rank * share
             yield [
-                (i, mix(self.seed, self.epoch, first + k))
+                (i, mix(self.seed, self.epoch, first + k), large)
                 for k, i in enumerate(order[first : first + share])
             ]
 

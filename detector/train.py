@@ -57,6 +57,10 @@ from detector.validate import set_train_mode, to_device, validation_losses
 
 log = logging.getLogger(__name__)
 
+LARGE_EVERY = 6
+"""Every so manieth batch of `fpn` is one of large crops: enough for portraits, which are easy, and
+no more than that taken from small faces."""
+
 
 class LossNotFinite(UserError):
     """The loss or its gradient became infinite or not a number; the message says where."""
@@ -142,9 +146,15 @@ class Trainer:
         index = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
         self.valid_index = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
         self.batches = ShuffledBatches(
-            len(index), optim.batch_size, optim.seed, world.rank, world.size
+            len(index), optim.batch_size, optim.seed, world.rank, world.size,
+            large_every=LARGE_EVERY if config.model.arch == "fpn" else 0,
+        )  # fmt: skip
+        dataset = FaceDataset(
+            index,
+            train_transform(config.model.arch, data),
+            data.cache_mb,
+            train_transform(config.model.arch, data, large=True),
         )
-        dataset = FaceDataset(index, train_transform(config.model.arch, data), data.cache_mb)
         self.loader = make_loader(dataset, self.batches, data.num_workers, device.type == "cuda")
         self.train_index = index
         self.valid_batches = ValidationBatches(

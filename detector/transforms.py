@@ -30,10 +30,20 @@ class FaceCrop(v2.Transform):
     holds it at a random place. Otherwise, and for pictures without faces, the crop is 0.4 to 1.4
     times the longest side, anywhere. The picture is never enlarged more than 2.5 times, nor shrunk
     so far that its longest side fills less than 1 / 1.6 of the crop.
+
+    With ``largest`` the face is not any but the largest of the picture: few others can be shown at
+    sizes of hundreds of pixels.
     """
 
-    def __init__(self, size: int, face_sizes: tuple[float, float], face_crops: float) -> None:
+    def __init__(
+        self,
+        size: int,
+        face_sizes: tuple[float, float],
+        face_crops: float,
+        largest: bool = False,
+    ) -> None:
         super().__init__()
+        self.largest = largest
         self.size = size
         self.face_sizes = face_sizes
         self.face_crops = face_crops
@@ -44,7 +54,9 @@ class FaceCrop(v2.Transform):
         faces = target["boxes"][target["labels"] == FACE].as_subclass(Tensor)
         choose, place_x, place_y, level, which = torch.rand(5).tolist()
         if len(faces) and choose < self.face_crops:
-            x1, y1, x2, y2 = faces[int(which * len(faces))].tolist()
+            areas = (faces[:, 2:] - faces[:, :2]).prod(dim=1)
+            chosen = int(areas.argmax()) if self.largest else int(which * len(faces))
+            x1, y1, x2, y2 = faces[chosen].tolist()
             low, high = self.face_sizes
             wanted = low * (high / low) ** level
             scale = wanted / math.sqrt((x2 - x1) * (y2 - y1))
@@ -118,18 +130,26 @@ class IgnoreSmall(v2.Transform):
         return image, {"boxes": target["boxes"], "labels": labels}
 
 
-def train_transform(arch: str, data: DataConfig) -> v2.Transform:
+def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
     """Crop or squeeze, flip, colour; degenerate boxes are dropped and small ones ignored.
 
-    `reference` is neither flipped nor coloured: the published recipe does not.
+    `reference` is neither flipped nor coloured: the published recipe does not. ``large`` (`fpn`)
+    are crops of twice the size with faces from half of ``image_size`` up, which the others cannot
+    show whole: a portrait that fills the picture.
     """
     if arch == "reference":
         return v2.Compose(
             [Square(data.image_size), v2.SanitizeBoundingBoxes(), IgnoreSmall(data.min_face)]
         )
+    size = data.image_size
+    crop = (
+        FaceCrop(2 * size, (size / 2, 1.8 * size), 1.0, largest=True)
+        if large
+        else FaceCrop(size, data.face_sizes, data.face_crops)
+    )
     return v2.Compose(
         [
-            FaceCrop(data.image_size, data.face_sizes, data.face_crops),
+            crop,
             v2.RandomHorizontalFlip(),
             v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)], p=0.7),
             v2.RandomGrayscale(p=0.05),

@@ -38,7 +38,7 @@ class Networks(EmbedderOptions, GalleryOptions):
     Smaller is faster and finds fewer small faces."""
     min_face: int = 20
     """Faces narrower or lower than this many pixels of the frame are left out."""
-    threshold: float = 0.7
+    threshold: float = 0.5
     """Lowest score (0..1) with which a face is followed; faces already followed may score less."""
     device: str = "auto"
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`, for the detector."""

@@ -52,12 +52,12 @@ def test_images_without_faces_stay_in_as_negatives(voc: Path) -> None:
     assert index.boxes(1).shape == (0, 4)
     dataset = FaceDataset(index, train_transform("fpn", DATA))
     for i in range(6):  # the last one as well: nothing runs off the end
-        image, target, which = dataset[i, 0]
+        image, target, which = dataset[i, 0, False]
         assert image.shape == (3, 128, 128)
         assert image.dtype == torch.uint8
         assert which == i
         assert target["boxes"].shape[1] == 4
-    assert len(dataset[1, 0][1]["boxes"]) == 0
+    assert len(dataset[1, 0, False][1]["boxes"]) == 0
 
 
 def test_boxes_belong_to_their_image(voc: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_sample_depends_on_index_and_seed_alone(voc: Path) -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     for i in range(6):
-        _ = one[i, 99]
-    a, b, other = one[0, 7], two[0, 7], two[0, 8]
+        _ = one[i, 99, False]
+    a, b, other = one[0, 7, False], two[0, 7, False], two[0, 8, False]
     assert torch.equal(a[0], b[0])
     assert torch.equal(a[1]["boxes"], b[1]["boxes"])
     assert not torch.equal(a[0], other[0])
@@ -203,8 +203,23 @@ def test_batches_can_start_within_an_epoch_and_are_shared_by_processes() -> None
         part.epoch = 5
         parts.append(list(part))
     assert [a + b for a, b in zip(*parts, strict=True)] == all_batches
-    seeds = [seed for batch in all_batches for _, seed in batch]
+    seeds = [seed for batch in all_batches for _, seed, _ in batch]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_every_so_many_batches_are_few_large_crops(voc: Path) -> None:
+    batches = ShuffledBatches(64, 8, seed=1, large_every=3)
+    plain = list(ShuffledBatches(64, 8, seed=1))
+    for number, (keys, usual) in enumerate(zip(batches, plain, strict=True)):
+        large = number in (2, 5)
+        assert keys == [(i, seed, large) for i, seed, _ in usual[: 2 if large else 8]]
+    parts = [list(ShuffledBatches(64, 8, 1, rank, 2, large_every=3)) for rank in range(2)]
+    assert [a + b for a, b in zip(*parts, strict=True)] == list(batches)
+    dataset = FaceDataset(
+        index_of(voc), train_transform("fpn", DATA), 0, train_transform("fpn", DATA, large=True)
+    )
+    assert dataset[0, 5, False][0].shape == (3, 128, 128)
+    assert dataset[0, 5, True][0].shape == (3, 256, 256)
 
 
 def test_batches_that_cannot_be_made_are_refused() -> None:
@@ -217,11 +232,11 @@ def test_batches_that_cannot_be_made_are_refused() -> None:
 def test_the_cache_is_bounded_and_used(tmp_path: Path) -> None:
     make_voc(tmp_path, 4, size=(512, 512))  # 0.75 MB each
     dataset = FaceDataset(index_of(tmp_path), train_transform("fpn", DATA), cache_mb=2)
-    first = [dataset[i, 0][0] for i in range(4)]
+    first = [dataset[i, 0, False][0] for i in range(4)]
     assert len(dataset._cache) == 2
     for path in (tmp_path / "images").glob("*.png"):
         Image.new("RGB", (512, 512)).save(path)
-    again = [dataset[i, 0][0] for i in range(4)]
+    again = [dataset[i, 0, False][0] for i in range(4)]
     assert [torch.equal(a, b) for a, b in zip(first, again, strict=True)] == [
         True, True, False, False
     ]  # fmt: skip

@@ -54,6 +54,21 @@ def test_crops_rescale_the_chosen_face_over_the_whole_range() -> None:
     assert np.histogram(logs, bins=[4, 5, 6, 6.7])[0].min() > 50
 
 
+def test_large_crops_show_the_largest_face_larger_than_others_can() -> None:
+    transform = train_transform("fpn", DataConfig(image_size=128), large=True)
+    largest = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        image, target = transform(*sample([[30, 30, 60, 60], [100, 80, 260, 260]]))
+        assert image.shape == (3, 256, 256)
+        boxes = target["boxes"][target["labels"] == 1].as_subclass(torch.Tensor)
+        if len(boxes):
+            largest.append(float((boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().max()))
+    assert len(largest) > 40
+    assert min(largest) > 50
+    assert sum(size > 128 for size in largest) > 15
+
+
 def test_crops_without_faces_fall_anywhere_and_pad_with_the_mean_colour() -> None:
     crop = FaceCrop(160, (20.0, 80.0), 1.0)
     shares = []
