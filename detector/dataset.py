@@ -142,8 +142,8 @@ class FaceDataset(Dataset[Sample]):
     """Augmented samples of a `FaceIndex`, addressed by (index, seed, large).
 
     ``dataset[index, seed, large]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4),
-    ``labels`` (N,) ones, ``ignore`` (M, 4)) and the index; the same key gives the same sample in any
-    process.
+    ``labels`` (N,) ones, ``ignore`` (M, 4)) and the index; the same key gives the same sample in
+    any process.
 
     Args:
         index: the images.
