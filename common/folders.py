@@ -12,6 +12,8 @@ from typing import IO, TypeVar
 
 from tqdm import tqdm
 
+from common.run import interrupt_between
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -53,11 +55,16 @@ def in_threads(
     """
     # More threads than cores: they mostly wait for the disk.
     pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 4))
-    try:
-        results = pool.map(function, items)
-        yield from tqdm(results, total=len(items), desc=description, unit=unit, disable=None)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with interrupt_between() as check:
+        try:
+            results = pool.map(function, items)
+            for result in tqdm(
+                results, total=len(items), desc=description, unit=unit, disable=None
+            ):
+                check()
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def write_stream(file: IO[bytes], destination: Path) -> None:

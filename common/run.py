@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,44 @@ def memory_mb() -> int:
             continue
         total += getattr(info, "pss", info.rss)
     return round(total / 2**20)
+
+
+@contextmanager
+def interrupt_between() -> Iterator[Callable[[], None]]:
+    """Ctrl-C takes effect only where the function that is given is called: KeyboardInterrupt.
+
+    For loops over the results of threads. Elsewhere it may come between a lock's taking and its
+    release, since `threading.Condition` is written in Python; the threads that need this lock, and
+    whoever waits for them, then hang for ever. Outside the main thread nothing changes.
+    """
+    held = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+    elif isinstance(held, _HeldInterrupt):  # a loop within a loop: the outer one's is for both
+        yield held.check
+    else:
+        mine = _HeldInterrupt()
+        signal.signal(signal.SIGINT, mine)
+        try:
+            yield mine.check
+            mine.check()
+        finally:
+            signal.signal(signal.SIGINT, held)
+
+
+class _HeldInterrupt:
+    """A handler that remembers that a signal came."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.came = True
+
+    def check(self) -> None:
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
 
 
 @contextmanager

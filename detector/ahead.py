@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from common.run import interrupt_between
+
 T = TypeVar("T")
 
 PIXELS = 24_000_000
@@ -37,19 +39,22 @@ def read_ahead(
     waiting: deque[tuple[Future[T], int]] = deque()
     held = 0
     pool = ThreadPoolExecutor(threads)
-    try:
-        for call, size in calls:
-            size = max(size, SMALLEST)
-            while waiting and held + size > pixels:
-                future, taken = waiting.popleft()
-                held -= taken
-                yield future.result()
-            waiting.append((pool.submit(call), size))
-            held += size
-        while waiting:
-            yield waiting.popleft()[0].result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with interrupt_between() as check:
+        try:
+            for call, size in calls:
+                check()
+                size = max(size, SMALLEST)
+                while waiting and held + size > pixels:
+                    future, taken = waiting.popleft()
+                    held -= taken
+                    yield future.result()
+                waiting.append((pool.submit(call), size))
+                held += size
+            while waiting:
+                check()
+                yield waiting.popleft()[0].result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class WriteBehind:

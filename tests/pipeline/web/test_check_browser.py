@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -67,20 +65,8 @@ def camera() -> Iterator[Camera]:
         made.join(10)
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-def test_a_person_passes_and_a_photo_does_not(camera, browser):
-    page = browser.new_page(viewport={"width": 360, "height": 760})
+def test_a_person_passes_and_a_photo_does_not(camera, chromium):
+    page = chromium.new_page(viewport={"width": 360, "height": 760})
     problems = watched(page)
     page.goto(camera.page.url)
 
