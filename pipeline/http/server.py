@@ -20,6 +20,7 @@ from common.errors import UserError
 from pipeline.http.app import make_app
 from pipeline.http.options import HttpOptions
 from pipeline.http.rates import neighbourhood
+from pipeline.listening import listen
 from pipeline.service.core import Service
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def make_server(
 ) -> tuple[uvicorn.Server, socket.socket]:
     """A server and the socket it listens on; see `run_http`."""
     try:
-        listener = _listen(host, port)
+        listener = listen(host, port, backlog=512)
     except OSError as error:
         raise UserError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     config = uvicorn.Config(
@@ -166,11 +167,6 @@ def guarded(options: HttpOptions) -> type[asyncio.Protocol]:
             self.transport.abort()
 
     return Guarded
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
 
 
 def _tls(cert: Path, key: Path) -> ssl.SSLContext:

@@ -13,6 +13,7 @@ import uvicorn
 
 from common.errors import UserError
 from pipeline.http.server import is_loopback
+from pipeline.listening import listen
 from pipeline.live import Live
 from pipeline.types import Tick
 from pipeline.web.app import MAX_FRAME, make_app
@@ -135,9 +136,8 @@ class Page:
 
 
 def _listen(options: PageOptions) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family)
+        return listen(options.host, options.port)
     except OSError as error:
         raise UserError(
             f"the page cannot listen on {options.host} port {options.port} ({error.strerror}): "
