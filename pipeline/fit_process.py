@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -97,14 +98,16 @@ def fit_apart(
 def _talk(
     process: subprocess.Popen[bytes], data: bytes, stop: Callable[[], bool]
 ) -> tuple[bytes, bytes]:
-    rest: bytes | None = data
-    while True:
-        try:
-            return process.communicate(rest, timeout=POLL)
-        except subprocess.TimeoutExpired:
-            rest = None  # the first call has taken it over
-            if stop():
-                raise Stopped from None
+    # Not communicate() with a timeout, over and over: after the first one it writes no more.
+    with ThreadPoolExecutor(1) as pool:
+        talk = pool.submit(process.communicate, data)
+        while True:
+            try:
+                return talk.result(POLL)
+            except TimeoutError:
+                if stop():
+                    process.kill()  # so that the talk ends
+                    raise Stopped from None
 
 
 def _step_back(process: int) -> None:

@@ -46,6 +46,16 @@ def test_the_process_gives_the_same_head_as_the_thread():
     assert again.names == here.names
 
 
+def test_the_process_is_given_more_than_fits_into_a_pipe():
+    rng = np.random.default_rng(1)
+    middles = np.repeat(rng.normal(size=(PEOPLE, 256)), 50, axis=0)
+    vectors = unit(middles + 0.3 * rng.normal(size=middles.shape)).astype(np.float32)
+    many = Gallery("c", tuple(f"P{i // 50:02}" for i in range(len(vectors))), vectors)
+    assert vectors.nbytes > 2**20
+    end = time.monotonic() + 120
+    assert fit_apart(many, None, lambda: time.monotonic() > end).names == (*many.people, None)
+
+
 def test_few_people_and_unknown_strangers_give_no_first_head():
     assert fit_here(crowd(3), None, never) is None
     assert fit_apart(crowd(3), None, never) is None
