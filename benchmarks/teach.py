@@ -110,7 +110,7 @@ def main() -> int:
             f"{1000 * max(times):.0f} ms ({max(times) / middle:.1f} times)"
         )
     longest = max(busy) / statistics.median(busy)
-    fine = fall < FALL and longest <= LONGEST
+    fine = bool(fits) and fall < FALL and longest <= LONGEST
     print(f"falls by {fall:.1%}, longest frame {longest:.1f} medians: {'fine' if fine else 'BAD'}")
     return 0 if fine else 1
 
