@@ -62,8 +62,8 @@ def interrupt_between() -> Iterator[Callable[[], None]]:
 
     For loops over the results of threads. Elsewhere it may come between a lock's taking and its
     release, for `threading.Condition` and the import system are written in Python; the threads that
-    need this lock, and whoever waits for them, then hang for ever (seen: two threads that waited for
-    the import lock). Outside the main thread nothing changes.
+    need this lock, and whoever waits for them, then hang for ever (seen: two threads that waited
+    for the import lock). Outside the main thread nothing changes.
     """
     held = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
