@@ -26,7 +26,7 @@ from detector.config import TrainConfig, from_dict
 from detector.model import FaceRCNN, build_model
 
 FORMAT = "faces-detector"
-VERSION = 1
+VERSION = 2  # 1: separable convolutions from stride 8 on, a head of one layer
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def test_nothing_is_unpickled(checkpoint: Path, tmp_path: Path) -> None:
     checkpoint.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(UserError):
         load_checkpoint(checkpoint)
-    torch.save({"format": "faces-detector", "version": 1, "config": Evil()}, checkpoint)
+    torch.save({"format": "faces-detector", "version": 2, "config": Evil()}, checkpoint)
     with pytest.raises(UserError):
         load_checkpoint(checkpoint)
     assert not (tmp_path / "owned").exists()
@@ -70,7 +70,7 @@ def test_foreign_newer_and_missing_files(checkpoint: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="holds no detector"):
         load_checkpoint(tmp_path / "other.pt")
     torch.save({"format": "faces-detector", "version": 99}, tmp_path / "new.pt")
-    with pytest.raises(UserError, match="version 99, this program reads version 1"):
+    with pytest.raises(UserError, match="version 99, this program reads version 2"):
         load_checkpoint(tmp_path / "new.pt")
     with pytest.raises(UserError, match="there is no detector"):
         load_checkpoint(tmp_path / "absent.pt")
