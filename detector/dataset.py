@@ -214,7 +214,8 @@ class ShuffledBatches(Sampler[list[Key]]):
     """Batches of `Key` in an order that depends only on (seed, epoch).
 
     Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
-    since each has four times the pixels. The others wait for another epoch.
+    since each has four times the pixels. The others wait for another epoch. A process that takes
+    fewer than four images a step gets no large ones, which would need more memory than its others.
 
     Set ``epoch`` and ``start`` (batches to pass over, for a run resumed within an epoch) before
     iterating. Every process of a data-parallel run takes its part of the same global batches; the
@@ -244,7 +245,7 @@ class ShuffledBatches(Sampler[list[Key]]):
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.large_every = large_every
+        self.large_every = large_every if batch_size // world >= 4 else 0
         self.epoch = 0
         self.start = 0
 
@@ -256,7 +257,7 @@ class ShuffledBatches(Sampler[list[Key]]):
         order = torch.randperm(self.length, generator=generator).tolist()
         for batch in range(self.start, len(self)):
             large = self.large_every > 0 and batch % self.large_every == self.large_every - 1
-            share = max(1, self.batch_size // (4 if large else 1) // self.world)
+            share = self.batch_size // self.world // (4 if large else 1)
             first = batch * self.batch_size + self.rank * share
             yield [
                 (i, mix(self.seed, self.epoch, first + k), large)

@@ -344,6 +344,7 @@ class Trainer:
         return f"loss {losses['loss']:.3f}, lr {lr:.1e}, {self._speed():.1f} images/s"
 
     def _speed(self) -> float:
+        """Images a second of this epoch; a large crop counts as four, whose pixels it has."""
         progress = self.progress
         return progress.batch * self.config.optim.batch_size / max(progress.seconds, 1e-9)
 
