@@ -165,6 +165,5 @@ def find_operation(name: object) -> Operation:
     """Raises ServiceError ``unknown_operation``."""
     if isinstance(name, str) and name in OPERATIONS:
         return OPERATIONS[name]
-    raise ServiceError(
-        "unknown_operation", f"there is no such operation; take one of {', '.join(OPERATIONS)}"
-    )
+    what = '"op" is missing' if name is None else f"there is no operation {str(name)[:40]!r}"
+    raise ServiceError("unknown_operation", f"{what}; take one of {', '.join(OPERATIONS)}")
