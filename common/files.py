@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from common.errors import UserError
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
@@ -38,6 +40,23 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8 with ``\\n`` line ends; see `atomic_write`."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that results can be put into ``folder``, before the work that they come from.
+
+    Nothing is made yet. Raises UserError when the folder, or the nearest one above it that exists,
+    is a file or takes no new files.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"results cannot be written to {folder}: {nearest}: {error.strerror}; name another "
+            "folder with --out"
+        ) from error
 
 
 def _umask() -> int:

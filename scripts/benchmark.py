@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from common.errors import UserError
+from common.files import check_writable
 from detector.shipped import SHIPPED
 from scripts.cli import log_to_stderr, parse
 
@@ -114,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces benchmark", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
+    check_writable(options.out)
     folder = options.image_path or (options.wider or Path()) / "WIDER_val" / "images"
     return _profile(options, folder) if options.profile else _compare(options, folder)
 

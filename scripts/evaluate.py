@@ -137,11 +137,12 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr(options.quiet)
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its table repeats ours
-    from common.files import atomic_write_text
+    from common.files import atomic_write_text, check_writable
     from detector.evaluation.by_file import read_attributes
     from detector.evaluation.figures import draw_curves, draw_errors
     from detector.evaluation.report import Setup, format_report, judge
 
+    check_writable(options.out)
     truth, images, of_images = _truth(options)
     if options.detections is not None:
         truth, detections = _read_detections(options, truth)

@@ -164,11 +164,12 @@ def main(argv: Sequence[str]) -> int:
         examples=EXAMPLES,
     )
     log_to_stderr(options.quiet)
-    from common.files import atomic_write_text
+    from common.files import atomic_write_text, check_writable
     from recognizer.evaluation.embedding import embed_photos
     from recognizer.evaluation.judge import Setup, draw, judge
     from recognizer.evaluation.tables import format_report
 
+    check_writable(options.out)
     photos, pairs = _photos(options)
     labels = _labels(options, photos)
     embedder = _load(options)

@@ -62,12 +62,14 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces export", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr()
+    from common.files import check_writable
     from detector.export import export_checkpoint
     from detector.parity import table
 
     checkpoint, out = find_checkpoint(options.checkpoint), options.out
     if out is None and checkpoint.resolve().parent == FOLDER.resolve():
         out = SHIPPED_OUT
+    check_writable(checkpoint.parent if out is None else out)
     pictures = [] if options.images is None else read_pictures(options.images)
     for exported in export_checkpoint(checkpoint, out, options.formats, pictures):
         size = exported.path.stat().st_size / 2**20

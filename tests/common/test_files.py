@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.files import atomic_write, atomic_write_text
+from common.errors import UserError
+from common.files import atomic_write, atomic_write_text, check_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -104,3 +105,13 @@ def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):
     with pytest.raises(OSError, match="runs"):
         atomic_write_text(tmp_path / "runs" / "a.txt", "x")
     assert names(tmp_path) == ["runs"]
+
+
+def test_where_results_cannot_go_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "results")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=r"written to .*file: .*name another folder with --out"):
+            check_writable(folder)
+    assert (tmp_path / "file").read_text() == "mine"
