@@ -61,7 +61,7 @@ def read_image(path: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDArray[n
         orientation = _orientation(image)
         if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255 instead of scaling
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        upright = image.convert("RGB")
+        upright = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
         if orientation in _UPRIGHT:
             upright = upright.transpose(_UPRIGHT[orientation])
         return np.array(upright)

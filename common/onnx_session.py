@@ -31,6 +31,9 @@ def open_session(
     # A plan of the memory is kept for every input shape that was ever seen: never freed, so memory
     # would grow with the sizes of the images (https://github.com/microsoft/onnxruntime/issues/11118).
     options.enable_mem_pattern = False
+    # Threads that wait for the next operation keep a core busy. Within a run that saves time; after
+    # it they would take the core from decoding and from everything else this process does.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # ONNX Runtime has a class of its own for every status

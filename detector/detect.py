@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.resize import Resize
+from detector.resize import Resize, Resized
 from detector.types import Detections
 
 Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
@@ -42,12 +42,13 @@ class FaceDetector:
         """Find the faces of an RGB uint8 (H, W, 3) image of any size."""
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    def detect_batch(self, images: Sequence[NDArray[np.uint8] | Resized]) -> list[Detections]:
         """Find the faces of several images, one result each, in order.
 
-        Images that have the same size once they are resized and padded share a batch.
+        Images that have the same size once they are resized and padded share a batch. Those that
+        went through ``self.resize`` already, in another thread say, are taken as they are.
         """
-        resized = [self.resize(image) for image in images]
+        resized = [image if isinstance(image, Resized) else self.resize(image) for image in images]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, picture in enumerate(resized):
             groups[picture.pixels.shape].append(i)

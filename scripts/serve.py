@@ -251,7 +251,7 @@ def service_limits(options: LimitOptions) -> Limits:
 
 def open_service(options: Options) -> Service:
     """Load the models and open the people. Raises UserError for what cannot be opened."""
-    from pipeline.service.allocator import give_memory_back
+    from pipeline.service.allocator import give_memory_back, keep_picture_blocks
     from pipeline.service.audit import AuditLog
     from pipeline.service.core import Service
     from pipeline.service.fitting import fit_people
@@ -261,6 +261,7 @@ def open_service(options: Options) -> Service:
     from recognizer.quality import Gates
 
     give_memory_back()
+    keep_picture_blocks()
     asker = who_asks(options.telemetry)
     spans = None if asker is None else open_spans(asker)  # a mistake in it is told before the wait
     models = open_models(options)

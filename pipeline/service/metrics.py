@@ -36,7 +36,8 @@ class Metrics:
         )  # fmt: skip
         self.stage_seconds = Histogram(
             "faces_stage_seconds",
-            "By stage: decode, queue, detect, liveness, landmarks, embed, commit (one batch each)",
+            "By stage: decode, resize, queue, detect, liveness, landmarks, embed, commit (one "
+            "batch each)",
             ["stage"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.faces = Counter(

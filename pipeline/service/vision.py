@@ -1,4 +1,4 @@
-"""From bytes to faces and vectors: decoding in a few threads, the models in one."""
+"""From bytes to faces and vectors: decoding and resizing in a few threads, the models in one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.detect import FaceDetector
+from detector.resize import Resized
 from detector.types import Detections, Detector
 from pipeline.service.batching import Call, Stage, Workers, late
 from pipeline.service.errors import ServiceError
@@ -63,13 +65,16 @@ class Vision:
         self._memory = Shares("bytes of images", limits.max_memory, pause=self.pause)
         self._seconds = 0.1  # of the detector for one image, a running mean
         self._decode = Stage("decode", self._run_decode)
+        self._resize = Stage("resize", self._run_resize)
         self._detect = Stage(
             "detect", self._run_detect, limits.batch, limits.batch_wait, self._more_images
         )
         self._live = Stage("liveness", self._run_liveness, limits.batch)
         self._points = Stage("landmarks", self._run_landmarks, limits.batch)
         self._embed = Stage("embed", self._run_embed, limits.face_batch)
-        self._decoders = Workers("decode", [self._decode], limits.decoders, metrics.observe)
+        self._decoders = Workers(
+            "decode", [self._resize, self._decode], limits.decoders, metrics.observe
+        )
         stages = [self._detect, self._live, self._points, self._embed]
         self._owner = Workers("models", stages, 1, metrics.observe)
         for stage in (self._decode, self._detect, self._embed):
@@ -131,7 +136,8 @@ class Vision:
         self, pictures: Sequence[Image], call: Call, min_score: float = 0.0
     ) -> list[Detections]:
         """The faces of each picture, at most ``limits.max_faces``, the surest first."""
-        futures = [self._owner.submit(self._detect, picture, call) for picture in pictures]
+        ready = [self._decoders.submit(self._resize, picture, call) for picture in pictures]
+        futures = [self._owner.submit(self._detect, wait(one, call), call) for one in ready]
         found = [wait(future, call) for future in futures]
         return [faces.above(min_score)[: self.limits.max_faces] for faces in found]
 
@@ -175,6 +181,12 @@ class Vision:
 
     def _run_decode(self, payloads: list[Any]) -> list[Image]:
         return [decode_image(data, self.limits) for data in payloads]
+
+    def _run_resize(self, payloads: list[Any]) -> list[Image | Resized]:
+        detector = self.models.detector
+        if isinstance(detector, FaceDetector):  # so that no core waits while the other resizes
+            return [detector.resize(picture) for picture in payloads]
+        return payloads
 
     def _run_detect(self, payloads: list[Any]) -> list[Detections]:
         start = time.monotonic()

@@ -67,6 +67,16 @@ def test_one_equals_many_and_batches_are_bounded() -> None:
         assert (single.score == result.score).all()
 
 
+def test_pictures_may_come_resized() -> None:
+    network = BrightSpots()
+    detector = FaceDetector(network, Resize("fit", 320), score_threshold=0.2)
+    images = [picture(400, 640, (100, 40, 180, 140)), picture(640, 400, (60, 400, 120, 480))]
+    mixed = detector.detect_batch([detector.resize(images[0]), images[1]])
+    for result, expected in zip(mixed, detector.detect_batch(images), strict=True):
+        assert result.image_size == expected.image_size
+        assert (result.xyxy == expected.xyxy).all()
+
+
 def test_threshold_and_nothing_at_all() -> None:
     detector = FaceDetector(BrightSpots(), Resize("fit", 64), score_threshold=0.2)
     assert len(detector.detect(picture(64, 64, (10, 10, 30, 30)))) == 2

@@ -398,7 +398,7 @@ def test_metrics(tmp_path):
         ):
             assert expected in lines
         text = "\n".join(lines)
-        for stage in ("decode", "queue", "detect", "embed"):
+        for stage in ("decode", "resize", "queue", "detect", "embed"):
             assert f'faces_stage_seconds_count{{stage="{stage}"}}' in text
         assert "Ada" not in text
 

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from pipeline.service.allocator import BLOCKS, keep_picture_blocks
 
 ROOT = Path(__file__).parents[3]
 LOAD = """
@@ -81,3 +84,27 @@ def test_the_environment_has_the_last_word(monkeypatch):
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     assert allocator.give_memory_back() is True
     assert asked == [(allocator.M_MMAP_THRESHOLD, allocator.LARGE)]
+
+
+def test_a_picture_takes_the_memory_of_the_last_one(monkeypatch):
+    def asked() -> int:
+        """How often Pillow has asked the system for memory for one picture after another."""
+        Image.core.clear_cache()
+        Image.core.reset_stats()
+        for _ in range(5):
+            Image.new("RGB", (640, 480))
+        return int(Image.core.get_stats()["allocated_blocks"])
+
+    before = Image.core.get_blocks_max()
+    try:
+        monkeypatch.setenv("PILLOW_BLOCKS_MAX", "0")
+        keep_picture_blocks()
+        assert Image.core.get_blocks_max() == before
+        Image.core.set_blocks_max(0)
+        assert asked() == 5
+        monkeypatch.delenv("PILLOW_BLOCKS_MAX")
+        keep_picture_blocks()
+        assert Image.core.get_blocks_max() == BLOCKS
+        assert asked() == 1
+    finally:
+        Image.core.set_blocks_max(before)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.detect import FaceDetector
+from detector.resize import Resize
 from pipeline.service.audit import entries, verify
 from pipeline.service.batching import Call
 from pipeline.service.core import Service
@@ -61,6 +63,27 @@ def test_detect_finds_the_faces_of_each_image(service, kind):
     if kind == "PNG":
         assert first.faces[0].box == (10, 20, 74, 84)
         assert first.faces[0].liveness is None
+
+
+def test_pictures_are_resized_beside_the_model_and_boxes_brought_back():
+    finder, threads = FakeDetector(), []
+
+    class Noted(Resize):
+        def __call__(self, image):
+            threads.append(threading.current_thread().name)
+            return super().__call__(image)
+
+    def network(batch):
+        found = [finder.detect(picture) for picture in batch]
+        return [(faces.xyxy, faces.score) for faces in found]
+
+    service = make_service(detector=FaceDetector(network, Noted("fit", 320, 1)))
+    big = encode(np.kron(draw(1, 2), np.ones((2, 2, 1), np.uint8)))  # 640 pixels wide
+    (image,) = ask(service, "detect", big).images
+    service.close()
+    np.testing.assert_allclose(image.faces[0].box, (20, 40, 148, 168), atol=2)
+    assert (image.width, len(image.faces)) == (640, 2)
+    assert all(name.startswith("decode") for name in threads)
 
 
 def test_exif_orientation_is_honoured(service):

@@ -61,8 +61,8 @@ def test_a_request_and_its_stages(tmp_path, spans, memory):
         "faces.operation": "recognize", "faces.images": 2, "faces.outcome": "ok",
         "faces.request_id": "0123456789abcdef",
     }  # fmt: skip
-    assert {stage.name for stage in stages} == {"decode", "detect", "embed"}
-    pieces = dict.fromkeys(("decode", "detect", "embed"), 0)
+    assert {stage.name for stage in stages} == {"decode", "resize", "detect", "embed"}
+    pieces = dict.fromkeys(("decode", "resize", "detect", "embed"), 0)
     for stage in stages:
         assert stage.parent is not None
         assert stage.parent.span_id == request.context.span_id
@@ -72,7 +72,7 @@ def test_a_request_and_its_stages(tmp_path, spans, memory):
         assert stage.attributes is not None
         assert 0 <= stage.attributes["faces.waited_seconds"] < 10
         pieces[stage.name] += stage.attributes["faces.pieces"]
-    assert pieces == {"decode": 2, "detect": 2, "embed": 3}
+    assert pieces == {"decode": 2, "resize": 2, "detect": 2, "embed": 3}
     detect = [stage for stage in stages if stage.name == "detect"]
     assert sum(stage.end_time - stage.start_time for stage in detect) > 0.035e9
 
