@@ -230,8 +230,14 @@ class Live:
             )
             self.swap(self._store.snapshot())
 
-    def correct(self, track: int, name: str) -> None:
+    def correct(self, track: int, name: str, *, chosen: Chosen | None = None) -> None:
         """The name on a track is wrong: the crops of this face move to ``name``.
+
+        Args:
+            track: of the face.
+            name: whose face it is.
+            chosen: what `choose` gave when the face was clicked; with it, the face may be out of
+                the picture by now.
 
         Those are the ones taught from this track, those of earlier teachings whose mean is near to
         this face, and single ones nearer to it than to the rest of the person; who has none left is
@@ -244,7 +250,7 @@ class Live:
             if session is not None and session.active and session.gatherer.track == track:
                 self._rename_session(session, name)
                 return
-            chosen = self.choose(track)
+            chosen = chosen or self.choose(track)
             wrong = chosen.match
             if wrong is None:
                 raise UserError("this face has no name yet: teach it one")

@@ -81,7 +81,7 @@ class Prompt:
             if chosen.match is None or name == chosen.match or self._sure:
                 self._live.teach(chosen.track, name, sure=self._sure, chosen=chosen)
             else:
-                self._live.correct(chosen.track, name)
+                self._live.correct(chosen.track, name, chosen=chosen)
         except AlreadyKnown as error:
             self._sure = True
             self._show(f"{error}; Enter again: teach all the same")

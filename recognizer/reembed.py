@@ -53,7 +53,7 @@ def reembed(
     people = store.people()
     missing = {p.name: p.samples - p.crops for p in people if p.crops < p.samples}
     lost = tuple(p.name for p in people if not p.crops)
-    if len(lost) == len(people):
+    if people and len(lost) == len(people):
         raise UserError(
             f"{store.path} has no stored pictures, so nothing can be made anew: enrol everybody "
             "again from the photos into another file (--gallery); `faces enroll --keep-crops` "

@@ -127,8 +127,7 @@ class Job:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         network, embedder = self._network()
-        people = options.store.gallery.exists()
-        if options.from_scratch and people:
+        if options.from_scratch and self._knows_people():
             raise UserError(
                 f"{options.store.gallery} is there already, and a new network's vectors go into a "
                 "file of their own: give another --gallery"
@@ -151,7 +150,7 @@ class Job:
         if new.contract == embedder.contract:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return
-        if people:
+        if options.store.gallery.exists():
             self._embed_anew(new)
         store = replace(options.embedding, embedder=str(path), embedder_weights=None)
         with open_store(options.store, open_embedder(store)) as opened:
@@ -159,6 +158,13 @@ class Job:
             self._teach_head(opened, new, plan, options.folder / "head")
         print(f"embedder:  {path}")
         print(f"Use it from now on: --embedder {path}; measure its thresholds: faces calibrate")
+
+    def _knows_people(self) -> bool:
+        """A run that is stopped when its network is ready leaves a file with nobody in it."""
+        if not self.options.store.gallery.exists():
+            return False
+        with open_existing_store(self.options.store) as store:
+            return bool(store.people())
 
     def _embed_anew(self, new: Embedder) -> None:
         from recognizer.reembed import reembed

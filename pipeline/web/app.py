@@ -187,6 +187,11 @@ class Talk:
         await self._hub.tell_state()
         await self._hub.tell_people()
 
+    def _clicked(self, track: int) -> Chosen | None:
+        """The face as it was when it was clicked, if it is the one that is meant."""
+        chosen = self._chosen
+        return chosen if chosen is not None and chosen.track == track else None
+
     def _command(self, ask: messages.Command) -> None:
         live = self._hub.live
         match ask:
@@ -194,12 +199,9 @@ class Talk:
                 self._chosen = None
                 self._chosen = live.choose(ask.track)
             case messages.Teach():
-                chosen = self._chosen
-                if chosen is not None and chosen.track != ask.track:
-                    chosen = None
-                live.teach(ask.track, ask.name, sure=ask.sure, chosen=chosen)
+                live.teach(ask.track, ask.name, sure=ask.sure, chosen=self._clicked(ask.track))
             case messages.Correct():
-                live.correct(ask.track, ask.name)
+                live.correct(ask.track, ask.name, chosen=self._clicked(ask.track))
             case messages.Cancel():
                 live.cancel()
             case messages.Check():

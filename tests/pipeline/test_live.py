@@ -291,6 +291,20 @@ def test_a_wrong_name_is_corrected_while_it_gathers(world):
     assert world.stored() == {"Ada": 8}
 
 
+def test_a_wrong_name_is_corrected_although_the_face_has_left_since_the_click(world):
+    world.step(frames=3)
+    world.teach(ADA, "Bob")
+    world.step()
+    track = world.track(ADA)
+    chosen = world.live.choose(track)
+    world.step({"Bob": BOB}, 60)  # while the name is typed
+    with pytest.raises(UserError):
+        world.live.correct(track, "Ada")
+    world.live.correct(track, "Ada", chosen=chosen)
+    assert world.stored() == {"Ada": 8}
+    assert world.names(world.step(BOTH, 3)) == {"Ada", None}
+
+
 def test_a_wrong_name_is_corrected_on_a_track_that_was_never_taught(world):
     world.step(frames=3)
     world.live.teach(world.track(ADA), "Bob")

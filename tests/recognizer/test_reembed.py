@@ -56,6 +56,13 @@ def test_the_new_vectors_are_those_of_the_photos(path):
         assert [p.crops for p in store.people()] == [40, 1], "the pictures stay for the next time"
 
 
+def test_a_file_with_nobody_in_it_is_only_bound_to_the_new_embedder(path):
+    with Store.open(path, OLD.contract, OLD.dimension) as store:
+        assert reembed(store, NEW).samples == 0
+    with Store.open(path, NEW.contract, NEW.dimension) as store:
+        assert store.people() == []
+
+
 def test_samples_without_a_picture_are_lost_only_when_asked(path):
     with Store.open(path, OLD.contract, OLD.dimension) as store:
         enrol(store, "Anna", [1, 2])

@@ -71,6 +71,27 @@ def test_from_scratch_makes_an_embedder_and_a_file_of_people(capsys):
     assert "give another --gallery" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "way",
+    [["--network", "mini", "--from-scratch"],
+     ["--depth", "full", "--embedder", "old.pt", "--held-out", "0"]],
+)  # fmt: skip
+def test_a_run_that_was_stopped_before_its_head_goes_on(way, monkeypatch):
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    flags = [*way, "--from-folders", people("photos"), "--gallery", "new.db", *SHORT]
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.teach.teach_head", killed)
+        assert main(["fit", *flags, "--run", "run"]) == 130
+    assert Path("new.db").exists()
+    assert main(["fit", *flags, "--resume", "run"]) == 0
+    with Store.open_existing(Path("new.db")) as store:
+        snapshot = store.snapshot()
+    assert snapshot.gallery.people == ("P1", "P2")
+    assert snapshot.contract == load_embedder("run/embedder.pt").contract
+
+
 def test_a_fine_tuned_network_takes_everybody_along(capsys):
     enrol(keep=True)
     with Store.open_existing(Path("people.db")) as store:

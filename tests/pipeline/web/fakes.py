@@ -55,8 +55,9 @@ class FakeLive:
     def cancel(self) -> None:
         self.calls.append(("cancel",))
 
-    def correct(self, track: int, name: str) -> None:
+    def correct(self, track: int, name: str, *, chosen: Chosen | None = None) -> None:
         self.calls.append(("correct", track, name))
+        self.chosen.append(chosen)
 
     def forget(self, name: str) -> None:
         self.calls.append(("forget", name))

@@ -234,11 +234,12 @@ def test_what_is_asked_is_done(web, live, command, call):
     assert live.calls == [call]
 
 
-def test_the_face_is_taught_that_was_clicked(web, live):
+@pytest.mark.parametrize("what", ["teach", "correct"])
+def test_the_face_is_taught_or_corrected_that_was_clicked(web, live, what):
     with page(web) as socket:
         assert ask(socket, type="choose", track=7)["ok"]
-        ask(socket, type="teach", track=7, name="Cleo")
-        ask(socket, type="teach", track=8, name="Dan")
+        ask(socket, type=what, track=7, name="Cleo")
+        ask(socket, type=what, track=8, name="Dan")
         refused = ask(socket, type="choose", track=99)
         assert refused["error"] == "this face is not in the picture any more"
     assert live.chosen[0] is not None
