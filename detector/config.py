@@ -35,7 +35,7 @@ class DataConfig:
     into). A multiple of 32."""
     max_side: int = 640
     """Longest side in pixels at which validation pictures are judged (`fpn`)."""
-    face_sizes: tuple[float, float] = (8.0, 300.0)
+    face_sizes: tuple[float, float] = (6.0, 300.0)
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
     """Share of the crops that are centred on a face; the others fall anywhere (`fpn`)."""
@@ -64,7 +64,7 @@ class ModelConfig:
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
     """Width of the fully connected layer that judges a proposal (`fpn`)."""
-    box_loss: float = 0.5
+    box_loss: float = 0.25
     """Weight of the two box-regression losses in the sum; that of the proposals is a mean over
     faces for `fpn`, and over all sampled boxes, as torchvision has it, for `reference`."""
     anchors: Annotated[tuple[tuple[float, ...], ...], tyro.conf.Suppress] = (
