@@ -90,7 +90,8 @@ class Vision:
 
     def pause(self) -> float:
         """Seconds after which what waits now will be done, 1..30."""
-        waiting = len(self._decode) + len(self._detect) + self.limits.batch
+        stages = (self._decode, self._resize, self._detect)
+        waiting = sum(map(len, stages)) + self.limits.batch
         return min(30.0, max(1.0, round(waiting * self._seconds)))
 
     def warm_up(self) -> None:
