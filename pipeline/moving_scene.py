@@ -20,6 +20,9 @@ from pipeline.types import Box
 AROUND = 0.55
 """How much of a portrait is cut out around a face, in widths and heights of it on each side."""
 
+VISIBLE = 0.7
+"""Part of a face that must be in the picture, and not behind somebody else, for it to be there."""
+
 
 @dataclass(frozen=True, eq=False)
 class Actor:
@@ -104,7 +107,10 @@ class MovingScene:
         self._masks: dict[tuple[int, int], Image.Image] = {}
 
     def frame(self, time: float) -> tuple[NDArray[np.uint8], dict[str, Box]]:
-        """The picture at ``time`` seconds, and where each face is that lies in it for the most."""
+        """The picture at ``time`` seconds, and where each face is that can be seen for the most.
+
+        Those who come later in ``actors`` pass in front of the others.
+        """
         picture = Image.fromarray(self.background)
         truth: dict[str, Box] = {}
         for i, actor in enumerate(self.actors):
@@ -115,6 +121,8 @@ class MovingScene:
             face_x, face_y = (actor.box[0] + actor.box[2]) / 2, (actor.box[1] + actor.box[3]) / 2
             left, top = round(x - face_x * scale), round(y - face_y * scale)
             picture.paste(patch, (left, top), self._mask(size))
+            front = (left, top, left + size[0], top + size[1])
+            truth = {name: box for name, box in truth.items() if not _behind(box, front)}
             box = self._inside(actor, left, top, scale)
             if box is not None:
                 truth[actor.name] = box
@@ -143,7 +151,7 @@ class MovingScene:
             min(top + y2, float(height)),
         )
         seen = max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
-        return box if seen > 0.7 * full else None
+        return box if seen > VISIBLE * full else None
 
     def _mask(self, size: tuple[int, int]) -> Image.Image:
         """Soft edges, so that a patch does not end in a line."""
@@ -155,3 +163,11 @@ class MovingScene:
             mask.paste(255, (border, border, size[0] - border, size[1] - border))
             self._masks[size] = mask.filter(ImageFilter.GaussianBlur(border / 2))
         return self._masks[size]
+
+
+def _behind(box: Box, front: Box) -> bool:
+    """Whether too much of a face is hidden by what is pasted at ``front``."""
+    width = min(box[2], front[2]) - max(box[0], front[0])
+    height = min(box[3], front[3]) - max(box[1], front[1])
+    hidden = max(width, 0.0) * max(height, 0.0)
+    return hidden > (1 - VISIBLE) * (box[2] - box[0]) * (box[3] - box[1])
