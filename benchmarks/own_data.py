@@ -36,13 +36,15 @@ def split(images: Path, annotations: Path, work: Path) -> None:
     for number, image in enumerate(find_images(images)):
         part = work / ("valid" if number % 3 == 2 else "train")
         xml = annotations / image.relative_to(images).with_suffix(".xml")
+        if not xml.is_file():
+            sys.exit(f"{image} has no annotation {xml}: see `faces prepare check`")
         for kind, source in (("images", image), ("annotations", xml)):
             (part / kind).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part / kind / source.name)
 
 
 def train(way: str, options: argparse.Namespace) -> Path:
-    """The checkpoint after the last epoch's work; nothing is done again."""
+    """The run's best checkpoint; what was trained before is not trained again."""
     run = options.work / way
     if not (run / "best.pt").is_file() or len(read_history(run)) < options.epochs:
         where = ["--resume" if (run / "last.pt").is_file() else "--run", str(run)]
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     if not (options.work / "train").is_dir():
         split(options.image_path, options.annotation_dir, options.work)
     rows = []
-    figures = judge("untrained", [], options.work)
+    figures = judge("as-it-is", [], options.work)
     rows.append(["shipped, as it is", "-", f"{figures['ap50']:.3f}", f"{figures['ap']:.3f}"])
     for way in WAYS:
         best = train(way, options)

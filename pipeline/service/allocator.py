@@ -42,7 +42,7 @@ def give_memory_back() -> bool:
 def keep_picture_blocks() -> None:
     """Have Pillow use the memory of one picture for the next, instead of asking for it each time.
 
-    The system clears every page that it gives: 5 ms of 80 for each picture that is served. What
+    The system clears every page that it gives: 4 ms of 80 for each picture that is served. What
     the environment says (PILLOW_BLOCKS_MAX) stays.
     """
     if "PILLOW_BLOCKS_MAX" not in os.environ:
