@@ -1,8 +1,9 @@
 """Work of many callers, done by few threads, in batches, with turns.
 
 Each caller has a queue of its own, and a batch takes one piece of work from every caller before a
-second from any. So one that sends a thousand pictures delays another's by one batch, not by a
-thousand pictures.
+second from any, and ends when one of them has no more: its answer must not wait for the rest of
+the others. So one that sends a thousand pictures delays another's by one batch, not by a thousand
+pictures.
 """
 
 from __future__ import annotations
@@ -104,9 +105,12 @@ class Stage:
         self._length += 1
 
     def take(self) -> list[Work]:
-        """The next batch: one of each caller in turn, until it is full."""
+        """The next batch: one of each caller in turn, until it is full or one has no more."""
         batch: list[Work] = []
+        callers = len(self._queues)
         while self._queues and len(batch) < self.most:
+            if len(self._queues) < callers and len(batch) % callers == 0:
+                break  # a round is over, after which some have all they asked for
             caller, queue = self._queues.popitem(last=False)
             batch.append(queue.popleft())
             if queue:

@@ -21,8 +21,17 @@ def test_a_batch_takes_one_of_each_caller_in_turn():
     batches = []
     while len(stage):
         batches.append([work.payload for work in stage.take()])
-    assert batches == [["crowd0", "a0", "b0", "crowd1"], ["b1", "crowd2", "crowd3", "crowd4"],
-                       ["crowd5"]]  # fmt: skip
+    assert batches == [["crowd0", "a0", "b0"], ["crowd1", "b1"],
+                       ["crowd2", "crowd3", "crowd4", "crowd5"]]  # fmt: skip
+
+
+def test_a_batch_is_full_where_all_have_as_much():
+    stage = Stage("s", lambda payloads: payloads, most=4)
+    for i in range(6):
+        for caller in ("a", "b", "c"):
+            stage.put(Work(f"{caller}{i}", Call(caller)))
+    assert [work.payload for work in stage.take()] == ["a0", "b0", "c0", "a1"]
+    assert [work.payload for work in stage.take()] == ["b1", "c1", "a2", "b2"]
 
 
 def test_a_newcomer_is_in_the_next_batch_whatever_waits():
