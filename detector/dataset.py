@@ -107,6 +107,13 @@ class FaceIndex:
         """Image ``i`` as a path inside the image folder."""
         return str(self._names[i])
 
+    @property
+    def faces(self) -> NDArray[np.int64]:
+        """How many faces, ignored ones apart, every image has: int64 (len,)."""
+        counted = np.concatenate(([0], np.cumsum(self._labels == FACE)))
+        ends = counted[self._ends]
+        return np.diff(ends, prepend=0)
+
     def boxes(self, i: int) -> NDArray[np.float32]:
         """All boxes of image ``i``: float32 (N, 4), x1 y1 x2 y2 in its pixels."""
         return self._boxes[self._start(i) : self._ends[i]]
@@ -213,6 +220,10 @@ def collate(samples: list[Sample]) -> Batch:
 class ShuffledBatches(Sampler[list[Key]]):
     """Batches of `Key` in an order that depends only on (seed, epoch).
 
+    An epoch is as many crops as there are images, and an image with n faces is drawn in proportion
+    to the square root of n, at least 1: a crop shows few of a crowd's faces, so that with one crop
+    of each image those of crowds were hardly learnt. Images with a face or none each are drawn once.
+
     Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
     since each has four times the pixels. The others wait for another epoch. A process that takes
     fewer than four images a step gets no large ones, which would need more memory than its others.
@@ -224,7 +235,7 @@ class ShuffledBatches(Sampler[list[Key]]):
 
     def __init__(
         self,
-        length: int,
+        faces: NDArray[np.int64],
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -235,12 +246,14 @@ class ShuffledBatches(Sampler[list[Key]]):
             raise UserError(
                 f"--batch-size {batch_size} cannot be shared by {world} processes: take a multiple"
             )
-        if length < batch_size:
+        self.length = len(faces)
+        if self.length < batch_size:
             raise UserError(
-                f"there are {length} training images, fewer than --batch-size {batch_size}: "
+                f"there are {self.length} training images, fewer than --batch-size {batch_size}: "
                 "lower it"
             )
-        self.length = length
+        weights = np.sqrt(np.maximum(faces, 1))
+        self._shares = np.cumsum(weights) / weights.sum()
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -254,7 +267,11 @@ class ShuffledBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
+        # Evenly spaced from a random start: every image as often as its share, rounded up or down.
+        start = float(torch.rand((), generator=generator))
+        drawn = np.searchsorted(self._shares, (np.arange(self.length) + start) / self.length)
+        drawn = drawn.clip(max=self.length - 1)
+        order = drawn[torch.randperm(self.length, generator=generator).numpy()].tolist()
         for batch in range(self.start, len(self)):
             large = self.large_every > 0 and batch % self.large_every == self.large_every - 1
             share = self.batch_size // self.world // (4 if large else 1)

@@ -315,7 +315,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         fg_iou_thresh=0.4,
         bg_iou_thresh=0.4,
         batch_size_per_image=128,
-        positive_fraction=0.25,
+        positive_fraction=0.5,  # a quarter, torchvision's default, is one sample for two of a crowd
         bbox_reg_weights=None,
         score_thresh=0.005,
         nms_thresh=0.4,

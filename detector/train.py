@@ -146,7 +146,7 @@ class Trainer:
         index = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
         self.valid_index = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
         self.batches = ShuffledBatches(
-            len(index), optim.batch_size, optim.seed, world.rank, world.size,
+            index.faces, optim.batch_size, optim.seed, world.rank, world.size,
             large_every=LARGE_EVERY if config.model.arch == "fpn" else 0,
         )  # fmt: skip
         dataset = FaceDataset(

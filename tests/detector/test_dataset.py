@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -174,12 +175,17 @@ def batches_of(loader: DataLoader) -> list[tuple[bytes, list[int]]]:
     return [(images.numpy().tobytes(), indices) for images, _, indices in loader]
 
 
+def alike(count: int) -> NDArray[np.int64]:
+    """The faces of images that have one each."""
+    return np.ones(count, np.int64)
+
+
 @pytest.mark.slow
 def test_the_same_batches_for_any_number_of_workers_and_epochs_that_differ(voc: Path) -> None:
     dataset = FaceDataset(index_of(voc), train_transform("fpn", DATA))
     results = []
     for workers in (0, 1, 3):
-        batches = ShuffledBatches(6, 2, seed=3)
+        batches = ShuffledBatches(alike(6), 2, seed=3)
         loader = make_loader(dataset, batches, workers)
         epochs = []
         for epoch in range(2):
@@ -191,7 +197,7 @@ def test_the_same_batches_for_any_number_of_workers_and_epochs_that_differ(voc: 
 
 
 def test_batches_can_start_within_an_epoch_and_are_shared_by_processes() -> None:
-    whole = ShuffledBatches(23, 4, seed=1)
+    whole = ShuffledBatches(alike(23), 4, seed=1)
     whole.epoch = 5
     all_batches = list(whole)
     assert len(all_batches) == len(whole) == 5
@@ -199,7 +205,7 @@ def test_batches_can_start_within_an_epoch_and_are_shared_by_processes() -> None
     assert list(whole) == all_batches[3:]
     parts = []
     for rank in range(2):
-        part = ShuffledBatches(23, 4, seed=1, rank=rank, world=2)
+        part = ShuffledBatches(alike(23), 4, seed=1, rank=rank, world=2)
         part.epoch = 5
         parts.append(list(part))
     assert [a + b for a, b in zip(*parts, strict=True)] == all_batches
@@ -207,15 +213,39 @@ def test_batches_can_start_within_an_epoch_and_are_shared_by_processes() -> None
     assert len(set(seeds)) == len(seeds)
 
 
+def test_images_are_drawn_by_the_root_of_their_faces() -> None:
+    faces = np.array([0] * 40 + [1] * 40 + [4] * 10 + [100] * 10)  # roots 1, 1, 2, 10: 200 in all
+    batches = ShuffledBatches(faces, 10, seed=1)
+    drawn = np.zeros((4, 100), int)
+    for epoch in range(4):
+        batches.epoch = epoch
+        for keys in batches:
+            for i, _, _ in keys:
+                drawn[epoch, i] += 1
+    assert drawn.sum(axis=1).tolist() == [100] * 4
+    assert (drawn[:, 90:] == 5).all()
+    assert (drawn[:, 80:90] == 1).all()
+    assert drawn[:, :80].sum(axis=1).tolist() == [40] * 4
+    assert drawn[:, :80].max() == 1
+    assert len({row.tobytes() for row in drawn}) > 1
+
+
+def test_images_of_one_face_are_drawn_once_each() -> None:
+    for epoch in range(50):
+        batches = ShuffledBatches(alike(60), 5, seed=2)
+        batches.epoch = epoch
+        assert sorted(i for keys in batches for i, _, _ in keys) == list(range(60))
+
+
 def test_every_so_many_batches_are_few_large_crops(voc: Path) -> None:
-    batches = ShuffledBatches(64, 8, seed=1, large_every=3)
-    plain = list(ShuffledBatches(64, 8, seed=1))
+    batches = ShuffledBatches(alike(64), 8, seed=1, large_every=3)
+    plain = list(ShuffledBatches(alike(64), 8, seed=1))
     for number, (keys, usual) in enumerate(zip(batches, plain, strict=True)):
         large = number in (2, 5)
         assert keys == [(i, seed, large) for i, seed, _ in usual[: 2 if large else 8]]
-    parts = [list(ShuffledBatches(64, 8, 1, rank, 2, large_every=3)) for rank in range(2)]
+    parts = [list(ShuffledBatches(alike(64), 8, 1, rank, 2, large_every=3)) for rank in range(2)]
     assert [a + b for a, b in zip(*parts, strict=True)] == list(batches)
-    for few in (ShuffledBatches(64, 2, 1, large_every=3), ShuffledBatches(64, 4, 1, 0, 2, 3)):
+    for few in (ShuffledBatches(alike(64), 2, 1, large_every=3), ShuffledBatches(alike(64), 4, 1, 0, 2, 3)):
         assert not any(large for keys in few for _, _, large in keys)
     dataset = FaceDataset(
         index_of(voc), train_transform("fpn", DATA), 0, train_transform("fpn", DATA, large=True)
@@ -226,9 +256,9 @@ def test_every_so_many_batches_are_few_large_crops(voc: Path) -> None:
 
 def test_batches_that_cannot_be_made_are_refused() -> None:
     with pytest.raises(UserError, match=r"--batch-size 5 cannot be shared by 2"):
-        ShuffledBatches(100, 5, 0, world=2)
+        ShuffledBatches(alike(100), 5, 0, world=2)
     with pytest.raises(UserError, match=r"3 training images, fewer than --batch-size 4"):
-        ShuffledBatches(3, 4, 0)
+        ShuffledBatches(alike(3), 4, 0)
 
 
 def test_the_cache_is_bounded_and_used(tmp_path: Path) -> None:
