@@ -82,7 +82,8 @@ class OptimConfig:
     """How the weights move."""
 
     epochs: Annotated[int, tyro.conf.arg(aliases=["-e"])] = 40
-    """Passes over the training images."""
+    """Passes over the training images: an epoch shows as many crops as there are images, more of
+    those with many faces."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
     """Images a step, over all processes."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3

@@ -221,8 +221,8 @@ class ShuffledBatches(Sampler[list[Key]]):
     """Batches of `Key` in an order that depends only on (seed, epoch).
 
     An epoch is as many crops as there are images, and an image with n faces is drawn in proportion
-    to the square root of n, at least 1: a crop shows few of a crowd's faces, so that with one crop
-    of each image those of crowds were hardly learnt. Images with a face or none each are drawn once.
+    to the square root of n, at least 1: a crop shows few of a crowd's faces, which with one crop of
+    each image were hardly learnt. Where all images have as many faces each is drawn once.
 
     Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
     since each has four times the pixels. The others wait for another epoch. A process that takes

@@ -245,7 +245,10 @@ def test_every_so_many_batches_are_few_large_crops(voc: Path) -> None:
         assert keys == [(i, seed, large) for i, seed, _ in usual[: 2 if large else 8]]
     parts = [list(ShuffledBatches(alike(64), 8, 1, rank, 2, large_every=3)) for rank in range(2)]
     assert [a + b for a, b in zip(*parts, strict=True)] == list(batches)
-    for few in (ShuffledBatches(alike(64), 2, 1, large_every=3), ShuffledBatches(alike(64), 4, 1, 0, 2, 3)):
+    for few in (
+        ShuffledBatches(alike(64), 2, 1, large_every=3),
+        ShuffledBatches(alike(64), 4, 1, 0, 2, 3),
+    ):
         assert not any(large for keys in few for _, _, large in keys)
     dataset = FaceDataset(
         index_of(voc), train_transform("fpn", DATA), 0, train_transform("fpn", DATA, large=True)
