@@ -139,7 +139,12 @@ def main(argv: Sequence[str]) -> int:
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["list", *argv]
     options: List | Rename | Merge | Remove | Export | Import | Reembed = parse(
-        Command, argv, prog="faces people", description=DESCRIPTION, examples=EXAMPLES
+        Command,
+        argv,
+        prog="faces people",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+        default=List(),
     )
     log_to_stderr()
     if isinstance(options, Import):
