@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Judge a detector, or a folder of detections in the WIDER FACE submission format, on
 annotated images: average precision by three protocols, precision, recall and false alarms, recall
-by face size and attribute, precision-recall curves, and a sheet of the worst errors."""
+by face size, crowd and attribute, precision-recall curves, and a sheet of the worst errors."""
 
 EXAMPLES = """\
 faces evaluate model.onnx --wider data/widerface

@@ -19,6 +19,7 @@ from detector.evaluation.voc_ap import found_faces
 
 CONFIDENCE = 0.95
 HEIGHTS = (8, 16, 32, 64, 128, 256)
+CROWDS = (1, 3, 6, 12, 30, 100)
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,15 @@ def height_groups(matches: Matches) -> tuple[list[str], list[str]]:
     names.append(last)
     heights = matches.face_xyxy[:, 3] - matches.face_xyxy[:, 1]
     return [names[i] for i in np.digitize(heights, HEIGHTS)], names
+
+
+def crowd_groups(matches: Matches) -> tuple[list[str], list[str]]:
+    """How many faces to find each face's image has, as a range, and the ranges in order."""
+    names = [f"{low}-{high - 1} faces" for low, high in pairwise(CROWDS)]
+    names.append(f"{CROWDS[-1]} faces and more")
+    counts = np.bincount(matches.face_image[~matches.face_ignored], minlength=len(matches.names))
+    places = np.digitize(counts[matches.face_image], CROWDS[1:])
+    return [names[i] for i in places], names
 
 
 def attribute_groups(truth: Sequence[ImageFaces], most: int = 12) -> dict[str, list[str]]:

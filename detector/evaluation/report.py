@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from common.table import text_table
 from detector.evaluation import coco, voc_ap, wider
-from detector.evaluation.breakdown import CONFIDENCE, attribute_groups, height_groups, recall_by
+from detector.evaluation.breakdown import (
+    CONFIDENCE,
+    attribute_groups,
+    crowd_groups,
+    height_groups,
+    recall_by,
+)
 from detector.evaluation.curves import Curve
 from detector.evaluation.figures import Error, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
@@ -115,9 +121,12 @@ def judge(
         "points": [_point(matches, rate) for rate in FALSE_ALARM_RATES],
     }
     progress("recall by group")
-    heights, order = height_groups(matches)
-    groups = {"height": heights, **attribute_groups(truth)}
-    orders: dict[str, Sequence[str]] = {"height": order, **wider.LABELS}
+    heights, by_height = height_groups(matches)
+    crowds, by_crowd = crowd_groups(matches)
+    groups = {"height": heights, "in the image": crowds, **attribute_groups(truth)}
+    orders: dict[str, Sequence[str]] = {
+        "height": by_height, "in the image": by_crowd, **wider.LABELS,
+    }  # fmt: skip
 
     def breakdown(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         return {
@@ -208,7 +217,10 @@ def format_report(report: Mapping[str, Any]) -> str:
         for point in report["at_false_alarms"]["points"]
     ]
     lines += _section(at, ["threshold", "precision", "recall", "false alarms an image"], rows)
-    for key, by in (("recall_by", "size and attribute"), ("recall_by_file", "the file's columns")):
+    for key, by in (
+        ("recall_by", "size, crowd and attribute"),
+        ("recall_by_file", "the file's columns"),
+    ):
         if key in report:
             lines += _breakdown(report[key], by)
     return "\n".join(lines)

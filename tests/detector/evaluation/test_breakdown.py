@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.evaluation.breakdown import attribute_groups, height_groups, recall_by
+from detector.evaluation.breakdown import attribute_groups, crowd_groups, height_groups, recall_by
 from detector.evaluation.matching import Matches, match
 from tests.detector.evaluation.cases import faces, found
 
@@ -131,3 +131,17 @@ def test_attributes_that_say_nothing_are_left_out():
         faces("b", [[0, 0, 9, 9]]),  # an image whose annotation lacks the attribute
     ]
     assert attribute_groups(truth) == {"blur": ["clear"] * 10 + ["heavy"] * 10 + [""]}
+
+
+def test_crowds():
+    def picture(name, count, ignored=0):
+        boxes = [[10 * i, 0, 10 * i + 9, 9] for i in range(count + ignored)]
+        return faces(name, boxes, ignored=range(count, count + ignored))
+
+    truth = [picture("a", 2, ignored=9), picture("b", 3), picture("c", 100), picture("d", 29)]
+    values, order = crowd_groups(match(truth, {}))
+    assert values == (
+        ["1-2 faces"] * 11 + ["3-5 faces"] * 3 + ["100 faces and more"] * 100 + ["12-29 faces"] * 29
+    )
+    assert order == ["1-2 faces", "3-5 faces", "6-11 faces", "12-29 faces", "30-99 faces",
+                     "100 faces and more"]  # fmt: skip

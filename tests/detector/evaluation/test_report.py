@@ -100,7 +100,7 @@ def test_the_table_says_all_of_it_in_words():
     assert row.split()[-3:] == ["0.5000", "0.3333", "0.500"]
     # One heading for all attributes, one table each; the file's own breakdown comes last.
     order = [line.split()[0] for line in lines if "gap" in line]
-    assert order == ["height", "blur", "skin"]
+    assert order == ["height", "in", "blur", "skin"]
 
 
 def test_nothing_found_and_nothing_to_find():
