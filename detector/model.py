@@ -294,8 +294,9 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 1000, "testing": 1000},
-        # In training few, so that those sampled are the ones the head will have to judge: the best.
-        post_nms_top_n={"training": 200, "testing": 1000},
+        # In training few, so that those sampled are the ones the head will have to judge: the best;
+        # but not so few that in a crowd all are faces.
+        post_nms_top_n={"training": 500, "testing": 1000},
         nms_thresh=0.7,
         # Evaluation only. On 250 WIDER images the proposals below it were worth 0.001 AP; of 1,000,
         # 148 are left in the median image, which is most of the head's time (docs/export.md).
@@ -314,8 +315,9 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         # A proposal that overlaps a small face by 0.4 is a pixel off: it can still be put right.
         fg_iou_thresh=0.4,
         bg_iou_thresh=0.4,
-        batch_size_per_image=128,
-        positive_fraction=0.5,  # a quarter, torchvision's default, is one sample for two of a crowd
+        # Up to 64 samples on faces for crowds, and many beside them: hands and hair look like faces.
+        batch_size_per_image=256,
+        positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=0.005,
         nms_thresh=0.4,
