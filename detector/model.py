@@ -315,7 +315,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         # A proposal that overlaps a small face by 0.4 is a pixel off: it can still be put right.
         fg_iou_thresh=0.4,
         bg_iou_thresh=0.4,
-        # Up to 64 samples on faces for crowds, and many beside them: hands and hair look like faces.
+        # Up to 64 samples on faces, for crowds, and many beside them: hands and hair look alike.
         batch_size_per_image=256,
         positive_fraction=0.25,
         bbox_reg_weights=None,
