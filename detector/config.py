@@ -83,7 +83,7 @@ class OptimConfig:
 
     epochs: Annotated[int, tyro.conf.arg(aliases=["-e"])] = 40
     """Passes over the training images: an epoch shows as many crops as there are images, more of
-    those with many faces."""
+    those with many faces (`fpn`)."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
     """Images a step, over all processes."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -145,9 +146,11 @@ class Trainer:
         assert data.valid_ann_dir is not None
         index = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
         self.valid_index = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
+        ours = config.model.arch == "fpn"
         self.batches = ShuffledBatches(
-            index.faces, optim.batch_size, optim.seed, world.rank, world.size,
-            large_every=LARGE_EVERY if config.model.arch == "fpn" else 0,
+            index.faces if ours else np.ones_like(index.faces),  # as published: each image once
+            optim.batch_size, optim.seed, world.rank, world.size,
+            large_every=LARGE_EVERY if ours else 0,
         )  # fmt: skip
         dataset = FaceDataset(
             index,
