@@ -256,7 +256,7 @@ def test_a_fit_runs_once_at_a_time_and_tells_its_progress(tmp_path):
     assert (half.state, half.progress, half.message) == ("running", 0.5, "half way")
     start = time.monotonic()
     assert ask(service, "fit/status", seen=half.news, wait=0.1).news == half.news
-    assert 0.09 < time.monotonic() - start < 3
+    assert 0.09 < time.monotonic() - start < 30
     go.set()
     done = ask(service, "fit/status", seen=half.news, wait=5)
     assert (done.state, done.result) == ("done", {"people": 0})
@@ -453,7 +453,7 @@ def test_a_deadline_is_honoured():
     with pytest.raises(ServiceError) as caught:
         begin(service, "detect", photo(1), call=call).result(5)
     assert caught.value.code == "deadline_exceeded"
-    assert 0.15 < time.monotonic() - start < 2
+    assert 0.15 < time.monotonic() - start < 5
     late = begin(service, "detect", photo(1), call=Call(deadline=time.monotonic() + 0.2))
     time.sleep(0.3)
     detector.gate.set()
