@@ -93,16 +93,57 @@ class FaceCrop(v2.Transform):
         """Boxes in the crop; a face less than half inside it becomes an ignored one."""
         boxes = target["boxes"].as_subclass(Tensor)
         moved = (boxes - torch.tensor([left, top, left, top])) * (self.size / side)
-        clipped = moved.clamp(0, self.size)
-        area = (moved[:, 2:] - moved[:, :2]).clamp(min=0).prod(dim=1)
-        shown = (clipped[:, 2:] - clipped[:, :2]).clamp(min=0).prod(dim=1)
-        labels = torch.where(shown < 0.5 * area, IGNORED, target["labels"])
-        return {
-            "boxes": tv_tensors.BoundingBoxes(
-                clipped, format="XYXY", canvas_size=(self.size, self.size)
-            ),
-            "labels": labels,
-        }
+        return _clipped(moved, target["labels"], self.size)
+
+
+def _clipped(boxes: Tensor, labels: Tensor, size: int) -> dict[str, Any]:
+    """The target of a square of ``size`` pixels; less than half inside it means ignored."""
+    inside = boxes.clamp(0, size)
+    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+    shown = (inside[:, 2:] - inside[:, :2]).clamp(min=0).prod(dim=1)
+    return {
+        "boxes": tv_tensors.BoundingBoxes(inside, format="XYXY", canvas_size=(size, size)),
+        "labels": torch.where(shown < 0.5 * area, IGNORED, labels),
+    }
+
+
+class Tilt(v2.Transform):
+    """Turns a square about its centre by up to ``degrees`` and stretches it in one direction.
+
+    With probability ``share``: the angle is uniform, the ratio of the axes log-uniform from
+    1 / ``stretch`` to ``stretch``. A face is taken for the ellipse in its box, so that the box of
+    the turned face does not grow with the corners that it does not fill. What was outside becomes
+    the mean colour.
+    """
+
+    def __init__(self, degrees: float, stretch: float, share: float) -> None:
+        super().__init__()
+        self.degrees = degrees
+        self.stretch = stretch
+        self.share = share
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        choose, turn, ratio = torch.rand(3).tolist()
+        if choose >= self.share:
+            return image, target
+        angle = math.radians(self.degrees) * (2 * turn - 1)
+        wide = self.stretch ** (ratio - 0.5)
+        cos, sin = math.cos(angle), math.sin(angle)
+        # Old places -> new ones, from the centre; and the inverse, which is what sampling needs.
+        forth = torch.tensor([[wide * cos, -wide * sin], [sin / wide, cos / wide]])
+        back = torch.tensor([[cos / wide, sin * wide, 0.0], [-sin / wide, cos * wide, 0.0]])
+        size = image.shape[-1]
+        grid = torch.nn.functional.affine_grid(back[None], [1, 3, size, size], align_corners=False)
+        pad = torch.tensor(PAD_COLOUR, dtype=torch.float32).view(3, 1, 1)
+        pixels = image.as_subclass(Tensor).float() - pad
+        turned = torch.nn.functional.grid_sample(pixels[None], grid, align_corners=False)[0]
+        turned = (turned + pad).round().clamp(0, 255).to(torch.uint8)
+
+        boxes = target["boxes"].as_subclass(Tensor)
+        centre = (boxes[:, :2] + boxes[:, 2:] - size) / 2 @ forth.T + size / 2
+        half = (((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (forth**2).T).sqrt()
+        moved = torch.cat((centre - half, centre + half), dim=1)
+        return tv_tensors.Image(turned), _clipped(moved, target["labels"], size)
 
 
 class Square(v2.Transform):
@@ -131,11 +172,11 @@ class IgnoreSmall(v2.Transform):
 
 
 def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
-    """Crop or squeeze, flip, colour; degenerate boxes are dropped and small ones ignored.
+    """Crop or squeeze, flip, tilt, colour, blur; boxes without area go, small ones are ignored.
 
-    `reference` is neither flipped nor coloured: the published recipe does not. ``large`` (`fpn`)
-    are crops of twice the size with faces from half of ``image_size`` up, which the others cannot
-    show whole: a portrait that fills the picture.
+    `reference` is only squeezed, as the published recipe has it. ``large`` (`fpn`) are crops of
+    twice the size with faces from half of ``image_size`` up, which the others cannot show whole: a
+    portrait that fills the picture.
     """
     if arch == "reference":
         return v2.Compose(
@@ -151,8 +192,10 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
         [
             crop,
             v2.RandomHorizontalFlip(),
-            v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)], p=0.7),
-            v2.RandomGrayscale(p=0.05),
+            Tilt(degrees=20.0, stretch=1.25, share=0.5),
+            v2.RandomApply([v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5)], p=0.8),
+            v2.RandomGrayscale(p=0.1),
+            v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.1),
             v2.SanitizeBoundingBoxes(),
             IgnoreSmall(data.min_face),
         ]

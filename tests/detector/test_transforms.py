@@ -8,7 +8,7 @@ import torch
 from torchvision import tv_tensors
 
 from detector.config import DataConfig
-from detector.transforms import FaceCrop, IgnoreSmall, Square, train_transform
+from detector.transforms import FaceCrop, IgnoreSmall, Square, Tilt, train_transform
 
 
 def sample(
@@ -80,6 +80,35 @@ def test_crops_without_faces_fall_anywhere_and_pad_with_the_mean_colour() -> Non
         shares.append(float((image[0] == 60).float().mean()))
     assert min(shares) > 0.35
     assert max(shares) == 1.0
+
+
+def test_boxes_stay_tight_around_tilted_faces() -> None:
+    tilt = Tilt(degrees=30.0, stretch=1.4, share=1.0)
+    rows, columns = np.mgrid[0:200, 0:200] + 0.5
+    face = ((columns - 120) / 20) ** 2 + ((rows - 90) / 35) ** 2 <= 1
+    pixels = tv_tensors.Image(torch.from_numpy(np.where(face, 255, 60)).byte().expand(3, 200, 200))
+    shapes = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        image, target = tilt(pixels, sample([[100, 55, 140, 125]], size=(200, 200))[1])
+        [box] = target["boxes"].tolist()
+        rows, columns = np.nonzero(np.asarray(image[0]) > 160)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(found, box, atol=1.5)
+        assert target["labels"].tolist() == [1]
+        shapes.add(round((box[2] - box[0]) / (box[3] - box[1]), 1))
+    assert len(shapes) > 4
+
+
+def test_a_tilt_leaves_the_others_alone_and_ignores_what_turns_out_of_sight() -> None:
+    pixels, target = sample([[0, 0, 20, 20], [90, 90, 110, 110]], size=(200, 200))
+    assert Tilt(30.0, 1.4, share=0.0)(pixels, target)[0] is pixels
+    labels = []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        labels.append(Tilt(30.0, 1.4, share=1.0)(pixels, target)[1]["labels"].tolist())
+    assert all(label[1] == 1 for label in labels)
+    assert any(label[0] == -1 for label in labels)
 
 
 def test_a_face_mostly_cut_off_becomes_an_ignored_one() -> None:
