@@ -75,6 +75,12 @@ class ModelConfig:
         (280.0, 440.0),
     )
     anchor_ratio: Annotated[float, tyro.conf.Suppress] = 1.25
+    objectness: Annotated[float, tyro.conf.Suppress] = 0.5
+    """Share (0..1) of the proposal network in a face's score: its logit and the head's are averaged
+    (`fpn`)."""
+    half: Annotated[float, tyro.conf.Suppress] = 0.965
+    """The averaged score that is called 0.5: a network that is trained on as many faces as it has
+    to tell apart says 0.5 too easily (`fpn`)."""
 
 
 @dataclass(frozen=True)

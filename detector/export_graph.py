@@ -19,7 +19,6 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
@@ -89,6 +88,8 @@ class FaceGraph(nn.Module):
         self.canonical_level = float(pool.canonical_level)
         self.context = float(getattr(pool, "context", 1.0))
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
+        self.objectness = float(roi.objectness)
+        self.shift = float(roi.shift)
         self.head = roi.box_head
         self.predictor = roi.box_predictor
         self.box_weights = nn.Buffer(torch.tensor(roi.box_coder.weights))
@@ -108,11 +109,12 @@ class FaceGraph(nn.Module):
             nms_threshold = self.nms_threshold
         features, objectness, deltas = self.dense(images)
         height, width = images.shape[1], images.shape[2]
-        boxes, image = self.propose(objectness, deltas, height, width)
+        boxes, of_proposal, image = self.propose(objectness, deltas, height, width)
         pooled, order = self.pool(features, boxes, image)
-        boxes, image = boxes[order], image[order]
+        boxes, of_proposal, image = boxes[order], of_proposal[order], image[order]
         logits, moves = self.predictor(self.head(pooled))
-        scores = functional.softmax(logits, dim=1)[:, 1]
+        face = torch.lerp(logits[:, 1] - logits[:, 0], of_proposal, self.objectness)
+        scores = (face - self.shift).sigmoid()
         boxes, wide, high = _decode(boxes, moves[:, 4:8] / self.box_weights, height, width)
         good = (scores > score_threshold) & (torch.minimum(wide, high) >= 1e-2)
         found = good.nonzero().squeeze(1)
@@ -122,8 +124,8 @@ class FaceGraph(nn.Module):
 
     def propose(
         self, objectness: list[Tensor], deltas: list[Tensor], height: int, width: int
-    ) -> tuple[Tensor, Tensor]:
-        """The proposals of all images: boxes (R, 4) and the image each belongs to (R,)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The proposals of all images: boxes (R, 4), objectness (R,), a logit, and image (R,)."""
         batch = objectness[0].shape[0]
         level_anchors, level_moves, level_logits, level_number = [], [], [], []
         for level, (logits, delta) in enumerate(zip(objectness, deltas)):  # noqa: B905 (TorchScript)
@@ -140,7 +142,8 @@ class FaceGraph(nn.Module):
             level_moves.append(moves.gather(1, index[:, :, None].expand(-1, -1, 4)))
             level_logits.append(best)
             level_number.append(torch.full_like(best[0], level, dtype=torch.int64))
-        scores = torch.cat(level_logits, dim=1).sigmoid()
+        all_logits = torch.cat(level_logits, dim=1)
+        scores = all_logits.sigmoid()
         boxes, wide, high = _decode(
             torch.cat(level_anchors, dim=1), torch.cat(level_moves, dim=1), height, width
         )
@@ -163,7 +166,8 @@ class FaceGraph(nn.Module):
         best, index = left.topk(limit, dim=1)
         index = index + torch.arange(batch, device=index.device)[:, None] * left.shape[1]
         some = (best.flatten() > 0).nonzero().squeeze(1)
-        return boxes[index.flatten()[some]], some // limit
+        chosen = index.flatten()[some]
+        return boxes[chosen], all_logits.flatten()[chosen], some // limit
 
     def pool(self, features: list[Tensor], boxes: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """RoIAlign from the level that suits each box (Lin et al. 2017, equation 1).

@@ -21,7 +21,6 @@ from common.errors import UserError
 def main(argv: Sequence[str]) -> int:
     """Write the weights in half precision into detector/weights, to run and to go on from."""
     import argparse
-    import math
 
     import onnx
     import torch
@@ -39,18 +38,14 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--half", type=float, default=0.5, help="score that becomes 0.5 [0.5]")
+    parser.add_argument("--half", type=float, required=True, help="score that becomes 0.5")
     args = parser.parse_args(argv)
     if not 0 < args.half < 1:
         raise UserError("--half must be between 0 and 1")
     payload = load_checkpoint(args.checkpoint)
     del payload["format"], payload["version"]
     payload.pop("training", None)
-    # Softmax of two logits: the face's is lowered by the log odds of that score.
-    payload["weights"]["roi_heads.box_predictor.cls_score.bias"][1] -= math.log(
-        args.half / (1 - args.half)
-    )
-    payload["provenance"]["half"] = args.half
+    payload["config"]["model"]["half"] = args.half
     payload["weights"] = {
         name: tensor.half() if tensor.dtype == torch.float32 else tensor
         for name, tensor in payload["weights"].items()

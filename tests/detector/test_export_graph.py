@@ -49,7 +49,7 @@ def test_the_reference_gives_what_torchvision_gives() -> None:
     cases = [case for case in make_cases() if case.name in ("64x96", "no face")]
     outcomes = check(run_checkpoint(model), graph_run(model), cases, 0.5, 100)
     assert all(outcome.passed for outcome in outcomes)
-    assert outcomes[0].compared > 10
+    assert outcomes[0].compared > 5
 
 
 def test_the_outputs_are_sorted_by_image_and_score(model: FaceRCNN) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torchvision.models import mobilenet_v2
+from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
 from common.errors import UserError
@@ -90,6 +91,36 @@ def test_a_proposal_is_judged_with_what_surrounds_it() -> None:
     fine = roi_align(maps["0"], [regions[:1]], 7, 1 / 4, 1)
     coarse = roi_align(maps["1"], [regions[1:]], 7, 1 / 8, 1)
     torch.testing.assert_close(pooled, torch.cat((fine, coarse)))
+
+
+@pytest.mark.parametrize("config", [TINY_MODEL, replace(TINY_MODEL, arch="reference")])
+@pytest.mark.parametrize("training", [False, True])
+def test_proposals_are_torchvisions_with_their_objectness(
+    config: ModelConfig, training: bool
+) -> None:
+    torch.manual_seed(1)
+    rpn = build_model(config).rpn.train(training)
+    counts, sizes = [300, 200, 40], [(96, 128), (128, 128)]
+    corner = torch.rand(2, 540, 2) * 120
+    boxes = torch.cat((corner, corner + torch.rand(2, 540, 2) * 40), dim=2)
+    logits = torch.randn(1080, 1) * 2
+    ours, scores = rpn.filter_proposals(boxes, logits, sizes, counts)
+    rpn.score_thresh = 0.0 if training else rpn.score_thresh
+    theirs, expected = RegionProposalNetwork.filter_proposals(rpn, boxes, logits, sizes, counts)
+    for i in range(2):
+        torch.testing.assert_close(ours[i][:, :4], theirs[i], rtol=0, atol=0)
+        torch.testing.assert_close(scores[i], expected[i])
+        torch.testing.assert_close(ours[i][:, 4].sigmoid(), expected[i])
+        assert len(ours[i]) > 20
+
+
+def test_a_face_is_scored_by_the_head_and_by_the_proposal_network() -> None:
+    heads = build_model(replace(TINY_MODEL, objectness=0.25, half=0.9)).roi_heads.eval()
+    proposals = [torch.tensor([[10.0, 10, 30, 40, 4.0], [60, 60, 80, 90, -1.0]])]
+    logits = torch.tensor([[-1.0, 3.0], [0.5, 2.5]])
+    _, [scores], _ = heads.postprocess_detections(logits, torch.zeros(2, 8), proposals, [(99, 99)])
+    mean = torch.tensor([0.75 * 4 + 0.25 * 4, 0.75 * 2 - 0.25])
+    torch.testing.assert_close(scores, (mean - torch.tensor(9.0).log()).sigmoid())
 
 
 def test_ignored_faces_are_neither_positive_nor_negative() -> None:
