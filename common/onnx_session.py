@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from common.errors import UserError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+
+MOST_LANES = 8
+"""Each lane of a `SharedSession` holds the memory of a run."""
 
 
 def open_session(
@@ -41,6 +46,52 @@ def open_session(
             f"{path} is damaged, cut short or no ONNX file that this version of ONNX Runtime "
             f"({onnxruntime.__version__}) can run: {_first_line(error)}"
         ) from error
+
+
+class SharedSession:
+    """A network that several threads may run at once; it has what we need of `InferenceSession`.
+
+    A run that begins while no other runs gets all threads. One that begins beside others gets one:
+    cores that share an image wait for each other at every layer, so two cores do more with an image
+    each (docs/benchmarks.md). The second session that this takes is opened when it is first needed.
+
+    Args:
+        open_with: opens a session with so many threads (None: as many as it likes).
+        threads: None or at least 1.
+    """
+
+    def __init__(
+        self,
+        open_with: Callable[[int | None], onnxruntime.InferenceSession],
+        threads: int | None = None,
+    ) -> None:
+        self._open_with = open_with
+        self._wide = open_with(threads)
+        self._narrow: onnxruntime.InferenceSession | None = None
+        self._running = 0
+        self._lock = threading.Lock()
+        on_cpu = self._wide.get_providers()[0] == CPU
+        self.lanes = min(MOST_LANES, threads or os.cpu_count() or 1) if on_cpu else 1
+        """How many threads should run it at once to get the most done."""
+
+    def run(self, outputs: Sequence[str] | None, feed: dict[str, Any]) -> list[Any]:
+        """As `InferenceSession.run`."""
+        with self._lock:
+            alone = self._running == 0 or self.lanes == 1
+            if not alone and self._narrow is None:
+                self._narrow = self._open_with(1)
+            session = self._wide if alone else self._narrow
+            self._running += 1
+        assert session is not None
+        try:
+            return session.run(outputs, feed)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def get_modelmeta(self) -> Any:
+        """As `InferenceSession.get_modelmeta`."""
+        return self._wide.get_modelmeta()
 
 
 def pick_providers(device: str, providers: Sequence[str] | None) -> list[Any]:

@@ -38,6 +38,11 @@ class FaceDetector:
         self.score_threshold = score_threshold
         self.batch_size = batch_size
 
+    @property
+    def lanes(self) -> int:
+        """How many threads should call this at once to get the most done: 1 for most networks."""
+        return getattr(self.network, "lanes", 1)
+
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Find the faces of an RGB uint8 (H, W, 3) image of any size."""
         return self.detect_batch([image])[0]

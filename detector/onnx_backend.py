@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from common.onnx_session import open_session
+from common.onnx_session import SharedSession, open_session
 from detector.artefact import Artefact, per_image
 
 
@@ -25,11 +24,12 @@ class OnnxNetwork:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: SharedSession,
         score_threshold: float,
         nms_threshold: float | None = None,
     ) -> None:
         self.session = session
+        self.lanes = session.lanes
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
 
@@ -46,10 +46,10 @@ class OnnxNetwork:
 def open_onnx(
     path: Path, device: str = "auto", providers: Sequence[str] | None = None,
     threads: int | None = None,
-) -> tuple[onnxruntime.InferenceSession, Artefact]:  # fmt: skip
+) -> tuple[SharedSession, Artefact]:  # fmt: skip
     """A session for an exported file, and what the file says of itself.
 
     Raises UserError for a damaged or foreign file and for a device or provider that is absent.
     """
-    session = open_session(path, device, providers, threads)
+    session = SharedSession(lambda n: open_session(path, device, providers, n), threads)
     return session, Artefact.from_metadata(session.get_modelmeta().custom_metadata_map, path)

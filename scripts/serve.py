@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BATCH = 4
+"""Images that go through a GPU together."""
+
 DESCRIPTION = """Let other programs detect, recognise and enrol faces: as their child process, a
 JSON object a line (--stdio), or over HTTP (--http). Both do the same; docs/serve.md describes them,
 docs/security.md what to mind."""
@@ -69,8 +72,9 @@ class LimitOptions:
     """Memory for images that are being worked on."""
     deadline: float = 30.0
     """Seconds after which a request is given up; a request may ask for less."""
-    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 4
-    """Images that go through the detector at once; a GPU wants more."""
+    batch_size: Annotated[int | None, tyro.conf.arg(aliases=["-b"])] = None
+    """Images that go through the detector together [default: on a CPU each core takes one of its
+    own, which gets more done; 4 on a GPU]."""
     max_sessions: int = 64
     """Liveness challenges at once; one caller may have half of them."""
 
@@ -158,7 +162,7 @@ class Options:
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
             (
                 min(limits.max_image_mb, limits.max_megapixels, limits.max_memory_mb) > 0
-                and min(limits.max_images, limits.max_faces, limits.batch_size) >= 1
+                and min(limits.max_images, limits.max_faces, limits.batch_size or 1) >= 1
                 and limits.max_sessions >= 1
                 and limits.deadline > 0,
                 "limits must be above 0",
@@ -230,11 +234,12 @@ def http_options(network: NetworkOptions) -> HttpOptions:
     )
 
 
-def service_limits(options: LimitOptions) -> Limits:
-    """The flags as `pipeline.service` wants them."""
+def service_limits(options: LimitOptions, lanes: int = 1) -> Limits:
+    """The flags as `pipeline.service` wants them, for a detector of so many lanes."""
     from pipeline.service.limits import MEGABYTE, Limits
 
     image = round(options.max_image_mb * MEGABYTE)
+    side_by_side = options.batch_size is None and lanes > 1
     return Limits(
         max_bytes=image,
         max_request=max(image, min(image * options.max_images, 64 * MEGABYTE)),
@@ -243,7 +248,8 @@ def service_limits(options: LimitOptions) -> Limits:
         max_faces=options.max_faces,
         max_waiting=options.max_waiting,
         max_memory=round(options.max_memory_mb * MEGABYTE),
-        batch=options.batch_size,
+        batch=1 if side_by_side else options.batch_size or BATCH,
+        lanes=lanes if side_by_side else 1,
         deadline=options.deadline,
         max_sessions=options.max_sessions,
     )
@@ -265,7 +271,8 @@ def open_service(options: Options) -> Service:
     asker = who_asks(options.telemetry)
     spans = None if asker is None else open_spans(asker)  # a mistake in it is told before the wait
     models = open_models(options)
-    limits, metrics = service_limits(options.limits), Metrics()
+    lanes = getattr(models.detector, "lanes", 1)
+    limits, metrics = service_limits(options.limits, lanes), Metrics()
     if models.embedder is None:
         service = Service(models, None, limits, metrics=metrics, spans=spans)
     else:
@@ -290,7 +297,7 @@ def open_models(options: Options) -> Models:
     detector = load_detector(
         path,
         score_threshold=options.threshold,
-        batch_size=options.limits.batch_size,
+        batch_size=options.limits.batch_size or BATCH,
         threads=options.threads,
     )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]

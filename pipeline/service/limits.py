@@ -24,7 +24,8 @@ class Limits:
         max_faces: that are given back for one image, the best first.
         max_waiting: images in the service at once; more are refused as ``overloaded``.
         max_memory: bytes of all images in the service, encoded and decoded.
-        batch: images that go through the detector at once.
+        batch: images that go through the detector together.
+        lanes: such batches at once, side by side.
         face_batch: faces that go through the embedder at once.
         batch_wait: seconds that the detector waits for images which are just being decoded.
         decoders: threads that decode images.
@@ -40,6 +41,7 @@ class Limits:
     max_waiting: int = 64
     max_memory: int = 1024 * MEGABYTE
     batch: int = 4
+    lanes: int = 1
     face_batch: int = 16
     batch_wait: float = 0.004
     decoders: int = 2

@@ -1,10 +1,10 @@
-"""From bytes to faces and vectors: decoding and resizing in a few threads, the models in one."""
+"""From bytes to faces and vectors: decoding and detecting in a few threads, the rest in one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,10 +36,10 @@ class LivenessScorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What one thread owns and runs.
+    """The networks; each but the detector is run by one thread.
 
     Args:
-        detector: finds faces.
+        detector: finds faces; run by as many threads as `Limits.lanes`.
         detector_name: for people: the file's name and the start of its digest.
         embedder: None for a server that only detects.
         liveness: None leaves the scores out.
@@ -75,7 +75,8 @@ class Vision:
         self._decoders = Workers(
             "decode", [self._resize, self._decode], limits.decoders, metrics.observe
         )
-        stages = [self._detect, self._live, self._points, self._embed]
+        self._finders = Workers("detect", [self._detect], limits.lanes, metrics.observe)
+        stages = [self._live, self._points, self._embed]
         self._owner = Workers("models", stages, 1, metrics.observe)
         for stage in (self._decode, self._detect, self._embed):
             metrics.gauge(
@@ -86,13 +87,13 @@ class Vision:
     @property
     def alive(self) -> bool:
         """Whether all threads run."""
-        return self._decoders.alive and self._owner.alive
+        return all(w.alive for w in (self._decoders, self._finders, self._owner))
 
     def pause(self) -> float:
         """Seconds after which what waits now will be done, 1..30."""
         stages = (self._decode, self._resize, self._detect)
-        waiting = sum(map(len, stages)) + self.limits.batch
-        return min(30.0, max(1.0, round(waiting * self._seconds)))
+        waiting = sum(map(len, stages)) + self.limits.batch * self.limits.lanes
+        return min(30.0, max(1.0, round(waiting * self._seconds / self.limits.lanes)))
 
     def warm_up(self) -> None:
         """Run every model once on its largest batch, before the first request.
@@ -102,7 +103,9 @@ class Vision:
         """
         models, picture = self.models, np.zeros((640, 640, 3), np.uint8)
         box = np.array([[10, 10, 200, 200]], np.float32)
-        models.detector.detect_batch([picture] * self.limits.batch)
+        with ThreadPoolExecutor(self.limits.lanes) as pool:  # each lane has memory of its own
+            batch = [picture] * self.limits.batch
+            list(pool.map(models.detector.detect_batch, [batch] * self.limits.lanes))
         if models.liveness is not None:
             models.liveness.score(picture, box)
         if models.landmarks is not None:
@@ -138,7 +141,7 @@ class Vision:
     ) -> list[Detections]:
         """The faces of each picture, at most ``limits.max_faces``, the surest first."""
         ready = [self._decoders.submit(self._resize, picture, call) for picture in pictures]
-        futures = [self._owner.submit(self._detect, wait(one, call), call) for one in ready]
+        futures = [self._finders.submit(self._detect, wait(one, call), call) for one in ready]
         found = [wait(future, call) for future in futures]
         return [faces.above(min_score)[: self.limits.max_faces] for faces in found]
 
@@ -174,8 +177,8 @@ class Vision:
 
     def close(self) -> None:
         """Do what is queued and end the threads."""
-        self._decoders.close()
-        self._owner.close()
+        for workers in (self._decoders, self._finders, self._owner):
+            workers.close()
 
     def _more_images(self) -> bool:
         return self._decoders.pending > 0

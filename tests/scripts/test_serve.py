@@ -93,6 +93,12 @@ def test_flags_reach_the_service(tmp_path, monkeypatch):
     limits = serve.service_limits(options.limits)
     assert (limits.max_images, limits.max_bytes) == (3, 2 * 2**20)
     assert limits.max_request == 3 * 2 * 2**20
+    assert (limits.batch, limits.lanes) == (4, 1)
+    side_by_side = serve.service_limits(options.limits, lanes=2)
+    assert (side_by_side.batch, side_by_side.lanes) == (1, 2)
+    options = parse_only("serve", ["--http", "--batch-size", "8"])
+    chosen = serve.service_limits(options.limits, lanes=2)
+    assert (chosen.batch, chosen.lanes) == (8, 1)
     (tmp_path / "wrong.toml").write_text("max_face = 3\n", "utf-8")
     with pytest.raises(UserError, match="did you mean 'max_faces'"):
         parse_only("serve", ["--http", "--config", "wrong.toml"])

@@ -444,6 +444,21 @@ def test_requests_that_arrive_together_share_a_batch():
     service.close()
 
 
+def test_lanes_detect_side_by_side():
+    class Both(FakeDetector):
+        def detect_batch(self, images: Any) -> Any:
+            together.wait()  # broken, if it is the only one
+            return super().detect_batch(images)
+
+    together = threading.Barrier(2, timeout=20)
+    detector = Both()
+    service = make_service(detector=detector, limits=Limits(batch=1, lanes=2))
+    futures = [begin(service, "detect", photo(1), call=Call(f"caller {i}")) for i in range(6)]
+    assert all(future.result(20).images[0].faces for future in futures)
+    assert detector.batches == [1] * 6
+    service.close()
+
+
 def test_a_deadline_is_honoured():
     detector = FakeDetector()
     service = make_service(detector=detector)
