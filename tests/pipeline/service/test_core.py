@@ -401,10 +401,10 @@ def test_a_greedy_caller_delays_another_by_one_batch():
         begin(service, "detect", data, call=Call("greedy")).add_done_callback(
             lambda _: order.append("greedy")
         )
-    wait_until(lambda: service.vision._owner.pending == 30)  # one batch has begun, the rest waits
+    wait_until(lambda: service.vision._finders.pending == 30)  # one batch has begun, the rest waits
     other = begin(service, "detect", photo(2), call=Call("other"))
     other.add_done_callback(lambda _: order.append("other"))
-    wait_until(lambda: service.vision._owner.pending == 31)
+    wait_until(lambda: service.vision._finders.pending == 31)
     detector.gate.set()
     other.result(20)
     service.close()
