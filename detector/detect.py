@@ -13,11 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.resize import Resize, Resized
-from detector.types import Detections
+from detector.types import Detections, Detector
 
 Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
 """uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
 scores (N,)."""
+
+
+BATCH = 4
+"""Images that go through a GPU together."""
+
+
+def batches_for(detector: Detector, batch_size: int | None) -> tuple[int, int]:
+    """How many images should go through a detector together, and how many such batches at once.
+
+    None leaves it to the detector: on a CPU an image on each core gets the most done
+    (`common.onnx_session.SharedSession`), elsewhere a batch.
+    """
+    lanes = getattr(detector, "lanes", 1)
+    return (1, lanes) if batch_size is None and lanes > 1 else (batch_size or BATCH, 1)
 
 
 class FaceDetector:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,12 @@ from common.errors import UserError
 from common.files import atomic_write
 from common.images import image_size, read_image
 from detector.ahead import PIXELS, read_ahead
+from detector.detect import batches_for
 from detector.sources import Source
 from detector.types import Detections, Detector
 from detector.video import Frame, VideoReader
+
+T = TypeVar("T")
 
 # Suffix -> Pillow's format and how it is written.
 _FORMATS: dict[str, tuple[str, dict[str, object]]] = {
@@ -54,30 +58,37 @@ class Failed:
 
 
 def detect_images(
-    detector: Detector, sources: Sequence[Source], batch_size: int = 8
+    detector: Detector, sources: Sequence[Source], batch_size: int | None = None
 ) -> Generator[Found | Failed]:
     """Find the faces of image files, in order; a broken file gives a `Failed` in its place.
 
-    A few threads decode ahead. What is decoded, and what is in a batch of at most ``batch_size``
-    images, is bounded in pixels (`detector.ahead.PIXELS`), whatever the number of files.
+    A few threads decode ahead. What is decoded, and what is in a batch (see `batches_for`), is
+    bounded in pixels (`detector.ahead.PIXELS`), whatever the number of files.
     """
     calls = ((partial(_decode, source), _pixels(source.path)) for source in sources)
     threads = min(4, os.cpu_count() or 1)
+    most, lanes = batches_for(detector, batch_size)
     with closing(read_ahead(calls, threads=threads)) as decoded:
-        batch: list[tuple[Source, NDArray[np.uint8] | str]] = []
-        held = 0
-        for source, image in decoded:
-            pixels = 0 if isinstance(image, str) else image.shape[0] * image.shape[1]
-            if batch and (len(batch) == batch_size or held + pixels > PIXELS):
-                yield from _detect(detector, batch)
-                batch, held = [], 0
-            batch.append((source, image))
-            held += pixels
-        yield from _detect(detector, batch)
+
+        def batches() -> Iterator[tuple[Callable[[], list[Found | Failed]], int]]:
+            batch: list[tuple[Source, NDArray[np.uint8] | str]] = []
+            held = 0
+            for source, image in decoded:
+                pixels = 0 if isinstance(image, str) else image.shape[0] * image.shape[1]
+                if batch and (len(batch) == most or held + pixels > PIXELS):
+                    yield partial(_detect, detector, batch), held
+                    batch, held = [], 0
+                batch.append((source, image))
+                held += pixels
+            yield partial(_detect, detector, batch), held
+
+        with closing(_side_by_side(batches(), lanes)) as found:
+            for results in found:
+                yield from results
 
 
 def detect_video(
-    detector: Detector, video: VideoReader, batch_size: int = 8
+    detector: Detector, video: VideoReader, batch_size: int | None = None
 ) -> Generator[tuple[Frame, Detections]]:
     """Find the faces of all frames that can be decoded, in order; see `VideoReader.check_end`."""
     first = video.read()
@@ -85,16 +96,33 @@ def detect_video(
         return
     pixels = first.image.shape[0] * first.image.shape[1]
     calls: Iterator[tuple[Callable[[], Frame | None], int]] = repeat((video.read, pixels))
-    batch = [first]
+    most, lanes = batches_for(detector, batch_size)
     with closing(read_ahead(calls, threads=1)) as frames:
-        for frame in frames:
-            if frame is None or len(batch) == batch_size:
-                found = detector.detect_batch([frame.image for frame in batch])
-                yield from zip(batch, found, strict=True)
-                batch = []
-            if frame is None:
-                return
-            batch.append(frame)
+
+        def batches() -> Iterator[tuple[Callable[[], list[tuple[Frame, Detections]]], int]]:
+            batch = [first]
+            for frame in frames:
+                if frame is None or len(batch) == most:
+                    yield partial(_detect_frames, detector, batch), len(batch) * pixels
+                    batch = []
+                if frame is None:
+                    return
+                batch.append(frame)
+
+        with closing(_side_by_side(batches(), lanes)) as found:
+            for results in found:
+                yield from results
+
+
+def _side_by_side(calls: Iterator[tuple[Callable[[], T], int]], lanes: int) -> Generator[T]:
+    """The results of ``calls``, made here or, with several lanes, in as many threads."""
+    if lanes > 1:
+        return read_ahead(calls, threads=lanes)
+    return (call() for call, _ in calls)
+
+
+def _detect_frames(detector: Detector, batch: list[Frame]) -> list[tuple[Frame, Detections]]:
+    return list(zip(batch, detector.detect_batch([f.image for f in batch]), strict=True))
 
 
 class Linger:
@@ -142,11 +170,10 @@ def _decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
 
 def _detect(
     detector: Detector, batch: Sequence[tuple[Source, NDArray[np.uint8] | str]]
-) -> Iterator[Found | Failed]:
+) -> list[Found | Failed]:
     images = [image for _, image in batch if not isinstance(image, str)]
     found = iter(detector.detect_batch(images) if images else ())
-    for source, image in batch:
-        if isinstance(image, str):
-            yield Failed(source, image)
-        else:
-            yield Found(source, image, next(found))
+    return [
+        Failed(source, image) if isinstance(image, str) else Found(source, image, next(found))
+        for source, image in batch
+    ]

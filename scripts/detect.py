@@ -87,8 +87,9 @@ class Options:
     speed: Literal["normal", "fast"] = "normal"
     """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install openvino): twice as fast on
     processors with AMX."""
-    batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 4
-    """Images that go through the model at once, where they have the same size; a GPU wants more."""
+    batch_size: Annotated[int | None, tyro.conf.arg(aliases=["-b"])] = None
+    """Images that go through the model together, where they have the same size [default: with an
+    ONNX file on a CPU each core takes one of its own, which gets more done; else 4]."""
     quiet: bool = False
     """Warnings only, and no progress bar."""
 
@@ -143,6 +144,7 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces detect", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
+    from detector.detect import BATCH
     from detector.load import load_detector
     from detector.sources import expand_sources, plan_pictures, refuse_originals, wider_names
 
@@ -158,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
         max_side=options.max_side,
         device=options.device,
         threads=options.threads,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or BATCH,
         speed=options.speed,
     )
     try:

@@ -24,6 +24,7 @@ from scripts.recognizer_options import (
 )
 
 if TYPE_CHECKING:
+    from detector.types import Detector
     from pipeline.http.options import HttpOptions
     from pipeline.service.core import Service
     from pipeline.service.limits import Limits
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from recognizer.crop import LandmarkFinder
 
 logger = logging.getLogger(__name__)
-
-BATCH = 4
-"""Images that go through a GPU together."""
 
 DESCRIPTION = """Let other programs detect, recognise and enrol faces: as their child process, a
 JSON object a line (--stdio), or over HTTP (--http). Both do the same; docs/serve.md describes them,
@@ -234,12 +232,13 @@ def http_options(network: NetworkOptions) -> HttpOptions:
     )
 
 
-def service_limits(options: LimitOptions, lanes: int = 1) -> Limits:
-    """The flags as `pipeline.service` wants them, for a detector of so many lanes."""
+def service_limits(options: LimitOptions, detector: Detector) -> Limits:
+    """The flags as `pipeline.service` wants them."""
+    from detector.detect import batches_for
     from pipeline.service.limits import MEGABYTE, Limits
 
     image = round(options.max_image_mb * MEGABYTE)
-    side_by_side = options.batch_size is None and lanes > 1
+    batch, lanes = batches_for(detector, options.batch_size)
     return Limits(
         max_bytes=image,
         max_request=max(image, min(image * options.max_images, 64 * MEGABYTE)),
@@ -248,8 +247,8 @@ def service_limits(options: LimitOptions, lanes: int = 1) -> Limits:
         max_faces=options.max_faces,
         max_waiting=options.max_waiting,
         max_memory=round(options.max_memory_mb * MEGABYTE),
-        batch=1 if side_by_side else options.batch_size or BATCH,
-        lanes=lanes if side_by_side else 1,
+        batch=batch,
+        lanes=lanes,
         deadline=options.deadline,
         max_sessions=options.max_sessions,
     )
@@ -271,8 +270,7 @@ def open_service(options: Options) -> Service:
     asker = who_asks(options.telemetry)
     spans = None if asker is None else open_spans(asker)  # a mistake in it is told before the wait
     models = open_models(options)
-    lanes = getattr(models.detector, "lanes", 1)
-    limits, metrics = service_limits(options.limits, lanes), Metrics()
+    limits, metrics = service_limits(options.limits, models.detector), Metrics()
     if models.embedder is None:
         service = Service(models, None, limits, metrics=metrics, spans=spans)
     else:
@@ -289,6 +287,7 @@ def open_service(options: Options) -> Service:
 
 def open_models(options: Options) -> Models:
     """Detector, embedder and liveness networks."""
+    from detector.detect import BATCH
     from detector.load import load_detector
     from detector.shipped import find_model
     from pipeline.service.vision import LivenessScorer, Models

@@ -17,6 +17,7 @@ TINY_MODEL = ModelConfig(
     width=0.1,
     channels=8,
     head_width=8,
+    half=0.5,  # untrained, it is sure of nothing
     anchors=((12.0,), (24.0,), (48.0,), (96.0,), (128.0,)),
 )
 

@@ -21,8 +21,9 @@ from detector.video import VideoReader, VideoWriter
 class FakeDetector:
     """Finds one face: the box of all pure white; remembers the sizes of its batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
         self.batches: list[list[tuple[int, int]]] = []
+        self.lanes = lanes
 
     def detect(self, image: np.ndarray) -> Detections:
         rows, columns = np.nonzero((image > 200).all(axis=2))
@@ -72,6 +73,24 @@ def test_faces_come_in_order_and_broken_files_in_their_place(sources, batch_size
             assert result.detections.xyxy.tolist() == expected
     assert sum(map(len, detector.batches)) == 18
     assert max(map(len, detector.batches)) <= batch_size
+
+
+def test_each_core_takes_an_image_of_its_own(sources):
+    class Together(FakeDetector):
+        def detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+            both.wait()  # broken, if it is the only one
+            return super().detect_batch(images)
+
+    both = threading.Barrier(2, timeout=20)
+    detector = Together(lanes=2)
+    results = list(detect_images(detector, sources))
+    assert [result.source for result in results] == sources
+    assert [len(batch) for batch in detector.batches] == [1] * 18
+    one_after_another = list(detect_images(FakeDetector(lanes=2), sources, batch_size=3))
+    for a, b in zip(results, one_after_another, strict=True):
+        assert type(a) is type(b)
+        if isinstance(a, Found) and isinstance(b, Found):
+            assert a.detections.xyxy.tolist() == b.detections.xyxy.tolist()
 
 
 def test_a_missing_file_fails_alone(sources):
@@ -158,6 +177,16 @@ def test_every_frame_of_a_video_is_looked_at_once(tmp_path, batch_size, count):
         assert frame.time == pytest.approx(i / 10)
         assert np.abs(found.xyxy[0] - [4 * i, 10, 4 * i + 8, 20]).max() <= 2
     assert max(map(len, detector.batches)) == min(batch_size, count)
+
+
+def test_frames_stay_in_order_when_each_core_takes_one(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 10) as writer:
+        for i in range(9):
+            writer.write(picture(4 * i))
+    with VideoReader(tmp_path / "a.mp4") as video:
+        results = list(detect_video(FakeDetector(lanes=3), video))
+    assert [frame.index for frame, _ in results] == list(range(9))
+    assert all(abs(found.xyxy[0][0] - 4 * frame.index) <= 2 for frame, found in results)
 
 
 def test_boxes_linger_for_some_frames():

@@ -21,7 +21,7 @@ from pipeline.http.server import check_exposure, is_loopback
 from scripts import serve
 from scripts.main import main
 from tests.commands import parse_only
-from tests.pipeline.service.fakes import encode
+from tests.pipeline.service.fakes import FakeDetector, encode
 from tests.small_export import talkative_model, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -90,14 +90,15 @@ def test_flags_reach_the_service(tmp_path, monkeypatch):
     (tmp_path / "serve.toml").write_text("http = true\nmax_images = 3\nport = 9\n", "utf-8")
     options = parse_only("serve", ["--config", "serve.toml", "--max-image-mb", "2", "--port", "0"])
     assert (options.http, options.network.port) == (True, 0)
-    limits = serve.service_limits(options.limits)
+    limits = serve.service_limits(options.limits, FakeDetector())
     assert (limits.max_images, limits.max_bytes) == (3, 2 * 2**20)
     assert limits.max_request == 3 * 2 * 2**20
     assert (limits.batch, limits.lanes) == (4, 1)
-    side_by_side = serve.service_limits(options.limits, lanes=2)
+    two = FakeDetector(lanes=2)
+    side_by_side = serve.service_limits(options.limits, two)
     assert (side_by_side.batch, side_by_side.lanes) == (1, 2)
     options = parse_only("serve", ["--http", "--batch-size", "8"])
-    chosen = serve.service_limits(options.limits, lanes=2)
+    chosen = serve.service_limits(options.limits, two)
     assert (chosen.batch, chosen.lanes) == (8, 1)
     (tmp_path / "wrong.toml").write_text("max_face = 3\n", "utf-8")
     with pytest.raises(UserError, match="did you mean 'max_faces'"):
@@ -112,7 +113,7 @@ def test_liveness_is_off_alone_or_with_files(tmp_path, monkeypatch):
     (tmp_path / "serve.toml").write_text("http = true\nliveness = []\nmax_sessions = 2\n", "utf-8")
     options = parse_only("serve", ["--config", "serve.toml"])
     assert options.liveness == ()
-    assert serve.service_limits(options.limits).max_sessions == 2
+    assert serve.service_limits(options.limits, FakeDetector()).max_sessions == 2
 
 
 @pytest.mark.parametrize("flags", [["--telemetry"], []])

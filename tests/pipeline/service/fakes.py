@@ -56,11 +56,13 @@ class FakeDetector:
 
     Args:
         seconds: that a batch takes for each of its pictures.
+        lanes: how many threads get the most out of it.
         gate: a batch begins only when it is set.
     """
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, lanes: int = 1) -> None:
         self.seconds = seconds
+        self.lanes = lanes
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []
