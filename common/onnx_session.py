@@ -51,9 +51,9 @@ def open_session(
 class SharedSession:
     """A network that several threads may run at once; it has what we need of `InferenceSession`.
 
-    A run that begins while no other runs gets all threads. One that begins beside others gets one:
-    cores that share an image wait for each other at every layer, so two cores do more with an image
-    each (docs/benchmarks.md). The second session that this takes is opened when it is first needed.
+    A run that begins while no other runs gets all threads. One that begins beside others gets one,
+    for runs that each spread over all cores get in each other's way (docs/benchmarks.md). The
+    second session that this takes is opened when it is first needed.
 
     Args:
         open_with: opens a session with so many threads (None: as many as it likes).

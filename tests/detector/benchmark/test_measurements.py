@@ -84,7 +84,7 @@ def test_batches_on_two_threads(model, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "| one thread |" in out
     assert "| 2 threads of ONNX Runtime |" in out
-    assert "| 2 Python threads, one session |" in out
+    assert "| 2 Python threads, an image each |" in out
     assert batch.main([*flags, "--least", "100"]) == 1
     assert "BELOW 100" in capsys.readouterr().out
 
