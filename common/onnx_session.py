@@ -21,9 +21,11 @@ MOST_LANES = 8
 
 def open_session(
     path: Path, device: str = "auto", providers: Sequence[str] | None = None,
-    threads: int | None = None,
+    threads: int | None = None, content: bytes | None = None,
 ) -> onnxruntime.InferenceSession:  # fmt: skip
     """A session for an ONNX file; ``threads`` None leaves their number to ONNX Runtime.
+
+    ``content`` is what the file held, where it has been read.
 
     Raises UserError for a damaged file and for a device or provider that is absent.
     """
@@ -40,7 +42,7 @@ def open_session(
     # it they would take the core from decoding and from everything else this process does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=chosen)
+        return onnxruntime.InferenceSession(content or path, options, providers=chosen)
     except Exception as error:  # ONNX Runtime has a class of its own for every status
         raise UserError(
             f"{path} is damaged, cut short or no ONNX file that this version of ONNX Runtime "

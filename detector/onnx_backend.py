@@ -51,5 +51,6 @@ def open_onnx(
 
     Raises UserError for a damaged or foreign file and for a device or provider that is absent.
     """
-    session = SharedSession(lambda n: open_session(path, device, providers, n), threads)
+    content = path.read_bytes()  # once: the file may be another when a second session is opened
+    session = SharedSession(lambda n: open_session(path, device, providers, n, content), threads)
     return session, Artefact.from_metadata(session.get_modelmeta().custom_metadata_map, path)

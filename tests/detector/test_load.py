@@ -273,7 +273,7 @@ def test_providers_and_threads_of_onnx_runtime(small_export: SmallExport) -> Non
     detector = load_detector(
         small_export.onnx, providers=["CPUExecutionProvider"], threads=1, score_threshold=0.1
     )
-    session = detector.network.session  # type: ignore[attr-defined]
+    session = detector.network.session._wide  # type: ignore[attr-defined]
     assert session.get_providers() == ["CPUExecutionProvider"]
     assert session.get_session_options().intra_op_num_threads == 1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detector.artefact import per_image
+from detector.load import load_detector
 from tests.small_export import SmallExport
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,25 @@ def test_outputs_are_split_by_image() -> None:
     np.testing.assert_array_equal(parts[2][1], scores[2:])
     nothing = per_image(boxes[:0], scores[:0], np.zeros(0, np.int64), 2)
     assert [part[0].shape for part in nothing] == [(0, 4), (0, 4)]
+
+
+def test_runs_beside_each_other_find_the_same_whatever_became_of_the_file(
+    small_export: SmallExport, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small_export.onnx.read_bytes())
+    detector = load_detector(path, threads=2, score_threshold=0.1)
+    assert detector.lanes == 2
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (160, 128 + 32 * i, 3), np.uint8) for i in range(8)]
+    alone = [detector.detect(image) for image in images]
+    path.write_bytes(b"another model, exported meanwhile")
+    with ThreadPoolExecutor(2) as pool:
+        beside = list(pool.map(detector.detect, images))
+    assert sum(map(len, alone)) > 0
+    for a, b in zip(alone, beside, strict=True):
+        np.testing.assert_allclose(b.xyxy, a.xyxy, atol=1e-3)
+        np.testing.assert_allclose(b.score, a.score, atol=1e-5)
 
 
 SOAK = """
