@@ -95,6 +95,10 @@ class SharedSession:
         """As `InferenceSession.get_modelmeta`."""
         return self._wide.get_modelmeta()
 
+    def get_session_options(self) -> onnxruntime.SessionOptions:
+        """As `InferenceSession.get_session_options`: those of a run that is alone."""
+        return self._wide.get_session_options()
+
 
 def pick_providers(device: str, providers: Sequence[str] | None) -> list[Any]:
     """ONNX Runtime execution providers for a device, or those asked for, if they are installed."""

@@ -14,7 +14,7 @@ from detector.config import TrainConfig, to_dict
 from detector.model import FaceRCNN, build_model
 from tests.tiny import TINY_MODEL
 
-CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, half=0.965))
+CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, half=0.8))
 PROVENANCE = {"training_images": 7, "written": "2026-01-01T00:00:00+00:00"}
 
 
