@@ -87,9 +87,10 @@ class Options:
     speed: Literal["normal", "fast"] = "normal"
     """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install openvino): twice as fast on
     processors with AMX."""
-    batch_size: Annotated[int | None, tyro.conf.arg(aliases=["-b"])] = None
-    """Images that go through the model together, where they have the same size [default: with an
-    ONNX file on a CPU each core takes one of its own, which gets more done; else 4]."""
+    batch_size: Annotated[
+        int | None, _arg("one on each core for an ONNX file on a CPU, else 4", aliases=["-b"])
+    ] = None
+    """Images that go through the model together, where they have the same size."""
     quiet: bool = False
     """Warnings only, and no progress bar."""
 

@@ -70,9 +70,11 @@ class LimitOptions:
     """Memory for images that are being worked on."""
     deadline: float = 30.0
     """Seconds after which a request is given up; a request may ask for less."""
-    batch_size: Annotated[int | None, tyro.conf.arg(aliases=["-b"])] = None
-    """Images that go through the detector together [default: on a CPU each core takes one of its
-    own, which gets more done; 4 on a GPU]."""
+    batch_size: Annotated[
+        int | None,
+        tyro.conf.arg(help_behavior_hint="(default: one on each core, 4 on a GPU)", aliases=["-b"]),
+    ] = None
+    """Images that go through the detector together."""
     max_sessions: int = 64
     """Liveness challenges at once; one caller may have half of them."""
 
