@@ -30,8 +30,10 @@ def batches_for(detector: Detector, batch_size: int | None) -> tuple[int, int]:
     None leaves it to the detector: on a CPU an image on each core gets the most done
     (`common.onnx_session.SharedSession`), elsewhere a batch.
     """
+    if batch_size is not None:
+        return batch_size, 1
     lanes = getattr(detector, "lanes", 1)
-    return (1, lanes) if batch_size is None and lanes > 1 else (batch_size or BATCH, 1)
+    return (1, lanes) if lanes > 1 else (BATCH, 1)
 
 
 class FaceDetector:

@@ -103,6 +103,10 @@ class Options:
                 f"--threshold must be between 0 and 1, got {threshold}",
             ),
             (
+                self.batch_size is None or self.batch_size >= 1,
+                f"--batch-size must be at least 1, got {self.batch_size}",
+            ),
+            (
                 not self.anonymize or self.pictures is not None,
                 "--anonymize makes pictures: say where with --out",
             ),

@@ -162,7 +162,8 @@ class Options:
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
             (
                 min(limits.max_image_mb, limits.max_megapixels, limits.max_memory_mb) > 0
-                and min(limits.max_images, limits.max_faces, limits.batch_size or 1) >= 1
+                and min(limits.max_images, limits.max_faces) >= 1
+                and (limits.batch_size is None or limits.batch_size >= 1)
                 and limits.max_sessions >= 1
                 and limits.deadline > 0,
                 "limits must be above 0",

@@ -295,6 +295,7 @@ def test_a_file_that_is_no_picture_fails(photos, capsys):
         (["photos", "--model", "m.onnx", "--out", "photos"], "would replace the original"),
         (["photos/a.png", "-m", "m.onnx", "--json", "photos/a.png"], "would replace the original"),
         (["photos", "--model", "m.onnx", "--threshold", "1.5"], "--threshold must be between"),
+        (["photos", "-m", "m.onnx", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["photos", "-m", "m.onnx", "--anonymize", "--json", "-"], "say where with --out"),
         (["photos", "-m", "m.onnx", "--out", "photos/a.png/x"], "cannot be written"),
     ],

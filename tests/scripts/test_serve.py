@@ -35,6 +35,7 @@ FACES = [sys.executable, "-m", "scripts.main"]
         (["--stdio", "--http"], "--stdio, --http"),
         (["--http", "--threshold", "2"], "--threshold"),
         (["--http", "--max-images", "0"], "above 0"),
+        (["--http", "--batch-size", "0"], "above 0"),
         (["--http", "--max-waiting", "3"], "--max-waiting"),
         (["--http", "--max-memory-mb", "50"], "--max-memory-mb"),
         (["--http", "--port", "70000"], "--port"),
