@@ -123,16 +123,34 @@ def test_late_frames_are_dropped_and_a_slow_viewer_holds_up_nobody(hub, web):
         assert wait_for_frame(slow)[0]["frame"] == 39, "the newest, not the next"
 
 
-def test_each_frame_is_encoded_once_for_all_and_not_for_nobody(hub, web, monkeypatch):
-    encoded = []
-    monkeypatch.setattr(hub_module, "to_jpeg", lambda image: encoded.append(1) or to_jpeg(image))
-    hub.show(tick(0))
+@pytest.fixture
+def encoded(monkeypatch) -> list[int]:
+    """The frames that were made into JPEGs, by the grey they are of."""
+    greys: list[int] = []
+
+    def note(image: np.ndarray) -> bytes:
+        greys.append(int(image[0, 0, 0]))
+        return to_jpeg(image)
+
+    monkeypatch.setattr(hub_module, "to_jpeg", note)
+    return greys
+
+
+def test_each_frame_is_encoded_once_for_all(hub, web, encoded):
     with page(web) as one, page(web) as other, page(web) as third:
         for socket in (one, other, third):
             wait_for(socket, "people")
         hub.show(tick(1))
         assert {wait_for_frame(socket)[0]["frame"] for socket in (one, other, third)} == {1}
-    assert len(encoded) == 1
+    assert encoded == [1]
+
+
+def test_no_frame_is_encoded_for_nobody(hub, web, encoded):
+    until(lambda: hub._events is not None)
+    for index in range(2):  # when the second is taken, what becomes of the first is decided
+        hub.show(tick(index))
+        until(lambda: hub._newest is None)
+    assert 0 not in encoded
 
 
 def test_large_frames_are_shrunk():
