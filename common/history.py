@@ -67,8 +67,8 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Training and validation loss, and the learning rate, of one or more runs, as a figure.
 
     A run has one colour: validation is a full line with a ring at its best epoch, training a
-    dashed one. Of a single run the parts of the validation loss are shown too, and the
-    learning-rate drops go through both panels.
+    dashed one. Of a single run the parts of the validation loss are shown too, and the drops of
+    the learning rate, but not the epochs of a steady fall, go through both panels.
 
     Args:
         histories: name -> lines as `read_history` gives them, none empty.
@@ -144,8 +144,11 @@ def _plot_parts(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
 
 def _mark_drops(panels: Sequence[Axes], history: Sequence[dict[str, Any]]) -> None:
     label = "learning rate lowered"
-    for before, line in pairwise(history):
-        if line["lr"] < before["lr"] * 0.999:
+    pairs = list(pairwise(history))
+    falls = [False, *(after["lr"] < 0.999 * before["lr"] for before, after in pairs), False]
+    for i, (before, line) in enumerate(pairs, 1):
+        # A cooldown lowers it in every epoch: a slope in the lower panel, not a line each.
+        if falls[i] and not (falls[i - 1] or falls[i + 1]):
             middle = (before["epoch"] + line["epoch"]) / 2
             for axes in panels:
                 axes.axvline(middle, color="0.35", lw=1, ls=":", label=label)

@@ -95,6 +95,15 @@ def test_a_rise_of_the_learning_rate_is_no_drop():
     assert "learning rate lowered" not in labels(figure)
 
 
+def test_a_learning_rate_that_falls_in_every_epoch_is_a_slope_and_no_drops():
+    rates = [1e-3, 1e-3, 3e-4, 3e-4, 2e-4, 1e-4, 0.0]
+    history = [line(i, 1.0, rate) for i, rate in enumerate(rates, 1)]
+    figure = plot_histories({"fpn": history})
+    for axes in figure.axes:
+        drops = [item.get_xdata()[0] for item in axes.lines if item.get_linestyle() == ":"]
+        assert drops == [2.5]
+
+
 def test_several_runs_have_a_colour_each_and_one_legend_entry():
     figure = plot_histories({"one": HISTORY, "two": HISTORY[:2]})
     assert labels(figure) == [
