@@ -59,7 +59,7 @@ def setup(options: argparse.Namespace) -> list[str]:
         "--valid-path": "valid/images", "--valid-ann-dir": "valid/annotations",
     }  # fmt: skip
     shared = [word for flag, part in parts.items() for word in (flag, str(options.work / part))]
-    shared += ["--epochs", str(options.epochs), "--cooldown", "1.0", "--warmup-steps", "20"]
+    shared += ["--epochs", str(options.epochs), "--cooldown", "1.0"]
     return [*shared, "--backbone-weights", options.backbone_weights]
 
 

@@ -101,7 +101,7 @@ class OptimConfig:
     amsgrad: bool = False
     """Use the AMSGrad variant of AdamW."""
     warmup_steps: int = 200
-    """Steps over which the learning rate rises linearly from zero."""
+    """Steps over which the learning rate rises linearly from zero: at most a tenth of the run's."""
     cooldown: float = 0.3
     """Last part of all steps (0..1) in which the learning rate falls linearly to zero, whatever the
     plateau schedule has made of it; 0 leaves it to the plateau schedule alone."""

@@ -35,17 +35,26 @@ def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
     )
 
 
+def warmup_steps(optim: OptimConfig, steps: int) -> int:
+    """Steps over which the learning rate of a run of ``steps`` rises: a tenth of them at most.
+
+    So a run on a few pictures, shorter than ``optim.warmup_steps``, learns at its full rate too.
+    """
+    return min(optim.warmup_steps, steps // 10)
+
+
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, optim: OptimConfig, step: int, steps: int
 ) -> None:
     """The learning rate of step ``step`` (from 0) of a run of ``steps``: full, or a part of it.
 
-    It rises linearly over ``warmup_steps`` and falls linearly to zero over the share ``cooldown``
+    It rises linearly over `warmup_steps` and falls linearly to zero over the share ``cooldown``
     at the end (Haegele et al. 2024, https://arxiv.org/abs/2405.18392).
     """
     factor = 1.0
-    if step < optim.warmup_steps:
-        factor = (step + 1) / optim.warmup_steps
+    rising = warmup_steps(optim, steps)
+    if step < rising:
+        factor = (step + 1) / rising
     if optim.cooldown:
         factor = min(factor, (steps - step) / (optim.cooldown * steps))
     for group in optimizer.param_groups:

@@ -47,6 +47,7 @@ from detector.optimizer import (
     make_optimizer,
     set_learning_rate,
     update_average,
+    warmup_steps,
 )
 from detector.parallel import World, join_world
 from detector.run_folder import open_run
@@ -259,9 +260,7 @@ class Trainer:
         """One optimiser step on this process's part of a batch; returns the losses."""
         images, targets, indices = batch
         optim = self.config.optim
-        set_learning_rate(
-            self.optimizer, optim, self.progress.step, optim.epochs * len(self.batches)
-        )
+        set_learning_rate(self.optimizer, optim, self.progress.step, self.steps)
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -298,7 +297,7 @@ class Trainer:
         valid = self.world.agree(valid)
         loss = valid["loss"]
         lr = self.optimizer.param_groups[0]["lr"]
-        if progress.step >= optim.warmup_steps:
+        if progress.step >= warmup_steps(optim, self.steps):
             lower_learning_rate(self.scheduler, loss)
         images = progress.batch * optim.batch_size
         line = {
@@ -334,6 +333,11 @@ class Trainer:
             line["epoch"], optim.epochs, train["loss"], loss, " (best)" if better else "", lr,
             line["images_per_second"],
         )  # fmt: skip
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.config.optim.epochs * len(self.batches)
 
     @property
     def judged(self) -> FaceRCNN:

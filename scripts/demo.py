@@ -92,7 +92,7 @@ def walk(out: Path, epochs: int) -> list[Step]:
     # The shipped detector only has to get used to the scenes: small steps, a short average.
     settings = (
         f"--epochs {epochs} --batch-size 4 --image-size 256 --face-sizes 16 120 --num-workers 1 "
-        "--init shipped --learning-rate 2e-4 --warmup-steps 10 --ema 0.95"
+        "--init shipped --learning-rate 2e-4 --ema 0.95"
     ).split()
     steps: list[tuple[str, tuple[object, ...]]] = [
         ("Convert the annotations to PASCAL VOC", ("prepare", "wider", scenes, "--out", voc)),

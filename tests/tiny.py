@@ -49,9 +49,7 @@ def make_voc(folder: Path, count: int = 8, seed: int = 0, size: tuple[int, int] 
 
 def tiny_config(folder: Path, run: Path, **optim: Any) -> TrainConfig:
     """A run of two epochs of four steps over `make_voc` folders train and val under ``folder``."""
-    base = OptimConfig(
-        epochs=2, batch_size=2, learning_rate=3e-3, warmup_steps=3, body_lr=1.0, freeze=2
-    )
+    base = OptimConfig(epochs=2, batch_size=2, learning_rate=3e-3, body_lr=1.0, freeze=2)
     return TrainConfig(
         run=run,
         device="cpu",

@@ -29,6 +29,7 @@ from detector.optimizer import (
     make_optimizer,
     set_learning_rate,
     update_average,
+    warmup_steps,
 )
 from detector.train import LossNotFinite, Trainer, fit
 from tests.conftest import ROOT
@@ -148,26 +149,37 @@ def test_more_epochs_for_a_finished_run(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_falls_and_keeps_what_the_plateau_made_of_it() -> None:
-    optim = OptimConfig(warmup_steps=4, cooldown=0.5, plateau_factor=0.5)
+    optim = OptimConfig(warmup_steps=4, cooldown=0.25, plateau_factor=0.5)
     optimizer = torch.optim.AdamW(
         [{"params": [torch.zeros(1)], "lr": lr, "full_lr": lr} for lr in (1.0, 0.25)]
     )
     scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
 
     def rate(step: int) -> float:
-        set_learning_rate(optimizer, optim, step, 20)
+        set_learning_rate(optimizer, optim, step, 40)
         one, other = (group["lr"] for group in optimizer.param_groups)
         assert other == pytest.approx(one / 4)
         return one
 
-    assert [rate(step) for step in (0, 1, 3, 4, 10)] == [0.25, 0.5, 1.0, 1.0, 1.0]
-    assert [rate(step) for step in (11, 15, 19)] == pytest.approx([0.9, 0.5, 0.1])
+    assert [rate(step) for step in (0, 1, 3, 4, 30)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert [rate(step) for step in (31, 35, 39)] == pytest.approx([0.9, 0.5, 0.1])
     lower_learning_rate(scheduler, 1.0)  # the first is the best there is
-    assert rate(10) == 1.0
+    assert rate(30) == 1.0
     lower_learning_rate(scheduler, 2.0)  # no better: half of the full rate, not of the current one
-    assert (rate(10), rate(15)) == (0.5, 0.25)
-    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 19, 20)
+    assert (rate(30), rate(35)) == (0.5, 0.25)
+    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 39, 40)
     assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_a_short_run_spends_at_most_a_tenth_of_its_steps_on_the_warm_up() -> None:
+    optim = OptimConfig()
+    assert [warmup_steps(optim, steps) for steps in (9, 12, 500, 2000, 50_000)] == [
+        *(0, 1, 50), optim.warmup_steps, optim.warmup_steps
+    ]  # fmt: skip
+    assert warmup_steps(replace(optim, warmup_steps=0), 2000) == 0
+    optimizer = torch.optim.AdamW([{"params": [torch.zeros(1)], "lr": 1.0, "full_lr": 1.0}])
+    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 3, 20)
+    assert optimizer.param_groups[0]["lr"] == 1.0
 
 
 KILLER = """
@@ -392,7 +404,7 @@ def test_every_step_sets_the_learning_rate(
 
     monkeypatch.setattr(train, "set_learning_rate", note)
     fit(tiny_config(data, tmp_path / "run", epochs=1, cooldown=0.5))
-    assert seen == pytest.approx([1e-3, 2e-3, 3e-3, 1.5e-3])
+    assert seen == pytest.approx([3e-3, 3e-3, 3e-3, 1.5e-3])
 
 
 def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished: Path) -> None:
