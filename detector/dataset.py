@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.images import image_size, read_image
+from common.words import counted
 from detector.resize import Resize
 from detector.transforms import FACE, IGNORED, IgnoreSmall
 from detector.voc import read_voc
@@ -83,17 +84,17 @@ class FaceIndex:
         degenerate = sum(dropped for _, _, _, dropped in rows)
         if degenerate:
             log.warning(
-                "%s: %d boxes without area were dropped (`faces prepare check` names them)",
+                "%s: dropped %s without area (`faces prepare check` names them)",
                 annotation_dir,
-                degenerate,
+                counted(degenerate, "box"),
             )
         log.info(
-            "%s: %d images, %d faces, %d ignored, %d images without a face",
+            "%s: %s, %s, %d ignored, %s without a face",
             image_dir,
-            len(self),
-            int((self._labels == FACE).sum()),
+            counted(len(self), "image"),
+            counted(int((self._labels == FACE).sum()), "face"),
             int((self._labels == IGNORED).sum()),
-            sum(1 for i in range(len(self)) if not len(self.boxes(i))),
+            counted(sum(1 for i in range(len(self)) if not len(self.boxes(i))), "image"),
         )
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from common.words import counted
 from pipeline.fit_process import Fit, fit_apart, strangers_known
 from pipeline.held_back import Split, first_head, problems
 from recognizer.fit import Stopped
@@ -220,8 +221,7 @@ class Trainer:
             )
             snapshot = self._store.snapshot()
             self._swapped(snapshot)
-            taught = f"{people} {'person' if people == 1 else 'people'}"
-            state = HeadState("swapped", taught, snapshot.version)
+            state = HeadState("swapped", counted(people, "person"), snapshot.version)
             if snapshot.head is None:
                 state = HeadState("none", "nearness alone decides: see faces calibrate")
             self._settle(batches, generation, state)

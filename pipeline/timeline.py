@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from common.words import counted
 from pipeline.draw import colour_of
 from pipeline.report import Report
 
@@ -56,7 +57,7 @@ def draw_timeline(report: Report) -> NDArray[np.uint8]:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     left_out = len(report.people) - len(people)
-    title = f"{len(report.people)} people in {clock(report.duration)}"
+    title = f"{counted(len(report.people), 'person')} in {clock(report.duration)}"
     axes.set_title(title + (f" (the {ROWS} longest)" if left_out else ""), fontsize=11)
     if not people:
         axes.text(0.5, 0.5, "nobody was seen", transform=axes.transAxes, ha="center")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from common.words import counted
 from scripts.cli import parse
 
 DESCRIPTION = """The record that `faces serve` keeps of enrolments, renames and removals. Each line
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     verdict = verify(options.log)
     if verdict.problem is not None:
         print(f"faces: {options.log}: {verdict.problem}", file=sys.stderr)
-        print(f"the {verdict.lines:,} lines before it are in order", file=sys.stderr)
+        print(f"in order before it: {counted(verdict.lines, 'line')}", file=sys.stderr)
         return 1
     if isinstance(options, Show):
         for entry in entries(options.log, options.person):
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"faces: {options.log}: the entry {wanted} is gone: the end was cut off",
                   file=sys.stderr)  # fmt: skip
             return 1
-    print(f"{verdict.lines:,} entries, all in order; the last one is {verdict.last}")
+    print(f"{counted(verdict.lines, 'entry')}, all in order; the last one is {verdict.last}")
     if verdict.unfinished:
         print("after them stands an unfinished line, as a power cut may leave")
     return 0

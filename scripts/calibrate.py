@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from scripts.cli import log_to_stderr, parse
 from scripts.recognizer_options import EmbedderOptions, GalleryOptions, open_embedder, open_store
 
@@ -162,7 +163,7 @@ def _store(options: Options, embedder: Embedder, thresholds: Thresholds) -> str:
     with open_store(options.store, embedder) as store:
         store.save_thresholds(thresholds)
         people = len(store.people())
-    return f"{path} ({people:,} people)"
+    return f"{path} ({counted(people, 'person')})"
 
 
 def summary(
@@ -170,7 +171,7 @@ def summary(
 ) -> str:
     """What was measured, in lines."""
     low, high = found.interval
-    of = "" if found.people is None else f" of {found.people:,} people"
+    of = "" if found.people is None else f" of {counted(found.people, 'person')}"
     lines = [
         f"compared:     {found.genuine:,} pairs of one person, {found.impostor:,} of two{of}",
         f"gallery:      cosine > {found.threshold:.4f}",

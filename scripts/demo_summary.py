@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.words import counted
 from scripts.demo_film import LINES, NAMED, REPORT, STRIP, Seen
 
 
@@ -28,7 +29,7 @@ def summary(out: Path, seconds: float, seen: Sequence[Seen]) -> str:
         for line in (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     first, last = history[0]["valid"]["loss"], history[-1]["valid"]["loss"]
-    epochs = f"{len(history)} epochs ({history[-1]['step']} steps)"
+    epochs = f"{counted(len(history), 'epoch')} ({counted(history[-1]['step'], 'step')})"
     lines = [
         f"Done in {seconds / 60:.1f} minutes.",
         "",
@@ -37,7 +38,7 @@ def summary(out: Path, seconds: float, seen: Sequence[Seen]) -> str:
     portraits = read_portraits(out / "detected" / "detections.jsonl")
     for portrait in portraits:
         verdict = "found" if portrait.found else "NOT found"
-        count = "1 detection" if portrait.detections == 1 else f"{portrait.detections} detections"
+        count = counted(portrait.detections, "detection")
         lines.append(f"{portrait.name}: the face was {verdict} ({count}).")
     same = same_faces(out / "detected", out / "detected-onnx")
     lines += [

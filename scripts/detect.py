@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from scripts.cli import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def summary(options: Options, tally: Tally) -> str:
     if tally.images:
         lines.append(f"images:      {tally.images:,} ({tally.without:,} without a face)")
     if tally.frames:
-        lines.append(f"videos:      {tally.videos:,} ({tally.frames:,} frames)")
+        lines.append(f"videos:      {tally.videos:,} ({counted(tally.frames, 'frame')})")
     if tally.failed:
         lines.append(f"failed:      {tally.failed:,} (named above)")
     lines.append(f"faces:       {tally.faces:,} with a score of at least {options.shown:g}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from recognizer.quality import Gates
 from scripts.cli import log_to_stderr, parse
 from scripts.recognizer_options import (
@@ -170,12 +171,12 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
 
 def summary(tally: Tally, store: Store) -> str:
     """What was done and where it is."""
-    who = tally.people[0] if len(tally.people) == 1 else f"{len(tally.people):,} people"
-    lines = [f"enrolled: {who}, {tally.enrolled:,} of {tally.photos:,} photos"]
+    who = tally.people[0] if len(tally.people) == 1 else counted(len(tally.people), "person")
+    lines = [f"enrolled: {who}, {tally.enrolled:,} of {counted(tally.photos, 'photo')}"]
     if tally.duplicates:
-        lines.append(f"left out: {tally.duplicates:,} photos that show nothing new (named above)")
+        lines.append(f"left out: {counted(tally.duplicates, 'photo')}, nothing new (named above)")
     if tally.refused:
-        lines.append(f"refused:  {tally.refused:,} photos (named above)")
+        lines.append(f"refused:  {counted(tally.refused, 'photo')} (named above)")
     if tally.nobody:
         shown = ", ".join(tally.nobody[:5]) + (", ..." if len(tally.nobody) > 5 else "")
         lines.append(f"not enrolled, as no photo could be used: {shown}")

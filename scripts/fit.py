@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.words import counted
 from scripts.cli import log_to_stderr, parse
 from scripts.fit_options import Options
 from scripts.recognizer_options import open_embedder, open_existing_store, open_store
@@ -101,7 +102,7 @@ class Job:
         record.write()
         store_head(store, head, samples, self.sources, record)
         valid = record.best
-        print(f"taught:    {sum(name is not None for name in head.names):,} people")
+        print(f"taught:    {counted(sum(name is not None for name in head.names), 'person')}")
         if "error" in valid:
             print(f"held out:  {1 - valid['error']:.1%} of photos get the right class")
         else:

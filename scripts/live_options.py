@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from scripts.recognizer_options import EmbedderOptions, GalleryOptions, open_store
 
 if TYPE_CHECKING:
@@ -116,6 +117,6 @@ def who_is_known(options: Networks, snapshot: Snapshot) -> str:
     """One line about the gallery."""
     count = len(snapshot.gallery.people)
     if count:
-        return f"{count:,} {'person' if count == 1 else 'people'} known from {options.gallery}"
+        return f"{counted(count, 'person')} known from {options.gallery}"
     missing = "is missing" if not options.gallery.exists() else "is empty"
     return f"nobody is known: {options.gallery} {missing}; add people with `faces enroll`"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from recognizer.names import clean_name
 from scripts.cli import log_to_stderr, parse
 from scripts.recognizer_options import (
@@ -183,8 +184,8 @@ def table(store: Store) -> str:
         f"{row[3]:<{widths[3]}}  {row[4]}"
         for row in rows
     ]
-    samples = sum(person.samples for person in people)
-    return "\n".join([*lines, "", f"{store.path}: {len(people):,} people, {samples:,} samples"])
+    samples = counted(sum(person.samples for person in people), "sample")
+    return "\n".join([*lines, "", f"{store.path}: {counted(len(people), 'person')}, {samples}"])
 
 
 def as_json(store: Store) -> str:
@@ -206,7 +207,7 @@ def remove(options: Remove, store: Store) -> None:
         raise UserError("give the names of the people to forget; see `faces people`")
     counts = {name: len(store.samples(name)) for name in options.names}  # refuses a wrong name
     if not options.yes and sys.stdin is not None and sys.stdin.isatty():
-        what = ", ".join(f"{name!r} ({count} samples)" for name, count in counts.items())
+        what = ", ".join(f"{name!r} ({counted(count, 'sample')})" for name, count in counts.items())
         print(f"Forget {what} for ever? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
             raise UserError("nobody was removed")
@@ -223,8 +224,8 @@ def export(options: Export, store: Store) -> None:
         raise UserError(f"{options.file} is there already: take another name, or --overwrite")
     moved = export_people(store, options.file, options.names)
     print(
-        f"{options.file}: {moved.people:,} people, {moved.samples:,} samples, {moved.crops:,} "
-        "pictures; whoever has the file can recognise these people"
+        f"{options.file}: {counted(moved.people, 'person')}, {counted(moved.samples, 'sample')}, "
+        f"{counted(moved.crops, 'picture')}; whoever has the file can recognise these people"
     )
 
 
@@ -239,7 +240,7 @@ def import_(options: Import) -> int:
     with store:
         moved = import_people(store, options.file)
     known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
-    what = f"{moved.samples:,} samples of {moved.people:,} people added"
+    what = f"{counted(moved.samples, 'sample')} of {counted(moved.people, 'person')} added"
     print(f"{options.store.gallery}: {what}{known}")
     return 0
 
@@ -255,9 +256,9 @@ def reembed(options: Reembed, store: Store) -> None:
     total = sum(person.crops for person in store.people())
     with tqdm(total=total, desc="samples", unit=" samples", disable=None) as bar:
         done = make_anew(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
-    print(f"{store.path}: {done.samples:,} samples are now of {embedder.contract}")
+    print(f"{store.path}: {counted(done.samples, 'sample')} of {embedder.contract} now")
     if done.lost_samples:
-        print(f"lost, without a picture: {done.lost_samples:,} samples")
+        print(f"lost, without a picture: {counted(done.lost_samples, 'sample')}")
     if done.lost_people:
         print(f"forgotten: {', '.join(done.lost_people)}")
     if had_head:

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from common.errors import UserError
+from common.words import counted
 from scripts.cli import parse
 
 DESCRIPTION = """Draw training and validation loss and the learning rate of one run, or of several
@@ -69,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
     for name, history in histories.items():
         best = best_line(history)
         print(
-            f"{name}: {len(history)} epochs, best validation loss {best['valid']['loss']:.4f} "
-            f"(epoch {best['epoch']})"
+            f"{name}: {counted(len(history), 'epoch')}, best validation loss "
+            f"{best['valid']['loss']:.4f} (epoch {best['epoch']})"
         )
     print(f"picture: {out}")
     return 0

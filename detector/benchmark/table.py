@@ -16,6 +16,7 @@ import psutil
 from numpy.typing import NDArray
 
 from common.files import atomic_write
+from common.words import counted
 from detector.benchmark.contestants import Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
@@ -164,8 +165,8 @@ def _sentences(results: Sequence[Result], setup: Setup) -> list[str]:
     size = f"shrunk to {setup.max_side} pixels" if setup.max_side else "of their own size"
     looks = "one look" if setup.repeats == 1 else f"the median of {setup.repeats} looks"
     lines = [
-        f"{setup.images} images, longest side {size} for everyone, {setup.threads} thread"
-        f"{'' if setup.threads == 1 else 's'}. Times are medians over the images of {looks} at "
+        f"{setup.images} images, longest side {size} for everyone, "
+        f"{counted(setup.threads, 'thread')}. Times are medians over the images of {looks} at "
         "each after an uncounted one, the whole call with its own preparation of the picture, "
         f"scores from {setup.threshold:g} (10th-90th percentile); ratios are taken image by image. "
         "Memory is the peak of the contestant's own process, and what it had above Python and "
@@ -267,7 +268,7 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
     panels[0].set_ylim(0, 1)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    threads = f"{setup.threads} thread{'' if setup.threads == 1 else 's'}"
+    threads = counted(setup.threads, "thread")
     size = f"longest side {setup.max_side} px" if setup.max_side else "original size"
     figure.suptitle(
         f"WIDER FACE validation, {setup.ap_images} images, {size}, {threads}", fontsize=10

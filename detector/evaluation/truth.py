@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.images import find_files, image_size
+from common.words import counted
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
 from detector.submission import image_name
@@ -88,9 +89,9 @@ def read_voc_truth(
     empty = sum(int((image.xyxy[:, 2:] <= image.xyxy[:, :2]).any(1).sum()) for image in truth)
     if empty:
         logger.warning(
-            "%s: %d boxes without area are ignored (`faces prepare check` names them)",
+            "%s: ignored %s without area (`faces prepare check` names them)",
             annotation_dir,
-            empty,
+            counted(empty, "box"),
         )
     return truth, images
 

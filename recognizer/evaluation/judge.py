@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.words import counted
 from recognizer.evaluation import figures, report
 from recognizer.evaluation.all_pairs import Faces, Wrong, worst_pairs
 from recognizer.evaluation.groups import audit
@@ -166,7 +167,8 @@ def draw(judgement: Judgement, folder: Path, crops: Mapping[int, NDArray[np.uint
         crops: of the photos in ``judgement.worst``, by position in ``judgement.photos``.
     """
     report = judgement.report
-    title = f"{report['source']}: {report['photos']:,} photos of {report['people']:,} people"
+    who = counted(report["people"], "person")
+    title = f"{report['source']}: {counted(report['photos'], 'photo')} of {who}"
     main = next(iter(judgement.every.scores))
     threshold = judgement.operating.threshold
     written = []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.table import text_table
+from common.words import counted
 
 MACRO = ("macro precision", "recall", "F1")
 
@@ -15,8 +16,8 @@ def format_report(report: Mapping[str, Any]) -> str:
     photos, failed = report["photos"], report["failed"]
     lines = [
         report["source"],
-        f"  {photos:,} photos of {report['people']:,} people; faces: {report['boxes']}; "
-        f"{failed:,} photos without a face",
+        f"  {counted(photos, 'photo')} of {counted(report['people'], 'person')}; "
+        f"faces: {report['boxes']}; {counted(failed, 'photo')} without a face",
     ]
     if report["left_out"]:
         lines.append(f"  {report['left_out']:,} more photos were left out (--max-photos)")

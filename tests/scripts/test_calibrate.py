@@ -45,7 +45,7 @@ def test_a_folder_per_person(crowd, capsys):
     output = capsys.readouterr().out
     assert "120 pairs of one person, 7,020 of two of 40 people" in output
     assert "wanted at most 0.01" in output
-    assert "stored in:    people.db (1 people)" in output
+    assert "stored in:    people.db (1 person)" in output
     assert "by heads of 20 people" in output
     with Store.open_existing(Path("people.db")) as store:
         thresholds = store.snapshot().thresholds

@@ -99,7 +99,7 @@ def test_folders_of_people(capsys):
     # Once more, as after a run that was killed: what is there already is no failure.
     (Path("family") / "Empty").rmdir()
     assert main(["enroll", "--from-folders", "family"]) == 0
-    assert "left out: 6 photos that show nothing new" in capsys.readouterr().out
+    assert "left out: 6 photos, nothing new" in capsys.readouterr().out
     assert listed(capsys) == [("P1", 3, 3), ("P2", 3, 3)]
 
 
@@ -202,7 +202,7 @@ def test_export_and_import(capsys):
     assert main(["people", "export", "all.zip"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main(["people", "export", "all.zip", "P2", "--overwrite"]) == 0
-    for count in ("2 samples of 1 people added", "0 samples of 0 people added; 2 were there"):
+    for count in ("2 samples of 1 person added", "0 samples of 0 people added; 2 were there"):
         assert main(["people", "import", "all.zip", "--gallery", "new.db"]) == 0
         assert count in capsys.readouterr().out
     assert listed(capsys, "--gallery", "new.db") == [("P2", 2, 2)]
@@ -217,7 +217,7 @@ def test_reembed(capsys):
     assert "--drop-missing" in capsys.readouterr().err
     assert main(["people", "reembed", "--embedder", "inception", "--drop-missing"]) == 0
     output = capsys.readouterr().out
-    assert f"2 samples are now of {NEW.contract}" in output
+    assert f"2 samples of {NEW.contract} now" in output
     assert "forgotten: P2" in output
     with Store.open(Path("people.db"), NEW.contract, NEW.dimension) as store:
         assert store.snapshot().gallery.people == ("P1",)

@@ -134,7 +134,7 @@ def test_a_folder_for_each_person_with_a_detector(folders, whole_picture, tmp_pa
     assert [group["group"] for group in kind["groups"]] == ["even", "odd"]
     assert kind["groups"][0]["fnmr"] > 0 == kind["groups"][1]["fnmr"]  # the black one
     printed = capsys.readouterr()
-    assert "1 photos without a face" in printed.out
+    assert "1 photo without a face" in printed.out
     assert "no face was found in 1 photos" in printed.err
 
 

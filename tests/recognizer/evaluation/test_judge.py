@@ -70,7 +70,7 @@ def test_a_whole_judgement_as_json_text_and_pictures(tmp_path):
 
     text = format_report(report)
     for words in (
-        "108 photos of 72 people; faces: in words; 1 photos without a face",
+        "108 photos of 72 people; faces: in words; 1 photo without a face",
         "LFW, 2 folds",
         "0.001 needs 10,000",
         "12 people enrolled",
