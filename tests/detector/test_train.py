@@ -374,11 +374,16 @@ def test_amsgrad_reaches_the_optimiser(data: Path, tmp_path: Path) -> None:
     assert all("max_exp_avg_sq" in values for values in state["state"].values())
 
 
-def test_plateau_is_stepped_on_the_validation_loss(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("warm_up", "rates"),
+    [(0, [3e-3, 3e-3, 1.5e-3, 7.5e-4]), (8, [3e-3, 3e-3, 3e-3, 1.5e-3])],  # 4 steps an epoch
+)
+def test_plateau_is_stepped_on_the_validation_loss_once_warm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_up: int, rates: list[float]
 ) -> None:
     flat = {"loss": 1.0, "loss_classifier": 1.0}
     monkeypatch.setattr(train, "validation_losses", lambda *a, **k: dict(flat))
+    monkeypatch.setattr(train, "warmup_steps", lambda optim, steps: warm_up)
     result = fit(
         tiny_config(
             data,
@@ -386,11 +391,10 @@ def test_plateau_is_stepped_on_the_validation_loss(
             epochs=4,
             plateau_patience=0,
             plateau_factor=0.5,
-            warmup_steps=0,
             cooldown=0.0,
         )
     )
-    assert [line["lr"] for line in result.history] == pytest.approx([3e-3, 3e-3, 1.5e-3, 7.5e-4])
+    assert [line["lr"] for line in result.history] == pytest.approx(rates)
 
 
 def test_every_step_sets_the_learning_rate(
