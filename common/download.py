@@ -33,6 +33,7 @@ def download(
     path: Path,
     *,
     md5: str | None = None,
+    sha1: str | None = None,
     sha256: str | None = None,
     attempts: int = 5,
     timeout: float = 30.0,
@@ -44,7 +45,7 @@ def download(
         url: http or https.
         path: the file to write. When it is there with the right checksum (or is there and no
             checksum is given), nothing is fetched.
-        md5, sha256: the expected checksum in hex, of the whole file.
+        md5, sha1, sha256: the expected checksum in hex, of the whole file; at most one.
         attempts: how often in a row the server may fail before this gives up; an attempt that
             brought new bytes is not counted.
         timeout: seconds without a byte after which an attempt counts as failed.
@@ -58,7 +59,7 @@ def download(
     """
     if not re.match(r"https?://[^/]", url):
         raise UserError(f"{url}: only http and https addresses can be downloaded")
-    checksum = _Checksum.of(md5, sha256)
+    checksum = _Checksum.of(md5=md5, sha1=sha1, sha256=sha256)
     if path.exists() and (checksum is None or checksum.of_file(path) == checksum.expected):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +76,7 @@ def download(
                 url,
                 path,
                 md5=md5,
+                sha1=sha1,
                 sha256=sha256,
                 attempts=attempts,
                 timeout=timeout,
@@ -94,10 +96,9 @@ class _Checksum:
     expected: str
 
     @classmethod
-    def of(cls, md5: str | None, sha256: str | None) -> _Checksum | None:
-        if sha256 is not None:
-            return cls("sha256", sha256.lower())
-        return None if md5 is None else cls("md5", md5.lower())
+    def of(cls, **given: str | None) -> _Checksum | None:
+        known = [cls(kind, value.lower()) for kind, value in given.items() if value is not None]
+        return known[0] if known else None
 
     def of_file(self, path: Path) -> str:
         with path.open("rb") as file:

@@ -347,7 +347,7 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         post_nms_top_n={"training": 500, "testing": 1000},
         nms_thresh=0.7,
         # Evaluation only. On 250 WIDER images the proposals below it were worth no AP; of 1,000,
-        # 76 are left in the median image, which is most of the head's time (docs/export.md).
+        # 148 were left in the median image, which is most of the head's time (docs/export.md).
         score_thresh=0.3,
     )
     pool = ContextRoIAlign(

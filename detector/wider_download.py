@@ -13,12 +13,20 @@ from detector.wider_source import Split
 log = logging.getLogger(__name__)
 
 PROJECT_PAGE = "http://shuoyang1213.me/WIDERFACE/"
+# The lists of faces that `faces evaluate --wider` judges by; torchvision does not know them. The
+# checksum is that of OpenCV Zoo (https://github.com/opencv/opencv_zoo, tools/eval).
+LISTS_NAME = "eval_tools.zip"
+LISTS_URL = f"{PROJECT_PAGE}support/eval_script/{LISTS_NAME}"
+LISTS_SHA1 = "a62215ee44ec86c5916176ccc07980a852af9118"
 
 
 def download_wider(
     out: Path, splits: Sequence[Split] = ("train", "val"), mirror: str | None = None
 ) -> Path:
     """Bring the zip files of WIDER FACE (train 1.5 GB, val 0.4 GB) to ``out/widerface``.
+
+    With ``val`` comes ``eval_tools.zip``, which only `faces evaluate --wider` needs: where it
+    cannot be had, that is a warning.
 
     Args:
         out: the folder; torchvision's ``WIDERFace(root=out)`` looks for them in the same place.
@@ -54,6 +62,16 @@ def download_wider(
             _from_google_drive(file_id, folder / name, md5)
         else:
             download(f"{base}/{name}", folder / name, md5=md5)
+    if "val" in splits:
+        url = LISTS_URL if mirror is None else f"{base}/{LISTS_NAME}"
+        try:
+            download(url, folder / LISTS_NAME, sha1=LISTS_SHA1)
+        except UserError as error:
+            log.warning(
+                "%s could not be downloaded; only `faces evaluate --wider` needs it: %s",
+                LISTS_NAME,
+                error,
+            )
     return folder
 
 

@@ -66,6 +66,16 @@ def read_truth(root: Path, split: Split, format: TruthFormat) -> tuple[bytes, st
         return file.read(), f"{path}:{member}"
 
 
+def read_member(archive: Path, name: str) -> bytes:
+    """A small member of a zip file, by the last part of its name; UserError when there is none."""
+    with _zip(archive) as opened:
+        found = _members(opened, name)
+        if not found:
+            raise UserError(f"{archive}: there is no {name} in it; download it again")
+        with _member(opened, found[0], archive, _MAX_TRUTH_BYTES) as file:
+            return file.read()
+
+
 class ImageStore(Protocol):
     """The images of one split."""
 
@@ -158,10 +168,14 @@ def _find_truth(root: Path, split: Split, format: TruthFormat) -> tuple[Path, st
                 return path, None
         if archive.is_file():
             with _zip(archive) as opened:
-                members = [x for x in opened.namelist() if x.rpartition("/")[2] == name]
+                members = _members(opened, name)
             if members:
                 return archive, members[0]
     return None
+
+
+def _members(archive: zipfile.ZipFile, name: str) -> list[str]:
+    return [x for x in archive.namelist() if x.rpartition("/")[2] == name]
 
 
 def _names(split: Split, format: TruthFormat) -> list[str]:

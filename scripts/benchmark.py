@@ -59,10 +59,10 @@ class Options:
     """Contestants that need no file, to be left out: facenet-pytorch's MTCNN, torchvision's
     fasterrcnn_mobilenet_v3_large_320_fpn, `reference`, the MobileNetV2 body alone."""
     wider: Path | None = None
-    """WIDER FACE in its official layout: WIDER_val/images and, for --ap, the official .mat files.
-    Any part of the images will do."""
+    """WIDER FACE as for `faces evaluate`: images in WIDER_val/images or at --image-path, and for
+    --ap the official lists. Any part of the images will do."""
     image_path: Path | None = None
-    """Or: a folder of images, searched recursively; there is no AP then."""
+    """A folder of images, searched recursively; without --wider there is no AP."""
     max_side: int = 640
     """Longest side in pixels to which every image is shrunk first, for everyone; 0 keeps it."""
     images: int = 40
@@ -87,8 +87,8 @@ class Options:
         """Raises UserError for flags that do not fit together, naming what to change."""
         rules = [
             (
-                (self.wider is None) != (self.image_path is None),
-                "give either --wider DIR or --image-path DIR",
+                self.wider is not None or self.image_path is not None,
+                "give --wider DIR or --image-path DIR",
             ),
             (
                 self.reference is None or "reference" not in self.skip,

@@ -30,7 +30,8 @@ annotated images: average precision by three protocols, precision, recall and fa
 by face size, crowd and attribute, precision-recall curves, and a sheet of the worst errors."""
 
 EXAMPLES = """\
-faces evaluate model.onnx --wider data/widerface
+faces evaluate --wider data/widerface --image-path data/wider/val/images
+faces evaluate model.onnx --wider data/widerface --max-side 0
 faces evaluate runs/fpn/best.pt --image-path photos --annotation-dir xml --max-side 1024
 faces evaluate --detections theirs --wider data/widerface --out theirs/report
 faces evaluate model.onnx --wider data/widerface --by skin-tone.csv --threshold 0.6"""
@@ -46,12 +47,13 @@ class Options:
     """Judge this folder of detections instead: EVENT/IMAGE.txt with the image's name, the number
     of faces, and a line 'x y width height score' for each."""
     wider: Path | None = None
-    """WIDER FACE in its official layout: WIDER_val/images, and the official lists
-    wider_{face,easy,medium,hard}_val.mat in eval_ground_truth. Any part of the images will do."""
-    image_path: Path | None = None
-    """Or: a folder of images, searched recursively (may be left out with --detections) ..."""
+    """WIDER FACE as `faces prepare download` or its authors' files leave it: the official lists
+    wider_{face,easy,medium,hard}_val.mat in eval_ground_truth or eval_tools.zip, and the images in
+    WIDER_val/images or at --image-path. Any part of the images will do."""
     annotation_dir: Path | None = None
-    """... and their PASCAL VOC annotations (.xml), flat or mirroring the image folder."""
+    """Or: PASCAL VOC annotations (.xml), flat or mirroring the image folder."""
+    image_path: Path | None = None
+    """The folder of images, searched recursively; may be left out with --detections."""
     classes: tuple[str, ...] = ()
     """Object names that are faces; none given: every object is a face."""
     missing: Literal["refuse", "empty", "skip"] = "refuse"
@@ -100,7 +102,6 @@ class Options:
                 voc != (self.wider is not None),
                 "give either --wider DIR, or --annotation-dir DIR with --image-path DIR",
             ),
-            (voc or self.image_path is None, "--image-path needs --annotation-dir"),
             (
                 voc or not self.classes,
                 "--classes needs --annotation-dir; WIDER FACE has only faces",
@@ -196,10 +197,13 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
     from detector.submission import image_name
 
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
-    folder = options.wider / "WIDER_val" / "images"
+    folder = options.image_path or options.wider / "WIDER_val" / "images"
     if not folder.is_dir():
-        if options.detections is None:
-            raise UserError(f"{options.wider}: the images are missing; expected {folder}")
+        if options.detections is None or options.image_path is not None:
+            raise UserError(
+                f"{options.wider}: the images are missing; expected the folder {folder}, or "
+                "--image-path DIR: the folder val/images that `faces prepare wider` made will do"
+            )
         logger.warning("%s is missing: cannot check that the images are of published size", folder)
         return everything, {}, len(everything)
     files = {image_name(path, folder): path for path in find_images(folder)}

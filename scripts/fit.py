@@ -39,7 +39,7 @@ faces fit
 faces fit --from-folders family --strangers crowd
 faces fit --phases 2 --run runs/second
 faces fit --depth last-block --run runs/ours
-faces fit --resume runs/ours
+faces fit --depth last-block --resume runs/ours
 faces fit --network mini --from-scratch --from-folders family --gallery family.db --run runs/new"""
 
 

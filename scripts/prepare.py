@@ -59,7 +59,8 @@ class Download:
     """Download the zip files of WIDER FACE (about 2 GB), continuing what was cut off."""
 
     out: Path
-    """The files go to the folder widerface in this one, where torchvision looks for them too."""
+    """The files go to the folder widerface in this one, where torchvision looks for them too. With
+    `val` comes eval_tools.zip, which has the lists of faces that `faces evaluate --wider` needs."""
     mirror: str | None = None
     """The address of a folder with the official zip files under their own names; by default the
     authors' hosts (Google Drive) are asked."""

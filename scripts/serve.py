@@ -72,7 +72,10 @@ class LimitOptions:
     """Seconds after which a request is given up; a request may ask for less."""
     batch_size: Annotated[
         int | None,
-        tyro.conf.arg(help_behavior_hint="(default: one on each core, 4 on a GPU)", aliases=["-b"]),
+        tyro.conf.arg(
+            help_behavior_hint="(default: one on each core for an ONNX file on a CPU, else 4)",
+            aliases=["-b"],
+        ),
     ] = None
     """Images that go through the detector together."""
     max_sessions: int = 64

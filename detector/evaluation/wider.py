@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from detector.evaluation.curves import Curve, curve
 from detector.evaluation.matching import ImageFaces, counted_without, match
+from detector.wider_source import read_member
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ WIDTH = 1024
 
 _FILES = ("wider_face_val.mat", *(f"wider_{setting}_val.mat" for setting in SETTINGS))
 _FOLDERS = ("eval_ground_truth", "eval_tools/ground_truth", "ground_truth", ".")
+_ARCHIVE = "eval_tools.zip"
 
 # wider_face_split/readme.txt
 LABELS: Mapping[str, tuple[str, ...]] = {
@@ -58,25 +60,32 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 
 
 def find_ground_truth(folder: Path) -> Path:
-    """The folder with the official ``.mat`` files, in or below ``folder``; UserError without."""
+    """The official ``.mat`` files in or below ``folder``: their folder, or ``eval_tools.zip``.
+
+    Raises UserError when there is neither.
+    """
     for name in _FOLDERS:
         if all((folder / name / file).is_file() for file in _FILES):
             return folder / name
+    if (folder / _ARCHIVE).is_file():
+        return folder / _ARCHIVE
     raise UserError(
         f"{folder}: the official ground truth is missing; expected {', '.join(_FILES)} in "
-        f"{folder / _FOLDERS[0]} (they are in eval_tools.zip at http://shuoyang1213.me/WIDERFACE/)"
+        f"{folder / _FOLDERS[0]}, or {folder / _ARCHIVE}, which has them: `faces prepare download` "
+        "brings it, and so does http://shuoyang1213.me/WIDERFACE/"
     )
 
 
-def read_ground_truth(folder: Path) -> list[ImageFaces]:
+def read_ground_truth(source: Path) -> list[ImageFaces]:
     """Read the four official ``.mat`` files: 3,226 images with 39,708 faces, in their order.
 
-    Boxes are x, y, x + w, y + h, all that the files have: an image without a face has one box of
-    zeros, and the official tool counts its false alarms because of it. ``listed`` has the three
-    settings; ``ignored`` is for all other figures: faces marked invalid or without area. Raises
-    UserError, naming the file, when one is missing, damaged or disagrees with the others.
+    ``source`` is what `find_ground_truth` gives. Boxes are x, y, x + w, y + h, all that the files
+    have: an image without a face has one box of zeros, and the official tool counts its false
+    alarms because of it. ``listed`` has the three settings; ``ignored`` is for all other figures:
+    faces marked invalid or without area. Raises UserError, naming the file, when one is missing,
+    damaged or disagrees with the others.
     """
-    contents = [_load(folder / name) for name in _FILES]
+    contents = [_load(source, name) for name in _FILES]
     everything, lists = contents[0], contents[1:]
     truth = []
     try:
@@ -98,7 +107,7 @@ def read_ground_truth(folder: Path) -> list[ImageFaces]:
                 truth.append(ImageFaces(f"{event}/{stem}", boxes, ignored, labels, listed))
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(
-            f"{folder}: the .mat files are not the official ground truth or not of one release "
+            f"{source}: the .mat files are not the official ground truth or not of one release "
             f"({type(error).__name__}: {error}); take all four from one eval_tools.zip"
         ) from error
     return truth
@@ -191,11 +200,12 @@ def _normal(score: NDArray[np.float64], low: float, high: float) -> NDArray[np.f
     return (score - low) / (high - low)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(source: Path, name: str) -> dict[str, Any]:
     from scipy.io import loadmat  # slow to import, and not needed to judge
 
+    path = source / name
     try:
-        data = path.read_bytes()
+        data = read_member(source, name) if source.is_file() else path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read the ground truth: {error.strerror}") from error
     try:

@@ -12,6 +12,7 @@ import pytest
 from torchvision.datasets import WIDERFace
 
 from common.errors import UserError
+from detector import wider_download
 from detector.wider_download import download_wider
 from detector.wider_voc import convert
 from tests.common.test_download import QUOTA_PAGE, Server, server  # noqa: F401 (a fixture)
@@ -34,6 +35,9 @@ def official(
         server.files[path.name] = path.read_bytes()
     files = server.files
     files["WIDER_val.zip"] = b"val"
+    files["eval_tools.zip"] = b"lists"
+    monkeypatch.setattr(wider_download, "LISTS_URL", f"{server.url}/deep/eval_tools.zip")
+    monkeypatch.setattr(wider_download, "LISTS_SHA1", hashlib.sha1(b"lists").hexdigest())
     monkeypatch.setattr(
         WIDERFace,
         "FILE_LIST",
@@ -79,6 +83,19 @@ def test_a_mirror_that_serves_a_page_is_refused(official: Server, tmp_path: Path
         download_wider(tmp_path / "data", ["val"], official.url)
 
 
+def test_a_mirror_without_the_lists_of_the_evaluation_is_good_enough(
+    official: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    official.files["eval_tools.zip"] = b"another release"
+    folder = download_wider(tmp_path / "data", ["val"], official.url)
+    assert names(folder) == ["WIDER_val.zip", "wider_face_split.zip"]
+    assert "only `faces evaluate --wider` needs it" in caplog.text
+    assert "has the sha1" in caplog.text
+    official.files["eval_tools.zip"] = b"lists"
+    download_wider(tmp_path / "data", ["val"], official.url)
+    assert (folder / "eval_tools.zip").read_bytes() == b"lists"
+
+
 class DownloadError(Exception):
     """As gdown raises it."""
 
@@ -107,7 +124,9 @@ def test_google_drive_is_asked_through_torchvision(
 
     calls = install_gdown(monkeypatch, give)
     folder = download_wider(tmp_path / "data")
-    assert names(folder) == ["WIDER_train.zip", "WIDER_val.zip", "wider_face_split.zip"]
+    assert names(folder) == [
+        "WIDER_train.zip", "WIDER_val.zip", "eval_tools.zip", "wider_face_split.zip"
+    ]  # fmt: skip
     assert [call["id"] for call in calls] == ["id-of-WIDER_train.zip", "id-of-WIDER_val.zip"]
     assert all(call["resume"] for call in calls)
     convert(tmp_path / "data", tmp_path / "out", "train")

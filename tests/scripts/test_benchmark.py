@@ -98,8 +98,8 @@ def test_a_profile(tmp_path, photos, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["model.onnx"], "give either --wider DIR or --image-path DIR"),
-        (["model.onnx", "--wider", "w", "--image-path", "photos"], "give either --wider DIR or"),
+        (["model.onnx"], "give --wider DIR or --image-path DIR"),
+        (["model.onnx", "--wider", "w", "--image-path", "photos", "--ap"], "eval_tools.zip"),
         (["model.onnx", "--image-path", "photos", "--ap"], "--ap needs --wider"),
         (["model.onnx", "--wider", "wider", "--ap", "--profile"], "--profile takes no --ap"),
         (["model.onnx", "--image-path", "photos", "--max-side", "8"], "--max-side must be 0 or"),

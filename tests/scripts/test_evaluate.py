@@ -15,7 +15,7 @@ from detector.submission import write_submission
 from detector.types import Detections
 from detector.voc import VocAnnotation, VocObject, write_voc
 from scripts.main import run_command
-from tests.detector.evaluation.cases import faces, write_ground_truth
+from tests.detector.evaluation.cases import faces, write_ground_truth, zip_lists
 
 SIZE = (1024, 128)
 BOXES = {
@@ -123,6 +123,23 @@ def test_a_model_on_wider_face(model, wider, tmp_path, capsys):
     assert str(out / "report.json") not in printed.out  # results only; the rest is on stderr
     # A perfect detector has no errors to show.
     assert {path.name for path in out.iterdir()} == {"report.json", "curves.png"}
+
+
+def test_wider_face_as_downloaded_and_prepared(model, wider, tmp_path, capsys):
+    """The lists are still in their zip file; the images are where `prepare wider` put them."""
+    archive = zip_lists(wider / "eval_ground_truth", wider / "eval_tools.zip")
+    images, out = tmp_path / "prepared" / "images", tmp_path / "out"
+    images.parent.mkdir()
+    assert evaluate(model, "--wider", wider, "--image-path", images, "--out", out) == 2
+    assert "--image-path DIR" in capsys.readouterr().err
+    (wider / "WIDER_val" / "images").rename(images)
+    assert evaluate(model, "--wider", wider, "--out", out) == 2
+    assert "`faces prepare wider` made will do" in capsys.readouterr().err
+    assert evaluate(model, "--wider", wider, "--image-path", images, "--out", out) == 0
+    assert report(out)["wider_face"]["hard"] == {"ap": pytest.approx(1.0), "faces": 4}
+    archive.write_bytes(archive.read_bytes()[:200])
+    assert evaluate(model, "--wider", wider, "--image-path", images, "--out", out) == 2
+    assert "not a readable zip file" in capsys.readouterr().err
 
 
 def test_the_sheet_of_errors_and_the_printed_json(model, wider, tmp_path, capsys):
@@ -254,7 +271,6 @@ def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_pa
         (["MODEL"], "either --wider DIR, or --annotation-dir"),
         (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either --wider DIR, or"),
         (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),
-        (["MODEL", "--wider", "x", "--image-path", "x"], "--image-path needs --annotation-dir"),
         (["MODEL", "--wider", "x", "--classes", "face"], "--classes needs --annotation-dir"),
         (["MODEL", "--wider", "x", "--missing", "skip"], "--missing"),
         (["--detections", "x", "--wider", "x", "--save-detections", "y"], "--save-detections"),

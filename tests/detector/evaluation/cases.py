@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def random_set(seed: int, images: int = 6, ties: bool = False) -> tuple[list[Ima
         if random.random() < 0.9:
             detections[truth[-1].name] = np.column_stack([boxes, score])
     return truth, detections
+
+
+def zip_lists(folder: Path, archive: Path) -> Path:
+    """Move the files of a folder into a zip file like the official ``eval_tools.zip``."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.iterdir()):
+            file.write(path, f"eval_tools/ground_truth/{path.name}")
+            path.unlink()
+    folder.rmdir()
+    return archive
 
 
 def write_ground_truth(folder: Path, truth: Sequence[ImageFaces]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from detector.evaluation import wider
-from tests.detector.evaluation.cases import faces, found, random_set, write_ground_truth
+from tests.detector.evaluation.cases import faces, found, random_set, write_ground_truth, zip_lists
 from tests.detector.evaluation.slow import wider_ap
 
 ALL = {"easy": [0], "medium": [0, 1], "hard": [0, 1, 2]}
@@ -151,6 +152,19 @@ def test_the_files_give_back_boxes_lists_and_labels(tmp_path):
 def test_the_ground_truth_is_found_in_its_usual_places(tmp_path, where):
     write_ground_truth(tmp_path / where, [faces("0--A/one", THREE, listed=ALL)])
     assert wider.find_ground_truth(tmp_path) == tmp_path / where
+
+
+def test_the_ground_truth_is_read_from_the_official_zip_file(tmp_path):
+    folder = write_ground_truth(tmp_path / "gt", [faces("0--A/one", THREE, listed=ALL)])
+    [before] = wider.read_ground_truth(folder)
+    archive = zip_lists(folder, tmp_path / "eval_tools.zip")
+    assert wider.find_ground_truth(tmp_path) == archive
+    [image] = wider.read_ground_truth(archive)
+    np.testing.assert_array_equal(image.xyxy, before.xyxy)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("eval_tools/readme.txt", "nothing")
+    with pytest.raises(UserError, match=r"eval_tools\.zip: there is no wider_face_val\.mat"):
+        wider.read_ground_truth(archive)
 
 
 def test_missing_or_foreign_ground_truth_is_refused(tmp_path):
