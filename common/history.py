@@ -155,16 +155,24 @@ def _mark_drops(panels: Sequence[Axes], history: Sequence[dict[str, Any]]) -> No
             label = ""  # one line of the legend stands for all
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all; the format follows the suffix, PNG without one.
+def figure_format(path: Path) -> str:
+    """The format of a figure with this name: its suffix, PNG without one.
 
     Raises UserError for a suffix that matplotlib does not write.
     """
+    from matplotlib.figure import Figure
+
     suffix = path.suffix.lstrip(".").lower() or "png"
-    supported = figure.canvas.get_supported_filetypes()
+    supported = Figure().canvas.get_supported_filetypes()
     if suffix not in supported:
         raise UserError(
             f"{path}: a picture cannot be a .{suffix}; take {', '.join(sorted(supported))}"
         )
+    return suffix
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all; raises UserError as `figure_format` does."""
+    suffix = figure_format(path)
     with atomic_write(path) as file:
         figure.savefig(file, format=suffix, dpi=120)

@@ -6,6 +6,7 @@ import logging
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,15 +98,24 @@ class _HeldInterrupt:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of dying; a second one takes effect at once."""
+    """Collects SIGINT and SIGTERM in a list instead of dying; a later one takes effect at once.
+
+    What comes within a second of the first is the same wish once more: torchrun passes a signal on
+    to processes that a terminal or `kill` had sent it to as well.
+    """
     received: list[int] = []
     before: dict[int, Any] = {}
+    first = 0.0
 
     def note(number: int, frame: object) -> None:
+        nonlocal first
         if received:
+            if time.monotonic() - first < 1.0:
+                return
             signal.signal(number, before[number])
             raise KeyboardInterrupt
         received.append(number)
+        first = time.monotonic()
         log.warning("stopping after this step (once more: at once)")
 
     try:

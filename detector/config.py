@@ -164,6 +164,8 @@ class TrainConfig:
             (0 <= data.face_crops <= 1, "--face-crops must be between 0 and 1"),
             (data.num_workers >= 0, "--num-workers must not be negative"),
             (data.cache_mb >= 0, "--cache-mb must not be negative"),
+            (data.min_face >= 0, "--min-face must not be negative"),
+            (model.box_loss > 0, "--box-loss must be positive"),
             (model.width > 0, "--width must be positive"),
             (model.channels >= 8, "--channels must be at least 8"),
             (model.head_width >= 8, "--head-width must be at least 8"),
@@ -172,12 +174,14 @@ class TrainConfig:
             (optim.learning_rate > 0, "--learning-rate must be positive"),
             (optim.body_lr >= 0, "--body-lr must not be negative"),
             (optim.weight_decay >= 0, "--weight-decay must not be negative"),
+            (optim.clip_norm >= 0, "--clip-norm must not be negative"),
             (0 < optim.plateau_factor < 1, "--plateau-factor must be between 0 and 1"),
             (optim.plateau_patience >= 0, "--plateau-patience must not be negative"),
             (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
             (0 <= optim.freeze <= 18, "--freeze must be between 0 and 18"),
             (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
             (0 <= optim.cooldown <= 1, "--cooldown must be between 0 and 1"),
+            (self.threads >= 0, "--threads must not be negative"),
             (self.save_minutes > 0, "--save-minutes must be positive"),
         ]
         for fine, message in rules:

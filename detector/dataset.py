@@ -23,7 +23,7 @@ from torchvision import tv_tensors
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.images import image_size, read_image
+from common.images import MAX_PIXELS, image_size, read_image
 from common.words import counted
 from detector.resize import Resize
 from detector.transforms import FACE, IGNORED, IgnoreSmall
@@ -132,6 +132,11 @@ def _read_pair(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, int], int]:
     """Boxes, labels, (height, width) of the picture, and how many boxes had no area."""
     height, width = image_size(image)
+    if height * width > MAX_PIXELS:  # reading it would end the training in some later epoch
+        raise UserError(
+            f"{image} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}: make it "
+            "smaller, or remove it"
+        )
     voc = read_voc(annotation)
     if (voc.width, voc.height) != (width, height):
         raise UserError(

@@ -146,14 +146,19 @@ class IgnoringRoIHeads(RoIHeads):
     mean_box_loss = False
     objectness = 0.0
     shift = 0.0
-    _sampled_per_face = 1.0
+    _sampled = 0
+    _on_faces = 0
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         if self.training or not self.objectness:
             proposals = [boxes[:, :4] for boxes in proposals]
         results, losses = super().forward(features, proposals, image_shapes, targets)
+        if self.training and not self._sampled:
+            # Ignored faces fill all pictures of the batch: the means over no proposals are NaN.
+            losses = {name: torch.nan_to_num(loss) for name, loss in losses.items()}
         if self.training and self.mean_box_loss:
-            losses["loss_box_reg"] = losses["loss_box_reg"] * self._sampled_per_face
+            scale = self._sampled / max(1, self._on_faces)
+            losses["loss_box_reg"] = losses["loss_box_reg"] * scale
         return results, losses
 
     def postprocess_detections(
@@ -182,7 +187,7 @@ class IgnoringRoIHeads(RoIHeads):
             kept.append(boxes)
         samples = super().select_training_samples(kept, targets)
         labels = torch.cat(samples[2])
-        self._sampled_per_face = len(labels) / max(1, int((labels > 0).sum()))
+        self._sampled, self._on_faces = len(labels), int((labels > 0).sum())
         return samples
 
 

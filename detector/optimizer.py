@@ -56,7 +56,7 @@ def set_learning_rate(
     if step < rising:
         factor = (step + 1) / rising
     if optim.cooldown:
-        factor = min(factor, (steps - step) / (optim.cooldown * steps))
+        factor = min(factor, max(0, steps - step) / (optim.cooldown * steps))
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
 

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from common.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -72,6 +74,29 @@ def join_world() -> World:
         # Validation runs on rank 0 while the others wait.
         dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
     return World(dist.get_rank(), dist.get_world_size())
+
+
+def own_device(device: torch.device, world: World) -> torch.device:
+    """The device of this process: each of those that torchrun started here takes a GPU of its own.
+
+    Raises UserError when one GPU was named for several processes, or there are too few.
+    """
+    if world.size == 1 or device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise UserError(
+            f"--device {device}: {world.size} processes cannot share a GPU; leave it out, and "
+            "choose GPUs with the environment variable CUDA_VISIBLE_DEVICES"
+        )
+    local, count = int(os.environ.get("LOCAL_RANK", world.rank)), torch.cuda.device_count()
+    if local >= count:
+        raise UserError(
+            f"there are more processes than GPUs here ({count}): start torchrun with "
+            f"--nproc-per-node {count}, or train with --device cpu"
+        )
+    own = torch.device("cuda", local)
+    torch.cuda.set_device(own)
+    return own
 
 
 def leave_world() -> None:

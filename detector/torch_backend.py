@@ -27,8 +27,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"--device {name}: take auto, cpu, cuda, cuda:N or mps") from error
-    absent = (device.type == "cuda" and not torch.cuda.is_available()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
+    absent = (device.type == "mps" and not torch.backends.mps.is_available()) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     )
     if device.type not in ("cpu", "cuda", "mps") or absent:
         raise UserError(f"--device {name}: this machine has no such device; take auto or cpu")

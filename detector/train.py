@@ -15,6 +15,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import atomic_write, atomic_write_text
-from common.history import plot_histories, save_figure, write_history
+from common.folders import copy_file
+from common.history import figure_format, plot_histories, save_figure, write_history
 from common.run import check_room, memory_mb, stop_signals
 from detector.checkpoint import load_checkpoint, save_checkpoint
 from detector.config import TrainConfig, to_dict
@@ -49,7 +51,7 @@ from detector.optimizer import (
     update_average,
     warmup_steps,
 )
-from detector.parallel import World, join_world
+from detector.parallel import World, join_world, own_device
 from detector.run_folder import open_run
 from detector.samples import draw_samples
 from detector.shipped import find_checkpoint
@@ -88,8 +90,9 @@ class Progress:
 
     @property
     def best(self) -> float:
-        """Lowest validation loss so far, infinite before the first epoch."""
-        return min((line["valid"]["loss"] for line in self.history), default=math.inf)
+        """Lowest finite validation loss so far; infinite before there is one."""
+        losses = (line["valid"]["loss"] for line in self.history)
+        return min(filter(math.isfinite, losses), default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def fit(config: TrainConfig) -> FitResult:
     `LossNotFinite` (after writing bad_batch.pt) when training breaks down.
     """
     world = join_world()
-    device = pick_device(config.device)
+    device = own_device(pick_device(config.device), world)
     if device.type == "mps":
         log.warning("MPS was asked for: torchvision's detection operators are slow or hang there")
     if config.threads:
@@ -170,6 +173,11 @@ class Trainer:
         )
 
         last = self.folder / "last.pt"  # absent when the run was killed before its first save
+        if resume and not last.is_file() and (self.folder / "history.jsonl").exists():
+            raise UserError(
+                f"{last} is missing, without which this run cannot go on: bring it back, or start "
+                f"a new run from its weights, `--init {self.folder / 'best.pt'}`"
+            )
         resumed = load_checkpoint(last) if resume and last.is_file() else None
         torch.manual_seed(mix(optim.seed))
         fresh = resumed is None and config.init is None
@@ -198,6 +206,13 @@ class Trainer:
             check_room(self.folder, size)
             if config.model_file is not None:
                 check_room(config.model_file.parent, size)
+                if config.model_file.is_dir():
+                    raise UserError(f"--model {config.model_file} is a folder: name a file in it")
+            if config.fig_path is not None:
+                figure_format(config.fig_path)
+                check_room(config.fig_path.parent, 0)
+                if config.fig_path.is_dir():
+                    raise UserError(f"--fig-path {config.fig_path} is a folder: name a file in it")
             atomic_write_text(
                 self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n"
             )
@@ -218,6 +233,9 @@ class Trainer:
                     return self._result(stop[0] if stop else int(signal.SIGTERM))
                 self._finish_epoch()
                 bar.update()
+        wanted, best = self.config.model_file, self.folder / "best.pt"
+        if self.world.main and wanted is not None and not wanted.exists() and best.is_file():
+            copy_file(best, wanted)  # asked for on resuming, and no epoch since then was better
         return self._result(None)
 
     def _result(self, stopped_by: int | None) -> FitResult:
@@ -232,8 +250,9 @@ class Trainer:
             desc=f"epoch {progress.epoch + 1}", disable=None if self.world.main else True,
         )  # fmt: skip
         saved = logged = clock = time.monotonic()
+        batches = self._loaded()
         with bar:
-            for batch in self.loader:
+            for batch in batches:
                 waited = time.monotonic() - clock
                 losses = self.step(batch)
                 for name, value in losses.items():
@@ -256,11 +275,29 @@ class Trainer:
                     saved = clock = time.monotonic()
         return True
 
+    def _loaded(self) -> Iterator[Batch]:
+        """The loader's batches; before a picture that cannot be read ends the run, it is saved."""
+        loaded = iter(self.loader)
+        while True:
+            try:
+                batch = next(loaded)
+            except StopIteration:
+                return
+            except UserError as error:
+                self._save_last()
+                reason = str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
+                raise UserError(
+                    f"{reason}\nThe run was saved. Mend the file or remove it with its annotation "
+                    "(`faces prepare check` finds all such files), then go on with "
+                    f"--resume {self.folder}"
+                ) from error
+            yield batch
+
     def step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's part of a batch; returns the losses."""
         images, targets, indices = batch
         optim = self.config.optim
-        set_learning_rate(self.optimizer, optim, self.progress.step, self.steps)
+        set_learning_rate(self.optimizer, optim, self.done, self.steps)
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -297,7 +334,7 @@ class Trainer:
         valid = self.world.agree(valid)
         loss = valid["loss"]
         lr = self.optimizer.param_groups[0]["lr"]
-        if progress.step >= warmup_steps(optim, self.steps):
+        if self.done >= warmup_steps(optim, self.steps):
             lower_learning_rate(self.scheduler, loss)
         images = progress.batch * optim.batch_size
         line = {
@@ -338,6 +375,11 @@ class Trainer:
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.config.optim.epochs * len(self.batches)
+
+    @property
+    def done(self) -> int:
+        """How many of them are done: other than ``progress.step`` where pictures came or went."""
+        return self.progress.epoch * len(self.batches) + self.progress.batch
 
     @property
     def judged(self) -> FaceRCNN:
@@ -427,6 +469,12 @@ class Trainer:
             group.setdefault("full_lr", group["lr"])  # runs from before the cooldown
         self.scheduler.load_state_dict(training["scheduler"])
         self.progress = Progress(**training["progress"])
+        before = payload["provenance"]["training_images"]
+        if before != len(self.train_index):
+            log.warning(
+                "there are %d training images, %d when the run was saved: it goes on with those "
+                "there are", len(self.train_index), before,
+            )  # fmt: skip
         if self.world.main:
             write_history(self.folder / "history.jsonl", self.progress.history)
             log.info(

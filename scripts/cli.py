@@ -123,6 +123,9 @@ def read_config(path: Path, base: T) -> T:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from error
+    for key in ("resume", "config"):  # what they would do is decided before the file is read
+        if key in values:
+            raise UserError(f"{path}: {key} cannot stand in a configuration; give it as --{key}")
     return _merge(base, values, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
     log_to_stderr()
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from common.history import best_line
     from detector.parallel import leave_world
     from detector.train import fit
 
@@ -61,7 +63,12 @@ def main(argv: Sequence[str]) -> int:
         return 128 + result.stopped_by
     if not result.main:
         return 0
-    best = min(result.history, key=lambda line: line["valid"]["loss"])
+    best = best_line(result.history)
+    if not math.isfinite(best["valid"]["loss"]):
+        raise UserError(
+            f"no epoch of {result.run} had a finite validation loss, so there is no best.pt; look "
+            "at the validation pictures with `faces prepare check`"
+        )
     print(f"best epoch:  {best['epoch']} (validation loss {best['valid']['loss']:.4f})")
     print(f"checkpoint:  {result.run / 'best.pt'}")
     print(f"history:     {result.run / 'history.jsonl'}")

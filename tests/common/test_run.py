@@ -11,8 +11,9 @@ from contextlib import closing
 
 import pytest
 
+from common import run
 from common.folders import in_threads
-from common.run import interrupt_between
+from common.run import interrupt_between, stop_signals
 from detector.ahead import read_ahead
 
 
@@ -32,6 +33,21 @@ def take(results: Iterable[int]) -> int:
     except KeyboardInterrupt:
         return count
     raise AssertionError("Ctrl-C had no effect")
+
+
+def test_a_signal_passed_on_is_not_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun passes Ctrl-C on to processes that the terminal has sent it to as well."""
+    now = 100.0
+    monkeypatch.setattr(run.time, "monotonic", lambda: now)
+    with stop_signals() as stopped:
+        signal.raise_signal(signal.SIGINT)
+        now += 0.2
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped == [signal.SIGINT]
+        now += 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_ends_a_loop_between_two_results() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from common.errors import UserError
+from detector import dataset
 from detector.config import DataConfig
 from detector.dataset import (
     FaceDataset,
@@ -313,3 +314,12 @@ def test_collate_and_mix() -> None:
     assert len({mix(a, b) for a in range(100) for b in range(100)}) == 10**4
     assert mix(1, 2) != mix(2, 1)
     assert 0 <= mix(2**63, -5) < 2**63
+
+
+def test_a_picture_above_the_limit_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_voc(tmp_path, 2)
+    monkeypatch.setattr(dataset, "MAX_PIXELS", 80 * 96 - 1)
+    with pytest.raises(UserError, match=r"scene_0\d\.png has 96x80 pixels, more than the limit"):
+        FaceIndex(folder / "images", folder / "annotations")

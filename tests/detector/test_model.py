@@ -231,6 +231,23 @@ def test_the_box_losses_are_weighted() -> None:
     assert model.eager_outputs(losses, []) == {"loss_classifier": 1.0, "loss_rpn_box_reg": 3.0}
 
 
+@pytest.mark.parametrize("arch", ["fpn", "reference"])
+def test_a_batch_that_ignored_faces_fill_has_losses_and_gradients(arch: str) -> None:
+    """A portrait whose crop shows less than half of the one face, or marks it difficult."""
+    torch.manual_seed(0)
+    model = build_model(replace(TINY_MODEL, arch=arch)).train()
+    target = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0).long(),
+        "ignore": torch.tensor([[-900.0, -900.0, 1000.0, 1000.0]]),
+    }
+    losses = model(torch.randint(0, 255, (1, 3, 96, 96), dtype=torch.uint8), [target])
+    assert losses["loss_classifier"] == losses["loss_box_reg"] == 0
+    (losses["loss_classifier"] + losses["loss_box_reg"]).backward()
+    gradients = [p.grad for p in model.roi_heads.parameters()]
+    assert all(grad is not None and not grad.any() for grad in gradients)
+
+
 def test_the_box_loss_of_fpn_is_a_mean_over_faces() -> None:
     torch.manual_seed(0)
     model = build_model(TINY_MODEL).train()
@@ -241,7 +258,7 @@ def test_the_box_loss_of_fpn_is_a_mean_over_faces() -> None:
         model.roi_heads.mean_box_loss = mean
         torch.manual_seed(1)
         found[mean] = model(images, [target])["loss_box_reg"].item()
-    sampled = model.roi_heads._sampled_per_face
+    sampled = model.roi_heads._sampled / model.roi_heads._on_faces
     assert sampled > 2
     assert found[True] == pytest.approx(found[False] * sampled, rel=1e-5)
     assert not build_model(replace(TINY_MODEL, arch="reference")).roi_heads.mean_box_loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from common import run as run_process
 from common.errors import UserError
+from common.files import temporary_name
 from common.history import TIMINGS, read_history
 from detector import train
 from detector.checkpoint import load_checkpoint, model_from_checkpoint
@@ -31,6 +33,8 @@ from detector.optimizer import (
     update_average,
     warmup_steps,
 )
+from detector.parallel import World
+from detector.run_folder import open_run
 from detector.train import LossNotFinite, Trainer, fit
 from tests.conftest import ROOT
 from tests.tiny import TINY_MODEL, make_data, tiny_config
@@ -288,6 +292,15 @@ def test_resume_needs_a_run(data: Path, tmp_path: Path) -> None:
         fit(replace(tiny_config(data, tmp_path), resume=tmp_path))
 
 
+def test_resuming_clears_away_what_a_killed_process_left(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(finished / "config.json", tmp_path / "config.json")
+    temporary_name(tmp_path / "last.pt").write_bytes(b"half of the weights")
+    open_run(replace(tiny_config(data, tmp_path), resume=tmp_path), World())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_an_unwritable_run_folder_is_found_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="cannot be written"):
@@ -447,6 +460,44 @@ def test_running_average() -> None:
         if value.is_floating_point():
             wanted = 0.9 * before[key] + 0.1 * model.state_dict()[key]
             torch.testing.assert_close(value, wanted)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_broken_picture_ends_a_run_that_was_saved_and_goes_on_without_it(
+    tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run", batch_size=1)
+    config = replace(config, data=replace(config.data, num_workers=workers))
+    bad = data / "train" / "images" / "scene_03.png"
+    bad.write_bytes(bad.read_bytes()[:2000])  # the header is fine
+    with pytest.raises(UserError) as caught:
+        fit(config)
+    first, second = str(caught.value).splitlines()
+    assert str(bad) in first
+    assert "Traceback" not in str(caught.value)
+    assert f"--resume {tmp_path / 'run'}" in second
+    done = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["step"]
+    bad.unlink()
+    (data / "train" / "annotations" / "scene_03.xml").unlink()
+    result = fit(replace(config, resume=tmp_path / "run"))
+    assert "there are 7 training images, 8 when the run was saved" in caplog.text
+    assert [line["epoch"] for line in result.history] == [1, 2]
+    assert 0 <= done < result.history[0]["step"]
+
+
+def test_fewer_pictures_on_resuming_never_make_the_learning_rate_negative(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run", batch_size=1, epochs=2, cooldown=1.0)
+    fit(replace(config, optim=replace(config.optim, epochs=1)))
+    for number in (2, 3, 4, 5, 6):
+        (data / "train" / "images" / f"scene_{number:02d}.png").unlink()
+        (data / "train" / "annotations" / f"scene_{number:02d}.xml").unlink()
+    result = fit(replace(config, resume=tmp_path / "run"))
+    assert result.history[-1]["lr"] == pytest.approx(3e-3 / 6)  # the last of 2 x 3 steps
+    optimizer = torch.optim.AdamW([{"params": [torch.zeros(1)], "lr": 1.0, "full_lr": 1.0}])
+    set_learning_rate(optimizer, OptimConfig(), 3_900, 3_600)
+    assert optimizer.param_groups[0]["lr"] == 0
 
 
 @pytest.mark.slow

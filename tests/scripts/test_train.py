@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ from torchvision.models import mobilenet_v2
 
 from common.errors import UserError
 from common.history import read_history
+from detector import train
 from detector.checkpoint import load_checkpoint
 from detector.config import TrainConfig, preset
 from scripts.main import main
 from scripts.train import read_arguments
-from tests.tiny import make_data, make_voc
+from tests.tiny import make_data, make_voc, tiny_config
 
 
 def test_defaults_follow_the_architecture() -> None:
@@ -94,6 +97,10 @@ def test_default_then_file_then_flags(tmp_path: Path) -> None:
         ("--ema 1", "--ema must be"),
         ("-m model.onnx", "faces export"),
         ("--device nonsense", "--device nonsense"),
+        ("--clip-norm -1", "--clip-norm must not be negative"),
+        ("--threads -3", "--threads must not be negative"),
+        ("--box-loss -1", "--box-loss must be positive"),
+        ("--min-face -2", "--min-face must not be negative"),
         ("--resume nowhere", "is not a run folder"),
         ("--config nowhere.toml", r"nowhere\.toml"),
         ("", "--image-path is needed"),
@@ -114,6 +121,14 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert re.search(message, error)
 
 
+def test_a_configuration_cannot_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would go on with a run whose settings were never compared with those given."""
+    path = tmp_path / "mine.toml"
+    path.write_text('resume = "runs/first"\nlearning_rate = 0.1\n')
+    assert main(["train", "--config", str(path)]) == 2
+    assert "give it as --resume" in capsys.readouterr().err
+
+
 def test_a_resumed_run_keeps_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,3 +146,55 @@ def test_a_resumed_run_keeps_its_settings(
     assert "--batch-size cannot be changed in a resumed run" in capsys.readouterr().err
     assert main(["train", "--resume", "r", "-e", "2"]) == 0
     assert [line["epoch"] for line in read_history(Path("r"))] == [1, 2]
+    # Asked for once everything was trained: what there is.
+    assert main(["train", "--resume", "r", "-m", "mine.pt"]) == 0
+    assert Path("mine.pt").read_bytes() == Path("r/best.pt").read_bytes()
+    capsys.readouterr()
+    Path("r/last.pt").unlink()
+    assert main(["train", "--resume", "r"]) == 2
+    assert "last.pt is missing" in capsys.readouterr().err
+    assert [line["epoch"] for line in read_history(Path("r"))] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-m folder", "--model folder is a folder"),
+        ("--fig-path folder", "--fig-path folder is a folder"),
+        ("--fig-path loss.bmp", "a picture cannot be a .bmp"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_first_step(
+    flags: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    data = make_data(tmp_path / "data")
+    where = (
+        f"--image-path {data}/train/images --train-ann-dir {data}/train/annotations "
+        f"--valid-path {data}/val/images --valid-ann-dir {data}/val/annotations -w 0 -b 4 -i 128 "
+        "--backbone-weights none --width 0.1 --device cpu"
+    )
+    assert main(["train", *where.split(), *flags.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "fpn" / "config.json").exists()
+
+
+def test_without_a_finite_validation_loss_there_is_no_best_checkpoint_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(tmp_path / "data")
+    losses = iter([math.nan, math.nan, 0.7, 0.5])
+    monkeypatch.setattr(train, "validation_losses", lambda *a, **k: {"loss": next(losses)})
+    config = tiny_config(data, tmp_path / "run")
+    monkeypatch.setattr("scripts.train.read_arguments", lambda argv: config)
+    assert main(["train"]) == 2
+    assert "no epoch of" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "best.pt").exists()
+    more = replace(config, optim=replace(config.optim, epochs=4), resume=tmp_path / "run")
+    assert [line["valid"]["loss"] for line in train.fit(more).history][2:] == [0.7, 0.5]
+    assert load_checkpoint(tmp_path / "run" / "best.pt")["history"][-1]["valid"]["loss"] == 0.5
