@@ -106,12 +106,18 @@ def teach_head(
 def store_head(
     store: Store, head: Head, samples: Samples, sources: Sources, record: Record
 ) -> None:
-    """Put a head into the store; who is in the samples but not in the store is enrolled first."""
-    known = {person.name for person in store.people()}
+    """Put a head into the store; who is in the folder but not in the store is enrolled first.
+
+    Raises UserError as `Store.add_samples` and `Store.save_head`.
+    """
     new: dict[str, list[NewSample]] = {}
-    for name, vector in zip(samples.names, samples.embeddings, strict=True):
-        if name not in known:
-            new.setdefault(name, []).append(NewSample(vector, None, "faces fit"))
+    # Samples of the store never enrol: somebody who is missing by now was forgotten or renamed
+    # meanwhile and must not come back. `save_head` leaves their classes out.
+    if sources.folder is not None:
+        known = {person.name for person in store.people()}
+        for name, vector in zip(samples.names, samples.embeddings, strict=True):
+            if name not in known:
+                new.setdefault(name, []).append(NewSample(vector, None, "faces fit"))
     if new:
         _point_out(store, new)
         store.add_samples(new)

@@ -231,9 +231,9 @@ class Store:
     def remove(self, name: str) -> None:
         """Forget somebody: name, vectors, pictures and the head's class leave the file and its log.
 
-        Should another program read at that very moment for more than 10 s, the bytes are
-        overwritten when the file is opened next (a warning says so). Raises UserError when there
-        is nobody of that name.
+        Should another program read at that very moment for more than 10 s, or the disk be full,
+        the bytes are overwritten when the file is opened next (a warning says so). Raises UserError
+        when there is nobody of that name.
         """
         with self._forgetting() as db:
             store_write.remove(db, name)
@@ -331,15 +331,13 @@ class Store:
             self._scrub()
 
     def _scrub(self) -> None:
-        if scrub(self._writer):
-            with transaction(self._writer, "IMMEDIATE"):
-                set_meta(self._writer, "unscrubbed", 0)
-        else:
+        in_the_way = scrub(self._writer)
+        if in_the_way is not None:
             logger.warning(
-                "%s: another program is reading; the bytes of what was removed are overwritten "
-                "when the file is opened next",
-                self.path,
-            )
+                "%s: %s; the change is made, but the bytes of what was removed are overwritten "
+                "only when the file is opened next",
+                self.path, in_the_way,
+            )  # fmt: skip
 
     def _check_unchanged(self, db: sqlite3.Connection) -> None:
         meta = store_read.meta(db)

@@ -64,6 +64,15 @@ _REASONS = {
     sqlite3.SQLITE_PERM: "access is not allowed",
 }
 
+# What may keep a change that is made already from being scrubbed: that is put off, and the file
+# stays usable.
+_SCRUB_LATER = {
+    sqlite3.SQLITE_BUSY: "another program is using it",
+    sqlite3.SQLITE_LOCKED: "another program is using it",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+}
+
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
@@ -111,9 +120,13 @@ def prepare(path: Path, create: dict[str, object] | None) -> None:
 
     Raises UserError when it is missing, foreign, or of a newer version; nothing is changed then.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror}") from error
+    if is_folder:
         raise UserError(f"{path} is a folder; --gallery names the file of people")
-    if not path.exists():
+    if not is_there:
         if create is None:
             raise UserError(
                 f"there is no file of people {path}: enrol somebody with `faces enroll`, or name "
@@ -155,36 +168,47 @@ def transaction(db: sqlite3.Connection, mode: str) -> Iterator[None]:
     db.execute(f"BEGIN {mode}")
     try:
         yield
+        db.execute("COMMIT")  # when it fails, the connection must not stay in the transaction
     except BaseException:
         if db.in_transaction:  # a full disk has rolled back already
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
 
 
-def scrub(db: sqlite3.Connection) -> bool:
-    """Leave nothing of what was deleted in the file or its log; False when a reader is in the way.
+def scrub(db: sqlite3.Connection) -> str | None:
+    """Leave nothing of what was deleted in the file or its log, and note in it that this is done.
 
     Deleted rows are overwritten at once (``secure_delete``), but pages that SQLite rearranged may
     hold copies, and the log holds pages as they were: both are written anew.
+
+    Returns None, or what is in the way, in words; it can be tried again later.
     """
     try:
         db.execute("VACUUM")
         busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            return "another program is reading"
+        with transaction(db, "IMMEDIATE"):
+            db.execute("UPDATE meta SET value = 0 WHERE key = 'unscrubbed'")
+    except MemoryError:  # what Python makes of SQLITE_NOMEM
+        return "the memory is full"
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        reason = _SCRUB_LATER.get(error.sqlite_errorcode & 0xFF)
+        if reason is None:
             raise
-        return False
-    return not busy
+        return reason
+    return None
 
 
 def _touch(path: Path) -> None:
     """An empty file that only its owner can read: it will hold faces. The log follows it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
-        raise UserError(f"{path} cannot be made: {error.strerror}") from error
+        raise UserError(
+            f"{path} cannot be made: {error}; name another file with --gallery"
+        ) from error
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

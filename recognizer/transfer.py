@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
+import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,14 @@ MAX_PNG = MAX_SIDE**2 * 3 + 100_000
 MAX_JSON = 512 << 20
 MAX_TEXT = 1_000  # characters of a sample's source
 
-_BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, no UTF-8 can
+
+MAX_PLACE = 1e6  # of a box; whether it lies in its picture is looked at later
+
+_BROKEN = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -198,10 +206,10 @@ def _sample(row: Any, where: str) -> dict[str, Any]:
     row = row if isinstance(row, dict) else {"source": None}
     source, created, box = row.get("source", ""), row.get("created"), row.get("box")
     for key, text in (("source", source), ("created", created or "")):
-        if not isinstance(text, str) or len(text) > MAX_TEXT:
+        if not isinstance(text, str) or len(text) > MAX_TEXT or _SURROGATE.search(text):
             raise UserError(f"{where}: {key} must be a text of at most {MAX_TEXT} characters")
     numbers = isinstance(box, list) and all(
-        isinstance(value, int | float) and math.isfinite(value) for value in box
+        isinstance(value, int | float) and abs(value) <= MAX_PLACE for value in box
     )
     if box is not None and not (numbers and len(box) == 4):
         raise UserError(f"{where}: box must be four numbers, x1 y1 x2 y2")

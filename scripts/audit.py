@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
         Command, argv, prog="faces audit", description=DESCRIPTION, examples=EXAMPLES
     )
     from pipeline.service.audit import entries, verify
+    from recognizer.names import clean_name
 
     verdict = verify(options.log)
     if verdict.problem is not None:
@@ -74,7 +75,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"in order before it: {counted(verdict.lines, 'line')}", file=sys.stderr)
         return 1
     if isinstance(options, Show):
-        for entry in entries(options.log, options.person):
+        # The log holds names as they are stored.
+        person = None if options.person is None else clean_name(options.person)
+        for entry in entries(options.log, person):
             print(json.dumps(entry))
         return 0
     if options.expect is not None:

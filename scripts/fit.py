@@ -58,10 +58,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             job.run_network() if options.learns_network else job.run_head()
         except (Stopped, KeyboardInterrupt):
-            print("faces: stopped; the people and the old head are as before.", file=sys.stderr)
-            if (options.folder / "last.pt").is_file():
-                print(f"Go on with: faces fit --resume {options.folder} and the same flags",
-                      file=sys.stderr)  # fmt: skip
+            print(job.after_stop(), file=sys.stderr)
             return 130
     return 1 if job.sources.refused else 0
 
@@ -73,10 +70,27 @@ class Job:
         from pipeline.teach_sources import Sources
 
         self.options = options
+        self.moved_to: Path | None = None  # the new embedder, once the gallery belongs to it
         self.sources = Sources(
             options.from_folders, options.strangers, options.boxes, options.detector,
             options.folder, self._bar, options.threads, options.gates, options.largest,
         )  # fmt: skip
+
+    def after_stop(self) -> str:
+        """What to tell whoever stopped it: what has changed, and how to go on."""
+        options = self.options
+        if self.moved_to is not None:
+            flags = f"--embedder {self.moved_to} --gallery {options.store.gallery}"
+            if options.from_folders is not None:
+                flags += f" --from-folders {options.from_folders}"
+            return (
+                f"faces: stopped; the people now belong to --embedder {self.moved_to} and have no "
+                f"head.\nTeach them one with: faces fit {flags}"
+            )
+        text = "faces: stopped; the people and the old head are as before."
+        if (options.folder / "last.pt").is_file():
+            text += f"\nGo on with: faces fit --resume {options.folder} and the same flags"
+        return text
 
     def run_head(self) -> None:
         """Samples -> head -> store."""
@@ -152,7 +166,7 @@ class Job:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return
         if options.store.gallery.exists():
-            self._embed_anew(new)
+            self._embed_anew(new, path)
         store = replace(options.embedding, embedder=str(path), embedder_weights=None)
         with open_store(options.store, open_embedder(store)) as opened:
             plan = HeadPlan(options.copies, options.masks)
@@ -167,13 +181,16 @@ class Job:
         with open_existing_store(self.options.store) as store:
             return bool(store.people())
 
-    def _embed_anew(self, new: Embedder) -> None:
+    def _embed_anew(self, new: Embedder, path: Path) -> None:
+        """Bind the gallery to the new embedder, whose file ``path`` is; that drops the head."""
         from recognizer.reembed import reembed
 
         with open_existing_store(self.options.store) as store:
             total = sum(person.samples for person in store.people())
             with self._bar("embedding anew", total, "faces") as tick:
                 reembed(store, new, progress=tick)
+                if total:  # a run that is stopped early leaves a file with nobody in it
+                    self.moved_to = path
 
     def _faces(self, embedder: Embedder) -> tuple[list[str], NDArray[np.uint8]]:
         """Of the folder, or of the store's pictures, which must all be there either way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ faces keys create camera --scopes detect recognize
 faces keys create office --scopes detect recognize enroll admin --days 90
 faces keys list
 faces keys revoke 1f0c2d5b"""
+
+MAX_DAYS = 36_500  # a hundred years; far beyond, days cannot be written as a date any more
 
 Scope = Literal["detect", "recognize", "enroll", "admin", "metrics"]
 FileOption = Annotated[Path, tyro.conf.arg(metavar="FILE")]
@@ -54,8 +57,11 @@ class Create:
             raise UserError("a key's name has 1 to 100 printable characters")
         if not self.scopes:
             raise UserError("--scopes: name at least one")
-        if self.days is not None and self.days <= 0:
-            raise UserError("--days must be above 0")
+        if self.days is not None and not (math.isfinite(self.days) and 0 < self.days <= MAX_DAYS):
+            raise UserError(
+                f"--days must be above 0 and at most {MAX_DAYS}; leave it out for a key that does "
+                "not expire"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,12 @@ def _state(key: Key) -> str:
 
 
 def _day(seconds: float | None) -> str | None:
-    return None if seconds is None else time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    if seconds is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):  # infinite or too far away, by the system
+        return "no date"
 
 
 if __name__ == "__main__":

@@ -135,8 +135,13 @@ class KeyFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        holder = hold(self.path.with_name(self.path.name + ".lock"), seconds=10)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            holder = hold(self.path.with_name(self.path.name + ".lock"), seconds=10)
+        except OSError as error:
+            raise UserError(
+                f"the keys {self.path} cannot be written: {error}; name another file with --keys"
+            ) from error
         if holder is None:
             raise UserError(f"another program has been writing to {self.path} for 10 s; try again")
         with holder:

@@ -38,12 +38,22 @@ class AuditLog:
     Args:
         path: made with its key, ``path`` + ".key", when missing; both private to their owner.
 
-    Raises UserError when it is damaged or held by another process. A line that a crash left
-    unfinished is cut off, and a line says so.
+    Raises UserError when it is damaged, held by another process, or cannot be made or written. A
+    line that a crash left unfinished is cut off, and a line says so.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._mutex = threading.Lock()
+        try:
+            self._open()
+        except OSError as error:
+            raise UserError(
+                f"the audit log {path} cannot be opened: {error}; give another with --audit"
+            ) from error
+
+    def _open(self) -> None:
+        path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = hold(path.with_name(path.name + ".lock"))
         if holder is None:
@@ -52,7 +62,6 @@ class AuditLog:
                 "with --audit"
             )
         self._holder = holder
-        self._mutex = threading.Lock()
         self._key = _read_or_make_key(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         verdict = verify(path)
@@ -140,10 +149,17 @@ def verify(path: Path) -> Verdict:
 
 
 def entries(path: Path, person: str | None = None) -> Iterator[dict[str, Any]]:
-    """The entries of a log that is in order, or only those of one person's name."""
+    """The entries of a log that is in order, or only those of one person's name.
+
+    Args:
+        path: an unfinished line at its end, which a crash may leave, is no entry.
+        person: as `recognizer.names.clean_name` gives it.
+    """
     wanted = None if person is None else pseudonym(_read_key(path), person)
     with path.open("rb") as file:
         for raw in file:
+            if not raw.endswith(b"\n"):
+                return
             entry = json.loads(raw)
             if wanted is None or entry.get("person") == wanted:
                 yield entry

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from recognizer.cutout import Cutout
 from recognizer.head import Head
 from recognizer.snapshot import Thresholds
 from recognizer.store import Store
+from recognizer.store_file import connect
 from recognizer.store_write import NewSample
 from recognizer.types import unit
 
@@ -335,6 +337,72 @@ def test_traces_that_a_reader_held_are_wiped_at_the_next_opening(path, monkeypat
             assert MARK.encode() not in bytes_of(path)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
+
+
+class Troubled:
+    """A connection whose disk or memory makes trouble as soon as the file is to be scrubbed."""
+
+    def __init__(self, db: sqlite3.Connection, trouble: Exception, at: str) -> None:
+        self._db, self._trouble, self._at = db, trouble, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if self._at in sql:
+            raise self._trouble
+        return self._db.execute(sql, *values)
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("as SQLite says it")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize("at", ["VACUUM", "wal_checkpoint", "SET value = 0"])
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (sqlite_error(sqlite3.SQLITE_FULL), "the disk is full"),
+        (sqlite_error(sqlite3.SQLITE_IOERR | 3 << 8), "the disk reports an error"),
+        (MemoryError(), "the memory is full"),
+    ],
+    ids=["full", "ioerr", "nomem"],
+)
+def test_what_keeps_from_scrubbing_undoes_no_forgetting_and_locks_nobody_out(
+    path, monkeypatch, caplog, trouble, reason, at
+):
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add(MARK, vectors(1))
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(
+            "recognizer.store.connect", lambda path: Troubled(connect(path), trouble, at)
+        )
+        with Store.open(path, "c", DIMENSION) as store:
+            store.remove(MARK)
+            assert store.people() == []
+            assert f"{path}: {reason}; the change is made" in caplog.text
+            store.add("Anna", vectors(1))  # the store goes on
+        caplog.clear()
+        with Store.open_existing(path) as store:
+            assert [person.name for person in store.people()] == ["Anna"]
+        assert reason in caplog.text
+    with Store.open_existing(path):
+        assert MARK.encode() not in bytes_of(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
+
+
+def test_a_damaged_file_is_no_reason_to_put_scrubbing_off(path, monkeypatch):
+    trouble = sqlite_error(sqlite3.SQLITE_CORRUPT)
+    monkeypatch.setattr(
+        "recognizer.store.connect", lambda path: Troubled(connect(path), trouble, "VACUUM")
+    )
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add("Anna", vectors(1))
+        with pytest.raises(UserError, match="damaged"):
+            store.remove("Anna")
 
 
 # -- threads

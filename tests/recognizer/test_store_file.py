@@ -15,7 +15,7 @@ from common.errors import UserError
 from recognizer.cutout import Cutout
 from recognizer.snapshot import Thresholds
 from recognizer.store import Store
-from recognizer.store_file import APPLICATION_ID, SCHEMA, STEPS
+from recognizer.store_file import APPLICATION_ID, SCHEMA, STEPS, connect, transaction
 from recognizer.types import unit
 
 DIMENSION = 8
@@ -161,6 +161,18 @@ def test_a_folder_is_refused(tmp_path):
         Store.open(tmp_path, "c", DIMENSION)
 
 
+@pytest.mark.parametrize("place", ["people.db", "x/people.db"])
+def test_a_path_below_a_file_is_refused(tmp_path, place):
+    (tmp_path / "plain").write_text("a file, no folder", encoding="utf-8")
+    with pytest.raises(UserError, match=r"people.db cannot be made: .*--gallery"):
+        Store.open(tmp_path / "plain" / place, "c", DIMENSION)
+
+
+def test_a_path_that_cannot_be_looked_at_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be (opened|made)"):
+        Store.open(tmp_path / ("x" * 5000), "c", DIMENSION)
+
+
 def test_reading_makes_no_file(path):
     with pytest.raises(UserError, match=r"no file of people.*faces enroll"):
         Store.open_existing(path)
@@ -216,7 +228,16 @@ def test_the_folder_is_made_and_odd_characters_are_fine(tmp_path):
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-# -- what other programs do meanwhile
+# -- what other programs and the disk do meanwhile
+
+
+def test_a_commit_that_fails_leaves_no_open_transaction(path):
+    Store.open(path, "c", DIMENSION).close()
+    with closing(connect(path)) as db:
+        db.execute("CREATE TABLE a (x REFERENCES person (id) DEFERRABLE INITIALLY DEFERRED)")
+        with pytest.raises(sqlite3.IntegrityError), transaction(db, "IMMEDIATE"):
+            db.execute("INSERT INTO a VALUES (5)")
+        assert not db.in_transaction
 
 
 def test_a_writer_that_waits_too_long_says_so(path, monkeypatch):

@@ -159,6 +159,9 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2]), "box must be four"),
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 900, 3]), "not in its picture"),
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, float("nan"), 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 10**400, 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 1e300, 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(source="\ud800"), "source must be a text"),
         (lambda h: h["people"][1]["samples"][0].update(box=[1, 2, 3, 4]), "000002.png is missing"),
     ],
 )
@@ -210,6 +213,24 @@ def test_what_is_no_such_file_is_refused(other, tmp_path, file):
     with pytest.raises(UserError, match="CRC"):
         import_people(other, tmp_path / "bad.zip")
     assert other.version() == 0
+
+
+def test_no_flipped_byte_ends_in_a_traceback(other, file):
+    """Everywhere but in the pictures, of whose bytes there are many and alike."""
+    content = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        first = archive.getinfo("people.json").header_offset
+    bad = file.with_name("bad.zip")
+    refused = 0
+    for i in range(first, len(content)):
+        flipped = bytearray(content)
+        flipped[i] ^= 255
+        bad.write_bytes(flipped)
+        try:
+            import_people(other, bad)
+        except UserError:
+            refused += 1
+    assert refused > (len(content) - first) / 2
 
 
 def test_too_large_files_are_refused_before_they_are_read(other, file, monkeypatch):

@@ -61,6 +61,18 @@ def test_no_name_is_in_the_log_but_who_has_the_key_can_look(path, capsys):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_person_is_found_by_any_spelling_of_the_name(path, capsys):
+    log = AuditLog(path)
+    log.append("enroll", "Zoë Lind")  # as it is stored: composed, single spaces
+    log.close()
+    for spelling in ("Zoë Lind", " Zoë  Lind ", "Zoe\N{COMBINING DIAERESIS} Lind"):
+        assert main(["audit", "show", str(path), "--person", spelling]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+    # What a shell hands over that is not UTF-8.
+    assert main(["audit", "show", str(path), "--person", "Zo\udceb"]) == 2
+    assert "cannot be seen" in capsys.readouterr().err
+
+
 def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
@@ -122,7 +134,14 @@ def test_what_a_power_cut_leaves_is_cut_off_and_told(path, capsys):
     with path.open("ab") as file:
         file.write(b'{"n": 6, "acti')
     assert check(path) == 0
-    assert "unfinished" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "unfinished" in out
+    code = out.partition("the last one is ")[2].split()[0]
+    assert check(path, "--expect", code) == 0
+    assert check(path, "--expect", "0" * 64) == 1
+    capsys.readouterr()
+    assert main(["audit", "show", str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
     AuditLog(path).close()
     assert verify(path).problem is None
     assert list(entries(path))[-1]["action"] == "cut"
@@ -141,6 +160,13 @@ def test_two_servers_cannot_write_to_one_log(path):
     assert "another server writes to the audit log" in result.stderr
     log.close()
     AuditLog(path).close()
+
+
+def test_a_path_where_nothing_can_be_made_is_refused(tmp_path):
+    (tmp_path / "plain").write_text("a file, no folder", encoding="utf-8")
+    for place in ("a.jsonl", "x/a.jsonl"):
+        with pytest.raises(UserError, match=r"audit log .* cannot be opened: .*--audit"):
+            AuditLog(tmp_path / "plain" / place)
 
 
 def test_missing_files_are_named(path, tmp_path, capsys):

@@ -229,6 +229,27 @@ def test_the_old_head_stays_when_it_is_stopped(monkeypatch, capsys):
     assert np.array_equal(after.head.weight, before.head.weight)
 
 
+def test_who_is_forgotten_or_renamed_meanwhile_does_not_come_back(monkeypatch, capsys):
+    from pipeline.teach import teach_head
+
+    enrol(1, 2, 3)
+
+    def meanwhile(*args):
+        head = teach_head(*args)
+        with Store.open_existing(Path("people.db")) as other:
+            other.remove("P2")
+            other.rename("P3", "Karl")
+        return head
+
+    monkeypatch.setattr("pipeline.teach.teach_head", meanwhile)
+    assert main(["fit", "--quiet"]) == 0
+    taught = snapshot()
+    assert set(taught.gallery.people) == {"P1", "Karl"}
+    assert taught.head is not None
+    assert set(taught.head.names) == {"P1", None}
+    assert "the head's classes of them are left out: ['P2', 'P3']" in capsys.readouterr().err
+
+
 def _raising(error: type[BaseException]):
     def fail(*args, **more):
         raise error

@@ -110,6 +110,29 @@ def test_a_fine_tuned_network_takes_everybody_along(capsys):
     assert "already holds a run" in capsys.readouterr().err
 
 
+def test_a_stop_after_everybody_was_embedded_anew_says_so(monkeypatch, capsys):
+    """The gallery belongs to the new embedder by then, and its old head is gone."""
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    enrol(keep=True)
+    flags = ["--depth", "last-block", "--embedder", "old.pt", "--held-out", "0", *SHORT]
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.teach.teach_head", killed)
+        assert main(["fit", *flags, "--run", "run"]) == 130
+    errors = capsys.readouterr().err.replace("\\", "/")
+    assert "as before" not in errors
+    assert "the people now belong to --embedder run/embedder.pt and have no head" in errors
+    advice = errors.rpartition("faces fit ")[2].split()
+    assert advice == ["--embedder", "run/embedder.pt", "--gallery", "people.db"]
+    with Store.open_existing(Path("people.db")) as store:
+        assert store.snapshot().head is None
+    assert main(["fit", *advice, "--quiet", "--copies", "1"]) == 0
+    with Store.open_existing(Path("people.db")) as store:
+        assert store.snapshot().head is not None
+
+
 def test_without_pictures_nothing_is_trained(capsys):
     enrol(keep=False)
     assert main(["fit", "--depth", "full", "--embedder", "old.pt", *SHORT]) == 2

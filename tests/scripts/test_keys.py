@@ -85,13 +85,32 @@ def test_an_expired_key_is_refused(tmp_path, capsys, monkeypatch):
     [
         (["create", " "], "printable"),
         (["create", "a\nb"], "printable"),
-        (["create", "a", "--days", "0"], "--days"),
+        *(
+            (["create", "a", "--days", days], "--days must be")
+            for days in ("0", "inf", "nan", "1e12", "36501")
+        ),
+        (["create", "a", "--keys", "plain/x/k.json"], "plain/x/k.json cannot be written"),
         (["revoke", "nobody"], "no key 'nobody'"),
     ],
 )
-def test_refusals(arguments, message, capsys):
+def test_refusals(arguments, message, tmp_path, capsys):
+    (tmp_path / "plain").write_text("a file, no folder", encoding="utf-8")
     assert main(["keys", *arguments]) == 2
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err.replace("\\", "/")
+    assert not (tmp_path / "keys.json").exists()
+
+
+@pytest.mark.parametrize("expires", [float("inf"), float("nan"), 1e17])
+def test_a_file_with_an_impossible_date_can_be_listed(expires, tmp_path, capsys):
+    """Earlier versions took any --days."""
+    create(capsys, "a")
+    file = tmp_path / "keys.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["keys"][0]["expires"] = expires
+    file.write_text(json.dumps(data), encoding="utf-8")
+    assert listed(capsys)[0]["expires"] == "no date"
+    assert main(["keys", "list"]) == 0
+    assert "no date" in capsys.readouterr().out
 
 
 def test_an_unknown_scope_is_refused(capsys):
