@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import atomic_write_text
+from common.folders import atomic_folder
 from common.history import read_history
 from common.table import text_table
 from pipeline.photo_faces import crop_photos, face_finder
@@ -51,7 +52,10 @@ CROWD, STRANGERS = 600, 300
 
 
 def make_folders(lfw: Lfw, work: Path, photos: int, seed: int) -> None:
-    """Copy the photos into folders of people: learn, probes, crowd, strangers, fold6."""
+    """Copy the photos into folders of people: learn, probes, crowd, strangers, fold6.
+
+    Each appears when it is complete, learn last: `main` copies again while it is missing.
+    """
     rng = np.random.default_rng(seed)
     training = lfw.of_folds(1, 2, 3, 4, 5)
     own: dict[str, list[Path]] = {}
@@ -77,11 +81,11 @@ def make_folders(lfw: Lfw, work: Path, photos: int, seed: int) -> None:
     parts["strangers"] = [(single[i], own[single[i]][0]) for i in chosen]
     held_out = lfw.of_folds(6)
     parts["fold6"] = list(zip(held_out.people, held_out.images, strict=True))
-    for part, members in parts.items():
-        for name, path in members:
-            to = work / part / name / path.name
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+    for part, members in reversed(parts.items()):
+        with atomic_folder(work / part) as folder:
+            for name, path in members:
+                (folder / name).mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / name / path.name)
 
 
 def faces(*arguments: str) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fine_tune import faces
+from common.folders import atomic_folder
 from common.history import read_history
 from common.images import find_images
 from common.table import text_table
@@ -32,15 +33,19 @@ WAYS = {
 
 
 def split(images: Path, annotations: Path, work: Path) -> None:
-    """Copy two thirds of the pictures and their annotations to train/, the rest to valid/."""
-    for number, image in enumerate(find_images(images)):
-        part = work / ("valid" if number % 3 == 2 else "train")
-        xml = annotations / image.relative_to(images).with_suffix(".xml")
-        if not xml.is_file():
-            sys.exit(f"{image} has no annotation {xml}: see `faces prepare check`")
-        for kind, source in (("images", image), ("annotations", xml)):
-            (part / kind).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, part / kind / source.name)
+    """Copy two thirds of the pictures and their annotations to train/, the rest to valid/.
+
+    Both appear when they are complete, train/ last: `main` splits again while it is missing.
+    """
+    with atomic_folder(work / "train") as most, atomic_folder(work / "valid") as rest:
+        for number, image in enumerate(find_images(images)):
+            part = rest if number % 3 == 2 else most
+            xml = annotations / image.relative_to(images).with_suffix(".xml")
+            if not xml.is_file():
+                sys.exit(f"{image} has no annotation {xml}: see `faces prepare check`")
+            for kind, source in (("images", image), ("annotations", xml)):
+                (part / kind).mkdir(exist_ok=True)
+                shutil.copyfile(source, part / kind / source.name)
 
 
 def train(way: str, options: argparse.Namespace) -> Path:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from common.errors import UserError
 
@@ -22,14 +22,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
+    temporary = temporary_name(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield cast(BinaryIO, file)
+        # Not tempfile.mkstemp, whose files are private: to make them ordinary ones afterwards one
+        # must know the umask, and that can only be read by changing it for all threads.
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; these are ordinary ones
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -37,29 +37,40 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends; see `atomic_write`."""
+    """Write ``text`` as UTF-8 with ``\\n`` line ends; see `atomic_write`.
+
+    File names on Linux may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+    They are written as ``\\udce9``, which JSON reads back as the same name.
+    """
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def check_writable(folder: Path) -> None:
+def temporary_name(path: Path) -> Path:
+    """A new hidden name beside ``path``, for a file that is to be renamed to it.
+
+    It begins with ``.part-`` and is short whatever ``path`` is: a name that just fits into the 255
+    bytes that file systems allow leaves no room for anything more.
+    """
+    return path.with_name(f".part-{os.urandom(8).hex()}")
+
+
+def check_writable(folder: Path, flag: str = "--out") -> None:
     """Make sure that results can be put into ``folder``, before the work that they come from.
 
-    Nothing is made yet. Raises UserError when the folder, or the nearest one above it that exists,
-    is a file or takes no new files.
+    Nothing is made yet. Raises UserError, with ``flag`` as the way to name another folder, when the
+    folder, or the nearest one above it that exists, is a file or takes no new files.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    nearest = folder
     try:
+        # exists() raises where a folder above may not be entered. The default is for a drive that
+        # Windows does not have.
+        above = (path for path in (folder, *folder.absolute().parents) if path.exists())
+        nearest = next(above, Path(folder.absolute().anchor))
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise UserError(
             f"results cannot be written to {folder}: {nearest}: {error.strerror}; name another "
-            "folder with --out"
+            f"folder with {flag}"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +25,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     A folder that already has that name is replaced. Thousands of small files get their safety from
     one rename and one flush of the disk's cache, where a flush for each would take minutes on a
-    spinning disk. What a killed process left behind is removed by the next one.
+    spinning disk. What a killed process left behind is removed by the next one, which first gives
+    the old folder its name back where that one was killed between two renames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.part")
     old = path.with_name(f".{path.name}.old")
+    _restore(old, path)
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir()
@@ -40,9 +43,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.rename(old)
         new.rename(path)
     except BaseException:
+        _restore(old, path)  # Windows renames no folder in which a scanner has a file open
         shutil.rmtree(new, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(old: Path, path: Path) -> None:
+    """Undo the renaming of ``path`` to ``old`` when nothing else took its place."""
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def in_threads(
@@ -70,7 +80,10 @@ def in_threads(
 def write_stream(file: IO[bytes], destination: Path) -> None:
     """Copy to ``destination``, whole or not at all, but without a flush of the disk for each."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(f".{destination.name}.part")
+    # Short, since a name may be as long as the file system allows, and the same each time, so that
+    # the next call overwrites what a killed one left.
+    digest = hashlib.sha256(os.fsencode(destination.name)).hexdigest()
+    part = destination.with_name(f".part-{digest[:16]}")
     try:
         with part.open("wb") as target:
             shutil.copyfileobj(file, target, 1 << 20)

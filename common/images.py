@@ -108,7 +108,7 @@ def image_info(
         if decode:
             _limit_pixels(path, image, max_pixels)
             # Makes JPEG three times faster, and still reads every byte.
-            image.draft("RGB", (width // 8, height // 8))
+            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
         return ImageInfo(height, width, orientation)
 

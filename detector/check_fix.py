@@ -177,8 +177,10 @@ def _repair_tree(root: etree._Element, job: _Job, info: ImageInfo, frame: BoxFra
     if (annotation.width, annotation.height) != (info.width, info.height):
         set_size(root, info.width, info.height)
         done["sizes corrected"] += not stored
-    if annotation.filename != job.new_image.name:
-        set_filename(root, job.new_image.name)
+    # XML cannot hold a name that is no UTF-8.
+    name = job.new_image.name.encode("utf-8", "backslashreplace").decode("utf-8")
+    if annotation.filename != name:
+        set_filename(root, name)
     for element in root.findall("object"):
         # An object of VOC 2012 can have parts with boxes of their own.
         for owner in [*element.findall("part"), element]:

@@ -110,8 +110,10 @@ def file_kind(path: Path) -> Kind:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
                 spoiled = archive.testzip()  # torch itself does not look at the checksums
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-            raise UserError(f"{path} is damaged or cut short: copy or make it again") from error
+        except Exception as error:  # zipfile lets through what each kind of decompressor raises
+            raise UserError(
+                f"{path} is damaged, cut short or encrypted: copy or make it again"
+            ) from error
         if spoiled is not None:
             raise UserError(f"{path} is damaged (checksum of {spoiled}): copy or make it again")
         if "archive_format" in names:

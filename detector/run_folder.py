@@ -15,7 +15,7 @@ def open_run(config: TrainConfig, world: World) -> Path:
     if config.resume is not None:
         load_config(config.resume)  # raises when this is no run folder
         if world.main:
-            for leftover in config.resume.glob(".*.part"):  # of a process killed while it wrote
+            for leftover in config.resume.glob(".part-*"):  # of a process killed while it wrote
                 leftover.unlink(missing_ok=True)
         return config.resume
     run = config.run or Path("runs") / config.model.arch

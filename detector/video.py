@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.files import temporary_name
 
 DEFAULT_FPS = 25.0
 """For the rare file that does not say its frame rate."""
@@ -122,8 +123,7 @@ class VideoWriter:
         self._frames = 0
         self._writer: Any = None  # OpenCV's, from the first frame on
         path.parent.mkdir(parents=True, exist_ok=True)
-        # OpenCV goes by the suffix, so it comes last.
-        self._part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._part = temporary_name(path).with_suffix(path.suffix)  # by which OpenCV goes
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append an RGB uint8 (H, W, 3) frame; all have the size of the first."""

@@ -126,9 +126,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wider(options: Wider) -> int:
+    from common.files import check_writable
     from detector.wider_source import splits_in
     from detector.wider_voc import convert
 
+    check_writable(options.out)
     splits = options.splits or tuple(splits_in(options.source))
     if not splits:
         raise UserError(
@@ -181,8 +183,10 @@ _TITLES = {
 
 
 def _download(options: Download) -> int:
+    from common.files import check_writable
     from detector.wider_download import download_wider
 
+    check_writable(options.out)
     folder = download_wider(options.out, options.splits, options.mirror)
     print(f"complete and verified: {folder}")
     print(f"go on with: faces prepare wider {folder} --out {options.out / 'wider'}")
@@ -192,11 +196,14 @@ def _download(options: Download) -> int:
 def _check(options: Check) -> int:
     from PIL import Image
 
-    from common.files import atomic_write, atomic_write_text
+    from common.files import atomic_write, atomic_write_text, check_writable
     from detector.check import check_set
     from detector.check_fix import repair
     from detector.check_picture import draw_check
 
+    check_writable(options.report, "--report")
+    if options.fix is not None:  # it is made in the folder above, and renamed
+        check_writable(options.fix.absolute().parent, "--fix")
     reports = [
         check_set(folder, decode=not options.headers_only, boxes=options.exif_boxes)
         for folder in _sets(options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -73,8 +75,7 @@ def test_a_killed_process_costs_no_earlier_file(tmp_path):
     assert result.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"the last good one"
     [left] = set(names(tmp_path)) - {"last.pt"}
-    assert left.startswith(".last.pt.")
-    assert left.endswith(".part")
+    assert left.startswith(".part-")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
@@ -86,6 +87,30 @@ def test_files_get_the_ordinary_permissions(tmp_path):
     finally:
         os.umask(mask)
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_the_umask_is_never_touched(tmp_path, monkeypatch):
+    """It belongs to all threads: one that opens a file meanwhile, or puts it back late, suffers."""
+    monkeypatch.setattr(os, "umask", None)
+    atomic_write_text(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127])
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path, name):
+    try:
+        (tmp_path / name).write_bytes(b"old")
+    except OSError:
+        pytest.skip("this file system allows no such name")
+    atomic_write_text(tmp_path / name, "x")
+    assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_json_reads_it(tmp_path):
+    name = "caf\udce9.jpg"  # what Python makes of b"caf\xe9.jpg"
+    atomic_write_text(tmp_path / "a.json", f'"{name}"')
+    assert (tmp_path / "a.json").read_bytes() == b'"caf\\udce9.jpg"'
+    assert json.loads((tmp_path / "a.json").read_bytes()) == name
 
 
 def test_text_is_utf_8_with_unix_line_ends(tmp_path):
@@ -115,3 +140,20 @@ def test_where_results_cannot_go_is_refused_and_nothing_is_made(tmp_path: Path) 
         with pytest.raises(UserError, match=r"written to .*file: .*name another folder with --out"):
             check_writable(folder)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_flag_for_another_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="name another folder with --report"):
+        check_writable(tmp_path / "file", "--report")
+
+
+def test_a_folder_that_may_not_be_entered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, **_: object) -> None:  # to root nothing is denied
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(UserError, match=r"written to .*locked.*: Permission denied"):
+        check_writable(tmp_path / "locked" / "a" / "b")

@@ -163,6 +163,13 @@ def test_the_pixel_limit_can_be_set(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png", max_pixels=599)
 
 
+@pytest.mark.parametrize("size", [(5, 40), (40, 5), (1, 1)])
+def test_a_tiny_jpeg_is_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = save(tmp_path / "a.jpg", picture(*size))
+    info = image_info(path, decode=True)
+    assert (info.height, info.width) == size
+
+
 def test_an_open_file_is_read_as_well() -> None:
     file = io.BytesIO()
     picture().save(file, "PNG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -310,6 +311,27 @@ def test_a_repair_can_link_images(tmp_path: Path) -> None:
     add(tmp_path / "a", "a.jpg", GOOD)
     repair([check(tmp_path / "a")], tmp_path / "b", images="link")
     assert (tmp_path / "b/images/a.jpg").samefile(tmp_path / "a/images/a.jpg")
+
+
+def test_names_that_are_no_utf_8_are_reported_and_repaired(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("this file system allows no such name")
+    root = tmp_path / "a"
+    annotation = add(root, "a.jpg", GOOD)
+    (root / "images" / "a.jpg").rename(root / "images" / name)
+    annotation.rename(root / "annotations" / Path(name).with_suffix(".xml"))
+    (root / "images" / f"lonely-{name}").write_bytes(b"no image")
+    report = check(root)
+    assert draw_check([report]) is not None
+    repair([report], tmp_path / "b")
+    (xml,) = (tmp_path / "b" / "annotations").iterdir()
+    assert read_voc(xml).filename == r"caf\udce9.jpg"
+    left_out = json.loads((tmp_path / "b" / REPORT_NAME).read_bytes())["left_out"]
+    assert [Path(path).name for path in left_out] == [f"lonely-{name}"]
+    assert check(tmp_path / "b").findings == ()
 
 
 def test_a_repair_never_writes_into_what_it_reads(tmp_path: Path) -> None:

@@ -171,6 +171,27 @@ def test_a_foreign_zip(tmp_path: Path) -> None:
     refuse(tmp_path / "office.docx", "holds no detector")
 
 
+def test_a_foreign_zip_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "office.docx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"words " * 1000)
+    content = bytearray(path.read_bytes())
+    content[31] = 0xFF  # the first byte of the compressed data, which is no block of any kind
+    path.write_bytes(content)
+    refuse(path, "damaged, cut short or encrypted")
+
+
+def test_a_foreign_zip_that_is_encrypted(tmp_path: Path) -> None:
+    path = tmp_path / "secret.docx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"words")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag, in the file's own header and in the list of files
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    refuse(path, "damaged, cut short or encrypted")
+
+
 def test_a_foreign_onnx_file(tmp_path: Path) -> None:
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])

@@ -51,6 +51,12 @@ def test_no_face_is_an_empty_file_of_the_format(tmp_path):
     assert read_submission(path).shape == (0, 5)
 
 
+def test_a_name_that_is_no_utf_8_is_written(tmp_path):
+    path = write_submission(tmp_path / "caf\udce9", "a\udce9", Detections.empty((10, 10)))
+    assert path.read_bytes() == b"a\\udce9\n0\n"
+    assert read_submission(path).shape == (0, 5)
+
+
 def test_a_point_in_the_name_is_not_taken_for_a_suffix(tmp_path):
     write_submission(tmp_path, "photo.v2", Detections.empty((10, 10)))
     write_submission(tmp_path, "photo.v3", Detections.empty((10, 10)))

@@ -195,6 +195,16 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
+    path = tmp_path / ("a" * 251 + ".mp4")
+    try:
+        path.write_bytes(b"old")
+    except OSError:
+        pytest.skip("this file system allows no such name")
+    assert len(read(write(path, 3))) == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_no_frame_makes_no_file(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 25):
         pass

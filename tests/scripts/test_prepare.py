@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -82,6 +83,10 @@ def test_an_unreadable_image_shows_in_the_exit_code(capsys: pytest.CaptureFixtur
         (("check", "--image-dir", "voc/images"), "give either one folder"),
         (("check", "voc", "--fix", "wider"), "is not empty"),
         (("download", "--out", "x", "--mirror", "ftp://host"), "only http and https"),
+        (("wider", "wider", "--out", "file/x"), "name another folder with --out"),
+        (("download", "--out", "file"), "name another folder with --out"),
+        (("check", "voc", "--report", "file"), "name another folder with --report"),
+        (("check", "voc", "--fix", "file/x"), "name another folder with --fix"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -90,6 +95,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     make_source(Path("wider"))
     add(Path("voc"), "a.jpg", GOOD)
     Path("empty").mkdir()
+    Path("file").touch()
     assert faces(*arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -152,6 +158,27 @@ def test_problems_are_counted_named_and_repaired(capsys: pytest.CaptureFixture[s
     report = json.loads(Path("r/report.json").read_text(encoding="utf-8"))
     assert len(report[0]["problems"]) == 6
     assert faces("check", "fixed") == 0
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add(Path("voc"), "a.jpg", GOOD)
+    Path("file").touch()
+    monkeypatch.setattr("detector.check.check_set", None)
+    assert faces("check", "voc", "--report", "file") == 2
+
+
+def test_a_name_that_is_no_utf_8_is_in_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    add(Path("voc"), "a.jpg", GOOD)
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        (Path("voc/images") / name).write_bytes(b"no image")
+    except OSError:
+        pytest.skip("this file system allows no such name")
+    assert faces("check", "voc") == 1
+    report = json.loads(Path("runs/check/report.json").read_text(encoding="utf-8"))
+    assert f"voc/images/{name}" in [problem["file"] for problem in report[0]["problems"]]
 
 
 def test_folders_can_be_named_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
