@@ -6,9 +6,11 @@
     <- {"id":2,"error":{"code":"no_face","message":...,"details":{...},"retry_after":null}}
 
 The line is the header of binary frames: ``frames`` has the length of each image, and the images
-follow right after the line's end, without anything between or behind them. Answers come as they are
-ready, not in order; ``id`` tells whose they are. A started job also sends events
-``{"id":3,"event":"progress","result":{...}}``; the first line of all is an event ``ready``.
+follow right after the line's end, without anything between or behind them. They are read off the
+pipe whatever else is wrong with the line: a picture's bytes must never be taken for requests.
+
+Answers come as they are ready, not in order; ``id`` tells whose they are. A started job also sends
+events ``{"id":3,"event":"progress","result":{...}}``; the first line of all is an event ``ready``.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ logger = logging.getLogger(__name__)
 ENVELOPE = {"id", "op", "images", "frames", "deadline", "traceparent"}
 AT_ONCE = 16  # requests that are read before the first is answered; then the pipe fills up
 GRACE = 30.0  # seconds that what runs may take after SIGTERM
-MAX_SKIP = 2**30  # frames that are too large are read over, up to this many bytes
+MAX_SKIP = 2**30  # frames that are too large are read over; longer ones end the process
+NOT_JSON = object()  # in place of NaN and Infinity; no field takes it
 
 
 class StdioServer:
@@ -75,12 +78,22 @@ class StdioServer:
                     break
                 if not line.strip():
                     continue
-                message = _object(line)
-                name = _name(message)
+                message = self._object(line)
+                named = _is_name(message.get("id"))
+                name = message.get("id") if named else None
+                # First of all: pictures that stayed in the pipe would be taken for requests.
+                frames = self._frames(message)
+                if not named:
+                    raise ServiceError(
+                        "invalid_request", "id: a whole number or up to 200 characters"
+                    )
                 if not self._ending:
-                    self._start(name, message)
+                    self._start(name, message, frames)
             except ServiceError as error:
                 self._refuse(name, error)
+            except OSError as error:  # of the pipe, and the next reading would fail as well
+                logger.error("no request can be read any more: %s", error.strerror)
+                self.stop()
             except Exception:
                 logger.exception("a bug while reading a request")
                 self._refuse(name, ServiceError("internal", "a bug; see the log"))
@@ -99,8 +112,8 @@ class StdioServer:
             done = done and not follower.is_alive()
         return done
 
-    def _start(self, name: Any, message: dict[str, Any]) -> None:
-        images = self._images(message)
+    def _start(self, name: Any, message: dict[str, Any], frames: list[bytes]) -> None:
+        images = _images(message) + frames
         operation = find_operation(message.get("op"))
         fields = {key: value for key, value in message.items() if key not in ENVELOPE}
         # JSON's way of being strict: arrays are lists, and whole numbers may be written for others.
@@ -136,22 +149,36 @@ class StdioServer:
                 before = self._running
                 self._change.wait_for(lambda: self._running < before, min(0.5, call.left))  # noqa: B023
 
-    def _images(self, message: dict[str, Any]) -> list[bytes]:
-        texts, lengths = message.get("images", []), message.get("frames", [])
+    def _object(self, line: bytes) -> dict[str, Any]:
+        try:
+            # NaN is refused where it stands, not here, where the frames were not read yet.
+            message = json.loads(line, parse_constant=lambda _: NOT_JSON)
+        except (ValueError, RecursionError) as error:
+            if b'"frames"' in line:
+                self.stop()  # pictures may follow, and nobody knows how long they are
+            raise ServiceError("invalid_request", "the line is no JSON in UTF-8") from error
+        if not isinstance(message, dict):
+            raise ServiceError("invalid_request", "the line is no JSON object")
+        return message
+
+    def _frames(self, message: dict[str, Any]) -> list[bytes]:
+        """What follows the line; nothing more is read when it cannot be told where that ends."""
+        lengths = message.get("frames", [])
         if not isinstance(lengths, list) or any(type(n) is not int or n < 0 for n in lengths):
-            raise ServiceError("invalid_request", "frames: a list of lengths in bytes")
-        if sum(lengths) > self._limits.max_request:
-            self._pipe.skip(min(sum(lengths), MAX_SKIP))
+            self.stop()
+            raise ServiceError(
+                "invalid_request", "frames: a list of lengths in bytes; no more requests are read"
+            )
+        length = sum(lengths)
+        if length > self._limits.max_request:
+            if length > MAX_SKIP:
+                self.stop()
+            else:
+                self._pipe.skip(length)
             raise ServiceError(
                 "too_large", f"the frames are longer than {self._limits.max_request} bytes"
             )
-        frames = [self._pipe.frame(length) for length in lengths]
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ServiceError("invalid_request", "images: a list of base64 texts")
-        try:
-            return [base64.b64decode(text, validate=True) for text in texts] + frames
-        except (binascii.Error, ValueError) as error:
-            raise ServiceError("invalid_request", "images: not base64") from error
+        return [self._pipe.frame(length) for length in lengths]
 
     def _answer(self, name: Any, operation: str, future: Future[BaseModel]) -> None:
         try:
@@ -271,25 +298,18 @@ def max_line(limits: Limits) -> int:
     return limits.max_request * 4 // 3 + 65_536
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _is_name(name: Any) -> bool:
+    return name is None or type(name) is int or (isinstance(name, str) and len(name) <= 200)
+
+
+def _images(message: dict[str, Any]) -> list[bytes]:
+    texts = message.get("images", [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ServiceError("invalid_request", "images: a list of base64 texts")
     try:
-        message = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ServiceError("invalid_request", "the line is no JSON in UTF-8") from error
-    if not isinstance(message, dict):
-        raise ServiceError("invalid_request", "the line is no JSON object")
-    return message
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(text)
-
-
-def _name(message: dict[str, Any]) -> int | str | None:
-    name = message.get("id")
-    if name is None or type(name) is int or (isinstance(name, str) and len(name) <= 200):
-        return name
-    raise ServiceError("invalid_request", "id: a whole number or up to 200 characters")
+        return [base64.b64decode(text, validate=True) for text in texts]
+    except (binascii.Error, ValueError) as error:
+        raise ServiceError("invalid_request", "images: not base64") from error
 
 
 def _log(name: Any, operation: str, error: BaseException | None) -> None:

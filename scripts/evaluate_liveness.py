@@ -132,7 +132,8 @@ def _judge_pictures(options: Options) -> tuple[Scores, list[dict[str, Any]], int
     by_kind: dict[str | None, list[float]] = {kind: [] for kind, _ in presentations}
     rows: list[dict[str, Any]] = []
     unread = 0
-    for kind, source in tqdm(presentations, unit=" files", disable=options.quiet, file=sys.stderr):
+    hidden = options.quiet or None  # None: only where somebody looks at a terminal
+    for kind, source in tqdm(presentations, unit=" files", disable=hidden, file=sys.stderr):
         try:
             score = _score(source, detector, passive)
         except UserError as error:
@@ -206,7 +207,7 @@ def _simulate(options: Options) -> list[Trial]:
     with tqdm(
         total=len(KINDS) * options.simulate,
         unit=" attempts",
-        disable=options.quiet,
+        disable=options.quiet or None,
         file=sys.stderr,
     ) as bar:
         for kind in KINDS:

@@ -49,6 +49,13 @@ def check_exposure(host: str, options: HttpOptions, no_keys: bool) -> None:
                 "there are no keys: make one with `faces keys create NAME`, or let every program "
                 "on this machine in with --no-keys-on-loopback"
             )
+        # Without keys only the name in `Host` keeps others out, and a proxy may write its own.
+        if options.proxies:
+            raise UserError(
+                "--behind-proxy with --no-keys-on-loopback would let in everybody whom the proxy "
+                "lets through: make a key with `faces keys create NAME`, and leave "
+                "--no-keys-on-loopback out"
+            )
     if (options.tls_cert is None) != (options.tls_key is None):
         raise UserError("--tls-cert and --tls-key go together")
     if not is_loopback(host) and options.tls_cert is None and not options.proxies:
@@ -93,7 +100,10 @@ def make_server(
         raise UserError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     config = uvicorn.Config(
         make_app(service, options),
-        http=guarded(options),
+        # Behind a proxy all connections come from its address.
+        http=guarded(
+            options.header_seconds, None if options.proxies else options.connections_per_address
+        ),
         ws="none",
         loop="asyncio",
         log_config=None,
@@ -119,8 +129,15 @@ class _Server(uvicorn.Server):
         self._told()
 
 
-def guarded(options: HttpOptions) -> type[asyncio.Protocol]:
-    """A protocol of uvicorn's that closes connections of those who dribble or take too many."""
+def guarded(header_seconds: float, per_address: int | None) -> type[asyncio.Protocol]:
+    """A protocol of uvicorn's that closes connections of those who dribble or take too many.
+
+    WebSockets are let go on: they neither end nor count here.
+
+    Args:
+        header_seconds: in which a request's headers must arrive.
+        per_address: connections of one address; None for as many as it likes.
+    """
     connections: Counter[str] = Counter()
 
     class Guarded(H11Protocol):
@@ -130,8 +147,7 @@ def guarded(options: HttpOptions) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             place = neighbourhood(self.client[0]) if self.client else ""
-            # Behind a proxy all connections come from its address.
-            if not options.proxies and connections[place] >= options.connections_per_address:
+            if per_address is not None and connections[place] >= per_address:
                 transport.abort()
                 return
             self._place = place
@@ -142,20 +158,31 @@ def guarded(options: HttpOptions) -> type[asyncio.Protocol]:
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
                 self._disarm()  # the headers are whole; the body has a time limit of its own
-            elif self._timer is None:
+            elif self._timer is None and self._place is not None:
                 self._arm()
 
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self._leave()  # another protocol has the connection now, and we hear of it no more
+            super().handle_websocket_upgrade(event)
+            # It takes fewer and shorter headers than h11, and says nothing when there are more.
+            newer: Any = self.transport.get_protocol()
+            if not newer.handshake_initiated:
+                self.transport.abort()
+
         def connection_lost(self, exc: Exception | None) -> None:
+            self._leave()
+            super().connection_lost(exc)
+
+        def _leave(self) -> None:
             self._disarm()
             if self._place is not None:
                 connections[self._place] -= 1
                 if not connections[self._place]:
                     del connections[self._place]
                 self._place = None
-            super().connection_lost(exc)
 
         def _arm(self) -> None:
-            self._timer = self.loop.call_later(options.header_seconds, self._too_slow)
+            self._timer = self.loop.call_later(header_seconds, self._too_slow)
 
         def _disarm(self) -> None:
             if self._timer is not None:

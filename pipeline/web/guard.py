@@ -12,10 +12,10 @@ import ipaddress
 import secrets
 import socket
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,7 +74,7 @@ class Access:
             return 403, "Only the page itself may connect."
         if origin is not None and not _same(origin, host):
             return 403, "Pages of other sites may not ask."
-        if self.token is not None and not self._knows(scope, headers):
+        if self.token is not None and not self._knows(scope):
             return 401, LOST
         return None
 
@@ -94,14 +94,11 @@ class Access:
         # An address cannot be rebound to another one; of names only the machine's own are known.
         return _is_address(name) or name in {*LOOPBACK, self.host.lower(), *self.names}
 
-    def _knows(self, scope: Scope, headers: Headers) -> bool:
-        if self._right(_query_token(scope)):
-            return True
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(self._cookie_name(scope))
-        except CookieError:
-            return False
-        return morsel is not None and self._right(morsel.value)
+    def _knows(self, scope: Scope) -> bool:
+        # Cookies of other programs on this machine come along, and may be written in any way:
+        # SimpleCookie gives up at the first that is against the rules, starlette reads each alone.
+        shown = HTTPConnection(scope).cookies.get(self._cookie_name(scope), "")
+        return self._right(_query_token(scope)) or self._right(shown)
 
     def _right(self, shown: str) -> bool:
         return self.token is not None and hmac.compare_digest(shown.encode(), self.token.encode())

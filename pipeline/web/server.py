@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from common.errors import UserError
-from pipeline.http.server import is_loopback
+from pipeline.http.server import guarded, is_loopback
 from pipeline.listening import listen
 from pipeline.live import Live
 from pipeline.types import Tick
@@ -24,7 +24,16 @@ from pipeline.web.switch import Switch
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 20.0
-MAX_CONNECTIONS = 64
+HEADER_SECONDS = 10.0
+"""In which a request's headers must arrive; browsers also open connections ahead of need."""
+
+PER_ADDRESS = 24
+"""Connections of one address, besides open WebSockets, of which `MAX_VIEWERS` are let in. A browser
+opens six at once, however many tabs it has: four browsers behind one address fit."""
+
+MAX_CONNECTIONS = 128
+"""Of everybody, WebSockets too; above it all get 503. So it is several times `PER_ADDRESS`, and
+less than the 256 files that macOS lets a program open."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Page:
         self._listener = _listen(options)
         config = uvicorn.Config(
             make_app(self._hub, Access(options.host, token)),
+            http=guarded(HEADER_SECONDS, PER_ADDRESS),
             ws="websockets-sansio", ws_max_size=MAX_FRAME, ws_per_message_deflate=False,
             loop="asyncio", log_config=None, access_log=False, server_header=False,
             limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, proxy_headers=False,

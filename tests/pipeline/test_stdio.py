@@ -99,8 +99,6 @@ def test_images_come_as_base64_or_as_frames(tmp_path):
         (line(id=7, op="detect", images=[image(1)], deadline=-1), "invalid_request"),
         (line(id=7, op="detect", images=[image(1)], deadline=1e-9), "deadline_exceeded"),
         (line(id=7, op="detect", images=[image(1)], traceparent=1), "invalid_request"),
-        (line(id=7, op="detect", frames=[-1]), "invalid_request"),
-        (line(id=7, op="detect", frames=[True]), "invalid_request"),
         (line(id=7, op="detect", frames=[70_000]) + bytes(70_000), "too_large"),
         (b'{"id": 7, "op": "' + b"x" * 300_000 + b'"}\n', "too_large"),
         (line(id=7, op="people"), "unavailable"),
@@ -119,6 +117,55 @@ def test_a_last_line_without_end_and_a_frame_cut_off():
     assert converse(line(id=1, op="health").rstrip())[0]["id"] == 1
     (answer,) = converse(line(id=2, op="detect", frames=[100]) + b"abc")
     assert (answer["id"], answer["error"]["code"]) == (2, "invalid_request")
+
+
+def test_pictures_are_never_taken_for_requests():
+    hostile = b"\xff\xd8\n" + line(id="hostile", op="people/forget", name="Ada") + b"\xff\xd9"
+    for wrong in (
+        {"id": 1.5, "op": "detect"},
+        {"id": ["x"], "op": "detect"},
+        {"id": "x" * 201, "op": "detect"},
+        {"id": 1, "op": "fly"},
+        {"id": 1, "op": "detect", "images": "x"},
+        {"id": 1, "op": "detect", "min_score": float("nan")},
+        {"id": float("inf"), "op": "detect"},
+    ):
+        answers = converse(
+            line(**wrong, frames=[len(hostile), 0]) + hostile + line(id=2, op="health")
+        )
+        assert [answer["id"] for answer in answers] == [1 if wrong["id"] == 1 else None, 2], wrong
+        assert answers[0]["error"]["code"] in ("invalid_request", "unknown_operation")
+
+
+@pytest.mark.parametrize("frames", [[-1], [True], [1.5], ["3"], "x", {}, None, [10**4, 2**30]])
+def test_after_frames_that_cannot_be_measured_nothing_is_read(frames):
+    hostile = line(id="hostile", op="people/forget", name="Ada") * 200
+    (answer,) = converse(line(id=7, op="detect", frames=frames) + hostile)
+    assert answer["id"] == 7
+    code = "too_large" if frames == [10**4, 2**30] else "invalid_request"
+    assert answer["error"]["code"] == code
+
+
+@pytest.mark.parametrize("value", [b'"J\xe9r\xf4me"', b"9" * 10_000, b"[" * 100_000, b"1,"])
+def test_after_a_broken_line_about_frames_nothing_is_read(value):
+    hostile = line(id="hostile", op="health")
+    sent = b'{"op": "enroll", "frames": [%d], "name": %s}\n' % (len(hostile), value)
+    (answer,) = converse(sent + hostile)
+    assert (answer["id"], answer["error"]["code"]) == (None, "invalid_request")
+
+
+def test_a_pipe_that_cannot_be_read_ends_it(tmp_path, caplog):
+    service, sink = make_service(), io.BytesIO()
+    descriptor = os.open(tmp_path / "for-writing", os.O_WRONLY | os.O_CREAT)
+    serving = threading.Thread(target=StdioServer(service, descriptor, sink).serve, daemon=True)
+    serving.start()
+    serving.join(20)
+    ended = not serving.is_alive()
+    os.close(descriptor)
+    service.close()
+    assert ended
+    assert len(sink.getvalue().splitlines()) == 1, "nothing but the ready line"
+    assert "no request can be read any more" in caplog.text
 
 
 def test_id_is_the_first_thing_in_an_answer():

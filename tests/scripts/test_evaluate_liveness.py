@@ -59,6 +59,14 @@ def test_labelled_pictures(presentations, tmp_path, capsys):
     assert "APCER  0.0%" in text
 
 
+def test_no_bar_is_drawn_into_a_file_of_logs(presentations, tmp_path, capsys):
+    model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])
+    assert main([str(presentations), "--model", str(model), "--simulate", "1"]) == 0
+    assert "it/s" not in (error := capsys.readouterr().err)
+    assert "files" not in error
+    assert "attempts" not in error
+
+
 def test_a_broken_file_is_named_and_the_rest_is_judged(presentations, tmp_path, capsys):
     (presentations / "live" / "broken.jpg").write_bytes(b"nothing")
     model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])

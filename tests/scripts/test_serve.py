@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,7 @@ FACES = [sys.executable, "-m", "scripts.main"]
         (["--http", "--host", "::", "--no-keys-on-loopback"], "keys are needed"),
         (["--http", "--host", "myhost", "--no-keys-on-loopback"], "keys are needed"),
         (["--http", "--no-keys-on-loopback", "--tls-cert", "a.pem"], "go together"),
+        (["--http", "--no-keys-on-loopback", "--behind-proxy", "127.0.0.1"], "faces keys create"),
         (["--http", "--no-keys-on-loopback", "--model", "none.onnx"], "none.onnx"),
         (["--stdio", "--detect-only", "--model", "none.onnx"], "none.onnx"),
         (["--http", "--config", "none.toml"], "none.toml"),
@@ -81,6 +83,10 @@ def test_exposure(caplog, tmp_path):
     check_exposure("127.0.0.1", HttpOptions(), no_keys=True)
     with pytest.raises(UserError):
         check_exposure("127.0.0.1", HttpOptions(), no_keys=False)
+    behind = HttpOptions(proxies=("127.0.0.1",))
+    with pytest.raises(UserError, match=r"--behind-proxy .* everybody .* `faces keys create"):
+        check_exposure("127.0.0.1", behind, no_keys=True)
+    check_exposure("127.0.0.1", replace(behind, keys=keyed.keys), no_keys=False)
     assert "no TLS" not in caplog.text
     check_exposure("0.0.0.0", keyed, no_keys=False)
     assert "no TLS" in caplog.text

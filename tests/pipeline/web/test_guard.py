@@ -59,6 +59,21 @@ def test_the_token_is_shown_once_and_becomes_a_cookie():
 
 
 @pytest.mark.parametrize(
+    "other", ["theme=dark mode", 'a={"x":[1,2]}', "session@id=1", "=", "a", 'a="', "\xe9=\xff"]
+)
+def test_cookies_of_other_programs_lock_nobody_out(other):
+    web = client("0.0.0.0", TOKEN)
+    for cookies in (f"{other}; faces_8420={TOKEN}", f"faces_8420={TOKEN}; {other}"):
+        headers = {**AWAY, "cookie": cookies.encode("latin-1")}
+        assert web.get("/app.js", headers=headers).status_code == 200
+        live = {**AWAY, "origin": "http://192.168.1.20:8420", "cookie": headers["cookie"]}
+        with web.websocket_connect("ws://testserver:8420/live", headers=live) as socket:
+            assert socket.receive_json()["type"] in ("state", "people")
+    wrong = {**AWAY, "cookie": f"{other}; faces_8420=wrong".encode("latin-1")}
+    assert web.get("/app.js", headers=wrong).status_code == 401
+
+
+@pytest.mark.parametrize(
     ("host", "code"),
     [("mybox:8420", 200), ("192.168.1.20:8420", 200), ("evil.example:8420", 403)],
 )

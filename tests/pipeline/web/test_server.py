@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from urllib.error import HTTPError
 
 import pytest
@@ -12,8 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from common.errors import UserError
-from pipeline.web.app import MAX_FRAME
-from pipeline.web.server import Page, PageOptions
+from pipeline.web import server
+from pipeline.web.app import MAX_FRAME, MAX_VIEWERS
+from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page, PageOptions
 from pipeline.web.switch import Switch
 from tests.pipeline.web.fakes import FakeLive, tick
 
@@ -62,6 +66,72 @@ def test_a_frame_that_is_too_large_is_not_even_read():
         assert get(web.url)[0] == 200, "nobody else notices"
     # The reset of the connection may overtake the reason.
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+
+
+def port_of(web: Page) -> int:
+    return int(web.url.partition("?")[0].rstrip("/").rpartition(":")[2])
+
+
+@contextmanager
+def silent(web: Page, count: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
+    """Connections on which nothing is said."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", port_of(web)), 20, (source, 0))
+            )
+            for _ in range(count)
+        ]
+
+
+def test_silent_connections_are_cut_off(monkeypatch):
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
+    with page() as web, silent(web, MAX_CONNECTIONS) as connections:
+        for connection in connections:
+            assert cut_off(connection)
+        assert get(web.url)[0] == 200
+
+
+def test_silent_connections_of_one_machine_keep_no_other_out():
+    try:
+        socket.create_server(("127.0.0.2", 0)).close()
+    except OSError:
+        pytest.skip("this system has one loopback address only")
+    with page() as web, silent(web, MAX_CONNECTIONS, "127.0.0.2") as connections:
+        assert all(cut_off(connection) for connection in connections[PER_ADDRESS:])
+        assert get(web.url)[0] == 200
+
+
+def cut_off(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1000) == b""
+    except ConnectionError:
+        return True
+
+
+def test_open_pages_go_on_and_one_address_may_have_several(monkeypatch):
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "PER_ADDRESS", 4)
+    with page() as web, ExitStack() as stack:
+        origin = web.url.rstrip("/")
+        address = origin.replace("http", "ws") + "/live"
+        clients = [stack.enter_context(connect(address, origin=origin)) for _ in range(MAX_VIEWERS)]
+        assert get(web.url)[0] == 200, "another tab"
+        time.sleep(0.6)
+        for one in clients:
+            one.send('{"type": "cancel", "id": 7}')
+            while json.loads(one.recv(20))["type"] != "reply":
+                pass
+
+
+@pytest.mark.parametrize("more", ["", "X: 1\r\n" * 200, f"X: {'1' * 9000}\r\n"])
+def test_what_only_looks_like_a_websocket_is_closed(more):
+    request = f"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n{more}"
+    with page() as web, silent(web, 1) as (connection,):
+        connection.sendall(request.encode() + b"Connection: Upgrade\r\n\r\n")
+        connection.settimeout(5)  # less than HEADER_SECONDS
+        while not cut_off(connection):
+            pass
 
 
 def test_other_machines_need_the_token_that_is_in_the_address():
