@@ -209,9 +209,24 @@ def list_cameras() -> dict[int, str]:
 
 
 def without_secrets(url: str) -> str:
-    """A URL for messages and logs: no user, no password, no query."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    """A URL for messages and logs: no user, no password, no query.
+
+    Raises UserError, without the text of the URL, when it cannot be understood.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        # Not "from error": its text shows what stands where the port belongs, which is a part of
+        # the password when that has a slash.
+        raise UserError(
+            "the address of the stream cannot be understood: is its host or port misspelt? Special "
+            "characters of a user or password must be percent-encoded: / as %2F, @ as %40, : as "
+            "%3A, # as %23, ? as %3F, [ as %5B, ] as %5D, % as %25"
+        ) from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        # In rtsp://user:12/34@host what looks like host, port and path is user and password.
+        return f"{parts.scheme}://..."
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 

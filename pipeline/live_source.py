@@ -17,7 +17,8 @@ from pipeline.types import Picture
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-"""Seconds until a camera that is gone is tried again: the first time, and at most."""
+"""Seconds until a camera that is gone is tried again: the first time, and at most. The pause grows
+until there is a frame: some devices can be opened and give none."""
 
 STALLED = 5.0
 """Seconds without a frame after which a live source says so."""
@@ -58,6 +59,8 @@ class LiveSource:
         self.dropped = 0
         self.mirrored = mirror
         self._open, self._reopen, self._pauses = open_capture, reopen, pauses
+        self._pause = pauses[0]  # until the next try
+        self._gone = False  # and that was said
         first = open_capture()
         self.fps = first.fps
         self._slot = threading.Condition()
@@ -148,6 +151,9 @@ class LiveSource:
 
     def _put(self, image: NDArray[np.uint8]) -> None:
         now = time.monotonic()
+        if self._gone:
+            logger.warning("%s is back", self.name)
+            self._gone, self._pause = False, self._pauses[0]
         if self.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
         if self._count == 0:
@@ -161,17 +167,17 @@ class LiveSource:
 
     def _wait_for_it(self) -> Capture | None:
         """Try until it is there again; None when we are closed meanwhile."""
-        pause, longest = self._pauses
-        logger.warning("%s is gone; waiting for it", self.name)
+        if not self._gone:
+            logger.warning("%s is gone; waiting for it", self.name)
+            self._gone = True
         while True:
-            self._problem = f"{self.name} is gone; trying again in {pause:.1f} s"
-            if self._stop.wait(pause):
+            self._problem = f"{self.name} is gone; trying again in {self._pause:.1f} s"
+            if self._stop.wait(self._pause):
                 return None
+            self._pause = min(self._pause * 2, self._pauses[1])
             try:
                 capture = self._open()
             except UserError:
-                pause = min(pause * 2, longest)
                 continue
-            self._problem = f"{self.name} is back; waiting for a picture"
-            logger.warning("%s is back", self.name)
+            self._problem = f"{self.name} can be opened again; waiting for a picture"
             return capture

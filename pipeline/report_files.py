@@ -15,25 +15,38 @@ from pipeline.timeline import clock, draw_timeline
 
 
 def write_report(report: Report, folder: Path, about: dict[str, Any]) -> None:
-    """Write ``report.json``, ``timeline.png`` and ``thumbnails/`` as a folder that appears whole.
+    """Write ``report.json``, ``timeline.png`` and ``thumbnails/``.
 
     Args:
-        folder: replaced when it is there.
+        folder: a new one appears whole. In one that is there those three are replaced, and nothing
+            else: it may be the current folder, or hold other outputs of the same run.
         about: what else belongs at the top of the JSON file (source, speed, settings).
+
+    Raises OSError when it cannot be written.
     """
-    with atomic_folder(folder) as new:
-        people = []
+    folder = folder.resolve()  # "." and ".." are no names that a folder could take
+    if folder.exists():
+        _write_into(report, folder, about)
+    else:
+        with atomic_folder(folder) as new:
+            _write_into(report, new, about)
+
+
+def _write_into(report: Report, folder: Path, about: dict[str, Any]) -> None:
+    people = []
+    with atomic_folder(folder / "thumbnails") as thumbnails:
         for i, person in enumerate(report.people, start=1):
             name = None
             if person.thumbnail is not None:
-                name = f"thumbnails/{i:02d}-{file_name(person.name)}.jpg"
-                save_image(new / name, person.thumbnail)
+                name = f"{i:02d}-{file_name(person.name)}.jpg"
+                save_image(thumbnails / name, person.thumbnail)
+                name = f"thumbnails/{name}"
             people.append(_row(person) | {"thumbnail": name})
-        top = {"frames": report.frames, "seconds": round(report.duration, 3)}
-        value = about | top | {"brief_unknown_faces": report.brief, "people": people}
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        atomic_write_text(new / "report.json", text + "\n")
-        save_image(new / "timeline.png", draw_timeline(report))
+    save_image(folder / "timeline.png", draw_timeline(report))
+    top = {"frames": report.frames, "seconds": round(report.duration, 3)}
+    value = about | top | {"brief_unknown_faces": report.brief, "people": people}
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    atomic_write_text(folder / "report.json", text + "\n")
 
 
 def _row(person: Person) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,9 @@ from detector.results import LineFile
 from detector.video import VideoWriter
 from pipeline.sound import copy_sound
 from pipeline.types import Tick
+
+LONGEST_GAP = 2.0
+"""Seconds of video that a single tick may add to a live recording."""
 
 
 class Sink(Protocol):
@@ -74,7 +78,9 @@ class Recorder:
         path: ends in .mp4. It appears when the block ends without an exception.
         fps: frames a second of the video.
         live: frames come at any time: pictures are repeated or left out, so that the video is as
-            long as what it shows. Else there is exactly one for each frame.
+            long as what it shows. That goes on while no picture comes. Only when there were no
+            ticks either (the program stood still) for longer than ``LONGEST_GAP``, the video is
+            shorter. Else there is exactly one picture for each frame.
         sound_of: a file whose sound is copied, see `copy_sound`.
     """
 
@@ -87,23 +93,32 @@ class Recorder:
         # One thread keeps the frames in order; it ends before the writer does.
         self._behind = self._stack.enter_context(WriteBehind(threads=1))
         self._size: tuple[int, int] | None = None
-        self._written = 0
+        self._written = 0  # with those that a gap left out
 
     def show(self, tick: Tick) -> None:
-        """Append a new frame."""
-        if not tick.fresh:
+        """Append a new frame; a live recording repeats the last one when there is none."""
+        count = self._due(tick) if self._live else int(tick.fresh)
+        if count <= 0:
             return
-        due = 1
-        if self._live:
-            due = round(tick.picture.time * self._fps) + 1 - self._written
+        self._written += count
         self._size = self._size or tick.picture.size
-        for _ in range(due):
-            self._behind.submit(lambda: self._append(tick), tick.picture.image)
-        self._written += max(due, 0)
+        if self._live:
+            # Whoever wrote an hour at once would keep the loop waiting until it is encoded.
+            count = min(count, max(1, round(LONGEST_GAP * self._fps)))
+        self._behind.submit(lambda: self._append(tick, count), tick.picture.image)
 
-    def _append(self, tick: Tick) -> None:
+    def _due(self, tick: Tick) -> int:
+        """How many frames a live recording lacks up to now; may be negative."""
+        now = tick.picture.time
+        if not tick.fresh:
+            now += time.monotonic() - tick.picture.captured
+        return round(now * self._fps) + 1 - self._written
+
+    def _append(self, tick: Tick, count: int) -> None:
         assert self._size is not None
-        self._writer.write(fit(tick.drawn, self._size))
+        picture = fit(tick.drawn, self._size)
+        for _ in range(count):
+            self._writer.write(picture)
 
     def __enter__(self) -> Recorder:
         return self

@@ -14,6 +14,11 @@ from pipeline.types import Face, Tick
 
 TITLE = "faces"
 ESCAPE = 27
+RETURN, BACKSPACE = 13, 8
+SPECIAL = {0xFF0D: RETURN, 0xFF8D: RETURN, 0xFF08: BACKSPACE, 0xFF1B: ESCAPE}
+"""Keysyms of X11, as OpenCV's windows of GTK and Qt give them, for keys that have a character;
+0xFF8D is Enter beside the digits."""
+
 KEYS = 8
 """Keys that are taken between two pictures, at most."""
 
@@ -93,11 +98,11 @@ class Window:
         picture = draw_speed(tick.drawn, tick)
         cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         for _ in range(KEYS):  # whoever types is faster than a slow picture
-            key = cv2.waitKey(1)
-            if key < 0:
+            code = cv2.waitKeyEx(1)
+            if code == -1:
                 break
-            key &= 0xFF
-            if self._typing(key):
+            key = character(code)
+            if key is None or self._typing(key):
                 continue
             if key == ord("q"):
                 self.closed = True
@@ -120,6 +125,18 @@ class Window:
 
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # some systems close it only then
+
+
+def character(code: int) -> int | None:
+    """The character (0..255) of what `cv2.waitKeyEx` gave; None for a key that has none.
+
+    Shift, arrows and the like have codes above 255 in their lower 16 bits, which `cv2.waitKey`
+    would cut down to those of letters (on Windows theirs are 0). The upper bits tell which
+    modifiers were held.
+    """
+    key = code & 0xFFFF
+    key = SPECIAL.get(key, key)
+    return key if 0 < key <= 0xFF else None
 
 
 def face_at(tick: Tick, x: float, y: float) -> Face | None:

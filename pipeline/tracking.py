@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from detector.types import Detections
 
 STEPS = 30.0
-"""Kalman steps a second, at most one for each update."""
+"""Kalman steps a second, but at least one for each update."""
+
+FOREVER = 1_000_000
+"""Steps for which norfair would keep a track that is not found. It counts steps, whose number in a
+second depends on the frame rate; how long a track is kept in seconds is decided here instead."""
 
 REACH = 1.2
 """How far a face may be from where it is expected, in widths of the face, sizes compared too.
@@ -105,13 +109,11 @@ class FaceTracker:
         self._time: float | None = None
         self._tracks: dict[int, Track] = {}
         self._updates = 0
-        self._steps = max(2, round(self.patience * STEPS))
-        # A hit keeps a track for all of its patience; a track counts from its first detection on.
         self._norfair = Tracker(
             "iou",
             REACH,
-            hit_counter_max=self._steps,
-            initialization_delay=0,
+            hit_counter_max=FOREVER,
+            initialization_delay=0,  # a track counts from its first detection on
             # norfair's default filter is only right for exactly one step between two detections.
             filter_factory=FilterPyKalmanFilterFactory(NOISE, SURPRISE),
         )
@@ -132,6 +134,7 @@ class FaceTracker:
 
         if self._time is not None and not 0 <= time - self._time <= self.patience:
             self.reset()
+        self._drop_tracks(time)
         steps = 1 if self._time is None else round((time - self._time) * STEPS)
         for _ in range(steps - 1):
             self._norfair.update(None)
@@ -145,7 +148,7 @@ class FaceTracker:
                 )
                 for i in taken
             ],
-            period=self._steps,
+            period=FOREVER,
         )
         ids: list[int | None] = [None] * len(detections)
         alive: dict[int, Track] = {}
@@ -153,10 +156,24 @@ class FaceTracker:
             track, index = self._follow(item, detections, time)
             if index is not None:
                 ids[index] = track.id
-            if time - track.seen <= self.patience:
-                alive[track.id] = track
+            alive[track.id] = track
         self._tracks = _mark_crossings(alive)
         return ids
+
+    def _drop_tracks(self, time: float) -> None:
+        """End what was not seen for too long, here and in norfair, so that both have the same."""
+        self._tracks = {
+            number: track
+            for number, track in self._tracks.items()
+            if time - track.seen <= self.patience
+        }
+        self._norfair.tracked_objects = [
+            item for item in self._norfair.tracked_objects if self._number(item) in self._tracks
+        ]
+
+    def _number(self, item: Any) -> int:
+        """Of a norfair object's track. Norfair counts from 1 after every reset."""
+        return int(self._first_id + item.id - 1)
 
     def _worth(self, detections: Detections, time: float) -> NDArray[np.bool_]:
         """Which detections are strong, or near enough to a track to continue it."""
@@ -175,13 +192,13 @@ class FaceTracker:
         self, item: Any, detections: Detections, time: float
     ) -> tuple[Track, int | None]:  # fmt: skip
         """The track of a norfair object, and which detection continued it now, if any."""
-        number = self._first_id + item.id - 1
+        number = self._number(item)
         self._highest = max(self._highest, item.id)
-        old = self._tracks.get(number)
         update, index = item.last_detection.data
         if update != self._updates:
-            assert old is not None  # it had a detection in an earlier update
-            return replace(old, misses=old.misses + 1), None
+            missed = self._tracks[number]  # of an earlier update, and kept by `_drop_tracks`
+            return replace(missed, misses=missed.misses + 1), None
+        old = self._tracks.get(number)
         x1, y1, x2, y2 = detections.xyxy[index].tolist()
         new = (x1, y1, x2, y2)
         score = float(detections.score[index])

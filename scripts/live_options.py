@@ -1,8 +1,11 @@
-"""What `faces run` and `faces webcam` share: the networks' flags, and opening what they name."""
+"""What `faces run` and `faces webcam` share: the networks' flags, opening what they name, and that
+no output replaces what is looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -120,3 +123,22 @@ def who_is_known(options: Networks, snapshot: Snapshot) -> str:
         return f"{counted(count, 'person')} known from {options.gallery}"
     missing = "is missing" if not options.gallery.exists() else "is empty"
     return f"nobody is known: {options.gallery} {missing}; add people with `faces enroll`"
+
+
+def refuse_originals(source: str, outputs: Mapping[str, Path | str | None]) -> None:
+    """Raise UserError when an output would replace the video itself.
+
+    Args:
+        source: as on the command line; only a file can be replaced.
+        outputs: flag -> file; None (not asked for) and ``-`` (standard output) replace nothing.
+    """
+    if source == "-" or "://" in source:
+        return
+    original = Path(source).expanduser()
+    for flag, target in outputs.items():
+        if target is None or str(target) == "-":
+            continue
+        path = Path(target)
+        # The same file may have other names: links, and upper case on Windows and macOS.
+        if path.exists() and original.exists() and path.samefile(original):
+            raise UserError(f"{flag} {path} would replace the video itself: give another name")

@@ -23,6 +23,7 @@ from scripts.live_options import (
     open_embedder,
     open_people,
     parse_size,
+    refuse_originals,
     who_is_known,
 )
 
@@ -63,7 +64,7 @@ class Options:
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
     """Write a JSON line for each frame to this file; - prints them."""
     report: Annotated[Path | None, arg("NAME-faces, in this folder", metavar="FOLDER")] = None
-    """Folder for report.json, timeline.png and thumbnails; replaced when it is there."""
+    """Folder for report.json, timeline.png and thumbnails; those of an earlier run are replaced."""
     no_report: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write no such folder; the table at the end is printed all the same."""
     every: Annotated[int | None, arg("so that it is done 10 times a second")] = None
@@ -115,7 +116,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         with ExitStack() as stack:
             source = stack.enter_context(_source(options))
-            _refuse_originals(options)
+            refuse_originals(options.video, {"--out": options.out, "--json": options.json})
+            folder = _report_folder(options)
+            if folder is not None:
+                _check_report_folder(folder)
             embedder = open_embedder(networks)
             people = open_people(networks, embedder)
             logger.info("%s", who_is_known(networks, people))
@@ -135,7 +139,6 @@ def main(argv: Sequence[str]) -> int:
                 _run(options, source, loop, [*sinks, maker])
             seconds = time.monotonic() - start
         report = maker.report()
-        folder = _report_folder(options)
         if folder is not None:
             about = _about(options, source, report.frames, seconds, settings.every)
             write_report(report, folder, about)
@@ -171,19 +174,15 @@ def _source(options: Options) -> EverySource:
     return source
 
 
-def _refuse_originals(options: Options) -> None:
-    """No output may replace the video."""
-    original = Path(options.video)
-    for target in (options.out, Path(options.json) if options.json else None):
-        if target is None or not (target.exists() and original.exists()):
-            continue
-        if target.samefile(original):
-            raise UserError(f"{target} would replace the video itself: give another name")
-    folder = _report_folder(options)
-    if folder is not None and folder.exists():
+def _check_report_folder(folder: Path) -> None:
+    """Raises UserError where no report can be written; long before there is one to be lost."""
+    from common.files import check_writable
+
+    if folder.exists():
         ours = folder.is_dir() and ((folder / "report.json").exists() or not any(folder.iterdir()))
         if not ours:
             raise UserError(f"{folder} is there and holds no report: name another with --report")
+    check_writable(folder, "--report")
 
 
 def _sinks(options: Options, source: EverySource) -> list[Sink]:

@@ -18,6 +18,7 @@ from scripts.live_options import (
     open_embedder,
     open_people,
     parse_size,
+    refuse_originals,
     who_is_known,
 )
 from scripts.recognizer_options import open_store
@@ -67,6 +68,9 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
+    refuse_originals(
+        options.source, {"--out": options.out, "--json": options.json, "--events": options.events}
+    )
     windowed, paged = _shown_where(options)
     with ExitStack() as stack:
         camera = None

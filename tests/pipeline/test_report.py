@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,19 @@ def test_what_is_written(tmp_path):
     assert (unknown["name"], unknown["known"], unknown["thumbnail"]) == ("unknown 1", False, None)
     assert read_image(folder / "timeline.png").shape[1] == 1100
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_only_what_belongs_to_a_report_is_replaced(tmp_path, monkeypatch):
+    maker = ReportMaker(0.1)
+    for i in range(10):
+        maker.show(tick(i, [face("Ada")], [sighting(1, [1, 0])]))
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails/02-Bob.jpg").write_bytes(b"of an earlier run")
+    (tmp_path / "annotated.mp4").write_bytes(b"another output")
+    monkeypatch.chdir(tmp_path)
+    write_report(maker.report(), Path(), {})
+    found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert found == ["annotated.mp4", "report.json", "thumbnails/01-Ada.jpg", "timeline.png"]
 
 
 def test_the_timeline_has_a_row_for_everyone_and_an_end():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,31 @@ def test_a_camera_gives_a_video_as_long_as_the_time_it_took(tmp_path):
         for i, time in enumerate([*np.linspace(0, 0.1, 10), 0.9, 1.0]):
             sink.show(tick(i, float(time)))
     assert len(frames(tmp_path / "a.mp4")) == 11
+
+
+def test_a_recording_goes_on_while_the_camera_gives_no_picture(tmp_path):
+    with Recorder(tmp_path / "a.mp4", 10, live=True) as sink:
+        one = tick(0, 0.0)
+        # Each says that its picture came so long ago.
+        for ago in (0.0, 0.5, 1.0):
+            picture = replace(one.picture, captured=time.monotonic() - ago)
+            sink.show(replace(one, picture=picture, fresh=ago == 0))
+        assert 11 <= sink._written <= 15, "before there is another picture"
+        sink.show(tick(1, 2.0))
+    assert len(frames(tmp_path / "a.mp4")) == 21
+
+
+def test_a_gap_of_an_hour_is_shortened_and_keeps_nobody_waiting(tmp_path, monkeypatch):
+    with Recorder(tmp_path / "a.mp4", 10, live=True) as sink:
+        submitted = []
+        submit = sink._behind.submit
+        monkeypatch.setattr(
+            sink._behind, "submit", lambda *call: (submitted.append(call), submit(*call))
+        )
+        for i, at in enumerate([0.0, 3600.0, 3600.1]):
+            sink.show(tick(i, at))
+    assert len(submitted) == 3
+    assert len(frames(tmp_path / "a.mp4")) == 1 + 20 + 1
 
 
 def test_faces_are_drawn_into_the_video(tmp_path):

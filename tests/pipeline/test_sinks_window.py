@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from pipeline.sinks_window import ESCAPE, Window, face_at, require_window
+from pipeline.sinks_window import ESCAPE, Window, character, face_at, require_window
 from pipeline.types import Face, FrameFaces, Picture, Tick
 
 GUI = "  GUI:                           QT5\n    QT:                          YES\n"
@@ -36,7 +36,8 @@ def screen(monkeypatch):
         "namedWindow": lambda title: setattr(state, "open", state.open + 1),
         "destroyAllWindows": lambda: setattr(state, "open", 0),
         "imshow": lambda title, image: state.shown.append(image),
-        "waitKey": lambda delay: state.keys.pop(0) if state.keys else -1,
+        "waitKey": lambda delay: -1,
+        "waitKeyEx": lambda delay: state.keys.pop(0) if state.keys else -1,
         "getWindowProperty": lambda title, what: state.visible,
         "setMouseCallback": lambda title, call: setattr(state, "mouse", call),
     }
@@ -58,7 +59,7 @@ def test_keys_do_what_they_are_given(screen):
     pressed = []
     keys = {ord("s"): pressed.append, ESCAPE: lambda _: pressed.append("escape")}
     with Window(keys) as window:
-        screen.keys = [ord("s"), ESCAPE, ord("x"), ord("s") + 256]
+        screen.keys = [ord("s"), ESCAPE, ord("x"), ord("s") + (4 << 16)]
         one = tick()
         for _ in range(4):
             window.show(one)
@@ -67,6 +68,43 @@ def test_keys_do_what_they_are_given(screen):
         screen.keys = [ord("q")]
         window.show(one)
         assert window.closed
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (ord("a"), "a"),
+        (ord("A") | 1 << 16, "A"),  # GTK: with Shift
+        (ord("a") | 0x10 << 16, "a"),  # GTK: with the lock of the digits
+        (0xE1, "á"),
+        (0xFF, "ÿ"),
+        (10, "\n"),  # Return of GTK
+        (13, "\r"),  # of Windows and macOS
+        (0xFF0D, "\r"),  # of Qt
+        (0xFF8D | 0x10 << 16, "\r"),  # beside the digits
+        (8, "\b"),
+        (127, "\x7f"),  # the Backspace of macOS
+        (0xFF08, "\b"),
+        (27, "\x1b"),
+        (0xFF1B, "\x1b"),
+        (0xFFE1, None),  # Shift
+        (0xFFE3 | 4 << 16, None),  # Control
+        (0xFF51, None),  # arrows of X11
+        (0xFF54, None),
+        (0xFFFF, None),  # Delete
+        (0x250000, None),  # an arrow of Windows
+        (0xF700, None),  # and of macOS
+        (0x1BE, None),  # a letter that is not in Latin-1
+    ],
+)
+def test_keys_without_a_character_type_no_letters(screen, code, expected):
+    key = None if expected is None else ord(expected)
+    assert character(code) == key
+    typed = []
+    with Window(typing=lambda key: bool(typed.append(key)) or True) as window:
+        screen.keys = [code, ord("b")]
+        window.show(tick())
+    assert typed == [*([] if key is None else [key]), ord("b")]
 
 
 def test_closing_the_window_closes_it(screen):

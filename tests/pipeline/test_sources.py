@@ -132,6 +132,26 @@ def test_a_camera_that_is_gone_is_waited_for_and_opened_again():
     assert (pauses > [0.09, 0.14, 0.14][: len(pauses)]).all()
 
 
+def test_a_camera_that_opens_but_gives_nothing_is_tried_less_and_less_often(caplog):
+    cameras = [Camera([grey(1), None]), *[Camera([None]) for _ in range(3)]]
+    cameras += [Camera([grey(2), None]), Camera([])]
+    opened: list[float] = []
+
+    def open_camera() -> Camera:
+        opened.append(time.monotonic())
+        return cameras.pop(0)
+
+    with LiveSource(open_camera, "camera 0", pauses=(0.05, 0.2)) as source:
+        source.start()
+        wait_until(lambda: not cameras)
+        wait_until(lambda: source.status is None)
+    pauses = np.diff(opened)
+    assert (pauses >= [0.045, 0.095, 0.195, 0.195, 0.045]).all()
+    assert pauses[-1] < pauses[3], "it is reset by a picture"
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["camera 0 is gone; waiting for it", "camera 0 is back"] * 2
+
+
 def test_a_camera_that_is_not_there_at_first_is_an_error_at_once():
     def open_camera() -> Camera:
         raise UserError("camera 7 cannot be opened")
@@ -353,3 +373,26 @@ def test_no_secret_of_an_address_is_shown():
     assert "hunter2" not in str(caught.value)
     assert "http://127.0.0.1:9/x cannot be opened" in str(caught.value)
     assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://admin:pa/ss@192.168.1.2/s",
+        "rtsp://admin:pa#ss@192.168.1.2/s",
+        "rtsp://pa:99999/",
+        "rtsp://cam:pa/",
+        "rtsp://[fe80::1/pa",
+    ],
+)
+def test_an_address_that_cannot_be_understood_is_not_shown(url):
+    with pytest.raises(UserError, match="percent-encoded: / as %2F") as caught:
+        open_source(url, SourceOptions(live=True))
+    assert caught.value.__suppress_context__, "a ValueError would show a part of the password"
+    told = str(caught.value)
+    assert not any(part in told for part in ("pa/", "pa#", "'pa", "99999", "fe80", "admin"))
+
+
+@pytest.mark.parametrize("url", ["rtsp://admin:12/34@10.0.0.7/s", "rtsp://a:12#34@10.0.0.7/s"])
+def test_a_password_that_looks_like_port_and_path_is_not_shown(url):
+    assert without_secrets(url) == "rtsp://..."

@@ -64,6 +64,46 @@ def test_a_face_that_is_away_for_long_gets_a_new_number():
     assert tracker.update(found(square(100)), 1.8) == [2]
 
 
+def appear_and_leave(times: list[float]) -> None:
+    """A face that is there for the first second: its track is kept for one more, then gone."""
+    tracker = FaceTracker(patience=1.0)
+    seen = 0.0
+    for time in times:
+        there = time <= 1.0
+        ids = tracker.update(found(square(100)) if there else found(), time)
+        if there:
+            seen = time
+            assert ids == [1]
+        kept = [track.id for track in tracker.tracks]
+        assert kept == ([1] if time - seen <= 1.0 else []), time
+    assert tracker.update(found(square(100)), times[-1] + 0.03) == [2]
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 50, 60])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_track_ends_after_its_patience_at_any_frame_rate(fps, every):
+    appear_and_leave([i / fps for i in range(0, 3 * fps, every)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_track_ends_after_its_patience_at_irregular_times(seed):
+    gaps = np.random.default_rng(seed).uniform(0.030, 0.045, 80)
+    appear_and_leave(np.cumsum(gaps).tolist())
+
+
+@pytest.mark.parametrize("interval", [0.036, 0.048, 0.072, 0.082, 0.112, 0.116])
+def test_a_face_that_returns_just_after_its_end_gets_a_new_number(interval):
+    tracker = FaceTracker(patience=1.0)
+    assert tracker.update(found(square(100)), 0.0) == [1]
+    time = interval
+    while time <= 1.0:
+        tracker.update(found(), time)
+        time += interval
+    # The next update is the first one that is too late for the old number.
+    assert tracker.update(found(square(100)), time) == [2]
+    assert [track.id for track in tracker.tracks] == [2]
+
+
 @pytest.mark.parametrize("time", [5.0, -1.0], ids=["a jump", "back to the start"])
 def test_when_time_jumps_all_tracks_end_and_no_number_comes_again(time):
     tracker = FaceTracker(patience=1.0)

@@ -146,6 +146,31 @@ def test_every_frame_can_be_looked_at(world):
     assert parse_only("run", ["a.mp4"]).every is None
 
 
+def test_the_report_may_go_into_the_current_folder_and_spares_what_else_is_there(
+    world, monkeypatch
+):
+    video = film(count=6).absolute()
+    folder = Path("report").absolute()
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for _ in range(2):  # an empty folder, and that of a report
+        assert main(["run", str(video), "--report", ".", "--json", "a.jsonl"]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "a.jsonl", "report.json", "thumbnails", "timeline.png",
+        ]  # fmt: skip
+        assert len(lines("a.jsonl")) == 6
+    assert len(list(Path("thumbnails").iterdir())) == 1
+
+
+def test_a_folder_that_takes_no_report_is_found_out_before_the_work(world, capsys):
+    film(count=2)
+    Path("a.txt").write_text("a file")
+    assert main(["run", "party.mp4", "--report", "a.txt/report", "--json", "a.jsonl"]) == 2
+    assert "--report" in capsys.readouterr().err
+    assert world == [], "no network was opened"
+    assert not Path("a.jsonl").exists()
+
+
 # -- refusals
 
 
@@ -157,8 +182,9 @@ def test_every_frame_can_be_looked_at(world):
         (["rtsp://camera/live"], "use `faces webcam`"),
         (["a.txt"], r"a\.txt: cannot read the video"),
         (["party.mp4", "--out", "a.avi"], r"--out a\.avi must end in \.mp4"),
-        (["party.mp4", "--out", "party.mp4"], "would replace the video itself"),
-        (["party.mp4", "--json", "party.mp4"], "would replace the video itself"),
+        (["party.mp4", "--out", "party.mp4"], r"--out party\.mp4 would replace the video itself"),
+        (["party.mp4", "--json", "party.mp4"], r"--json party\.mp4 would replace the video"),
+        (["party.mp4", "--report", "a.txt/report"], "name another folder with --report"),
         (["party.mp4", "--report", "full"], "full is there and holds no report"),
         (["party.mp4", "--no-report", "--report", "x"], "contradict"),
         (["party.mp4", "--every", "0"], "--every must be at least 1"),

@@ -220,6 +220,20 @@ def test_what_cannot_work_is_said(world, capsys, monkeypatch, flags, message):
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("flag", ["--out", "--json", "--events"])
+@pytest.mark.parametrize("other", [False, True], ids=["itself", "a link to it"])
+def test_no_output_may_replace_the_video(world, capsys, flag, other):
+    film(count=2)
+    size = Path("party.mp4").stat().st_size
+    target = "party.mp4"
+    if other:
+        target = "other.mp4"
+        Path(target).hardlink_to("party.mp4")
+    live(flag, target, code=2)
+    assert f"{flag} {target} would replace the video itself" in capsys.readouterr().err
+    assert Path("party.mp4").stat().st_size == size > 500
+
+
 def test_the_default_is_the_first_camera_with_a_window():
     options = parse_only("webcam", [])
     assert (options.source, options.window, options.every) == ("0", True, 1)
