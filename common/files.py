@@ -13,20 +13,25 @@ from common.errors import UserError
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file that takes the name ``path`` only when the block ends without error.
 
     The bytes go to a hidden temporary file beside ``path``, are flushed to the disk, and the file
     is renamed over ``path`` in one step, so a reader (or a killed process) sees the old file or the
-    new one, never a part. The parent folder is created. Raises OSError as ``open`` does.
+    new one, never a part. The parent folder is created. A ``private`` file can at
+    no moment be read by anybody but its owner. Raises OSError as ``open`` does.
     """
+
+    def owners(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         # Not tempfile.mkstemp, whose files are private: to make them ordinary ones afterwards one
         # must know the umask, and that can only be read by changing it for all threads.
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=owners if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -36,13 +41,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
-def atomic_write_text(path: str | Path, text: str) -> None:
+def atomic_write_text(path: str | Path, text: str, *, private: bool = False) -> None:
     """Write ``text`` as UTF-8 with ``\\n`` line ends; see `atomic_write`.
 
     File names on Linux may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
     They are written as ``\\udce9``, which JSON reads back as the same name.
     """
-    with atomic_write(path) as file:
+    with atomic_write(path, private=private) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 

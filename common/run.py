@@ -116,7 +116,7 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
         first = time.monotonic()
-        log.warning("stopping after this step (once more: at once)")
+        log.warning("stopping after this step (once more after a second: at once)")
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):

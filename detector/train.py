@@ -286,8 +286,11 @@ class Trainer:
             except UserError as error:
                 self._save_last()
                 reason = str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
+                saved = (
+                    "The run was saved." if self.world.main else "It goes on from its last save."
+                )
                 raise UserError(
-                    f"{reason}\nThe run was saved. Mend the file or remove it with its annotation "
+                    f"{reason}\n{saved} Mend the file or remove it with its annotation "
                     "(`faces prepare check` finds all such files), then go on with "
                     f"--resume {self.folder}"
                 ) from error

@@ -7,6 +7,14 @@ import os
 from pipeline.service.errors import ServiceError
 
 
+class LineTooLong(ServiceError):
+    """A line was read over; ``told`` is whether the words that were looked for stood in it."""
+
+    def __init__(self, most: int, told: bool) -> None:
+        super().__init__("too_large", f"a line is longer than {most} bytes")
+        self.told = told
+
+
 class Pipe:
     """Lines and frames from a file descriptor, without reading more than allowed into memory."""
 
@@ -15,25 +23,23 @@ class Pipe:
         self._buffer = bytearray()
         self._ended = False
 
-    def line(self, most: int) -> bytes | None:
+    def line(self, most: int, words: bytes) -> bytes | None:
         """The next line without its end, None at the end of the stream.
 
-        Raises ServiceError ``too_large`` for a longer one, which is then read over.
+        Raises LineTooLong for a longer one, which is then read over and searched for ``words``.
         """
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched > most:
-                self._skip_line()
-                raise ServiceError("too_large", f"a line is longer than {most} bytes")
+                raise LineTooLong(most, self._skip_line(words))
             if not self._fill():
                 if not self._buffer:
                     return None
                 end = len(self._buffer)
                 break
         if end > most:
-            del self._buffer[: end + 1]
-            raise ServiceError("too_large", f"a line is longer than {most} bytes")
+            raise LineTooLong(most, self._skip_line(words))
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
@@ -55,12 +61,18 @@ class Pipe:
             del self._buffer[:step]
             length -= step
 
-    def _skip_line(self) -> None:
+    def _skip_line(self, words: bytes) -> bool:
+        """Read over the rest of the line; whether ``words`` stand in it."""
+        told = False
         while (end := self._buffer.find(b"\n")) < 0:
-            self._buffer.clear()
+            told = told or words in self._buffer
+            del self._buffer[: max(0, len(self._buffer) - len(words) + 1)]  # they may be cut in two
             if not self._fill():
-                return
+                self._buffer.clear()
+                return told
+        told = told or self._buffer.find(words, 0, end) >= 0
         del self._buffer[: end + 1]
+        return told
 
     def _fill(self) -> bool:
         if not self._ended:

@@ -108,11 +108,14 @@ class Recorder:
         self._behind.submit(lambda: self._append(tick, count), tick.picture.image)
 
     def _due(self, tick: Tick) -> int:
-        """How many frames a live recording lacks up to now; may be negative."""
-        now = tick.picture.time
-        if not tick.fresh:
-            now += time.monotonic() - tick.picture.captured
-        return round(now * self._fps) + 1 - self._written
+        """How many frames a live recording lacks up to now; may be negative.
+
+        Without a fresh picture the frame of this moment is left open: one may still come for it.
+        """
+        if tick.fresh:
+            return round(tick.picture.time * self._fps) + 1 - self._written
+        now = tick.picture.time + time.monotonic() - tick.picture.captured
+        return round(now * self._fps) - self._written
 
     def _append(self, tick: Tick, count: int) -> None:
         assert self._size is not None

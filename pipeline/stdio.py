@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel
 
-from pipeline.pipe import Pipe
+from pipeline.pipe import LineTooLong, Pipe
 from pipeline.service import types as t
 from pipeline.service.batching import Call
 from pipeline.service.core import Service
@@ -45,6 +45,7 @@ ENVELOPE = {"id", "op", "images", "frames", "deadline", "traceparent"}
 AT_ONCE = 16  # requests that are read before the first is answered; then the pipe fills up
 GRACE = 30.0  # seconds that what runs may take after SIGTERM
 MAX_SKIP = 2**30  # frames that are too large are read over; longer ones end the process
+FRAMES = b'"frames"'  # a line that holds this and cannot be understood may have pictures behind it
 NOT_JSON = object()  # in place of NaN and Infinity; no field takes it
 
 
@@ -73,7 +74,7 @@ class StdioServer:
         while not self._ending:
             name: Any = None
             try:
-                line = self._pipe.line(max_line(self._limits))
+                line = self._line()
                 if line is None:
                     break
                 if not line.strip():
@@ -149,15 +150,25 @@ class StdioServer:
                 before = self._running
                 self._change.wait_for(lambda: self._running < before, min(0.5, call.left))  # noqa: B023
 
+    def _line(self) -> bytes | None:
+        try:
+            return self._pipe.line(max_line(self._limits), FRAMES)
+        except LineTooLong as error:
+            if error.told:
+                self.stop()
+            raise
+
     def _object(self, line: bytes) -> dict[str, Any]:
         try:
             # NaN is refused where it stands, not here, where the frames were not read yet.
             message = json.loads(line, parse_constant=lambda _: NOT_JSON)
         except (ValueError, RecursionError) as error:
-            if b'"frames"' in line:
+            if FRAMES in line:
                 self.stop()  # pictures may follow, and nobody knows how long they are
             raise ServiceError("invalid_request", "the line is no JSON in UTF-8") from error
         if not isinstance(message, dict):
+            if FRAMES in line:
+                self.stop()
             raise ServiceError("invalid_request", "the line is no JSON object")
         return message
 

@@ -76,7 +76,8 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
     vectors: list[NDArray[np.float32]] = []
     crops = 0
     try:
-        with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        # Private as the store is: it holds faces.
+        with atomic_write(path, private=True) as file, zipfile.ZipFile(file, "w") as archive:
             for name in chosen:
                 rows = []
                 for sample in store.samples(name):
@@ -100,7 +101,6 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
             archive.writestr("embeddings.npy", _to_npy(np.stack(vectors)))
             if store.version() != seen:
                 raise UserError(f"{store.path} was changed by another program meanwhile: try again")
-        path.chmod(0o600)  # as the store: it holds faces
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     return Moved(len(people), len(vectors), crops)

@@ -199,7 +199,9 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
     folder = options.image_path or options.wider / "WIDER_val" / "images"
     if not folder.is_dir():
-        if options.detections is None or options.image_path is not None:
+        if options.image_path is not None:
+            raise UserError(f"--image-path {folder}: there is no such folder")
+        if options.detections is None:
             raise UserError(
                 f"{options.wider}: the images are missing; expected the folder {folder}, or "
                 "--image-path DIR: the folder val/images that `faces prepare wider` made will do"

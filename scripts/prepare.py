@@ -188,7 +188,7 @@ def _download(options: Download) -> int:
 
     check_writable(options.out)
     folder = download_wider(options.out, options.splits, options.mirror)
-    print(f"complete and verified: {folder}")
+    print(f"verified: {folder}")
     print(f"go on with: faces prepare wider {folder} --out {options.out / 'wider'}")
     return 0
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import threading
 import time
@@ -128,8 +127,7 @@ class KeyFile:
             keys = change(self.all())
             text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1)
             try:
-                atomic_write_text(self.path, text + "\n")
-                os.chmod(self.path, 0o600)  # noqa: PTH101
+                atomic_write_text(self.path, text + "\n", private=True)
             except OSError as error:
                 raise UserError(f"the keys {self.path} cannot be written: {error}") from error
 

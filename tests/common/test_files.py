@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,12 @@ def test_a_folder_that_may_not_be_entered_is_refused(
     monkeypatch.setattr(Path, "exists", denied)
     with pytest.raises(UserError, match=r"written to .*locked.*: Permission denied"):
         check_writable(tmp_path / "locked" / "a" / "b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_a_private_file_is_nobody_elses_at_any_moment(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a", private=True) as file:
+        [part] = tmp_path.iterdir()
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
+        file.write(b"faces")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from common.images import read_image
 from detector.video import VideoReader
+from pipeline import sinks
 from pipeline.sinks import JsonLines, Recorder, Snapshots, file_name, fit
 from pipeline.types import Face, FrameFaces, Picture, Tick
 from recognizer.types import Match
@@ -62,16 +63,43 @@ def test_a_camera_gives_a_video_as_long_as_the_time_it_took(tmp_path):
     assert len(frames(tmp_path / "a.mp4")) == 11
 
 
-def test_a_recording_goes_on_while_the_camera_gives_no_picture(tmp_path):
+def test_a_recording_goes_on_while_the_camera_gives_no_picture(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(sinks, "time", SimpleNamespace(monotonic=lambda: clock.now))
     with Recorder(tmp_path / "a.mp4", 10, live=True) as sink:
         one = tick(0, 0.0)
-        # Each says that its picture came so long ago.
-        for ago in (0.0, 0.5, 1.0):
-            picture = replace(one.picture, captured=time.monotonic() - ago)
-            sink.show(replace(one, picture=picture, fresh=ago == 0))
-        assert 11 <= sink._written <= 15, "before there is another picture"
+        one = replace(one, picture=replace(one.picture, captured=clock.now))
+        sink.show(one)
+        for clock.now in (100.5, 101.0):
+            sink.show(replace(one, fresh=False))
+        assert sink._written == 10, "all but the one of this moment, before another picture"
         sink.show(tick(1, 2.0))
     assert len(frames(tmp_path / "a.mp4")) == 21
+
+
+def test_every_picture_of_a_slow_camera_gets_into_the_video(tmp_path, monkeypatch):
+    """The loop says after 0.1 s that there is none, moments before the next one comes."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(sinks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    written = []
+    with Recorder(tmp_path / "a.mp4", 10, live=True) as sink:
+        monkeypatch.setattr(
+            sink._writer, "write", lambda picture: written.append(int(picture[0, 0, 0]))
+        )
+        for i in range(20):
+            at = i * 0.102
+            picture = replace(
+                tick(i, at).picture,
+                captured=100.0 + at,
+                image=np.full((48, 64, 3), 10 * i, np.uint8),
+            )
+            one = replace(tick(i, at), picture=picture)
+            clock.now = 100.0 + at
+            sink.show(one)
+            clock.now += 0.1
+            sink.show(replace(one, fresh=False))
+    assert sorted(set(written)) == [10 * i for i in range(20)]
+    assert len(written) in (20, 21)
 
 
 def test_a_gap_of_an_hour_is_shortened_and_keeps_nobody_waiting(tmp_path, monkeypatch):

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.pipe import Pipe
+from pipeline.pipe import LineTooLong, Pipe
 from pipeline.service.errors import ServiceError
 from pipeline.service.limits import Limits
-from pipeline.stdio import StdioServer
+from pipeline.stdio import FRAMES, StdioServer
 from tests.pipeline.service.fakes import FakeDetector, make_service, photo
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +154,15 @@ def test_after_a_broken_line_about_frames_nothing_is_read(value):
     assert (answer["id"], answer["error"]["code"]) == (None, "invalid_request")
 
 
+def test_after_a_line_too_long_to_be_looked_at_nothing_is_read():
+    hostile = line(id="hostile", op="health")
+    for much in (b"9" * 10**6, b"[9]"):
+        sent = b'[{"name": %s, "frames": [%d]}]\n' % (much, len(hostile))
+        (answer,) = converse(sent + hostile, limits=Limits(max_request=60_000))
+        code = "invalid_request" if much == b"[9]" else "too_large"
+        assert (answer["id"], answer["error"]["code"]) == (None, code)
+
+
 def test_a_pipe_that_cannot_be_read_ends_it(tmp_path, caplog):
     service, sink = make_service(), io.BytesIO()
     descriptor = os.open(tmp_path / "for-writing", os.O_WRONLY | os.O_CREAT)
@@ -192,9 +201,9 @@ def test_a_pipe_reads_no_more_than_it_may():
     threading.Thread(target=_feed, args=(writing, b"x" * 5_000_000 + b"\nok\n")).start()
     pipe = Pipe(reading)
     with pytest.raises(ServiceError):
-        pipe.line(1000)
-    assert pipe.line(1000) == b"ok"
-    assert pipe.line(1000) is None
+        pipe.line(1000, FRAMES)
+    assert pipe.line(1000, FRAMES) == b"ok"
+    assert pipe.line(1000, FRAMES) is None
     os.close(reading)
 
 
@@ -329,3 +338,18 @@ def test_logs_hold_no_names_and_no_images(tmp_path):
     assert image(1)[:40] not in log
     records = [json.loads(text) for text in log.splitlines()]
     assert [r["outcome"] for r in records if r["message"] == "request"] == ["ok"] * 4
+
+
+@pytest.mark.parametrize("before", [0, 990, 2**20 - 5, 2**20 - 1, 2**20, 2**21 - 3])
+def test_words_are_found_in_a_line_that_is_read_over(tmp_path, before):
+    """Also where they fall onto the border of two readings, of 1 MiB each."""
+    for words, told in ((FRAMES, True), (b'\\"frames\\"', False)):
+        path = tmp_path / "sent"
+        path.write_bytes(b"x" * before + words + b"x" * 2000 + b"\n" + words + b"\nok")
+        with path.open("rb") as file:
+            pipe = Pipe(file.fileno())
+            with pytest.raises(LineTooLong) as caught:
+                pipe.line(1000, FRAMES)
+            assert caught.value.told is told
+            assert pipe.line(1000, FRAMES) == words
+            assert pipe.line(1000, FRAMES) == b"ok"

@@ -110,14 +110,14 @@ def cut_off(connection: socket.socket) -> bool:
 
 
 def test_open_pages_go_on_and_one_address_may_have_several(monkeypatch):
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 2.0)
     monkeypatch.setattr(server, "PER_ADDRESS", 4)
     with page() as web, ExitStack() as stack:
         origin = web.url.rstrip("/")
         address = origin.replace("http", "ws") + "/live"
         clients = [stack.enter_context(connect(address, origin=origin)) for _ in range(MAX_VIEWERS)]
         assert get(web.url)[0] == 200, "another tab"
-        time.sleep(0.6)
+        time.sleep(2.5)
         for one in clients:
             one.send('{"type": "cancel", "id": 7}')
             while json.loads(one.recv(20))["type"] != "reply":
