@@ -189,7 +189,10 @@ def _download(options: Download) -> int:
     check_writable(options.out)
     folder = download_wider(options.out, options.splits, options.mirror)
     print(f"verified: {folder}")
-    print(f"go on with: faces prepare wider {folder} --out {options.out / 'wider'}")
+    annotated = [split for split in ("train", "val") if split in options.splits]
+    if annotated:  # the truth of both splits came; without this the other's images would be missed
+        only = f" --splits {annotated[0]}" if len(annotated) == 1 else ""
+        print(f"go on with: faces prepare wider {folder} --out {options.out / 'wider'}{only}")
     return 0
 
 

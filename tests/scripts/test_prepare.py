@@ -202,7 +202,9 @@ def test_download_from_a_mirror_then_convert(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert faces("download", "--out", "data", "--mirror", official.url, "--splits", "train") == 0
-    assert "go on with: faces prepare wider" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "go on with: faces prepare wider" in said
+    assert "--splits train" in said, "the truth of both came, the images of one"
     assert faces("wider", "data", "--out", "out") == 0
     check_result(Path("out"))
 
