@@ -18,7 +18,7 @@ from scripts.demo_summary import summary
 DESCRIPTION = """Walk through everything on a small data set that needs no download: real faces that
 come with packages this project depends on, painted into 200 scenes, and at the end a short film in
 which two of three people are known. Every step shows the command that you would type for your own
-data. Takes a few minutes on two CPU cores; ends with 1 when the film's people were not told
+data. Takes about two minutes on two CPU cores; ends with 1 when the film's people were not told
 apart."""
 
 EXAMPLES = """\
@@ -36,7 +36,7 @@ class Options:
     out: Path | None = None
     """A new folder for everything [default: runs/demo, or runs/demo-2, ... when it is taken]."""
     epochs: int = 2
-    """Passes over the training scenes; each takes about a minute on two cores."""
+    """Passes over the training scenes; each takes about half a minute on two cores."""
 
 
 @dataclass(frozen=True)
