@@ -129,17 +129,22 @@ def test_a_configuration_cannot_resume(tmp_path: Path, capsys: pytest.CaptureFix
     assert "give it as --resume" in capsys.readouterr().err
 
 
-def test_a_resumed_run_keeps_its_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data = make_data(tmp_path / "data")
-    flags = (
+def tiny_flags(data: Path) -> list[str]:
+    """A small network on the folders of `make_data`."""
+    return (
         f"--image-path {data}/train/images --train-ann-dir {data}/train/annotations "
         f"--valid-path {data}/val/images --valid-ann-dir {data}/val/annotations -w 0 -b 4 -i 128 "
         "--max-side 96 --backbone-weights none --width 0.1 --channels 8 --head-width 8 "
         "--threads 1 --device cpu"
     ).split()
+
+
+def test_a_resumed_run_keeps_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = make_data(tmp_path / "data")
+    flags = tiny_flags(data)
     assert main(["train", *flags, "-e", "1", "--run", "r"]) == 0
     capsys.readouterr()
     assert main(["train", "--resume", "r", "-b", "8"]) == 2
@@ -173,13 +178,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    data = make_data(tmp_path / "data")
-    where = (
-        f"--image-path {data}/train/images --train-ann-dir {data}/train/annotations "
-        f"--valid-path {data}/val/images --valid-ann-dir {data}/val/annotations -w 0 -b 4 -i 128 "
-        "--backbone-weights none --width 0.1 --device cpu"
-    )
-    assert main(["train", *where.split(), *flags.split()]) == 2
+    assert main(["train", *tiny_flags(make_data(tmp_path / "data")), *flags.split()]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs" / "fpn" / "config.json").exists()
 
