@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from common.errors import UserError
 from detector.benchmark.pictures import some_pictures
-from detector.load import file_kind, load_detector
+from detector.inference.load import file_kind, load_detector
 from detector.shipped import FOLDER, NETWORK
+from faces.errors import UserError
 
 Images = Sequence[NDArray[np.uint8]]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 from detector.benchmark.pictures import some_pictures
-from detector.load import file_kind
+from detector.inference.load import file_kind
 from detector.shipped import FOLDER, NETWORK
 
 

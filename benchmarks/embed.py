@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from recognizer.checkpoint import open_mini
 from recognizer.crop import CropRecipe
-from recognizer.embedder import FaceEmbedder, Network, load_embedder
-from recognizer.export import OpenNetwork, export_embedder
-from recognizer.inception import DIMENSION, RECIPE, InceptionFaces, open_inception
-from recognizer.onnx_embedder import open_onnx_embedder
+from recognizer.embedders.checkpoint import open_mini
+from recognizer.embedders.export import OpenNetwork, export_embedder
+from recognizer.embedders.inception import DIMENSION, RECIPE, InceptionFaces, open_inception
+from recognizer.embedders.load import FaceEmbedder, Network, load_embedder
+from recognizer.embedders.onnx import open_onnx_embedder
+from recognizer.embedders.torch import TorchNetwork
 from recognizer.shipped import shipped_file
-from recognizer.torch_embedder import TorchNetwork
 
 Way = tuple[str, str, int]
 """Network, runtime, threads."""

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from common.files import atomic_write
-from common.images import find_images, read_image
 from detector import load_detector
+from detector.data.submission import image_name
 from detector.draw import contact_sheet, draw_detections
 from detector.evaluation import wider
-from detector.submission import image_name
 from detector.types import Detections
+from faces.files import atomic_write
+from faces.images import find_images, read_image
 
 CELL = 8
 """Pixels: parts are looked for on a grid this fine."""

@@ -27,19 +27,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import atomic_write_text
-from common.folders import atomic_folder
-from common.history import read_history
-from common.table import text_table
-from pipeline.photo_faces import crop_photos, face_finder
-from recognizer.embedder import load_embedder
+from faces.files import atomic_write_text
+from faces.folders import atomic_folder
+from faces.history import read_history
+from faces.table import text_table
+from pipeline.enroll.photo_faces import crop_photos, face_finder
+from recognizer.embedders.load import load_embedder
 from recognizer.evaluation import naming
 from recognizer.evaluation.all_pairs import Faces
+from recognizer.evaluation.lfw import Lfw, read_lfw
 from recognizer.evaluation.photos import read_folders
 from recognizer.evaluation.scores import threshold_for
-from recognizer.fit_samples import embed_all
-from recognizer.lfw import Lfw, read_lfw
-from recognizer.store import Store
+from recognizer.store.people import Store
+from recognizer.training.fit_samples import embed_all
 from recognizer.types import Embedder
 
 WAYS = {

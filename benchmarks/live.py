@@ -37,12 +37,7 @@ import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.images import find_images, read_image
-from detector.load import load_detector
-from detector.types import Detector
-from pipeline.live_source import LiveSource
-from pipeline.loop import Loop, LoopOptions
-from pipeline.moving_scene import (
+from benchmarks.moving_scene import (
     Actor,
     MovingScene,
     cut_actor,
@@ -50,10 +45,15 @@ from pipeline.moving_scene import (
     photo_background,
     portrait_actors,
 )
-from pipeline.mtcnn import MtcnnDetector
-from pipeline.tracking import overlap
+from detector.inference.load import load_detector
+from detector.inference.mtcnn import MtcnnDetector
+from detector.types import Detector
+from faces.images import find_images, read_image
+from pipeline.live.loop import Loop, LoopOptions
+from pipeline.live.tracking import overlap
+from pipeline.live.worker import Background
+from pipeline.sources.live import LiveSource
 from pipeline.types import Box, FrameFaces, Picture
-from pipeline.worker import Background
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot, Thresholds
 from recognizer.types import Embedder, unit
@@ -113,7 +113,7 @@ class Film:
 
 
 class Camera:
-    """A `pipeline.captures.Capture` that plays a film in real time."""
+    """A `pipeline.sources.captures.Capture` that plays a film in real time."""
 
     fps = FPS
 
@@ -297,7 +297,7 @@ def open_embedder(name: str, threads: int) -> tuple[Embedder, Thresholds]:
     if name == "random-inception":
         return Inception(), Thresholds(1.0, 1.0)
     from recognizer.calibrate import default_thresholds
-    from recognizer.embedder import load_embedder
+    from recognizer.embedders.load import load_embedder
 
     embedder = load_embedder(name, threads=threads)
     return embedder, default_thresholds(embedder.contract)

@@ -27,15 +27,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common.files import atomic_write_text
-from common.table import text_table
-from pipeline.photo_faces import crop_photos, face_finder
-from recognizer.augment import STRONG, Augmentation
+from faces.files import atomic_write_text
+from faces.table import text_table
+from pipeline.enroll.photo_faces import crop_photos, face_finder
 from recognizer.calibrate import default_thresholds
-from recognizer.embedder import load_embedder
+from recognizer.embedders.load import load_embedder
 from recognizer.evaluation.identification import operating_point
-from recognizer.fit import fit_head
-from recognizer.fit_samples import (
+from recognizer.evaluation.lfw import read_lfw
+from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.training.augment import STRONG, Augmentation
+from recognizer.training.background import draw_strangers
+from recognizer.training.fit import fit_head
+from recognizer.training.fit_samples import (
     Samples,
     embed_all,
     geometry,
@@ -44,9 +47,6 @@ from recognizer.fit_samples import (
     with_copies,
     without_masks,
 )
-from recognizer.lfw import read_lfw
-from recognizer.snapshot import Snapshot, Thresholds
-from recognizer.strangers import draw_strangers
 from recognizer.types import Embedder
 
 HEADS = ("no head", "photos", "copies", "masked copies")

@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fine_tune import faces
-from common.folders import atomic_folder
-from common.history import read_history
-from common.images import find_images
-from common.table import text_table
+from faces.folders import atomic_folder
+from faces.history import read_history
+from faces.images import find_images
+from faces.table import text_table
 
 WAYS = {
     "shipped": ["--init", "shipped", "--learning-rate", "3e-4"],

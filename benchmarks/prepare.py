@@ -20,10 +20,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from detector.check import check_set
-from detector.check_fix import repair
-from detector.voc_folder import find_sets
-from detector.wider_voc import convert
+from detector.data.check import check_set
+from detector.data.repair import repair
+from detector.data.voc_folder import find_sets
+from detector.data.wider_voc import convert
 
 R = TypeVar("R")
 

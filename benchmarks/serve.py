@@ -42,9 +42,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from common.images import find_images, read_image
 from detector.benchmark.pictures import some_pictures
-from detector.load import load_detector
+from detector.inference.load import load_detector
+from faces.images import find_images, read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ("throughput", "latency", "turns", "mixed")

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from detector.benchmark.pictures import some_pictures
 from detector.benchmark.timing import peak_memory
-from detector.load import load_detector
+from detector.inference.load import load_detector
 from detector.shipped import FOLDER, NETWORK
 
 SIDES = (100, 1600)

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.live import LFW, Camera, Film, Inception, cast, enrol
-from detector.load import load_detector
-from pipeline.fit_process import fit_apart, fit_here
-from pipeline.live_source import LiveSource
-from pipeline.loop import Loop, LoopOptions
-from pipeline.worker import Background
-from recognizer.fit import Stopped
+from detector.inference.load import load_detector
+from pipeline.live.loop import Loop, LoopOptions
+from pipeline.live.worker import Background
+from pipeline.sources.live import LiveSource
+from pipeline.teaching.fit_process import fit_apart, fit_here
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Thresholds
+from recognizer.training.fit import Stopped
 from recognizer.types import Embedder, unit
 
 FALL, LONGEST = 0.2, 3.0
@@ -66,7 +66,7 @@ def main() -> int:
     if arguments.embedder == "random":
         embedder = Inception()
     else:
-        from recognizer.embedder import load_embedder
+        from recognizer.embedders.load import load_embedder
 
         embedder = load_embedder(arguments.embedder, threads=1)
     detector = load_detector(Path("shipped"), score_threshold=0.5, max_side=480, threads=1)

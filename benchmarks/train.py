@@ -25,13 +25,13 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.transforms.v2 import functional
 
-from common.images import read_image
 from detector.config import TrainConfig, preset
-from detector.dataset import Batch, FaceIndex
 from detector.model import Pyramid
-from detector.parallel import World
-from detector.train import Trainer
-from detector.transforms import FACE
+from detector.training.dataset import Batch, FaceIndex
+from detector.training.distributed import World
+from detector.training.train import Trainer
+from detector.training.transforms import FACE
+from faces.images import read_image
 
 Step = Callable[[], tuple[int, float]]
 """Takes one optimiser step; returns the number of images and the seconds spent on data."""
@@ -102,8 +102,8 @@ def plain(data: Path, image_size: int, batch_size: int) -> tuple[Step, int]:
 
 def scenes(folder: Path) -> Path:
     """The demo's scenes as VOC, for machines without WIDER FACE; returns the training part."""
-    from detector.scenes import make_scenes
-    from detector.wider_voc import convert
+    from detector.data.scenes import make_scenes
+    from detector.data.wider_voc import convert
 
     make_scenes(folder / "wider")
     convert(folder / "wider", folder / "voc", "train")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detector.load import load_detector
+    from detector.inference.load import load_detector
 
 __all__ = ["load_detector"]
 
@@ -18,7 +18,7 @@ __all__ = ["load_detector"]
 def __getattr__(name: str) -> Any:
     """`load_detector` is imported when it is first asked for, so that `import detector` is free."""
     if name == "load_detector":
-        from detector.load import load_detector
+        from detector.inference.load import load_detector
 
         return load_detector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from common.checkpoint import read_checkpoint
-from common.errors import UserError
-from common.files import atomic_write
 from detector.config import TrainConfig, from_dict
 from detector.model import FaceRCNN, build_model
+from faces.errors import UserError
+from faces.files import atomic_write
+from faces.torch_files import read_checkpoint
 
 FORMAT = "faces-detector"
 VERSION = 2  # 1: separable convolutions from stride 8 on, a head of one layer

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.errors import UserError
+from faces.errors import UserError
 
 Arch = Literal["fpn", "reference"]
 

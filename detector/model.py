@@ -30,8 +30,8 @@ from torchvision.ops import (
     clip_boxes_to_image,
 )
 
-from common.errors import UserError
 from detector.config import ModelConfig
+from faces.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -70,7 +70,7 @@ class Normalise(nn.Module):
     def postprocess(
         self, result: Targets, image_shapes: list[tuple[int, int]], originals: list[tuple[int, int]]
     ) -> Targets:
-        """Boxes stay in the pixels that the network saw; `detector.resize` brings them back."""
+        """Boxes stay in the pixels that the network saw; `detector.inference.resize` brings them back."""
         return result
 
 

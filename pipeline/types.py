@@ -144,7 +144,7 @@ class Sighting:
         box: in pixels of the picture, as detected.
         score: the detector's, 0..1.
         track: see `Face`.
-        sharpness: see `pipeline.naming.sharpness`.
+        sharpness: see `pipeline.live.naming.sharpness`.
         quality: 0..1, of size, sharpness and score together.
         crossing: its box touches that of another face, so its crop may show both.
         crop: uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time.
@@ -227,7 +227,7 @@ class Tick:
     @cached_property
     def drawn(self) -> NDArray[np.uint8]:
         """The picture with boxes, names, notes and status, drawn once for all who ask."""
-        from pipeline.draw import draw_tick
+        from pipeline.live.draw import draw_tick
 
         return draw_tick(self)
 

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
-from common.files import atomic_write_text
+from faces.errors import UserError
+from faces.files import atomic_write_text
 from recognizer.evaluation.scores import NEEDED, Scores, supported, threshold_for
 from recognizer.evaluation.verification import wilson
-from recognizer.fit import fit_head
 from recognizer.gallery import Gallery
 from recognizer.shipped import FOLDER
 from recognizer.snapshot import Thresholds
-from recognizer.strangers import measure_spread
+from recognizer.training.background import measure_spread
+from recognizer.training.fit import fit_head
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from common.errors import UserError
+from faces.errors import UserError
 
 MAX_LENGTH = 100
 

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from common.words import counted
-from scripts.cli import parse
+from faces.words import counted
+from scripts.options.command_line import parse
 
 DESCRIPTION = """The record that `faces serve` keeps of enrolments, renames and removals. Each line
 vouches for those before it. People are pseudonyms there: only with the log's key and a name can

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common.errors import UserError
-from common.files import check_writable
 from detector.shipped import SHIPPED
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from faces.files import check_writable
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,10 +123,10 @@ def main(argv: Sequence[str]) -> int:
 def _compare(options: Options, folder: Path) -> int:
     import psutil
 
-    from common.files import atomic_write_text
     from detector.benchmark.contestants import THRESHOLD, body_contestant, line_up
     from detector.benchmark.peers import export_body
     from detector.benchmark.table import Setup, draw_scatter, machine, markdown, to_json
+    from faces.files import atomic_write_text
 
     images = _images(options, folder)
     truth, files = _truth(options, folder) if options.ap else ([], {})
@@ -230,7 +230,7 @@ def _run(
 def _images(options: Options, folder: Path) -> list[NDArray[np.uint8]]:
     """Those to be timed, brought to size for everyone."""
     from detector.benchmark.pictures import some_pictures
-    from detector.resize import Resize
+    from detector.inference.resize import Resize
 
     resize = Resize("fit", options.max_side, multiple=1)
     return [resize(picture).pixels for picture in some_pictures(folder, options.images)]
@@ -238,9 +238,9 @@ def _images(options: Options, folder: Path) -> list[NDArray[np.uint8]]:
 
 def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, Path]]:
     """The official truth of the images that are there, and their files."""
-    from common.images import find_images, image_size
+    from detector.data.submission import image_name
     from detector.evaluation import wider
-    from detector.submission import image_name
+    from faces.images import find_images, image_size
 
     assert options.wider is not None  # see Options.__post_init__
     files = {image_name(path, folder): path for path in find_images(folder)}
@@ -251,9 +251,9 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
 
 
 def _profile(options: Options, folder: Path) -> int:
-    from common.files import atomic_write_text
     from detector.benchmark.profiling import profile, profile_markdown
     from detector.shipped import find_model
+    from faces.files import atomic_write_text
 
     model = find_model(options.models[0])
     table = profile_markdown(profile(model, _images(options, folder), options.threads), model.name)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common.errors import UserError
-from common.words import counted
-from scripts.cli import log_to_stderr, parse
-from scripts.recognizer_options import EmbedderOptions, GalleryOptions, open_embedder, open_store
+from faces.errors import UserError
+from faces.words import counted
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.recognizer import EmbedderOptions, GalleryOptions, open_embedder, open_store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from recognizer.calibrate import Calibration, HeadCalibration
+    from recognizer.evaluation.lfw import Lfw
     from recognizer.evaluation.photos import Photos
-    from recognizer.lfw import Lfw
     from recognizer.snapshot import Thresholds
     from recognizer.types import Embedder
 
@@ -135,8 +135,8 @@ def main(argv: Sequence[str]) -> int:
 
 def read_photos(options: Options) -> tuple[Photos, Lfw | None]:
     """The photos to compare, and the pairs where they are listed."""
+    from recognizer.evaluation.lfw import read_lfw
     from recognizer.evaluation.photos import of_people, read_folders
-    from recognizer.lfw import read_lfw
 
     if options.folders is not None and options.pairs is None:
         return read_folders(options.folders), None
@@ -149,7 +149,7 @@ def read_photos(options: Options) -> tuple[Photos, Lfw | None]:
 
 
 def _face_finder(options: Options) -> Any:
-    from pipeline.photo_faces import face_finder
+    from pipeline.enroll.photo_faces import face_finder
 
     where = options.boxes or ("detect" if options.lfw is None else "centre")
     return face_finder(where, options.detector, options.threads)
@@ -199,11 +199,11 @@ def _write_defaults(
     head: HeadCalibration | None, photos: Photos, rows: Sequence[int], find_face: Any,
 ) -> None:  # fmt: skip
     """Thresholds, and the spread of one photo of each person, bare and with a drawn mask."""
-    from common.images import read_image
-    from recognizer.augment import MASK_ONLY
+    from faces.images import read_image
     from recognizer.calibrate import write_defaults
-    from recognizer.fit_samples import embed_all, geometry, stack, vary
-    from recognizer.strangers import measure_spread, write_spreads
+    from recognizer.training.augment import MASK_ONLY
+    from recognizer.training.background import measure_spread, write_spreads
+    from recognizer.training.fit_samples import embed_all, geometry, stack, vary
 
     assert options.defaults is not None
     crops = []

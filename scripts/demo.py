@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UserError
-from scripts.cli import parse
-from scripts.demo_film import FILM, LINES, NAMED, REPORT, draw_strip, judge, make_film
-from scripts.demo_summary import summary
+from faces.errors import UserError
+from scripts.demo_parts.film import FILM, LINES, NAMED, REPORT, draw_strip, judge, make_film
+from scripts.demo_parts.summary import summary
+from scripts.options.command_line import parse
 
 DESCRIPTION = """Walk through everything on a small data set that needs no download: real faces that
 come with packages this project depends on, painted into 200 scenes, and at the end a short film in
@@ -150,8 +150,8 @@ def write_pictures(out: Path) -> None:
     """The scenes, the two portraits and the film."""
     from PIL import Image
 
-    from common.files import atomic_write
-    from detector.scenes import make_scenes, portraits
+    from detector.data.scenes import make_scenes, portraits
+    from faces.files import atomic_write
 
     make_scenes(out / "wider")
     for name, image in portraits().items():

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common.errors import UserError
-from common.words import counted
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from faces.words import counted
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from detector.sources import Source
     from detector.types import Detections, Detector
+    from faces.inputs import Source
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +150,9 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces detect", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
-    from detector.detect import BATCH
-    from detector.load import load_detector
-    from detector.sources import expand_sources, plan_pictures, refuse_originals, wider_names
+    from detector.inference.detect import BATCH
+    from detector.inference.load import load_detector
+    from faces.inputs import expand_sources, plan_pictures, refuse_originals, wider_names
 
     folder = options.pictures
     sources = expand_sources(options.paths, leave_out=folder)
@@ -184,7 +184,7 @@ def main(argv: Sequence[str]) -> int:
 
 def open_lines(options: Options, stack: ExitStack) -> Callable[[str], None]:
     """What takes each JSON line: a file, stdout, or nothing."""
-    from detector.results import LineFile
+    from pipeline.sinks.json_lines import LineFile
 
     if options.json == "-":
         return partial(print, flush=True)
@@ -224,10 +224,10 @@ class Job:
     def _images(self, sources: Sequence[Source]) -> None:
         from tqdm import tqdm
 
-        from detector.ahead import WriteBehind
-        from detector.media import Failed, detect_images, save_image
-        from detector.results import json_line
-        from detector.submission import write_submission
+        from detector.data.submission import write_submission
+        from faces.prefetch import WriteBehind
+        from pipeline.media import Failed, detect_images, save_image
+        from pipeline.sinks.json_lines import json_line
 
         with ExitStack() as stack:
             # More threads than cores: they mostly wait for the disk.
@@ -256,10 +256,10 @@ class Job:
     def _video(self, source: Source) -> None:
         from tqdm import tqdm
 
-        from detector.ahead import WriteBehind
-        from detector.media import Linger, detect_video
-        from detector.results import json_line
-        from detector.video import VideoReader, VideoWriter
+        from faces.prefetch import WriteBehind
+        from faces.video import VideoReader, VideoWriter
+        from pipeline.media import Linger, detect_video
+        from pipeline.sinks.json_lines import json_line
 
         with ExitStack() as stack:
             video = stack.enter_context(VideoReader(source.path))

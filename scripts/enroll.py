@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from common.errors import UserError
-from common.words import counted
+from faces.errors import UserError
+from faces.words import counted
 from recognizer.quality import Gates
-from scripts.cli import log_to_stderr, parse
-from scripts.recognizer_options import (
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.recognizer import (
     DetectorOptions,
     EmbedderOptions,
     GalleryOptions,
@@ -25,8 +25,8 @@ from scripts.recognizer_options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.enroll import Enroller, PhotoResult
-    from recognizer.store import Store
+    from pipeline.enroll.photos import Enroller, PhotoResult
+    from recognizer.store.people import Store
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     people = photos_of(options)  # first: mistakes are found before networks are loaded
     embedder = open_embedder(options.embedding)
     with open_store(options.store, embedder) as store:
-        from pipeline.enroll import Enroller
+        from pipeline.enroll.photos import Enroller
 
         enroller = Enroller(
             store,
@@ -119,8 +119,8 @@ def main(argv: Sequence[str]) -> int:
 
 def photos_of(options: Options) -> dict[str, list[Path]]:
     """The photos of each person, by clean names. Raises UserError for what is not there."""
-    from detector.sources import expand_sources
-    from pipeline.enroll import people_folders
+    from faces.inputs import expand_sources
+    from pipeline.enroll.photos import people_folders
     from recognizer.names import clean_name
 
     if options.from_folders is None:

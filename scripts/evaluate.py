@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from common.errors import UserError
 from detector.shipped import SHIPPED
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from detector.detect import FaceDetector
     from detector.evaluation.matching import ImageFaces
-    from detector.resize import Resize
+    from detector.inference.detect import FaceDetector
+    from detector.inference.resize import Resize
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +138,10 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr(options.quiet)
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its table repeats ours
-    from common.files import atomic_write_text, check_writable
     from detector.evaluation.by_file import read_attributes
     from detector.evaluation.figures import draw_curves, draw_errors
     from detector.evaluation.report import Setup, format_report, judge
+    from faces.files import atomic_write_text, check_writable
 
     check_writable(options.out)
     truth, images, of_images = _truth(options)
@@ -192,9 +192,9 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
         truth, files = read_voc_truth(options.annotation_dir, options.image_path, options.classes)
         return truth, files, None
     assert options.wider is not None  # see Options.__post_init__
-    from common.images import find_images, image_size
+    from detector.data.submission import image_name
     from detector.evaluation import wider
-    from detector.submission import image_name
+    from faces.images import find_images, image_size
 
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
     folder = options.image_path or options.wider / "WIDER_val" / "images"
@@ -220,8 +220,8 @@ def _read_detections(
     options: Options, truth: list[ImageFaces]
 ) -> tuple[list[ImageFaces], dict[str, NDArray[np.float64]]]:
     """The detections by image, and the truth without the images that are to be skipped."""
+    from detector.data.submission import find_submissions, read_submission
     from detector.evaluation.truth import Names
-    from detector.submission import find_submissions, read_submission
 
     assert options.detections is not None
     names = Names(image.name for image in truth)
@@ -263,7 +263,7 @@ def _read_detections(
 
 
 def _load(options: Options) -> FaceDetector:
-    from detector.load import load_detector
+    from detector.inference.load import load_detector
 
     return load_detector(
         options.model or SHIPPED,
@@ -278,8 +278,8 @@ def _load(options: Options) -> FaceDetector:
 def _detect(
     detector: FaceDetector, names: list[str], images: dict[str, Path], options: Options
 ) -> dict[str, NDArray[np.float64]]:
-    from common.images import read_image
-    from detector.submission import scored_boxes, write_submission
+    from detector.data.submission import scored_boxes, write_submission
+    from faces.images import read_image
 
     found = {}
     for name in _bar(options, names, "detecting"):

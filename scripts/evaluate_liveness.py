@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from detector.sources import Source
     from detector.types import Detector
+    from faces.inputs import Source
     from pipeline.liveness.passive import PassiveLiveness
     from pipeline.liveness.report import Scores, Trial
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces evaluate-liveness", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
-    from common.files import atomic_write_text
+    from faces.files import atomic_write_text
     from pipeline.liveness.report import format_scores, format_trials
 
     report: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def _judge_pictures(options: Options) -> tuple[Scores, list[dict[str, Any]], int
     import numpy as np
     from tqdm import tqdm
 
-    from detector.load import load_detector
+    from detector.inference.load import load_detector
     from pipeline.liveness.passive import PassiveLiveness
     from pipeline.liveness.report import Scores
 
@@ -149,7 +149,7 @@ def _judge_pictures(options: Options) -> tuple[Scores, list[dict[str, Any]], int
 
 def _presentations(folder: Path) -> list[tuple[str | None, Source]]:
     """Every file with its kind of attack; None for live ones."""
-    from detector.sources import expand_sources
+    from faces.inputs import expand_sources
 
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
@@ -181,8 +181,8 @@ def _score(source: Source, detector: Detector, passive: PassiveLiveness) -> floa
 
 
 def _frames(source: Source) -> Iterator[NDArray[np.uint8]]:
-    from common.images import read_image
-    from detector.video import VideoReader
+    from faces.images import read_image
+    from faces.video import VideoReader
 
     if not source.is_video:
         yield read_image(source.path)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from recognizer.evaluation.contestants import Contestant
     from recognizer.evaluation.judge import Judgement
+    from recognizer.evaluation.lfw import Lfw
     from recognizer.evaluation.photos import FaceBox, Photos
     from recognizer.evaluation.report import Operating
-    from recognizer.lfw import Lfw
     from recognizer.snapshot import Snapshot
     from recognizer.types import Embedder
 
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
         examples=EXAMPLES,
     )
     log_to_stderr(options.quiet)
-    from common.files import atomic_write_text, check_writable
+    from faces.files import atomic_write_text, check_writable
     from recognizer.evaluation.embedding import embed_photos
     from recognizer.evaluation.judge import Setup, draw, judge
     from recognizer.evaluation.tables import format_report
@@ -219,14 +219,14 @@ def _photos(options: Options) -> tuple[Photos, Lfw | None]:
     assert folder is not None  # see Options.__post_init__
     if options.lfw is None and options.pairs is None:
         return photos.read_folders(folder), None
-    from recognizer.lfw import read_lfw
+    from recognizer.evaluation.lfw import read_lfw
 
     pairs = read_lfw(folder, options.pairs)
     return photos.of_people(pairs.images, pairs.people), pairs
 
 
 def _load(options: Options) -> Embedder:
-    from recognizer.embedder import load_embedder
+    from recognizer.embedders.load import load_embedder
 
     return load_embedder(options.embedder, options.embedder_weights, threads=options.threads)
 
@@ -238,7 +238,7 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
     if not options.gallery.is_file():
         raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
     from recognizer.calibrate import default_thresholds
-    from recognizer.store import Store
+    from recognizer.store.people import Store
 
     thresholds = default_thresholds(embedder.contract)
     with Store.open(options.gallery, embedder.contract, embedder.dimension, thresholds) as store:
@@ -250,7 +250,7 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
 
 def _face_finder(options: Options) -> tuple[FaceBox, str]:
     """The function that says where the face is, and its name in the report and the cache."""
-    from pipeline.photo_faces import face_finder
+    from pipeline.enroll.photo_faces import face_finder
 
     centre = options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None)
     return face_finder("centre" if centre else "detect", options.detector, options.threads)
@@ -298,7 +298,7 @@ def _crops(
     embedder: Embedder, find_face: FaceBox, result: Judgement
 ) -> dict[int, NDArray[np.uint8]]:
     """The faces of the worst pairs, as the network saw them."""
-    from common.images import read_image
+    from faces.images import read_image
 
     crops = {}
     for i in sorted({i for pair in result.worst for i in (pair.first, pair.second)}):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common.errors import UserError
 from detector.shipped import FOLDER, SHIPPED, find_checkpoint
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,9 +62,9 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces export", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr()
-    from common.files import check_writable
-    from detector.export import export_checkpoint
-    from detector.parity import table
+    from detector.export.parity import table
+    from detector.export.publish import export_checkpoint
+    from faces.files import check_writable
 
     checkpoint, out = find_checkpoint(options.checkpoint), options.out
     if out is None and checkpoint.resolve().parent == FOLDER.resolve():
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
 def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     """The first images of a folder."""
-    from common.images import find_images, read_image
+    from faces.images import find_images, read_image
 
     files = find_images(folder)[:MOST_IMAGES]
     if not files:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from scripts.cli import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse
 
 DESCRIPTION = """Write an embedding network as ONNX, which runs without torch and, on a CPU, faster.
 It is compared with the network first, on faces of several batch sizes: a file that differs is not
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces export-embedder", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr()
-    from recognizer.export import export_embedder, open_network
+    from recognizer.embedders.export import export_embedder, open_network
 
     network = open_network(options.embedder, options.embedder_weights)
     out = options.out or network.default_file

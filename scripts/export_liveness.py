@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 logger = logging.getLogger(__name__)
 

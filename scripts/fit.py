@@ -11,21 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import UserError
-from common.words import counted
-from scripts.cli import log_to_stderr, parse
-from scripts.fit_options import Options
-from scripts.recognizer_options import open_embedder, open_existing_store, open_store
+from faces.errors import UserError
+from faces.words import counted
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.fit import Options
+from scripts.options.recognizer import open_embedder, open_existing_store, open_store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.teach import HeadPlan
-    from recognizer.embedder import FaceEmbedder
-    from recognizer.fit_network_config import NetworkOptions
-    from recognizer.mini import MiniResNet
-    from recognizer.store import Store
+    from pipeline.teaching.fit import HeadPlan
+    from recognizer.embedders.load import FaceEmbedder
+    from recognizer.embedders.mini import MiniResNet
+    from recognizer.store.people import Store
+    from recognizer.training.fit_network_config import NetworkOptions
     from recognizer.types import Embedder
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     log_to_stderr(options.quiet)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from recognizer.fit import Stopped
+    from recognizer.training.fit import Stopped
 
     with logging_redirect_tqdm():
         job = Job(options)
@@ -67,7 +67,7 @@ class Job:
     """One call of the command."""
 
     def __init__(self, options: Options) -> None:
-        from pipeline.teach_sources import Sources
+        from pipeline.teaching.fit_data import Sources
 
         self.options = options
         self.moved_to: Path | None = None  # the new embedder, once the gallery belongs to it
@@ -94,7 +94,7 @@ class Job:
 
     def run_head(self) -> None:
         """Samples -> head -> store."""
-        from pipeline.teach import HeadPlan
+        from pipeline.teaching.fit import HeadPlan
 
         options = self.options
         plan = HeadPlan(options.copies, options.masks, options.phases, options.details)
@@ -107,7 +107,7 @@ class Job:
             self._teach_head(store, embedder, plan, options.folder)
 
     def _teach_head(self, store: Store, embedder: Embedder, plan: HeadPlan, folder: Path) -> None:
-        from pipeline.teach import Record, store_head, teach_head
+        from pipeline.teaching.fit import Record, store_head, teach_head
 
         record = Record(folder)
         # The gate against near-duplicates is no measure for a network that learnt these very faces.
@@ -131,11 +131,11 @@ class Job:
         import numpy as np
         import torch
 
-        from common.run import stop_signals
-        from pipeline.teach import HeadPlan, Record
-        from recognizer.embedder import load_embedder
-        from recognizer.fit_network import fit_network
-        from recognizer.fit_network_config import Faces
+        from faces.run import stop_signals
+        from pipeline.teaching.fit import HeadPlan, Record
+        from recognizer.embedders.load import load_embedder
+        from recognizer.training.fit_network import fit_network
+        from recognizer.training.fit_network_config import Faces
 
         options = self.options
         setup = self._network_options()
@@ -183,7 +183,7 @@ class Job:
 
     def _embed_anew(self, new: Embedder, path: Path) -> None:
         """Bind the gallery to the new embedder, whose file ``path`` is; that drops the head."""
-        from recognizer.reembed import reembed
+        from recognizer.store.reembed import reembed
 
         with open_existing_store(self.options.store) as store:
             total = sum(person.samples for person in store.people())
@@ -194,7 +194,7 @@ class Job:
 
     def _faces(self, embedder: Embedder) -> tuple[list[str], NDArray[np.uint8]]:
         """Of the folder, or of the store's pictures, which must all be there either way."""
-        from recognizer.fit_samples import refuse_without_pictures, samples_of_store
+        from recognizer.training.fit_samples import refuse_without_pictures, samples_of_store
 
         if self.options.store.gallery.exists() or self.options.from_folders is None:
             with open_existing_store(self.options.store) as store:
@@ -205,7 +205,7 @@ class Job:
         return self.sources.faces(embedder)
 
     def _network_options(self) -> NetworkOptions:
-        from recognizer.fit_network_config import NetworkOptions
+        from recognizer.training.fit_network_config import NetworkOptions
 
         options = self.options
         values: dict[str, Any] = {
@@ -218,8 +218,8 @@ class Job:
 
     def _network(self) -> tuple[MiniResNet, FaceEmbedder]:
         """The network to train, and an embedder that cuts its crops."""
-        from recognizer.checkpoint import open_mini
-        from recognizer.torch_embedder import open_torch_embedder
+        from recognizer.embedders.checkpoint import open_mini
+        from recognizer.embedders.torch import open_torch_embedder
 
         if self.options.from_scratch:
             return self._untrained()
@@ -228,9 +228,9 @@ class Job:
 
     def _untrained(self) -> tuple[MiniResNet, FaceEmbedder]:
         from recognizer.crop import CropRecipe
-        from recognizer.embedder import FaceEmbedder, landmarks_for
-        from recognizer.fit_network import new_network
-        from recognizer.torch_embedder import TorchNetwork
+        from recognizer.embedders.load import FaceEmbedder, landmarks_for
+        from recognizer.embedders.torch import TorchNetwork
+        from recognizer.training.fit_network import new_network
 
         network = new_network(seed=self.options.seed or 0)
         recipe = CropRecipe(network.config.size, 0.0, "aligned")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import parse
+from faces.errors import UserError
+from scripts.options.command_line import parse
 
 if TYPE_CHECKING:
     from pipeline.http.keys import Key

@@ -84,7 +84,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def run_command(module: str, arguments: Sequence[str]) -> int:
     """Import ``module`` and call its ``main(arguments)``, turning expected ends into exit codes."""
-    from common.errors import UserError
+    from faces.errors import UserError
 
     try:
         return importlib.import_module(module).main(arguments) or 0

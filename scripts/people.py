@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from common.errors import UserError
-from common.words import counted
+from faces.errors import UserError
+from faces.words import counted
 from recognizer.names import clean_name
-from scripts.cli import log_to_stderr, parse
-from scripts.recognizer_options import (
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.recognizer import (
     EmbedderOptions,
     GalleryOptions,
     open_embedder,
@@ -25,7 +25,7 @@ from scripts.recognizer_options import (
 )
 
 if TYPE_CHECKING:
-    from recognizer.store import Store
+    from recognizer.store.people import Store
 
 DESCRIPTION = """The people who are known. Without a sub-command they are listed. Programs that run
 meanwhile see every change."""
@@ -218,7 +218,7 @@ def remove(options: Remove, store: Store) -> None:
 
 def export(options: Export, store: Store) -> None:
     """Write the file and say what is in it."""
-    from recognizer.transfer import export_people
+    from recognizer.store.transfer import export_people
 
     if options.file.exists() and not options.overwrite:
         raise UserError(f"{options.file} is there already: take another name, or --overwrite")
@@ -231,7 +231,7 @@ def export(options: Export, store: Store) -> None:
 
 def import_(options: Import) -> int:
     """Into the file of people, which is made when it is missing."""
-    from recognizer.transfer import import_people
+    from recognizer.store.transfer import import_people
 
     if options.store.gallery.exists():  # its contract decides; no network is needed
         store = open_existing_store(options.store)
@@ -249,7 +249,7 @@ def reembed(options: Reembed, store: Store) -> None:
     """Replace the vectors and say what was lost."""
     from tqdm import tqdm
 
-    from recognizer.reembed import reembed as make_anew
+    from recognizer.store.reembed import reembed as make_anew
 
     embedder = open_embedder(options.embedding)
     had_head = store.head_provenance() is not None

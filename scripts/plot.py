@@ -10,9 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from common.errors import UserError
-from common.words import counted
-from scripts.cli import parse
+from faces.errors import UserError
+from faces.words import counted
+from scripts.options.command_line import parse
 
 DESCRIPTION = """Draw training and validation loss and the learning rate of one run, or of several
 in one picture. Only history.jsonl is read, so it works while a run goes on, and years later."""
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if not options.runs:
         raise UserError("no run was given: faces plot RUN [RUN ...]")
-    from common.history import best_line, plot_histories, read_history, save_figure
+    from faces.history import best_line, plot_histories, read_history, save_figure
 
     runs = list(dict.fromkeys(options.runs))
     for run in runs:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
-    from detector.check import SetReport
-    from detector.check_fix import Repairs
-    from detector.voc_folder import VocFolder
-    from detector.wider_voc import SplitSummary
+    from detector.data.check import SetReport
+    from detector.data.repair import Repairs
+    from detector.data.voc_folder import VocFolder
+    from detector.data.wider_voc import SplitSummary
 
 EXAMPLES = """
 faces prepare download --out data
@@ -126,9 +126,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wider(options: Wider) -> int:
-    from common.files import check_writable
-    from detector.wider_source import splits_in
-    from detector.wider_voc import convert
+    from detector.data.wider_source import splits_in
+    from detector.data.wider_voc import convert
+    from faces.files import check_writable
 
     check_writable(options.out)
     splits = options.splits or tuple(splits_in(options.source))
@@ -183,8 +183,8 @@ _TITLES = {
 
 
 def _download(options: Download) -> int:
-    from common.files import check_writable
-    from detector.wider_download import download_wider
+    from detector.data.wider_download import download_wider
+    from faces.files import check_writable
 
     check_writable(options.out)
     folder = download_wider(options.out, options.splits, options.mirror)
@@ -199,10 +199,10 @@ def _download(options: Download) -> int:
 def _check(options: Check) -> int:
     from PIL import Image
 
-    from common.files import atomic_write, atomic_write_text, check_writable
-    from detector.check import check_set
-    from detector.check_fix import repair
-    from detector.check_picture import draw_check
+    from detector.data.check import check_set
+    from detector.data.check_picture import draw_check
+    from detector.data.repair import repair
+    from faces.files import atomic_write, atomic_write_text, check_writable
 
     check_writable(options.report, "--report")
     if options.fix is not None:  # it is made in the folder above, and renamed
@@ -227,7 +227,7 @@ def _check(options: Check) -> int:
 
 
 def _sets(options: Check) -> list[VocFolder]:
-    from detector.voc_folder import VocFolder, find_sets
+    from detector.data.voc_folder import VocFolder, find_sets
 
     given = (options.image_dir is not None, options.annotation_dir is not None)
     if options.folder is not None and not any(given):
@@ -238,7 +238,7 @@ def _sets(options: Check) -> list[VocFolder]:
 
 
 def _check_table(reports: Sequence[SetReport], show: int) -> str:
-    from detector.check import PROBLEMS
+    from detector.data.check import PROBLEMS
 
     heads = [report.folder.name or "count" for report in reports]
     rows = [("", *heads, "--fix")]
@@ -267,7 +267,7 @@ def _check_table(reports: Sequence[SetReport], show: int) -> str:
 
 
 def _repair_table(repairs: Repairs, options: Check) -> str:
-    from detector.check_fix import REPORT_NAME
+    from detector.data.repair import REPORT_NAME
 
     rows = [("repaired", ""), *((what, f"{count:,}") for what, count in repairs.done.items())]
     rows.append(("files left out", f"{len(repairs.left_out):,}"))

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from common.errors import UserError
-from recognizer.pretrain_config import PretrainConfig
-from scripts.cli import log_to_stderr, parse
+from faces.errors import UserError
+from recognizer.training.pretrain_config import PretrainConfig
+from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from recognizer.crop import LandmarkFinder
-    from recognizer.lfw import Lfw
-    from recognizer.pretrain_data import Photo
+    from recognizer.evaluation.lfw import Lfw
+    from recognizer.training.pretrain_data import Photo
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +85,13 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     from recognizer.crop import CropRecipe
+    from recognizer.embedders.mini import MiniConfig
+    from recognizer.evaluation.lfw import read_lfw
     from recognizer.landmarks import LandmarkNet
-    from recognizer.lfw import read_lfw
-    from recognizer.mini import MiniConfig
-    from recognizer.pretrain import Judge, Trainer
-    from recognizer.pretrain_data import Varied
-    from recognizer.pretrain_pool import variants
-    from recognizer.teacher import Teacher
+    from recognizer.training.pretrain import Judge, Trainer
+    from recognizer.training.pretrain_data import Varied
+    from recognizer.training.pretrain_pool import variants
+    from recognizer.training.teacher import Teacher
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -125,7 +125,7 @@ def gather(
     import numpy as np
     from tqdm import tqdm
 
-    from recognizer.pretrain_data import cut_faces
+    from recognizer.training.pretrain_data import cut_faces
 
     judged = set(held_out.people)
     if judged & set(tuning.people):
@@ -147,7 +147,7 @@ def gather(
 
 
 def _lfw_photos(lfw: Lfw) -> list[Photo]:
-    from recognizer.pretrain_data import Photo
+    from recognizer.training.pretrain_data import Photo
 
     return [Photo(path, _lfw_box(path)) for path in lfw.images]
 
@@ -155,7 +155,7 @@ def _lfw_photos(lfw: Lfw) -> list[Photo]:
 def _lfw_box(path: Path) -> NDArray[np.float32]:
     import numpy as np
 
-    from common.images import image_size
+    from faces.images import image_size
 
     width, height = image_size(path)
     if width != height or width not in (150, 250):
@@ -166,7 +166,7 @@ def _lfw_box(path: Path) -> NDArray[np.float32]:
 def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8]:
     import numpy as np
 
-    from common.images import read_image
+    from faces.images import read_image
 
     return np.concatenate(
         [recipe(read_image(path), _lfw_box(path), landmarks) for path in lfw.images]
@@ -174,8 +174,8 @@ def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8
 
 
 def _wider_photos(folder: Path) -> Iterator[Photo]:
-    from detector.wider import parse_text
-    from recognizer.pretrain_data import Photo
+    from detector.data.wider import parse_text
+    from recognizer.training.pretrain_data import Photo
 
     truth = folder / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     try:
@@ -189,9 +189,9 @@ def _wider_photos(folder: Path) -> Iterator[Photo]:
 
 
 def _voc_photos(folder: Path) -> Iterator[Photo]:
-    from detector.voc import read_voc
-    from detector.voc_folder import usable_pairs
-    from recognizer.pretrain_data import Photo
+    from detector.data.voc import read_voc
+    from detector.data.voc_folder import usable_pairs
+    from recognizer.training.pretrain_data import Photo
 
     for image, annotation in usable_pairs(folder / "images", folder / "annotations"):
         boxes = _large([item.xyxy for item in read_voc(annotation).objects])

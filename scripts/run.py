@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
-from scripts.live_options import (
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.live import (
     Networks,
     arg,
     open_detector,
@@ -28,10 +28,10 @@ from scripts.live_options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.loop import Loop
-    from pipeline.report import ReportMaker
-    from pipeline.sinks import Sink
-    from pipeline.sources import EverySource
+    from pipeline.live.loop import Loop
+    from pipeline.report.presence import ReportMaker
+    from pipeline.sinks.files import Sink
+    from pipeline.sources.open import EverySource
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces run", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
-    from pipeline.loop import Loop, LoopOptions
-    from pipeline.report import ReportMaker
-    from pipeline.report_files import table, write_report
+    from pipeline.live.loop import Loop, LoopOptions
+    from pipeline.report.files import table, write_report
+    from pipeline.report.presence import ReportMaker
 
     networks = options.networks
     try:
@@ -161,7 +161,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _source(options: Options) -> EverySource:
-    from pipeline.sources import EverySource, SourceOptions, open_source
+    from pipeline.sources.open import EverySource, SourceOptions, open_source
 
     size = parse_size(options.stdin_size, "--stdin-size") if options.stdin_size else None
     source = open_source(
@@ -176,7 +176,7 @@ def _source(options: Options) -> EverySource:
 
 def _check_report_folder(folder: Path) -> None:
     """Raises UserError where no report can be written; long before there is one to be lost."""
-    from common.files import check_writable
+    from faces.files import check_writable
 
     if folder.exists():
         ours = folder.is_dir() and ((folder / "report.json").exists() or not any(folder.iterdir()))
@@ -186,7 +186,7 @@ def _check_report_folder(folder: Path) -> None:
 
 
 def _sinks(options: Options, source: EverySource) -> list[Sink]:
-    from pipeline.sinks import JsonLines, Recorder
+    from pipeline.sinks.files import JsonLines, Recorder
 
     sinks: list[Sink] = []
     if options.out is not None:

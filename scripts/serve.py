@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from common.errors import UserError
-from scripts.cli import parse
-from scripts.recognizer_options import (
+from faces.errors import UserError
+from scripts.options.command_line import parse
+from scripts.options.recognizer import (
     DetectorOptions,
     EmbedderOptions,
     GalleryOptions,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from detector.types import Detector
     from pipeline.http.options import HttpOptions
     from pipeline.service.core import Service
-    from pipeline.service.limits import Limits
+    from pipeline.service.runtime.limits import Limits
     from pipeline.service.vision import Models
     from recognizer.crop import LandmarkFinder
 
@@ -202,7 +202,7 @@ def main(argv: Sequence[str]) -> int:
     if not (options.stdio or options.http):
         raise UserError("choose one of --stdio, --http and --openapi")
     if options.stdio:
-        from pipeline.stdio import run_stdio
+        from pipeline.stdio.server import run_stdio
 
         return run_stdio(lambda: open_service(options))
     from pipeline.http.server import check_exposure, run_http
@@ -240,8 +240,8 @@ def http_options(network: NetworkOptions) -> HttpOptions:
 
 def service_limits(options: LimitOptions, detector: Detector) -> Limits:
     """The flags as `pipeline.service` wants them."""
-    from detector.detect import batches_for
-    from pipeline.service.limits import MEGABYTE, Limits
+    from detector.inference.detect import batches_for
+    from pipeline.service.runtime.limits import MEGABYTE, Limits
 
     image = round(options.max_image_mb * MEGABYTE)
     batch, lanes = batches_for(detector, options.batch_size)
@@ -262,13 +262,13 @@ def service_limits(options: LimitOptions, detector: Detector) -> Limits:
 
 def open_service(options: Options) -> Service:
     """Load the models and open the people. Raises UserError for what cannot be opened."""
-    from pipeline.service.allocator import give_memory_back, keep_picture_blocks
     from pipeline.service.audit import AuditLog
     from pipeline.service.core import Service
-    from pipeline.service.fitting import fit_people
-    from pipeline.service.metrics import Metrics
+    from pipeline.service.handlers.fitting import fit_people
     from pipeline.service.people import People
-    from pipeline.service.tracing import open_spans, who_asks
+    from pipeline.service.runtime.allocator import give_memory_back, keep_picture_blocks
+    from pipeline.service.runtime.metrics import Metrics
+    from pipeline.service.runtime.tracing import open_spans, who_asks
     from recognizer.quality import Gates
 
     give_memory_back()
@@ -293,8 +293,8 @@ def open_service(options: Options) -> Service:
 
 def open_models(options: Options) -> Models:
     """Detector, embedder and liveness networks."""
-    from detector.detect import BATCH
-    from detector.load import load_detector
+    from detector.inference.detect import BATCH
+    from detector.inference.load import load_detector
     from detector.shipped import find_model
     from pipeline.service.vision import LivenessScorer, Models
 
@@ -336,7 +336,7 @@ def openapi_text() -> str:
 
 def log_as_json(quiet: bool) -> None:
     """A JSON object a line on stderr, for whoever collects logs."""
-    from pipeline.service.logs import JsonFormatter
+    from pipeline.service.runtime.logs import JsonFormatter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from faces.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,14 +25,14 @@ def main(argv: Sequence[str]) -> int:
     import onnx
     import torch
 
-    from common.files import atomic_write
-    from common.onnx_export import store_in_half
-    from common.shipped import write_digests
     from detector.checkpoint import load_checkpoint, save_checkpoint
-    from detector.export import run_checkpoint, run_exported, serialise
-    from detector.parity import check, make_cases, table
+    from detector.export.parity import check, make_cases, table
+    from detector.export.publish import run_checkpoint, run_exported, serialise
+    from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, NETWORK
-    from detector.torch_backend import open_checkpoint
+    from faces.files import atomic_write
+    from faces.onnx_export import store_in_half
+    from faces.shipped import write_digests
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.cli import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse
 
 DESCRIPTION = """Put trained networks into recognizer/weights, in half precision, with their
 digests."""
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
         examples=EXAMPLES,
     )
     log_to_stderr()
-    from common.files import atomic_write
-    from common.shipped import write_digests
+    from faces.files import atomic_write
+    from faces.shipped import write_digests
     from recognizer.shipped import FOLDER
 
     if options.onet:
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> int:
 
 def ship_mini(checkpoint: Path) -> None:
     """Its weights in half precision: mini.onnx to run, mini.pt to fine-tune."""
-    from recognizer.checkpoint import open_mini, save_checkpoint
-    from recognizer.export import export_embedder, open_network
+    from recognizer.embedders.checkpoint import open_mini, save_checkpoint
+    from recognizer.embedders.export import export_embedder, open_network
     from recognizer.shipped import FOLDER
 
     network, recipe = open_mini(checkpoint)
@@ -74,7 +74,7 @@ def onet() -> bytes:
     from facenet_pytorch.models.mtcnn import ONet
     from torch import Tensor, nn
 
-    from recognizer.export_onnx import export_onnx
+    from recognizer.embedders.export_onnx import export_onnx
     from recognizer.landmarks import INPUT
 
     class Network(nn.Module):

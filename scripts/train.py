@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.errors import UserError
 from detector.config import (
     DataConfig,
     ModelConfig,
@@ -17,7 +16,8 @@ from detector.config import (
     load_config,
     preset,
 )
-from scripts.cli import log_to_stderr, parse, read_config
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse, read_config
 
 DESCRIPTION = """Train a face detector from images and PASCAL VOC annotations, or go on with a run.
 The defaults shown are those of the chosen --arch; --config FILE.toml changes them, flags have the
@@ -49,9 +49,9 @@ def main(argv: Sequence[str]) -> int:
     log_to_stderr()
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from common.history import best_line
-    from detector.parallel import leave_world
-    from detector.train import fit
+    from detector.training.distributed import leave_world
+    from detector.training.train import fit
+    from faces.history import best_line
 
     try:
         with logging_redirect_tqdm():

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from common.errors import UserError
-from scripts.cli import log_to_stderr, parse
-from scripts.live_options import (
+from faces.errors import UserError
+from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.live import (
     open_detector,
     open_embedder,
     open_people,
@@ -21,19 +21,19 @@ from scripts.live_options import (
     refuse_originals,
     who_is_known,
 )
-from scripts.recognizer_options import open_store
-from scripts.webcam_options import Options
-from scripts.webcam_outputs import open_sinks, open_window
-from scripts.webcam_web import BROWSER, open_page, open_switch
+from scripts.options.recognizer import open_store
+from scripts.options.webcam import Options
+from scripts.options.webcam_outputs import open_sinks, open_window
+from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
-    from pipeline.live import Live
-    from pipeline.live_source import LiveSource
-    from pipeline.loop import Loop, Source
-    from pipeline.sinks_window import Window
+    from pipeline.live.loop import Loop, Source
+    from pipeline.sinks.window import Window
+    from pipeline.sources.live import LiveSource
+    from pipeline.teaching.session import Live
     from pipeline.types import Tick
     from recognizer.snapshot import Snapshot
-    from recognizer.store import Store
+    from recognizer.store.people import Store
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ MAX_SIDE = 480
 
 
 class Shows(Protocol):
-    """Takes every tick, see `pipeline.sinks.Sink`."""
+    """Takes every tick, see `pipeline.sinks.files.Sink`."""
 
     def show(self, tick: Tick) -> None:
         """Take a tick."""
@@ -123,7 +123,7 @@ def _shown_where(options: Options) -> tuple[bool, bool]:
                 "--webhook or --snapshots"
             )
         return False, web
-    from pipeline.sinks_window import require_window
+    from pipeline.sinks.window import require_window
 
     try:
         require_window()
@@ -150,8 +150,8 @@ def open_camera(options: Options, paged: bool) -> LiveSource:
 
 def open_live(options: Options) -> LiveSource:
     """The source that the flags name, being read. Raises UserError for folders of photos."""
-    from pipeline.live_source import LiveSource
-    from pipeline.sources import SourceOptions, open_source
+    from pipeline.sources.live import LiveSource
+    from pipeline.sources.open import SourceOptions, open_source
 
     stdin = options.source == "-"
     text, flag = (options.stdin_size, "--stdin-size") if stdin else (options.size, "--size")
@@ -177,8 +177,8 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
 
     Only with ``teach`` the file is made when it is missing, and there is a `Live`.
     """
-    from pipeline.loop import Loop, LoopOptions
-    from pipeline.worker import Background
+    from pipeline.live.loop import Loop, LoopOptions
+    from pipeline.live.worker import Background
 
     networks = options.networks
     if networks.threads is None:  # the picture wants its share of the cores
@@ -199,8 +199,8 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
     if teach or networks.gallery.exists():
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
-            from pipeline.gathering import TeachOptions
-            from pipeline.live import Live
+            from pipeline.teaching.gathering import TeachOptions
+            from pipeline.teaching.session import Live
 
             kept: Literal["all", "first"] = "all" if options.keep_crops else "first"
             live = stack.enter_context(Live(loop, store, embedder, TeachOptions(pictures=kept)))
@@ -210,7 +210,7 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
 
 def _follow(store: Store, loop: Loop, live: Live | None, stack: ExitStack) -> None:
     """Use what other programs change in the store."""
-    from pipeline.gallery_watch import GalleryWatch
+    from pipeline.live.gallery_watch import GalleryWatch
 
     def swap(snapshot: Snapshot) -> None:
         loop.recognizer = snapshot
@@ -228,7 +228,7 @@ def watch(
     window: Window | None,
 ) -> Tick | None:
     """Hand every tick to every sink until somebody ends it; the last tick."""
-    from common.run import stop_signals
+    from faces.run import stop_signals
 
     end = None if options.seconds is None else time.monotonic() + options.seconds
     last = None

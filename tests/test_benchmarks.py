@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.fine_tune import make_folders
 from benchmarks.own_data import split
-from recognizer.lfw import Lfw
+from recognizer.evaluation.lfw import Lfw
 
 
 def files(folder: Path) -> list[str]:

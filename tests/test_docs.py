@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from scripts.main import COMMANDS, EXAMPLES
 from tests.commands import parse_only
 

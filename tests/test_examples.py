@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detector import load_detector
-from detector.parity import draw_crowd
+from detector.export.parity import draw_crowd
 from tests.small_export import SmallExport
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "run_onnx.py"

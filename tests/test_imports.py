@@ -26,7 +26,7 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests"}
 
 # These start programs that must answer at once.
-LIGHT = ["detector.types", "common.errors", "common.files", "scripts.main"]
+LIGHT = ["detector.types", "faces.errors", "faces.files", "scripts.main"]
 HEAVY = {"torch", "torchvision", "matplotlib", "scipy", "skimage", "cv2", "onnxruntime"}
 
 
@@ -80,8 +80,8 @@ def test_imports_follow_the_direction(module):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("detector.a", "import scripts.cli"),
-        ("common.a", "from detector.types import Detections"),
+        ("detector.a", "import scripts.options.command_line"),
+        ("faces.a", "from detector.types import Detections"),
         ("detector.a", "from recognizer.types import Match"),
         ("detector.a", "def f():\n    from recognizer import types"),
         ("recognizer.a", "import numpy, detector"),

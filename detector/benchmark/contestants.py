@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError
-from detector.load import Speed, file_kind, load_detector
+from detector.inference.load import Speed, file_kind, load_detector
 from detector.shipped import find_model
 from detector.types import Detector
+from faces.errors import UserError
 
 Kind = Literal["ours", "yunet", "ultra-light", "mtcnn", "torchvision", "reference", "body"]
 
@@ -35,7 +35,7 @@ class Contestant:
         path: its file, if it has one.
         trained: whether it can find faces, and not only take its time.
         note: what a reader must know of it.
-        speed: of a file of ours, see `detector.load.load_detector`.
+        speed: of a file of ours, see `detector.inference.load.load_detector`.
     """
 
     kind: Kind
@@ -213,9 +213,9 @@ def _told_apart(contestants: list[Contestant]) -> list[Contestant]:
 def _untrained_reference(threads: int, min_score: float) -> Detector:
     import torch
 
-    from detector.detect import FaceDetector
-    from detector.resize import Resize
-    from detector.torch_backend import TorchNetwork
+    from detector.inference.detect import FaceDetector
+    from detector.inference.resize import Resize
+    from detector.inference.torch_backend import TorchNetwork
 
     torch.set_num_threads(threads)
     network = TorchNetwork(_module_of_reference(), torch.device("cpu"))

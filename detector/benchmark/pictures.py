@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
-from common.images import find_images, read_image
-from detector.scenes import portraits
+from detector.data.scenes import portraits
+from faces.errors import UserError
+from faces.images import find_images, read_image
 
 
 def some_pictures(folder: Path | None, count: int = 0) -> list[NDArray[np.uint8]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from faces.errors import UserError
 
 PARTS = (
     "input",  # bytes to normalised numbers
@@ -30,7 +30,7 @@ PARTS = (
     "RoI",  # pooling, box head, the last suppression
 )
 
-# How the attributes of `detector.export_graph.FaceGraph` begin -> the part whose weights they hold.
+# How the attributes of `detector.export.graph.FaceGraph` begin -> the part whose weights they hold.
 # The first that fits counts.
 _WEIGHTS = {
     "dense.backbone.lateral.": "pyramid",
@@ -74,7 +74,7 @@ def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -
     import onnxruntime
 
     from detector.benchmark.contestants import THRESHOLD, Contestant, open_contestant
-    from detector.load import file_kind
+    from detector.inference.load import file_kind
 
     if file_kind(path) != "onnx":
         raise UserError(f"{path}: only ONNX files can be profiled; export one with `faces export`")

@@ -15,11 +15,11 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from common.files import atomic_write
-from common.words import counted
 from detector.benchmark.contestants import Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
+from faces.files import atomic_write
+from faces.words import counted
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "facenet-pytorch", "numpy", "pillow")
 

@@ -29,8 +29,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from common.errors import UserError
 from detector.types import Detections, Detector
+from faces.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -11,5 +11,5 @@
     figures    the curves and the worst errors as pictures
 
 Detections are given as ``{name: float64 (N, 5)}``: ``x1 y1 x2 y2`` in pixels and the score, in any
-order, under the image's name as `detector.submission` defines it.
+order, under the image's name as `detector.data.submission` defines it.
 """

@@ -1,6 +1,6 @@
 """Attributes of faces from a CSV file, for breaking recall down by any of them.
 
-The first line names the columns. ``image`` is the image's name (see `detector.submission`; its
+The first line names the columns. ``image`` is the image's name (see `detector.data.submission`; its
 suffix or, if it is unique, its folder may be left out or not). Then either ``face``, the position
 of the face among the image's annotated faces, counted from 0, or ``x1,y1,x2,y2``, its box in
 pixels, which must overlap the annotated one by half. Every other column is an attribute; an empty
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
 from detector.evaluation.matching import IOU, ImageFaces, best_overlap
 from detector.evaluation.truth import Names
+from faces.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.files import atomic_write
-from common.images import read_image
 from detector.draw import FOUND, MISSED, TRUTH, contact_sheet, draw_boxes
 from detector.evaluation.curves import Curve
 from detector.evaluation.matching import Matches
 from detector.evaluation.voc_ap import found_faces
+from faces.files import atomic_write
+from faces.images import read_image
 
 CELL = 232
 COLUMNS = 6

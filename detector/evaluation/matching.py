@@ -22,7 +22,7 @@ class ImageFaces:
     """The annotated faces of one image.
 
     Args:
-        name: the image's name, see `detector.submission`.
+        name: the image's name, see `detector.data.submission`.
         xyxy: float64 (N, 4), x1 y1 x2 y2 in pixels of the image.
         ignored: bool (N,), faces that are neither found nor missed (difficult, invalid).
         labels: for each attribute, the N faces' values; "" where a face has none.

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.table import text_table
 from detector.evaluation import coco, voc_ap, wider
 from detector.evaluation.breakdown import (
     CONFIDENCE,
@@ -26,6 +25,7 @@ from detector.evaluation.breakdown import (
 from detector.evaluation.curves import Curve
 from detector.evaluation.figures import Error, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
+from faces.table import text_table
 
 FALSE_ALARM_RATES = (0.01, 0.1, 1.0)
 MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
-from common.images import find_files, image_size
-from common.words import counted
+from detector.data.submission import image_name
+from detector.data.voc import VocAnnotation, VocObject, read_voc
+from detector.data.voc_folder import usable_pairs
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
-from detector.submission import image_name
-from detector.voc import VocAnnotation, VocObject, read_voc
-from detector.voc_folder import usable_pairs
+from faces.errors import UserError
+from faces.images import find_files, image_size
+from faces.words import counted
 
 logger = logging.getLogger(__name__)
 

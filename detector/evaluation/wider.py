@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from detector.data.wider_source import read_member
 from detector.evaluation.curves import Curve, curve
 from detector.evaluation.matching import ImageFaces, counted_without, match
-from detector.wider_source import read_member
+from faces.errors import UserError
 
 logger = logging.getLogger(__name__)
 

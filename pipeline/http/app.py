@@ -20,11 +20,11 @@ from pipeline.http.keys import Key, KeyFile
 from pipeline.http.openapi import describe
 from pipeline.http.options import HttpOptions
 from pipeline.http.rates import Rates
-from pipeline.service.batching import Call
 from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Shares
 from pipeline.service.operations import OPERATIONS, Operation
+from pipeline.service.runtime.batching import Call
+from pipeline.service.runtime.limits import Shares
 
 DEADLINE_HEADER = "x-deadline-seconds"
 

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Shares
+from pipeline.service.runtime.limits import Shares
 
 ENVELOPE_BYTES = 65_536  # boundaries, headers of parts, other fields
 

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.http.options import HttpOptions
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
-from pipeline.service.logs import trace
-from pipeline.service.metrics import Metrics
+from pipeline.service.runtime.logs import trace
+from pipeline.service.runtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

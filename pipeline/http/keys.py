@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from common.errors import UserError
-from common.files import atomic_write_text
-from pipeline.service.holding import hold
+from faces.errors import UserError
+from faces.files import atomic_write_text
+from pipeline.service.runtime.file_locks import hold
 
 SCOPES = ("detect", "recognize", "enroll", "admin", "metrics")
 CHECK_SECONDS = 1.0  # how long a revoked key may still work

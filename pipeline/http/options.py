@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.service.limits import MEGABYTE
+from pipeline.service.runtime.limits import MEGABYTE
 
 
 @dataclass(frozen=True)

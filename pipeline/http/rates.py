@@ -10,7 +10,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.service.errors import ServiceError
 
 WRONG_KEYS = "30/minute"  # of one address; a key cannot be guessed anyway, this keeps logs short

@@ -16,11 +16,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.http.app import make_app
 from pipeline.http.options import HttpOptions
 from pipeline.http.rates import neighbourhood
-from pipeline.listening import listen
+from pipeline.http.sockets import listen
 from pipeline.service.core import Service
 
 logger = logging.getLogger(__name__)

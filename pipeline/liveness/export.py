@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.errors import UserError
-from common.files import atomic_write
-from common.onnx_export import quiet_exporter
+from faces.errors import UserError
+from faces.files import atomic_write
+from faces.onnx_export import quiet_exporter
 from pipeline.liveness.minifas import MiniFASNet, load_minifas
 from pipeline.liveness.passive import LIVE, METADATA, SIZE, Network
 

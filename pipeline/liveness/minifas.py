@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.liveness.passive import SIZE, scale_in_name
 
 CLASSES = 3  # `LIVE` is a face: `test.py` there calls label 1 real; 0 and 2 are attacks

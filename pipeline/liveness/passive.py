@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from faces.errors import UserError
 
 SIZE = 80  # pixels, side of a crop
 METADATA = "faces.liveness"
@@ -147,7 +147,7 @@ def _together(
 
 
 def _open_onnx(path: Path, threads: int | None) -> tuple[tuple[float, ...], Network]:
-    from common.onnx_session import open_session
+    from faces.onnx_session import open_session
 
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")

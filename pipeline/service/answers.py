@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector.types import Detections
 from pipeline.service import types as t
-from pipeline.service.enrolling import Photo
+from pipeline.service.handlers.enrolling import Photo
 from recognizer.types import Match
 
 Liveness = Sequence[Sequence[float | None]]

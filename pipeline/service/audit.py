@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from pipeline.service.holding import hold
+from faces.errors import UserError
+from pipeline.service.runtime.file_locks import hold
 
 logger = logging.getLogger(__name__)
 

@@ -17,21 +17,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.service import types as t
-from pipeline.service.batching import Call
 from pipeline.service.errors import ServiceError
-from pipeline.service.face_operations import FaceOperations, need_people
-from pipeline.service.jobs import Jobs, Progress
-from pipeline.service.limits import Limits, Shares
-from pipeline.service.liveness_operations import LivenessOperations
-from pipeline.service.logs import trace
-from pipeline.service.metrics import Metrics
+from pipeline.service.handlers.faces import FaceOperations, need_people
+from pipeline.service.handlers.liveness import LivenessOperations
+from pipeline.service.handlers.people import PeopleOperations
 from pipeline.service.operations import OPERATIONS, Operation
 from pipeline.service.people import People
-from pipeline.service.people_operations import PeopleOperations
-from pipeline.service.tracing import Spans
+from pipeline.service.runtime.batching import Call
+from pipeline.service.runtime.jobs import Jobs, Progress
+from pipeline.service.runtime.limits import Limits, Shares
+from pipeline.service.runtime.logs import trace
+from pipeline.service.runtime.metrics import Metrics
+from pipeline.service.runtime.tracing import Spans
 from pipeline.service.vision import Models, Vision
 from recognizer.quality import Gates
-from recognizer.store import Store
+from recognizer.store.people import Store
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.errors import UserError
-from common.images import image_info, read_image
+from faces.errors import UserError
+from faces.images import image_info, read_image
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Limits
+from pipeline.service.runtime.limits import Limits
 
 # A progressive JPEG is decoded as often as it has scans: cameras and programs write about ten, an
 # attacker thousands (libjpeg-turbo's advice, "Two Issues with the JPEG Standard", 2015).

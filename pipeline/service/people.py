@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.service.audit import AuditLog
-from pipeline.service.batching import Call, Observe
 from pipeline.service.errors import ServiceError
-from pipeline.service.logs import trace
-from recognizer.cutout import Cutout
+from pipeline.service.runtime.batching import Call, Observe
+from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
-from recognizer.store import Store
+from recognizer.store.cutout import Cutout
+from recognizer.store.people import Store
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pipeline.liveness.attempt import Attempt
 from pipeline.service import session_types as st
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Shares
+from pipeline.service.runtime.limits import Shares
 
 LIFE = 90.0  # seconds from the beginning: what a challenge may take, and time to get ready
 IDLE = 20.0  # seconds without a word from the caller

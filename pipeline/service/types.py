@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.names import clean_name
 
 Score = Annotated[float, Field(ge=0, le=1)]

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.detect import FaceDetector
-from detector.resize import Resized
+from detector.inference.detect import FaceDetector
+from detector.inference.resize import Resized
 from detector.types import Detections, Detector
-from pipeline.service.batching import Call, Stage, Workers, late
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import check_image, decode_image
-from pipeline.service.limits import Limits, Shares
-from pipeline.service.metrics import Metrics
+from pipeline.service.runtime.batching import Call, Stage, Workers, late
+from pipeline.service.runtime.limits import Limits, Shares
+from pipeline.service.runtime.metrics import Metrics
 from recognizer.crop import LandmarkFinder
 from recognizer.types import Embedder
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from common.errors import UserError
-from pipeline.best_looks import Chosen
-from pipeline.labels import AlreadyKnown
+from faces.errors import UserError
+from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import decode_image, image_kind
-from pipeline.service.limits import Limits
+from pipeline.service.runtime.limits import Limits
+from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.web import messages
 from pipeline.web.guard import Access, Guard
 from pipeline.web.hub import Hub

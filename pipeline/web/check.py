@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.liveness.attempt import Attempt, Sample
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.policy import Policy

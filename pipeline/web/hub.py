@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.live import Live
+from pipeline.teaching.session import Live
 from pipeline.types import Stats, Tick
 from pipeline.web import messages
 from pipeline.web.check import Check

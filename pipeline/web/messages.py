@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pipeline.background_fit import HeadState
-from pipeline.teaching_session import Teaching
+from pipeline.teaching.background_fit import HeadState
+from pipeline.teaching.progress import Teaching
 from pipeline.types import FrameFaces, Stats
-from recognizer.store_read import PersonInfo
+from recognizer.store.read import PersonInfo
 
 NAME_LENGTH = 200
 """What a name may have before `recognizer.names.clean_name` looks at it."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import uvicorn
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.http.server import guarded, is_loopback
-from pipeline.listening import listen
-from pipeline.live import Live
+from pipeline.http.sockets import listen
+from pipeline.teaching.session import Live
 from pipeline.types import Tick
 from pipeline.web.app import MAX_FRAME, make_app
 from pipeline.web.guard import Access, new_token

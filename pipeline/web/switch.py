@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.live_source import LiveSource
+from pipeline.sources.live import LiveSource
 from pipeline.types import Picture
 
 WAITING = "waiting for a browser that offers its camera"
 
 
 class Switch:
-    """A source for `pipeline.loop.Loop`. The browser that asked last has precedence.
+    """A source for `pipeline.live.loop.Loop`. The browser that asked last has precedence.
 
     Args:
         camera: of the machine; None where only browsers have cameras.

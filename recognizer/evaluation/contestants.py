@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.types import unit
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -59,7 +59,7 @@ class OnnxPeer:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        from common.onnx_session import open_session
+        from faces.onnx_session import open_session
 
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

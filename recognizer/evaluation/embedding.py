@@ -16,9 +16,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
-from common.files import atomic_write
-from common.images import read_image
+from faces.errors import UserError
+from faces.files import atomic_write
+from faces.images import read_image
 from recognizer.evaluation.contestants import Contestant
 from recognizer.evaluation.photos import FaceBox, Photos
 from recognizer.types import Embedder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import atomic_write
+from faces.files import atomic_write
 from recognizer.evaluation.all_pairs import Wrong
 from recognizer.evaluation.identification import Search
 from recognizer.evaluation.scores import FAILED, Roc, Scores

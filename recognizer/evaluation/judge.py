@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
-from common.words import counted
+from faces.errors import UserError
+from faces.words import counted
 from recognizer.evaluation import figures, report
 from recognizer.evaluation.all_pairs import Faces, Wrong, worst_pairs
 from recognizer.evaluation.groups import audit
 from recognizer.evaluation.identification import split
+from recognizer.evaluation.lfw import Lfw
 from recognizer.evaluation.photos import Photos, limit
 from recognizer.evaluation.report import Operating, Searched, Section, Trial
-from recognizer.lfw import Lfw
 from recognizer.snapshot import Snapshot, Thresholds
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from common.errors import UserError
+from faces.errors import UserError
 
 KEYS = ("person", "image")
 MAX_GROUPS = 50

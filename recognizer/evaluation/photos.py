@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
-from common.images import find_images
+from faces.errors import UserError
+from faces.images import find_images
 
 FaceBox = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB uint8 (H, W, 3) -> the face to judge, float32 (1, 4), or (0, 4) when there is none."""

@@ -17,10 +17,10 @@ from recognizer.evaluation import identification as ident
 from recognizer.evaluation import naming
 from recognizer.evaluation.all_pairs import Faces
 from recognizer.evaluation.groups import Audit
+from recognizer.evaluation.lfw import Lfw
 from recognizer.evaluation.scores import Roc, Scores, roc, supported, threshold_for
 from recognizer.evaluation.verification import accuracy, by_folds, summarise, wilson
 from recognizer.gallery import Gallery
-from recognizer.lfw import Lfw
 from recognizer.snapshot import Snapshot
 
 POINTS = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.table import text_table
-from common.words import counted
+from faces.table import text_table
+from faces.words import counted
 
 MACRO = ("macro precision", "recall", "F1")
 

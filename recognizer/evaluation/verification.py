@@ -14,7 +14,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation.scores import (
     NEEDED,
     Roc,
@@ -114,7 +114,7 @@ def by_folds(
     """Accuracy of each tested fold, with a threshold that has never seen it.
 
     Args:
-        cosines, same, fold: of each pair (P,); see `recognizer.lfw.Lfw`.
+        cosines, same, fold: of each pair (P,); see `recognizer.evaluation.lfw.Lfw`.
         test: folds to test on; the threshold is chosen on all the others together. None tests each
             fold in turn against all others.
 

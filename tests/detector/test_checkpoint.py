@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import UserError
 from detector.checkpoint import (
     checkpoint_config,
     load_checkpoint,
@@ -17,6 +16,7 @@ from detector.checkpoint import (
 )
 from detector.config import TrainConfig, to_dict
 from detector.model import build_model
+from faces.errors import UserError
 from tests.tiny import TINY_MODEL
 
 

@@ -12,12 +12,12 @@ from torchvision.models import mobilenet_v2
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
-from common.errors import UserError
 from detector.config import ModelConfig, OptimConfig, TrainConfig
-from detector.dataset import FaceIndex, ValidationBatches
+from detector.inference.resize import Resize
 from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge
-from detector.resize import Resize
-from detector.validate import set_train_mode, validation_losses
+from detector.training.dataset import FaceIndex, ValidationBatches
+from detector.training.validate import set_train_mode, validation_losses
+from faces.errors import UserError
 from tests.tiny import TINY_MODEL, make_voc
 
 CPU = torch.device("cpu")

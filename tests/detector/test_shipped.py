@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from detector import load_detector, shipped
-from detector.scenes import PORTRAIT_FACES, portraits
+from detector.data.scenes import PORTRAIT_FACES, portraits
+from faces.errors import UserError
 from scripts.main import main
 
 

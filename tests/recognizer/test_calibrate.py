@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.calibrate import (
     calibrate_head,
     calibrate_pairs,

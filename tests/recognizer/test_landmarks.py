@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer import shipped
 from recognizer.crop import TEMPLATE, CropRecipe
 from recognizer.landmarks import LandmarkNet, upright

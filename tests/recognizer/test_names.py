@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.names import clean_name
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.images import read_image
+from faces.images import read_image
 from recognizer.quality import Gates, measure
 from recognizer.types import unit
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.service.audit import AuditLog, entries, verify
 from scripts.main import main
 

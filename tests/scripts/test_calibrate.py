@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from recognizer.snapshot import Thresholds
-from recognizer.store import Store
-from recognizer.strangers import read_spreads
+from recognizer.store.people import Store
+from recognizer.training.background import read_spreads
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
 from tests.pipeline.people_photos import PatchDetector, person, save
@@ -22,8 +22,10 @@ EMBEDDER = FakeEmbedder()
 def _networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda *args, **more: EMBEDDER)
-    monkeypatch.setattr("detector.load.load_detector", lambda path, **options: PatchDetector())
+    monkeypatch.setattr("recognizer.embedders.load.load_embedder", lambda *args, **more: EMBEDDER)
+    monkeypatch.setattr(
+        "detector.inference.load.load_detector", lambda path, **options: PatchDetector()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UserError
-from common.images import read_image
-from detector.media import save_image
-from detector.scenes import PORTRAIT_FACES
-from detector.video import VideoWriter
-from scripts import demo, demo_film, demo_summary
-from scripts.demo_film import Seen
+from detector.data.scenes import PORTRAIT_FACES
+from faces.errors import UserError
+from faces.images import read_image
+from faces.video import VideoWriter
+from pipeline.media import save_image
+from scripts import demo
+from scripts.demo_parts import film as demo_film
+from scripts.demo_parts import summary as demo_summary
+from scripts.demo_parts.film import Seen
 from scripts.main import COMMANDS
 from tests.commands import parse_only
 
@@ -332,7 +334,7 @@ def test_a_strip_shows_four_frames_and_the_timeline(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
-    from detector import scenes
+    from detector.data import scenes
 
     make_scenes = scenes.make_scenes
     monkeypatch.setattr(scenes, "make_scenes", lambda out: make_scenes(out, train=8, val=4))

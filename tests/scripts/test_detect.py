@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
-from common.images import read_image
+from detector.data.submission import read_submission
 from detector.draw import FOUND
-from detector.media import save_image
-from detector.submission import read_submission
 from detector.types import Detections
-from detector.video import VideoReader, VideoWriter
+from faces.errors import UserError
+from faces.images import read_image
+from faces.video import VideoReader, VideoWriter
+from pipeline.media import save_image
 from scripts.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ def opened(monkeypatch):
             raise UserError(f"{path} is damaged")
         return FakeDetector(options.get("score_threshold", 0.5))
 
-    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    monkeypatch.setattr("detector.inference.load.load_detector", load_detector)
     return calls
 
 
@@ -322,7 +322,7 @@ def test_a_full_disk_ends_the_run_with_its_reason(photos, capsys, monkeypatch):
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("detector.media.save_image", full)
+    monkeypatch.setattr("pipeline.media.save_image", full)
     detect("photos", "--out", "found", code=2)
     err = capsys.readouterr().err
     assert "the results cannot be written: " in err
@@ -351,7 +351,7 @@ def test_progress_goes_to_a_terminal_only(photos, monkeypatch, capsys):
 
 START = """
 import sys, time
-from detector import load
+from detector.inference import load
 from detector.types import Detections
 
 class Slow:
@@ -438,7 +438,7 @@ def test_a_checkpoint_finds_what_it_finds_from_python(tmp_path):
 
     from detector.checkpoint import save_checkpoint
     from detector.config import TrainConfig, to_dict
-    from detector.load import load_detector
+    from detector.inference.load import load_detector
     from detector.model import build_model
     from tests.tiny import TINY_MODEL
 
@@ -473,8 +473,8 @@ def onnx_file(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from detector.artefact import Artefact
     from detector.config import TrainConfig
+    from detector.inference.metadata import Artefact
 
     outputs = {
         "boxes": np.array([[8, 16, 24, 40]], np.float32),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
-from recognizer.store import Store
+from faces.errors import UserError
+from recognizer.store.people import Store
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
 from tests.pipeline.people_photos import PatchDetector, person, save
@@ -32,8 +32,10 @@ def networks(tmp_path, monkeypatch):
             raise UserError(f"{weights} is damaged")
         return NEW if name == "inception" else OLD
 
-    monkeypatch.setattr("recognizer.embedder.load_embedder", load_embedder)
-    monkeypatch.setattr("detector.load.load_detector", lambda path, **options: PatchDetector())
+    monkeypatch.setattr("recognizer.embedders.load.load_embedder", load_embedder)
+    monkeypatch.setattr(
+        "detector.inference.load.load_detector", lambda path, **options: PatchDetector()
+    )
 
 
 def enrol(*numbers: int, keep: bool = False, photos: int = 2) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.detect import FaceDetector
-from detector.resize import Resize
-from detector.submission import write_submission
+from detector.data.submission import write_submission
+from detector.data.voc import VocAnnotation, VocObject, write_voc
+from detector.inference.detect import FaceDetector
+from detector.inference.resize import Resize
 from detector.types import Detections
-from detector.voc import VocAnnotation, VocObject, write_voc
 from scripts.main import run_command
 from tests.detector.evaluation.cases import faces, write_ground_truth, zip_lists
 
@@ -53,7 +53,7 @@ def model(tmp_path, monkeypatch) -> Path:
         assert speed == ("fast" if "fast" in path.name else "normal")
         return FaceDetector(white_boxes, Resize("fit", 640 if max_side is None else max_side))
 
-    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    monkeypatch.setattr("detector.inference.load.load_detector", load_detector)
     return path
 
 

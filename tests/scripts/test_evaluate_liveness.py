@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from faces.errors import UserError
 from scripts.evaluate_liveness import main
 from scripts.export_liveness import main as export
 from scripts.main import run_command

@@ -11,7 +11,7 @@ from PIL import Image
 
 from detector.types import Detections
 from recognizer.snapshot import Thresholds
-from recognizer.store import Store
+from recognizer.store.people import Store
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
 
@@ -38,7 +38,9 @@ def paint(path: Path, person: int, photo: int) -> None:
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch) -> FakeEmbedder:
     fake = FakeEmbedder()
-    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda name, weights, threads: fake)
+    monkeypatch.setattr(
+        "recognizer.embedders.load.load_embedder", lambda name, weights, threads: fake
+    )
     return fake
 
 
@@ -75,7 +77,7 @@ def whole_picture(monkeypatch) -> None:
                 return Detections.empty(size)
             return Detections.from_raw([[0, 0, size[1], size[0]]], [0.9], size)
 
-    monkeypatch.setattr("detector.load.load_detector", lambda path, threads: Finder())
+    monkeypatch.setattr("detector.inference.load.load_detector", lambda path, threads: Finder())
 
 
 @pytest.fixture
@@ -245,7 +247,7 @@ def test_a_peer_on_a_fold_of_lfw(shared_data, tmp_path, monkeypatch):
         def embed(self, faces):
             return peer.embed(faces)
 
-    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda *a, **k: Peer())
+    monkeypatch.setattr("recognizer.embedders.load.load_embedder", lambda *a, **k: Peer())
     lines = (shared_data / "lfw" / "pairs.txt").read_text(encoding="utf-8").splitlines()
     pairs = tmp_path / "pairs.txt"  # folds 5 and 6
     pairs.write_text("\n".join(["2\t300", *lines[1 + 4 * 600 :]]) + "\n", encoding="utf-8")

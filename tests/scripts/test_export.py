@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.export import Exported
-from detector.parity import Outcome
+from detector.export.parity import Outcome
+from detector.export.publish import Exported
 from detector.shipped import CHECKPOINT, FOLDER
 from scripts.main import main
 from tests.small_export import SmallExport
@@ -40,7 +40,7 @@ def test_its_flags_reach_the_exporter(
         outcome = Outcome("a", (1, 32, 32), 0.02, 5, 5, 0, 0, 0.0, 0.0)
         return [Exported(written, tmp_path / "x.onnx.parity.json", [outcome])]
 
-    monkeypatch.setattr("detector.export.export_checkpoint", export_checkpoint)
+    monkeypatch.setattr("detector.export.publish.export_checkpoint", export_checkpoint)
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "a.png")
@@ -67,7 +67,9 @@ def test_nothing_is_written_into_the_package(
     arguments: list[str], expected: tuple[Path, Path | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr("detector.export.export_checkpoint", lambda *a: calls.append(a[:2]) or [])
+    monkeypatch.setattr(
+        "detector.export.publish.export_checkpoint", lambda *a: calls.append(a[:2]) or []
+    )
     assert main(["export", *arguments]) == 0
     assert calls == [expected]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.history import read_history
-from recognizer.fit import Stopped
+from faces.history import read_history
 from recognizer.snapshot import Snapshot
-from recognizer.store import Store
+from recognizer.store.people import Store
+from recognizer.training.fit import Stopped
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
 from tests.pipeline.people_photos import PatchDetector, person, save
@@ -24,8 +24,10 @@ def _networks(tmp_path, monkeypatch):
     """Fakes in place of the networks, and a folder of its own to work in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("recognizer.embedder.load_embedder", lambda *args, **more: EMBEDDER)
-    monkeypatch.setattr("detector.load.load_detector", lambda path, **options: PatchDetector())
+    monkeypatch.setattr("recognizer.embedders.load.load_embedder", lambda *args, **more: EMBEDDER)
+    monkeypatch.setattr(
+        "detector.inference.load.load_detector", lambda path, **options: PatchDetector()
+    )
 
 
 def folder(name: str, *numbers: int, photos: int = 6) -> Path:
@@ -110,7 +112,7 @@ def test_crops_of_a_folder_are_read_once(monkeypatch):
     def fail(path):
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr("pipeline.photo_faces.read_image", fail)
+    monkeypatch.setattr("pipeline.enroll.photo_faces.read_image", fail)
     assert main(["fit", "--quiet", "--from-folders", str(people)]) == 0
     second = snapshot().head
     assert first is not None
@@ -219,7 +221,7 @@ def test_the_old_head_stays_when_it_is_stopped(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     for raised in (KeyboardInterrupt, Stopped):
-        monkeypatch.setattr("pipeline.teach.fit_head", _raising(raised))
+        monkeypatch.setattr("pipeline.teaching.fit.fit_head", _raising(raised))
         assert main(["fit", "--quiet", "--seed", "4"]) == 130
         assert "the old head are as before" in capsys.readouterr().err
     after = snapshot()
@@ -230,7 +232,7 @@ def test_the_old_head_stays_when_it_is_stopped(monkeypatch, capsys):
 
 
 def test_who_is_forgotten_or_renamed_meanwhile_does_not_come_back(monkeypatch, capsys):
-    from pipeline.teach import teach_head
+    from pipeline.teaching.fit import teach_head
 
     enrol(1, 2, 3)
 
@@ -241,7 +243,7 @@ def test_who_is_forgotten_or_renamed_meanwhile_does_not_come_back(monkeypatch, c
             other.rename("P3", "Karl")
         return head
 
-    monkeypatch.setattr("pipeline.teach.teach_head", meanwhile)
+    monkeypatch.setattr("pipeline.teaching.fit.teach_head", meanwhile)
     assert main(["fit", "--quiet"]) == 0
     taught = snapshot()
     assert set(taught.gallery.people) == {"P1", "Karl"}

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognizer.checkpoint import save_checkpoint
 from recognizer.crop import CropRecipe
-from recognizer.cutout import Cutout
-from recognizer.embedder import load_embedder
-from recognizer.fit_network import new_network
-from recognizer.mini import MiniConfig, MiniResNet
-from recognizer.store import Store
+from recognizer.embedders.checkpoint import save_checkpoint
+from recognizer.embedders.load import load_embedder
+from recognizer.embedders.mini import MiniConfig, MiniResNet
+from recognizer.store.cutout import Cutout
+from recognizer.store.people import Store
+from recognizer.training.fit_network import new_network
 from scripts.main import main
 from tests.pipeline.people_photos import PatchDetector, person, save
 
@@ -24,9 +24,13 @@ SHORT = ["--epochs", "1", "--batch-size", "16", "--quiet", "--copies", "1", "--t
 def _small(tmp_path, monkeypatch):
     """Small networks that cut without landmarks, and a folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("detector.load.load_detector", lambda path, **options: PatchDetector())
+    monkeypatch.setattr(
+        "detector.inference.load.load_detector", lambda path, **options: PatchDetector()
+    )
     config = MiniConfig(32, (4, 6, 8, 8), (1, 1, 1, 1), 8)
-    monkeypatch.setattr("recognizer.fit_network.new_network", lambda seed=0: MiniResNet(config))
+    monkeypatch.setattr(
+        "recognizer.training.fit_network.new_network", lambda seed=0: MiniResNet(config)
+    )
     save_checkpoint(
         Path("old.pt"), config, CropRecipe(32, 0.1, "square"), MiniResNet(config).state_dict()
     )
@@ -82,7 +86,7 @@ def test_a_run_that_was_stopped_before_its_head_goes_on(way, monkeypatch):
 
     flags = [*way, "--from-folders", people("photos"), "--gallery", "new.db", *SHORT]
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.teach.teach_head", killed)
+        patched.setattr("pipeline.teaching.fit.teach_head", killed)
         assert main(["fit", *flags, "--run", "run"]) == 130
     assert Path("new.db").exists()
     assert main(["fit", *flags, "--resume", "run"]) == 0
@@ -119,7 +123,7 @@ def test_a_stop_after_everybody_was_embedded_anew_says_so(monkeypatch, capsys):
     enrol(keep=True)
     flags = ["--depth", "last-block", "--embedder", "old.pt", "--held-out", "0", *SHORT]
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.teach.teach_head", killed)
+        patched.setattr("pipeline.teaching.fit.teach_head", killed)
         assert main(["fit", *flags, "--run", "run"]) == 130
     errors = capsys.readouterr().err.replace("\\", "/")
     assert "as before" not in errors

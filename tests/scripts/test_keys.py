@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.http import keys as module
 from pipeline.http.keys import KeyFile
 from scripts.main import main

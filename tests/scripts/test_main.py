@@ -139,8 +139,8 @@ FAKE = '''\
 """A command that ends in the way its first argument says."""
 import os, sys, time
 from pathlib import Path
-from common.errors import UserError
-from common.files import atomic_write
+from faces.errors import UserError
+from faces.files import atomic_write
 
 def main(argv):
     if argv[0] == "fine":

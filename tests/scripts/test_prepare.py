@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from scripts.main import main
-from tests.common.test_download import Server, server  # noqa: F401 (a fixture)
-from tests.detector.test_check import GOOD, add
-from tests.detector.test_wider_download import official  # noqa: F401 (a fixture)
-from tests.detector.test_wider_voc import NAMES, check_result, make_source, zip_source
+from tests.detector.data.test_check import GOOD, add
+from tests.detector.data.test_wider_download import official  # noqa: F401 (a fixture)
+from tests.detector.data.test_wider_voc import NAMES, check_result, make_source, zip_source
+from tests.faces.test_download import Server, server  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     add(Path("voc"), "a.jpg", GOOD)
     Path("file").touch()
-    monkeypatch.setattr("detector.check.check_set", None)
+    monkeypatch.setattr("detector.data.check.check_set", None)
     assert faces("check", "voc", "--report", "file") == 2
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import UserError
-from detector.media import save_image
-from detector.video import VideoReader, VideoWriter
-from recognizer.store import Store
+from faces.errors import UserError
+from faces.video import VideoReader, VideoWriter
+from pipeline.media import save_image
+from recognizer.store.people import Store
 from scripts.main import main
 from tests.commands import parse_only
 from tests.pipeline.live_fakes import SIDE, CountingEmbedder, FakeDetector, scene
@@ -34,9 +34,9 @@ def world(tmp_path, monkeypatch):
             raise UserError(f"{path} is damaged")
         return FakeDetector()
 
-    monkeypatch.setattr("detector.load.load_detector", load_detector)
+    monkeypatch.setattr("detector.inference.load.load_detector", load_detector)
     monkeypatch.setattr(
-        "recognizer.embedder.load_embedder", lambda *_, **__: CountingEmbedder()
+        "recognizer.embedders.load.load_embedder", lambda *_, **__: CountingEmbedder()
     )  # fmt: skip
     return calls
 
@@ -222,7 +222,7 @@ def test_a_full_disk_is_no_bug(world, capsys, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.sinks.JsonLines.show", full)
+    monkeypatch.setattr("pipeline.sinks.files.JsonLines.show", full)
     assert main(["run", "party.mp4", "--json", "a.jsonl", "--out", "a.mp4"]) == 2
     assert "cannot be written: [Errno 28] No space left" in capsys.readouterr().err
     assert not Path("a.mp4").exists()

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
 from pipeline.http.server import check_exposure, is_loopback
@@ -211,9 +211,9 @@ def test_http_with_tls_and_a_key(checkpoint, tmp_path):
 
 def test_liveness_scores_reach_every_face(tmp_path):
     """The place where `pipeline.liveness` is plugged in."""
-    from pipeline.service.batching import Call
     from pipeline.service.core import Service
     from pipeline.service.operations import find_operation
+    from pipeline.service.runtime.batching import Call
     from pipeline.service.vision import Models
     from tests.pipeline.service.fakes import FakeDetector, photo
 

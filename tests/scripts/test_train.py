@@ -12,11 +12,11 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2
 
-from common.errors import UserError
-from common.history import read_history
-from detector import train
 from detector.checkpoint import load_checkpoint
 from detector.config import TrainConfig, preset
+from detector.training import train
+from faces.errors import UserError
+from faces.history import read_history
 from scripts.main import main
 from scripts.train import read_arguments
 from tests.tiny import make_data, make_voc, tiny_config

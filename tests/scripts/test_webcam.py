@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from common.errors import UserError
-from detector.video import VideoReader
+from faces.errors import UserError
+from faces.video import VideoReader
 from scripts.main import main
 from tests.commands import parse_only
 from tests.pipeline.live_fakes import scene
-from tests.pipeline.test_sinks_webhook import running
+from tests.pipeline.sinks.test_webhook import running
 from tests.scripts.test_run import enrol, film, lines, world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     film(count=200)
     enrol("Zoe")  # the file is there, Ada is not
     threading.Timer(0.7, enrol, ["Ada"]).start()
-    monkeypatch.setattr("pipeline.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1,))
+    monkeypatch.setattr("pipeline.live.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1,))
     live("--json", "a.jsonl", "--seconds", "3")
     names = [face["name"] for frame in lines("a.jsonl") for face in frame["faces"]]
     assert names[0] is None
@@ -87,9 +87,9 @@ def test_it_ends_after_the_time_asked_for(world):
 CTRL_C = """
 import sys
 from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector
-import detector.load, recognizer.embedder
-detector.load.load_detector = lambda *a, **k: FakeDetector()
-recognizer.embedder.load_embedder = lambda *a, **k: CountingEmbedder()
+import detector.inference.load, recognizer.embedders.load
+detector.inference.load.load_detector = lambda *a, **k: FakeDetector()
+recognizer.embedders.load.load_embedder = lambda *a, **k: CountingEmbedder()
 from scripts.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -151,8 +151,8 @@ class FakeWindow:
 
 def test_the_window_ends_it_and_saves_snapshots(world, monkeypatch):
     film(count=100)
-    monkeypatch.setattr("pipeline.sinks_window.require_window", lambda: None)
-    monkeypatch.setattr("pipeline.sinks_window.Window", FakeWindow)
+    monkeypatch.setattr("pipeline.sinks.window.require_window", lambda: None)
+    monkeypatch.setattr("pipeline.sinks.window.Window", FakeWindow)
     assert main(["webcam", "party.mp4"]) == 0
     assert FakeWindow.made[-1].closed
     assert FakeWindow.made[-1].shown == 5
@@ -164,7 +164,7 @@ def no_window() -> None:
 
 
 def test_without_a_display_it_says_so_and_goes_on_with_what_is_left(world, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    monkeypatch.setattr("pipeline.sinks.window.require_window", no_window)
     film(count=10)
     assert main(["webcam", "party.mp4", "--json", "a.jsonl"]) == 0
     assert "there is no display" in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_without_a_display_it_says_so_and_goes_on_with_what_is_left(world, capsy
 
 
 def test_without_a_display_the_picture_is_on_a_page(world, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    monkeypatch.setattr("pipeline.sinks.window.require_window", no_window)
     film(count=10)
     assert main(["webcam", "party.mp4", "--port", "0"]) == 0
     told = capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_a_token_that_could_be_guessed_is_refused(world, capsys, monkeypatch):
     ],
 )
 def test_what_cannot_work_is_said(world, capsys, monkeypatch, flags, message):
-    monkeypatch.setattr("pipeline.sinks_window.require_window", no_window)
+    monkeypatch.setattr("pipeline.sinks.window.require_window", no_window)
     film(count=2)
     Path("photos").mkdir()
     Path("photos/a.png").write_bytes(b"")

@@ -68,7 +68,7 @@ class WhiteBox:
 
 def unbuildable() -> Fake:
     """A contestant whose file is of no use."""
-    from common.errors import UserError
+    from faces.errors import UserError
 
     raise UserError("model.onnx is damaged: make it again")
 
@@ -81,7 +81,7 @@ def write_our_onnx(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from detector.artefact import Artefact
+    from detector.inference.metadata import Artefact
     from tests.tiny import tiny_config
 
     def weights(name: str, *shape: int) -> TensorProto:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from detector.benchmark.contestants import (
     Contestant,
     body_contestant,
     line_up,
     open_contestant,
 )
+from faces.errors import UserError
 from tests.detector.benchmark.fakes import (
     OUR_PARAMETERS,
     write_our_checkpoint,
@@ -160,8 +160,8 @@ def test_the_body_is_no_detector():
 
 @pytest.mark.slow
 def test_a_torchscript_file_takes_part(tmp_path):
-    from detector.export import serialise
-    from detector.torch_backend import open_checkpoint
+    from detector.export.publish import serialise
+    from detector.inference.torch_backend import open_checkpoint
 
     path = tmp_path / "model.torchscript"
     path.write_bytes(

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from common.images import find_images
 from detector.benchmark.accuracy import MIN_SCORE, average_precisions
 from detector.benchmark.peers import UltraLight, YuNet
+from detector.data.submission import image_name
 from detector.evaluation import wider
-from detector.submission import image_name
+from faces.images import find_images
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ import pytest
 
 from detector.benchmark import peers
 from detector.benchmark.peers import Mtcnn, Torchvision, UltraLight, YuNet, suppressed
-from detector.scenes import portraits
+from detector.data.scenes import portraits
 
 GREY = np.full((40, 60, 3), 90, np.uint8)
 

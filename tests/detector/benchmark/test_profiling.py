@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from detector.benchmark.profiling import (
     PARTS,
     Profile,
@@ -14,6 +13,7 @@ from detector.benchmark.profiling import (
     profile,
     profile_markdown,
 )
+from faces.errors import UserError
 from tests.detector.benchmark.fakes import write_our_checkpoint, write_our_onnx
 
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from common.errors import UserError
 from detector.evaluation.by_file import read_attributes
+from faces.errors import UserError
 from tests.detector.evaluation.cases import faces
 
 TRUTH = [

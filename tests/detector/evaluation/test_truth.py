@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from detector.data.voc import VocAnnotation, VocObject, write_voc
 from detector.evaluation.truth import Names, read_voc_truth
-from detector.voc import VocAnnotation, VocObject, write_voc
+from faces.errors import UserError
 
 
 def annotate(path: Path, *objects: VocObject, size: tuple[int, int] = (100, 80)) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from detector.evaluation import wider
+from faces.errors import UserError
 from tests.detector.evaluation.cases import faces, found, random_set, write_ground_truth, zip_lists
 from tests.detector.evaluation.slow import wider_ap
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.images import find_images, read_image
+from detector.data.submission import image_name, read_submission, scored_boxes, write_submission
 from detector.evaluation import wider
-from detector.submission import image_name, read_submission, scored_boxes, write_submission
+from faces.images import find_images, read_image
 from tests.detector.evaluation.slow import wider_ap
 from tests.detector.evaluation.yunet import YuNet
 
@@ -66,7 +66,7 @@ def test_the_slow_implementation_agrees_on_real_detections(judged):
 @pytest.mark.data
 def test_rescaled_copies_of_the_images_are_noticed(shared_data):
     # The training images here come from the validation split, shrunk: the names fit, not the size.
-    from common.images import image_size
+    from faces.images import image_size
 
     folder = shared_data / "widerface" / "WIDER_train" / "images"
     sizes = {image_name(p, folder): image_size(p) for p in find_images(folder)[:50]}

@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
-from pipeline.service.limits import Limits
-from pipeline.service.logs import JsonFormatter
 from pipeline.service.operations import OPERATIONS
+from pipeline.service.runtime.limits import Limits
+from pipeline.service.runtime.logs import JsonFormatter
 from tests.pipeline.http.live import Live, live
 from tests.pipeline.service.fakes import FakeDetector, photo
 

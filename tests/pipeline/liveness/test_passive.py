@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.liveness.minifas import ARCHITECTURES, MiniFASNet, load_minifas
 from pipeline.liveness.passive import METADATA, SIZE, PassiveLiveness, Votes, crop
 
@@ -181,7 +181,7 @@ def test_votes_are_medians_of_a_track():
 @pytest.mark.data
 def test_the_published_weights_load_and_look_at_a_photo(shared_data):
     """Scores of two photographs of people; they say nothing about attacks."""
-    from common.images import read_image
+    from faces.images import read_image
     from tests.pipeline.liveness.pixels import faces
 
     peers = [shared_data / "weights" / "peers" / name for name in NAMES]

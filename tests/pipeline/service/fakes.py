@@ -16,11 +16,11 @@ from PIL import Image
 from detector.types import Detections, Detector
 from pipeline.service.audit import AuditLog
 from pipeline.service.core import Service
-from pipeline.service.limits import Limits
 from pipeline.service.people import People
+from pipeline.service.runtime.limits import Limits
 from pipeline.service.vision import Models
 from recognizer.crop import LandmarkFinder
-from recognizer.store import Store
+from recognizer.store.people import Store
 from tests.fake_embedder import FakeEmbedder
 
 FRAME = (255, 0, 255)

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.service.logs import JsonFormatter
-from recognizer.store import Store
+from pipeline.service.runtime.logs import JsonFormatter
+from recognizer.store.people import Store
 from tests.pipeline.service.fakes import FakeDetector, make_service
 
 
@@ -45,7 +45,7 @@ def main(mode: str, folder: str, seconds: str = "0", noise: str = "") -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     detector = (NoisyDetector if noise else FakeDetector)(float(seconds))
     if mode == "stdio":
-        from pipeline.stdio import run_stdio
+        from pipeline.stdio.server import run_stdio
 
         return run_stdio(lambda: make_service(Path(folder), detector=detector, fit=fit))
     service = make_service(Path(folder), detector=detector, fit=fit)

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.detect import FaceDetector
-from detector.resize import Resize
+from detector.inference.detect import FaceDetector
+from detector.inference.resize import Resize
 from pipeline.service.audit import entries, verify
-from pipeline.service.batching import Call
 from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Limits
 from pipeline.service.operations import find_operation
+from pipeline.service.runtime.batching import Call
+from pipeline.service.runtime.limits import Limits
 from recognizer.quality import Gates
-from recognizer.store import Store
+from recognizer.store.people import Store
 from tests.pipeline.service.fakes import FakeDetector, draw, encode, make_service, photo
 
 
@@ -213,7 +213,7 @@ def test_what_another_program_changes_is_seen(service, tmp_path):
 
 
 def test_a_store_that_fails_is_an_answer_of_its_own(service, tmp_path, monkeypatch, caplog):
-    from common.errors import UserError
+    from faces.errors import UserError
 
     def fail(*_: Any, **__: Any) -> None:
         raise UserError("/secret/people.db: the disk is full (Ada)")
@@ -265,7 +265,7 @@ def test_a_fit_runs_once_at_a_time_and_tells_its_progress(tmp_path):
 
 
 def test_a_fit_that_fails_says_why(tmp_path):
-    from common.errors import UserError
+    from faces.errors import UserError
 
     def fit(store: Store, progress: Any) -> dict[str, Any]:
         raise UserError("two people are needed")
@@ -534,7 +534,7 @@ def test_closing_finishes_what_has_begun(tmp_path):
 
 
 def test_fit_people_teaches_a_head_that_is_in_use_at_once(tmp_path):
-    from pipeline.service.fitting import fit_people
+    from pipeline.service.handlers.fitting import fit_people
 
     service = make_service(tmp_path, fit=fit_people)
     ask(service, "fit")

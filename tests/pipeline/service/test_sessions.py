@@ -16,11 +16,11 @@ from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.scene import FACE, Pose, project
 from pipeline.liveness.simulation import live, photo
 from pipeline.service import sessions
-from pipeline.service.batching import Call
 from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
-from pipeline.service.limits import Limits
 from pipeline.service.operations import find_operation
+from pipeline.service.runtime.batching import Call
+from pipeline.service.runtime.limits import Limits
 from tests.pipeline.service import fakes
 from tests.pipeline.service.films import (
     SCALE,

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import pytest
 
-from pipeline.moving_scene import MovingScene, photo_background, portrait_actors
+from benchmarks.moving_scene import MovingScene, photo_background, portrait_actors
 from tests.pipeline.web.browsing import Server
 
 SECONDS, FPS, REPEATS = 40, 10, 3

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
-from pipeline.background_fit import HeadState
-from pipeline.best_looks import Chosen
-from pipeline.labels import AlreadyKnown
-from pipeline.teaching_session import Teaching
+from faces.errors import UserError
+from pipeline.live.best_views import Chosen
+from pipeline.teaching.background_fit import HeadState
+from pipeline.teaching.corrections import AlreadyKnown
+from pipeline.teaching.progress import Teaching
 from pipeline.types import Face, FrameFaces, Picture, Stats, Tick
-from recognizer.store_read import PersonInfo
+from recognizer.store.read import PersonInfo
 from recognizer.types import Match
 from tests.fake_embedder import FakeEmbedder
 

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from pipeline.teaching_session import Teaching
+from pipeline.teaching.progress import Teaching
 from pipeline.web import hub as hub_module
 from pipeline.web.app import MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
 from pipeline.web.guard import Access

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.scene import FACE, NECK, Errors, Pose, project
 from pipeline.liveness.simulation import Actor, live, photo

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from common.errors import UserError
+from faces.errors import UserError
 from pipeline.web import server
 from pipeline.web.app import MAX_FRAME, MAX_VIEWERS
 from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page, PageOptions

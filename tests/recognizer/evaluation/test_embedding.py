@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
 from recognizer.evaluation.embedding import VectorCache, embed_photos
 from recognizer.evaluation.photos import centre_box, read_folders

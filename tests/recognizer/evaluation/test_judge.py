@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation import figures
 from recognizer.evaluation.judge import Setup, draw, judge
+from recognizer.evaluation.lfw import Lfw
 from recognizer.evaluation.photos import Photos
 from recognizer.evaluation.report import Operating, choose_threshold, thin
 from recognizer.evaluation.scores import Scores, roc
 from recognizer.evaluation.tables import format_report
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.lfw import Lfw
 from recognizer.snapshot import Snapshot, Thresholds
 from tests.recognizer.evaluation.cases import people
 

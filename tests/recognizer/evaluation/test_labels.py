@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation.labels import read_labels
 
 PEOPLE = ("Ann", "Ann", "Bob")

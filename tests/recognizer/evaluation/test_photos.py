@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation.photos import centre_box, limit, main_face, read_folders
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from faces.errors import UserError
 from recognizer.evaluation.scores import Scores, roc
 from recognizer.evaluation.verification import (
     accuracy,

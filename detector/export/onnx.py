@@ -1,0 +1,133 @@
+"""ONNX: non-maximum suppression as ONNX has it, and a clean file that describes itself."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from detector.export.graph import FaceGraph, dynamic_shapes, example_images
+from detector.inference.metadata import Artefact
+from detector.model import FaceRCNN
+from faces.onnx_export import quiet_exporter
+
+OPSET = 18
+"""The oldest that has all we use, so that the most runtimes can run the file."""
+
+DOC = (
+    "A face detector. images: uint8 RGB (batch, height, width, 3), height and width multiples of "
+    "32; see metadata_props['input'] for how to resize and pad. Optional inputs: score_threshold, "
+    "nms_threshold. Outputs, sorted by image and then by descending score: boxes (x1 y1 x2 y2 in "
+    "pixels of the input), scores, image (position in the batch)."
+)
+
+
+class OnnxGraph(FaceGraph):
+    """`FaceGraph` whose thresholds are tensors and whose suppression is one ONNX operator."""
+
+    def nms(
+        self, boxes: Tensor, scores: Tensor, groups: Tensor, count: int, iou: Any, limit: int
+    ) -> Tensor:
+        operator = _nms_operator()
+        if not isinstance(iou, Tensor):
+            iou = torch.tensor(iou)
+        return operator(boxes, scores, groups, count, iou, limit)
+
+
+def export_onnx(model: FaceRCNN, artefact: Artefact) -> bytes:
+    """The network as a serialised ONNX model, checked, with ``artefact`` as ``metadata_props``."""
+    graph = OnnxGraph(model).eval()
+    thresholds = {
+        "score_threshold": artefact.score_threshold,
+        "nms_threshold": artefact.nms_threshold,
+    }
+    with quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (example_images(), *(torch.tensor(value) for value in thresholds.values())),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images", *thresholds],
+            output_names=["boxes", "scores", "image"],
+            dynamic_shapes=(dynamic_shapes(), None, None),
+            custom_translation_table={_nms_operator(): _nms_in_onnx},
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _clean(proto)
+    _make_optional(proto, thresholds)
+    proto.doc_string = DOC
+    for key, value in artefact.to_metadata().items():
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
+
+
+@functools.cache
+def _nms_operator() -> Any:
+    """An operator of torch that stands for the suppression until it is translated."""
+
+    @torch.library.custom_op("faces::grouped_nms", mutates_args=())
+    def grouped_nms(
+        boxes: Tensor, scores: Tensor, groups: Tensor, count: int, iou: Tensor, limit: int
+    ) -> Tensor:
+        return FaceGraph.nms(None, boxes, scores, groups, count, float(iou), limit)  # type: ignore[arg-type]
+
+    @grouped_nms.register_fake
+    def _(boxes: Tensor, scores: Tensor, groups: Tensor, count: int, iou: Tensor, limit: int):  # type: ignore[no-untyped-def]
+        return groups.new_empty(torch.library.get_ctx().new_dynamic_size())
+
+    return torch.ops.faces.grouped_nms.default
+
+
+def _nms_in_onnx(boxes: Any, scores: Any, groups: Any, count: Any, iou: Any, limit: int) -> Any:
+    """NonMaxSuppression never compares boxes of different classes, so every group is a class.
+
+    The scores become a matrix (groups, boxes) that is zero where a box belongs to another group,
+    and zero is left out.
+    """
+    import onnxscript
+
+    op: Any = onnxscript.opset18
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    first, column = op.Constant(value_ints=[0]), op.Constant(value_ints=[1])
+    every = op.Unsqueeze(op.Range(zero, op.Squeeze(count), one), column)
+    mine = op.Equal(op.Unsqueeze(groups, first), every)
+    matrix = op.Where(mine, op.Unsqueeze(scores, first), op.Constant(value_float=0.0))
+    chosen = op.NonMaxSuppression(
+        op.Unsqueeze(boxes, first),
+        op.Unsqueeze(matrix, first),
+        op.Constant(value_ints=[limit]),
+        op.Reshape(iou, column),
+        op.Constant(value_floats=[0.0]),
+    )
+    return op.Gather(chosen, op.Constant(value_int=2), axis=1)
+
+
+def _clean(proto: onnx.ModelProto) -> None:
+    """Name the free sizes and drop the exporter's notes, which hold paths of this machine."""
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    # The shapes of inner values stay: ONNX Runtime needs them to see that two free sizes are equal.
+    for holder in (proto, proto.graph, *proto.graph.value_info, *proto.graph.initializer):
+        holder.ClearField("metadata_props")
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.ClearField("metadata_props")
+        if value.name == "images":
+            for position, name in enumerate(("batch", "height", "width")):
+                value.type.tensor_type.shape.dim[position].dim_param = name
+        elif value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = "faces"
+
+
+def _make_optional(proto: onnx.ModelProto, defaults: dict[str, float]) -> None:
+    """An input that is an initialiser as well may be left out, and then has that value."""
+    for name, value in defaults.items():
+        proto.graph.initializer.append(
+            onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value])
+        )

@@ -1,0 +1,205 @@
+"""A checkpoint becomes files that run anywhere; a file that differs from it is never published."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detector.export.graph import FaceGraph, dynamic_shapes, example_images
+from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
+from detector.inference.metadata import EXTRA_FILE, Artefact, inference_resize, per_image
+from detector.inference.onnx_backend import OnnxNetwork, open_onnx
+from detector.inference.script_backend import ScriptNetwork, open_script
+from detector.inference.torch_backend import TorchNetwork, open_checkpoint
+from detector.model import FaceRCNN
+from faces.errors import UserError
+from faces.files import atomic_write, atomic_write_text
+
+log = logging.getLogger(__name__)
+
+Format = Literal["onnx", "torchscript", "pt2"]
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
+
+PT2_SMALLEST = 96
+"""Least height and width in pixels of a ``.pt2`` file: `torch.export` forbids every size at which a
+level is a single cell, for which it would have to record another program."""
+
+
+class ParityError(UserError):
+    """An exported file does not give what its checkpoint gives; it was not published."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One published file.
+
+    Args:
+        path: the file.
+        report: the JSON file beside it that says how it compares with the checkpoint.
+        outcomes: the same in memory.
+    """
+
+    path: Path
+    report: Path
+    outcomes: list[Outcome]
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    folder: Path | None = None,
+    formats: Sequence[Format] = FORMATS,
+    pictures: Sequence[NDArray[np.uint8]] = (),
+) -> list[Exported]:
+    """Write ``checkpoint`` in each of ``formats``: compare first, then publish.
+
+    Args:
+        checkpoint: a file of `faces train`.
+        folder: where to; None is beside the checkpoint. The files have the checkpoint's name.
+        formats: which ones.
+        pictures: RGB uint8 (H, W, 3) of any size to compare on besides the built-in cases.
+
+    Raises UserError for a checkpoint that cannot be read, `ParityError` for a file that differs
+    from it: the report is written all the same, and an older file of that name stays as it was.
+    """
+    model, artefact = open_checkpoint(checkpoint)
+    artefact = replace(
+        artefact,
+        provenance={
+            **artefact.provenance,
+            "checkpoint": checkpoint.name,
+            "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "exported_with": f"torch {torch.__version__}, torchvision {torchvision.__version__}",
+        },
+    )
+    resize = inference_resize(artefact.config.model, artefact.config.data)
+    cases = make_cases([resize(picture).pixels for picture in pictures])
+    folder = checkpoint.parent if folder is None else folder
+    return [
+        publish(model, artefact, folder / f"{checkpoint.stem}.{format}", format, cases)
+        for format in formats
+    ]
+
+
+def publish(
+    model: FaceRCNN, artefact: Artefact, path: Path, format: Format, cases: Sequence[Case]
+) -> Exported:
+    """Write one format to ``path`` if it gives what ``model`` gives; see `export_checkpoint`."""
+    log.info("exporting %s", path)
+    content = serialise(model, artefact, format)
+    report_path = path.with_name(path.name + ".parity.json")
+    if format == "pt2":
+        cases = [case for case in cases if min(case.images.shape[1:3]) >= PT2_SMALLEST]
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
+        trial.write_bytes(content)
+        log.info("comparing %s with the checkpoint on %d cases", path.name, len(cases))
+        outcomes = check(
+            run_checkpoint(model), run_exported(trial, format), cases,
+            artefact.nms_threshold, model.roi_heads.detections_per_img,
+        )  # fmt: skip
+    about = report(outcomes, file=path.name, format=format, provenance=artefact.provenance)
+    atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    if failed:
+        first = failed[0]
+        raise ParityError(
+            f"{path} was not written: on {first.case!r} it differs from the checkpoint by "
+            f"{first.box_error:.4f} px and {first.score_error:.1e} in score, and {first.missing} "
+            f"faces are in one only ({len(failed)} of {len(outcomes)} cases failed). See "
+            f"{report_path}"
+        )
+    with atomic_write(path) as file:
+        file.write(content)
+    return Exported(path, report_path, outcomes)
+
+
+def serialise(model: FaceRCNN, artefact: Artefact, format: Format) -> bytes:
+    """The network in one of the formats, with ``artefact`` inside."""
+    if format == "onnx":
+        from detector.export.onnx import export_onnx
+
+        return export_onnx(model, artefact)
+    extra = {EXTRA_FILE: json.dumps(artefact.to_metadata())}
+    buffer = io.BytesIO()
+    graph = FaceGraph(model).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # TorchScript says that it is deprecated
+        if format == "torchscript":
+            # The dense part is traced, which follows any size; the rest decides, and is scripted.
+            graph.dense = torch.jit.trace(
+                graph.dense, example_images(), strict=False, check_trace=False
+            )
+            torch.jit.save(torch.jit.script(graph), buffer, _extra_files=extra)
+        else:
+            program = torch.export.export(
+                OneThreshold(graph),
+                (example_images(), torch.tensor(artefact.score_threshold)),
+                dynamic_shapes=(dynamic_shapes(PT2_SMALLEST), None),
+            )
+            torch.export.save(program, buffer, extra_files=extra)
+    return buffer.getvalue()
+
+
+class OneThreshold(torch.nn.Module):
+    """For ``.pt2``: torchvision's suppression takes no tensor as its threshold, so it is fixed."""
+
+    def __init__(self, graph: FaceGraph) -> None:
+        super().__init__()
+        self.network = graph  # `graph` would be taken for the exported program's own
+
+    def forward(self, images: Tensor, score_threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.network(images, score_threshold, None)
+
+
+def run_checkpoint(model: FaceRCNN) -> Run:
+    """The checkpoint's own network, run by torchvision's code."""
+    network = TorchNetwork(model, torch.device("cpu"))
+
+    def run(images: NDArray[np.uint8], score_threshold: float) -> list[Found]:
+        before = model.roi_heads.score_thresh
+        model.roi_heads.score_thresh = score_threshold
+        try:
+            return network(images)
+        finally:
+            model.roi_heads.score_thresh = before
+
+    return run
+
+
+def run_exported(path: Path, format: Format) -> Run:
+    """An exported file, opened as a user would."""
+    if format == "pt2":
+        module = torch.export.load(path).module()
+
+        @torch.no_grad()
+        def run_program(images: NDArray[np.uint8], score_threshold: float) -> list[Found]:
+            outputs = module(torch.from_numpy(images), torch.tensor(score_threshold))
+            boxes, scores, image = (output.numpy() for output in outputs)
+            return per_image(boxes, scores, image, len(images))
+
+        return run_program
+
+    def run(images: NDArray[np.uint8], score_threshold: float) -> list[Found]:
+        network.score_threshold = score_threshold
+        return network(images)
+
+    network: OnnxNetwork | ScriptNetwork
+    if format == "onnx":
+        network = OnnxNetwork(open_onnx(path, "cpu")[0], 0.0)
+    else:
+        network = ScriptNetwork(open_script(path)[0], torch.device("cpu"), 0.0)
+    return run

@@ -1,0 +1,86 @@
+"""From pictures of any size to `Detections`: resize in, run a network, scale back.
+
+The network is a function of a uint8 batch, so this file serves PyTorch, TorchScript and ONNX
+Runtime alike, and imports none of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.inference.resize import Resize, Resized
+from detector.types import Detections, Detector
+
+Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
+"""uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
+scores (N,)."""
+
+
+BATCH = 4
+"""Images that go through a GPU together."""
+
+
+def batches_for(detector: Detector, batch_size: int | None) -> tuple[int, int]:
+    """How many images should go through a detector together, and how many such batches at once.
+
+    None leaves it to the detector: on a CPU an image on each core gets the most done
+    (`faces.onnx_session.SharedSession`), elsewhere a batch.
+    """
+    if batch_size is not None:
+        return batch_size, 1
+    lanes = getattr(detector, "lanes", 1)
+    return (1, lanes) if lanes > 1 else (BATCH, 1)
+
+
+class FaceDetector:
+    """The `detector.types.Detector` around any network.
+
+    Args:
+        network: see `Network`.
+        resize: how pictures are brought to size.
+        score_threshold: faces below this score (0..1) are left out.
+        batch_size: pictures that go through the network at once, at most.
+    """
+
+    def __init__(
+        self, network: Network, resize: Resize, score_threshold: float = 0.5, batch_size: int = 8
+    ) -> None:
+        self.network = network
+        self.resize = resize
+        self.score_threshold = score_threshold
+        self.batch_size = batch_size
+
+    @property
+    def lanes(self) -> int:
+        """How many threads should call this at once to get the most done: 1 for most networks."""
+        return getattr(self.network, "lanes", 1)
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """Find the faces of an RGB uint8 (H, W, 3) image of any size."""
+        return self.detect_batch([image])[0]
+
+    def detect_batch(self, images: Sequence[NDArray[np.uint8] | Resized]) -> list[Detections]:
+        """Find the faces of several images, one result each, in order.
+
+        Images that have the same size once they are resized and padded share a batch. Those that
+        went through ``self.resize`` already, in another thread say, are taken as they are.
+        """
+        resized = [image if isinstance(image, Resized) else self.resize(image) for image in images]
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, picture in enumerate(resized):
+            groups[picture.pixels.shape].append(i)
+        results: list[Detections | None] = [None] * len(images)
+        for members in groups.values():
+            for first in range(0, len(members), self.batch_size):
+                part = members[first : first + self.batch_size]
+                outputs = self.network(np.stack([resized[i].pixels for i in part]))
+                for i, (boxes, scores) in zip(part, outputs, strict=True):
+                    keep = scores >= self.score_threshold
+                    results[i] = Detections.from_raw(
+                        resized[i].boxes_back(boxes[keep]), scores[keep], resized[i].image_size
+                    )
+        return [result for result in results if result is not None]

@@ -1,0 +1,166 @@
+"""`load_detector`: one call opens any file that holds a detector, told apart by content.
+
+Only the backend that a file needs is imported: an ONNX file runs without torch.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from detector.inference.detect import FaceDetector, Network
+from detector.inference.metadata import inference_resize
+from detector.shipped import SHIPPED, find_model
+from faces.errors import UserError
+
+Kind = Literal["checkpoint", "torchscript", "onnx"]
+Speed = Literal["normal", "fast"]
+
+
+def load_detector(
+    path: str | Path = SHIPPED,
+    *,
+    max_side: int | None = None,
+    score_threshold: float = 0.5,
+    nms_threshold: float | None = None,
+    device: str = "auto",
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+    batch_size: int = 8,
+    speed: Speed = "normal",
+) -> FaceDetector:
+    """Open a trained detector.
+
+    Args:
+        path: a checkpoint of `faces train`, or a TorchScript or ONNX file of `faces export`;
+            "shipped" is the detector that comes with the package.
+        max_side: images are shrunk until their longest side has this many pixels, 0 keeps them as
+            they are; None takes what the network was validated with (640 unless changed).
+        score_threshold: faces below this score (0..1) are left out.
+        nms_threshold: of two boxes that overlap by more than this (IoU, 0..1) the better one stays;
+            None takes the network's own.
+        device: `auto` (CUDA if there is one, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+        providers: ONNX Runtime execution providers in order of preference; None follows ``device``.
+        threads: CPU threads; None leaves the choice to the runtime. With torch it holds for the
+            whole process.
+        batch_size: images of the same padded size that go through the network at once, at most.
+        speed: `fast` runs an ONNX file with OpenVINO in bfloat16; it pays on processors with AMX.
+
+    Raises UserError for a file that is missing, damaged, foreign or of another version, and for
+    options that cannot work with it.
+    """
+    path = find_model(path)
+    _check(max_side, score_threshold, nms_threshold, threads, batch_size)
+    kind = file_kind(path)
+    if kind != "onnx" and providers is not None:
+        raise UserError(f"providers are for ONNX files; {path} runs with torch: choose a device")
+    if speed == "fast":
+        _check_fast(path, kind, device, providers)
+    network: Network
+    if speed == "fast":
+        from detector.inference.openvino_backend import OpenVinoNetwork, open_openvino
+
+        compiled, artefact = open_openvino(path, threads)
+        if nms_threshold is None:
+            nms_threshold = artefact.nms_threshold
+        network = OpenVinoNetwork(compiled, score_threshold, nms_threshold)
+    elif kind == "onnx":
+        from detector.inference.onnx_backend import OnnxNetwork, open_onnx
+
+        session, artefact = open_onnx(path, device, providers, threads)
+        network = OnnxNetwork(session, score_threshold, nms_threshold)
+    elif kind == "torchscript":
+        from detector.inference.script_backend import ScriptNetwork, open_script
+        from detector.inference.torch_backend import pick_device, set_threads
+
+        module, artefact = open_script(path)
+        network = ScriptNetwork(module, pick_device(device), score_threshold, nms_threshold)
+        set_threads(threads)
+    else:
+        from detector.inference.torch_backend import (
+            TorchNetwork,
+            open_checkpoint,
+            pick_device,
+            set_threads,
+        )
+
+        model, artefact = open_checkpoint(path)
+        # Below the network's own threshold there would be nothing to find; above it, less work.
+        model.roi_heads.score_thresh = score_threshold
+        if nms_threshold is not None:
+            model.roi_heads.nms_thresh = nms_threshold
+        network = TorchNetwork(model, pick_device(device))
+        set_threads(threads)
+    resize = inference_resize(artefact.config.model, artefact.config.data, max_side)
+    return FaceDetector(network, resize, score_threshold, batch_size)
+
+
+def file_kind(path: Path) -> Kind:
+    """What a file holds, by its content. Raises UserError when it is none of ours."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the file, {path / 'best.pt'} for a run folder")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no detector {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if head[:1] == b"\x08":  # protobuf field 1 of an ONNX ModelProto, its version
+        return "onnx"
+    if head[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {name.partition("/")[2] for name in archive.namelist()}
+                spoiled = archive.testzip()  # torch itself does not look at the checksums
+        except Exception as error:  # zipfile lets through what each kind of decompressor raises
+            raise UserError(
+                f"{path} is damaged, cut short or encrypted: copy or make it again"
+            ) from error
+        if spoiled is not None:
+            raise UserError(f"{path} is damaged (checksum of {spoiled}): copy or make it again")
+        if "archive_format" in names:
+            raise UserError(
+                f"{path} is a .pt2 file, which only torch.export.load can open, and that would run "
+                "any code that a stranger had put in: give the .onnx or .torchscript file made "
+                "from the same checkpoint"
+            )
+        if "constants.pkl" in names:
+            return "torchscript"
+        if "data.pkl" in names:
+            return "checkpoint"
+    raise UserError(
+        f"{path} holds no detector: give a checkpoint of `faces train` or a file made from one "
+        "with `faces export`"
+    )
+
+
+def _check(
+    max_side: int | None,
+    score_threshold: float,
+    nms_threshold: float | None,
+    threads: int | None,
+    batch_size: int,
+) -> None:
+    rules = [
+        (max_side is None or max_side == 0 or max_side >= 32, "max_side must be 0 or at least 32"),
+        (0 <= score_threshold <= 1, "score_threshold must be between 0 and 1"),
+        (nms_threshold is None or 0 < nms_threshold <= 1, "nms_threshold must be in (0, 1]"),
+        (threads is None or threads >= 1, "threads must be at least 1"),
+        (batch_size >= 1, "batch_size must be at least 1"),
+    ]
+    for fine, message in rules:
+        if not fine:
+            raise UserError(message)
+
+
+def _check_fast(path: Path, kind: Kind, device: str, providers: Sequence[str] | None) -> None:
+    if kind != "onnx":
+        raise UserError(
+            f'speed "fast" is for ONNX files, and {path} is none: make one with `faces export` '
+            "(without an argument: of the shipped detector) and give that"
+        )
+    if device not in ("auto", "cpu") or providers is not None:
+        raise UserError('speed "fast" runs on the CPU: leave device and providers out')

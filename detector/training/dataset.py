@@ -1,0 +1,388 @@
+"""Images and VOC annotations as a torch data set whose samples depend only on the seed.
+
+The annotations live in a few arrays, not in Python objects, so that worker processes share their
+memory instead of slowly copying it (https://github.com/pytorch/pytorch/issues/13246).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torchvision import tv_tensors
+from tqdm import tqdm
+
+from detector.data.voc import read_voc
+from detector.data.voc_folder import usable_pairs
+from detector.inference.resize import Resize
+from detector.training.transforms import FACE, IGNORED, IgnoreSmall
+from faces.errors import UserError
+from faces.images import MAX_PIXELS, image_size, read_image
+from faces.words import counted
+
+log = logging.getLogger(__name__)
+
+Key = tuple[int, int, bool]
+"""Which image, the seed of its augmentation, whether the crop is a large one."""
+Sample = tuple[Tensor, dict[str, Tensor], int]
+Batch = tuple[Tensor, list[dict[str, Tensor]], list[int]]
+
+
+class FaceIndex:
+    """Which images there are and where their faces lie, held in arrays.
+
+    Args:
+        image_dir: searched recursively for images.
+        annotation_dir: their VOC files, in the same sub-folders or all in one folder, matched by
+            the file's stem.
+        classes: object names that are faces; empty: all.
+        progress: show a progress bar on stderr.
+
+    An annotated image without faces stays in as a negative. An image without an annotation is left
+    out with a warning. Objects marked ``difficult`` (WIDER's "invalid") are to be ignored, boxes
+    are clipped to the picture, and those with no area are dropped; both are counted in the log.
+
+    Raises UserError when a folder is missing or has no usable pair, an image cannot be read, or its
+    size disagrees with the annotation.
+    """
+
+    def __init__(
+        self,
+        image_dir: Path,
+        annotation_dir: Path,
+        classes: tuple[str, ...] = (),
+        progress: bool = False,
+    ) -> None:
+        self.image_dir = image_dir
+        pairs = usable_pairs(image_dir, annotation_dir)
+        with ThreadPoolExecutor(8) as pool:
+            rows = list(
+                tqdm(
+                    pool.map(lambda pair: _read_pair(pair[0], pair[1], classes), pairs),
+                    total=len(pairs),
+                    desc=f"reading {annotation_dir}",
+                    unit="file",
+                    leave=False,
+                    disable=None if progress else True,
+                )
+            )
+        self._names = np.array([str(image.relative_to(image_dir)) for image, _ in pairs])
+        self._boxes = np.concatenate([boxes for boxes, _, _, _ in rows])
+        self._labels = np.concatenate([labels for _, labels, _, _ in rows])
+        self._ends = np.cumsum([len(boxes) for boxes, _, _, _ in rows])
+        self.sizes = np.array([size for _, _, size, _ in rows])
+        degenerate = sum(dropped for _, _, _, dropped in rows)
+        if degenerate:
+            log.warning(
+                "%s: dropped %s without area (`faces prepare check` names them)",
+                annotation_dir,
+                counted(degenerate, "box"),
+            )
+        log.info(
+            "%s: %s, %s, %d ignored, %s without a face",
+            image_dir,
+            counted(len(self), "image"),
+            counted(int((self._labels == FACE).sum()), "face"),
+            int((self._labels == IGNORED).sum()),
+            counted(sum(1 for i in range(len(self)) if not len(self.boxes(i))), "image"),
+        )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def path(self, i: int) -> Path:
+        """Image ``i``."""
+        return self.image_dir / str(self._names[i])
+
+    def name(self, i: int) -> str:
+        """Image ``i`` as a path inside the image folder."""
+        return str(self._names[i])
+
+    @property
+    def faces(self) -> NDArray[np.int64]:
+        """How many faces, ignored ones apart, every image has: int64 (len,)."""
+        counted = np.concatenate(([0], np.cumsum(self._labels == FACE)))
+        ends = counted[self._ends]
+        return np.diff(ends, prepend=0)
+
+    def boxes(self, i: int) -> NDArray[np.float32]:
+        """All boxes of image ``i``: float32 (N, 4), x1 y1 x2 y2 in its pixels."""
+        return self._boxes[self._start(i) : self._ends[i]]
+
+    def labels(self, i: int) -> NDArray[np.int64]:
+        """1 for a face, -1 for one to ignore: int64 (N,)."""
+        return self._labels[self._start(i) : self._ends[i]]
+
+    def _start(self, i: int) -> int:
+        return int(self._ends[i - 1]) if i else 0
+
+
+def _read_pair(
+    image: Path, annotation: Path, classes: tuple[str, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, int], int]:
+    """Boxes, labels, (height, width) of the picture, and how many boxes had no area."""
+    height, width = image_size(image)
+    if height * width > MAX_PIXELS:  # reading it would end the training in some later epoch
+        raise UserError(
+            f"{image} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}: make it "
+            "smaller, or remove it"
+        )
+    voc = read_voc(annotation)
+    if (voc.width, voc.height) != (width, height):
+        raise UserError(
+            f"{annotation} says that {image.name} has {voc.width}x{voc.height} pixels, but it has "
+            f"{width}x{height}: repair the folder with `faces prepare check --fix`"
+        )
+    objects = [o for o in voc.objects if not classes or o.name in classes]
+    boxes = np.array([o.xyxy for o in objects], np.float32).reshape(-1, 4)
+    labels = np.array([IGNORED if o.difficult else FACE for o in objects], np.int64)
+    boxes = boxes.clip(0, [width, height, width, height]).astype(np.float32)
+    keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes[keep], labels[keep], (height, width), int((~keep).sum())
+
+
+class FaceDataset(Dataset[Sample]):
+    """Augmented samples of a `FaceIndex`, addressed by (index, seed, large).
+
+    ``dataset[index, seed, large]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4),
+    ``labels`` (N,) ones, ``ignore`` (M, 4)) and the index; the same key gives the same sample in
+    any process.
+
+    Args:
+        index: the images.
+        transform: acts on (image, target); see `detector.training.transforms`.
+        large: the same for large crops, where the batches ask for some.
+        cache_mb: megabytes of decoded images to keep, shared out over the loader's workers.
+    """
+
+    def __init__(
+        self,
+        index: FaceIndex,
+        transform: Callable,
+        cache_mb: int = 0,
+        large: Callable | None = None,
+    ) -> None:
+        self.index = index
+        self.transforms = (transform, large)
+        self.cache_bytes = cache_mb * 2**20
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: Key) -> Sample:
+        i, seed, large = key
+        transform = self.transforms[large]
+        assert transform is not None
+        pixels = torch.from_numpy(self._decode(i)).permute(2, 0, 1)
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(self.index.boxes(i).copy()),
+            format="XYXY",
+            canvas_size=tuple(pixels.shape[-2:]),
+        )
+        labels = torch.from_numpy(self.index.labels(i).copy())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            image, target = transform(tv_tensors.Image(pixels), {"boxes": boxes, "labels": labels})
+        return image.as_subclass(Tensor), split_target(target), i
+
+    def _decode(self, i: int) -> NDArray[np.uint8]:
+        if i in self._cache:
+            return self._cache[i]
+        pixels = np.array(read_image(self.index.path(i)))  # a copy that torch may hold writable
+        worker = get_worker_info()
+        budget = self.cache_bytes // (worker.num_workers if worker else 1)
+        if self._cached_bytes + pixels.nbytes <= budget:
+            # Nothing is thrown out again: in random order, what came first is as good as any.
+            self._cache[i] = pixels
+            self._cached_bytes += pixels.nbytes
+        return pixels
+
+
+def split_target(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``boxes`` and ``labels`` with ignored faces -> ``boxes``, ``labels`` and ``ignore``."""
+    boxes = target["boxes"].as_subclass(Tensor).float()
+    face = target["labels"] == FACE
+    return {"boxes": boxes[face], "labels": target["labels"][face], "ignore": boxes[~face]}
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack images of one size: uint8 (B, 3, H, W), a target each, the indices."""
+    images, targets, indices = zip(*samples, strict=True)
+    return torch.stack(images), list(targets), list(indices)
+
+
+class ShuffledBatches(Sampler[list[Key]]):
+    """Batches of `Key` in an order that depends only on (seed, epoch).
+
+    An epoch is as many crops as there are images, and an image with n faces is drawn in proportion
+    to the square root of n, at least 1: a crop shows few of a crowd's faces, which with one crop of
+    each image were hardly learnt. Where all images have as many faces each is drawn once.
+
+    Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
+    since each has four times the pixels. The others wait for another epoch. A process that takes
+    fewer than four images a step gets no large ones, which would need more memory than its others.
+
+    Set ``epoch`` and ``start`` (batches to pass over, for a run resumed within an epoch) before
+    iterating. Every process of a data-parallel run takes its part of the same global batches; the
+    images that do not fill the last batch are left out of this epoch.
+    """
+
+    def __init__(
+        self,
+        faces: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        large_every: int = 0,
+    ) -> None:
+        if batch_size % world:
+            raise UserError(
+                f"--batch-size {batch_size} cannot be shared by {world} processes: take a multiple"
+            )
+        self.length = len(faces)
+        if self.length < batch_size:
+            raise UserError(
+                f"there are {self.length} training images, fewer than --batch-size {batch_size}: "
+                "lower it"
+            )
+        weights = np.sqrt(np.maximum(faces, 1))
+        self._shares = np.cumsum(weights) / weights.sum()
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.large_every = large_every if batch_size // world >= 4 else 0
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        # Evenly spaced from a random start: every image as often as its share, rounded up or down.
+        start = float(torch.rand((), generator=generator))
+        drawn = np.searchsorted(self._shares, (np.arange(self.length) + start) / self.length)
+        drawn = drawn.clip(max=self.length - 1)
+        order = drawn[torch.randperm(self.length, generator=generator).numpy()].tolist()
+        for batch in range(self.start, len(self)):
+            large = self.large_every > 0 and batch % self.large_every == self.large_every - 1
+            share = self.batch_size // self.world // (4 if large else 1)
+            first = batch * self.batch_size + self.rank * share
+            yield [
+                (i, mix(self.seed, self.epoch, first + k), large)
+                for k, i in enumerate(order[first : first + share])
+            ]
+
+
+def mix(*numbers: int) -> int:
+    """A 63-bit seed that depends on all ``numbers`` (SplitMix64, Steele et al. 2014)."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & (2**64 - 1)
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        state ^= state >> 31
+    return state >> 1
+
+
+def make_loader(
+    dataset: FaceDataset, batches: ShuffledBatches, num_workers: int, pin_memory: bool = False
+) -> DataLoader:
+    """A loader whose workers stay alive between epochs and leave signals to the main process."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        prefetch_factor=4 if num_workers else None,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_main,
+    )
+
+
+def _leave_signals_to_main(worker: int) -> None:
+    """A terminal's Ctrl-C and a `kill` of the whole group are for the main process alone.
+
+    It finishes its step with the workers' help and then ends them itself, with SIGTERM, which they
+    must therefore not ignore.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+
+
+class ValidationBatches:
+    """The validation images as inference sees them, in a fixed order: iterable of `Batch`.
+
+    Each image is resized and padded by ``resize``; images of the same padded size that follow each
+    other are judged together, at most ``batch_size`` at a time. Faces under ``min_face`` pixels are
+    ignored, as in training.
+    """
+
+    def __init__(
+        self,
+        index: FaceIndex,
+        resize: Resize,
+        batch_size: int,
+        workers: int = 1,
+        min_face: float = 0.0,
+    ) -> None:
+        self.ignore_small = IgnoreSmall(min_face)
+        self.index = index
+        self.resize = resize
+        self.batch_size = batch_size
+        self.workers = max(1, workers)
+        self._groups = self._group()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self.workers) as pool:  # Pillow decodes without Python's lock
+            ahead = [pool.submit(self._load, group) for group in self._groups[:2]]
+            for k in range(len(self._groups)):
+                if k + 2 < len(self._groups):
+                    ahead.append(pool.submit(self._load, self._groups[k + 2]))
+                yield ahead[k].result()
+                ahead[k] = None  # type: ignore[call-overload]
+
+    def _group(self) -> list[list[int]]:
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, (height, width) in enumerate(self.index.sizes.tolist()):
+            new = self.resize.target(height, width)
+            rows, columns = (-(-side // self.resize.multiple) for side in new)
+            by_size[rows, columns].append(i)
+        return [
+            members[k : k + self.batch_size]
+            for _, members in sorted(by_size.items())
+            for k in range(0, len(members), self.batch_size)
+        ]
+
+    def _load(self, group: list[int]) -> Batch:
+        return collate([self._sample(i) for i in group])
+
+    def _sample(self, i: int) -> Sample:
+        resized = self.resize(read_image(self.index.path(i)))
+        scale = np.array([*resized.scale, *resized.scale], np.float32)
+        target = {
+            "boxes": torch.from_numpy(self.index.boxes(i) * scale),
+            "labels": torch.from_numpy(self.index.labels(i).copy()),
+        }
+        pixels = torch.from_numpy(resized.pixels.copy()).permute(2, 0, 1)
+        _, target = self.ignore_small(pixels, target)
+        return pixels, split_target(target), i

@@ -1,0 +1,202 @@
+"""Augmentation of (image, target) pairs, with torchvision.transforms.v2.
+
+A target is a dict of ``boxes`` (BoundingBoxes, XYXY) and ``labels`` int64 (N,): 1 a face, -1 a
+face to ignore. Randomness comes from torch's global generator, which the data set seeds for every
+sample.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from detector.config import DataConfig
+from detector.inference.resize import PAD_COLOUR
+
+FACE, IGNORED = 1, -1
+
+
+class FaceCrop(v2.Transform):
+    """A square crop that shows one face at a size drawn log-uniformly, so small ones are learnt.
+
+    With probability ``face_crops`` one face is chosen at random, the picture is rescaled so that
+    the face gets a size within ``face_sizes`` (geometric mean of its sides, pixels), and the crop
+    holds it at a random place. Otherwise, and for pictures without faces, the crop is 0.4 to 1.4
+    times the longest side, anywhere. The picture is never enlarged more than 2.5 times, nor shrunk
+    so far that its longest side fills less than 1 / 1.6 of the crop.
+
+    With ``largest`` the face is not any but the largest of the picture: few others can be shown at
+    sizes of hundreds of pixels.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        face_sizes: tuple[float, float],
+        face_crops: float,
+        largest: bool = False,
+    ) -> None:
+        super().__init__()
+        self.largest = largest
+        self.size = size
+        self.face_sizes = face_sizes
+        self.face_crops = face_crops
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        height, width = image.shape[-2:]
+        longest = max(height, width)
+        faces = target["boxes"][target["labels"] == FACE].as_subclass(Tensor)
+        choose, place_x, place_y, level, which = torch.rand(5).tolist()
+        if len(faces) and choose < self.face_crops:
+            areas = (faces[:, 2:] - faces[:, :2]).prod(dim=1)
+            chosen = int(areas.argmax()) if self.largest else int(which * len(faces))
+            x1, y1, x2, y2 = faces[chosen].tolist()
+            low, high = self.face_sizes
+            wanted = low * (high / low) ** level
+            scale = wanted / math.sqrt((x2 - x1) * (y2 - y1))
+            scale = min(max(scale, self.size / (1.6 * longest)), 2.5)
+            side = self.size / scale
+            left = (x1 + x2) / 2 - side * (0.15 + 0.7 * place_x)
+            top = (y1 + y2) / 2 - side * (0.15 + 0.7 * place_y)
+        else:
+            side = max(longest * 0.4 * (1.4 / 0.4) ** level, self.size / 2.5)
+            left = (width - side) * place_x
+            top = (height - side) * place_y
+        # Padding teaches nothing: keep the crop inside the picture as far as it fits.
+        left = min(max(left, min(0, width - side)), max(0, width - side))
+        top = min(max(top, min(0, height - side)), max(0, height - side))
+        left, top, side = round(left), round(top), round(side)
+        return self._crop(image, left, top, side), self._boxes(target, left, top, side)
+
+    def _crop(self, image: Tensor, left: int, top: int, side: int) -> Tensor:
+        """The square, rescaled to ``size``; what lies outside the picture is the mean colour."""
+        height, width = image.shape[-2:]
+        x1, y1 = max(left, 0), max(top, 0)
+        x2, y2 = min(left + side, width), min(top + side, height)
+        scale = self.size / side
+        a1, b1 = round((x1 - left) * scale), round((y1 - top) * scale)
+        a2, b2 = round((x2 - left) * scale), round((y2 - top) * scale)
+        canvas = torch.empty(3, self.size, self.size, dtype=torch.uint8)
+        canvas[:] = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(3, 1, 1)
+        if x2 > x1 and y2 > y1 and a2 > a1 and b2 > b1:
+            part = image[:, y1:y2, x1:x2].as_subclass(Tensor)
+            canvas[:, b1:b2, a1:a2] = functional.resize(part, [b2 - b1, a2 - a1], antialias=True)
+        return tv_tensors.Image(canvas)
+
+    def _boxes(self, target: dict[str, Any], left: int, top: int, side: int) -> dict[str, Any]:
+        """Boxes in the crop; a face less than half inside it becomes an ignored one."""
+        boxes = target["boxes"].as_subclass(Tensor)
+        moved = (boxes - torch.tensor([left, top, left, top])) * (self.size / side)
+        return _clipped(moved, target["labels"], self.size)
+
+
+def _clipped(boxes: Tensor, labels: Tensor, size: int) -> dict[str, Any]:
+    """The target of a square of ``size`` pixels; less than half inside it means ignored."""
+    inside = boxes.clamp(0, size)
+    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+    shown = (inside[:, 2:] - inside[:, :2]).clamp(min=0).prod(dim=1)
+    return {
+        "boxes": tv_tensors.BoundingBoxes(inside, format="XYXY", canvas_size=(size, size)),
+        "labels": torch.where(shown < 0.5 * area, IGNORED, labels),
+    }
+
+
+class Tilt(v2.Transform):
+    """Turns a square about its centre by up to ``degrees`` and stretches it in one direction.
+
+    With probability ``share``: the angle is uniform, the ratio of the axes log-uniform from
+    1 / ``stretch`` to ``stretch``. A face is taken for the ellipse in its box, so that the box of
+    the turned face does not grow with the corners that it does not fill. What was outside becomes
+    the mean colour.
+    """
+
+    def __init__(self, degrees: float, stretch: float, share: float) -> None:
+        super().__init__()
+        self.degrees = degrees
+        self.stretch = stretch
+        self.share = share
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        choose, turn, ratio = torch.rand(3).tolist()
+        if choose >= self.share:
+            return image, target
+        angle = math.radians(self.degrees) * (2 * turn - 1)
+        wide = self.stretch ** (ratio - 0.5)
+        cos, sin = math.cos(angle), math.sin(angle)
+        # Old places -> new ones, from the centre; and the inverse, which is what sampling needs.
+        forth = torch.tensor([[wide * cos, -wide * sin], [sin / wide, cos / wide]])
+        back = torch.tensor([[cos / wide, sin * wide, 0.0], [-sin / wide, cos * wide, 0.0]])
+        size = image.shape[-1]
+        grid = torch.nn.functional.affine_grid(back[None], [1, 3, size, size], align_corners=False)
+        pad = torch.tensor(PAD_COLOUR, dtype=torch.float32).view(3, 1, 1)
+        pixels = image.as_subclass(Tensor).float() - pad
+        turned = torch.nn.functional.grid_sample(pixels[None], grid, align_corners=False)[0]
+        turned = (turned + pad).round().clamp(0, 255).to(torch.uint8)
+
+        boxes = target["boxes"].as_subclass(Tensor)
+        centre = (boxes[:, :2] + boxes[:, 2:] - size) / 2 @ forth.T + size / 2
+        half = (((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (forth**2).T).sqrt()
+        moved = torch.cat((centre - half, centre + half), dim=1)
+        return tv_tensors.Image(turned), _clipped(moved, target["labels"], size)
+
+
+class Square(v2.Transform):
+    """`reference`: squeeze the whole picture into a square, each axis by its own factor."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        return v2.Resize((self.size, self.size), antialias=True)(image, target)
+
+
+class IgnoreSmall(v2.Transform):
+    """Faces under ``min_face`` pixels (geometric mean of the sides) become ignored ones."""
+
+    def __init__(self, min_face: float) -> None:
+        super().__init__()
+        self.min_face = min_face
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        sides = target["boxes"].as_subclass(Tensor)
+        area = (sides[:, 2:] - sides[:, :2]).clamp(min=0).prod(dim=1)
+        labels = torch.where(area < self.min_face**2, IGNORED, target["labels"])
+        return image, {"boxes": target["boxes"], "labels": labels}
+
+
+def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
+    """Crop or squeeze, flip, tilt, colour, blur; boxes without area go, small ones are ignored.
+
+    `reference` is only squeezed, as the published recipe has it. ``large`` (`fpn`) are crops of
+    twice the size with faces from half of ``image_size`` up, which the others cannot show whole: a
+    portrait that fills the picture.
+    """
+    if arch == "reference":
+        return v2.Compose(
+            [Square(data.image_size), v2.SanitizeBoundingBoxes(), IgnoreSmall(data.min_face)]
+        )
+    size = data.image_size
+    crop = (
+        FaceCrop(2 * size, (size / 2, 1.8 * size), 1.0, largest=True)
+        if large
+        else FaceCrop(size, data.face_sizes, data.face_crops)
+    )
+    return v2.Compose(
+        [
+            crop,
+            v2.RandomHorizontalFlip(),
+            Tilt(degrees=20.0, stretch=1.25, share=0.5),
+            v2.RandomApply([v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5)], p=0.8),
+            v2.RandomGrayscale(p=0.1),
+            v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.1),
+            v2.SanitizeBoundingBoxes(),
+            IgnoreSmall(data.min_face),
+        ]
+    )

@@ -1,0 +1,130 @@
+"""From photos of a person to samples in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from detector.types import Detector
+from faces.errors import UserError
+from faces.images import find_images, read_image
+from pipeline.enroll.one_face import Refused, one_face
+from recognizer.names import clean_name
+from recognizer.quality import Gates
+from recognizer.store.cutout import Cutout
+from recognizer.store.people import Store
+from recognizer.store.write import NewSample
+from recognizer.types import Embedder
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What became of one photo.
+
+    Args:
+        path: the photo.
+        refusals: why it was not used, a sentence each; empty when it was.
+        duplicate: it shows nothing new, which is no fault of the photo.
+        looks_like: somebody else in the store whom the face resembles enough to be named so, and
+            the cosine; the photo is used all the same.
+    """
+
+    path: Path
+    refusals: tuple[str, ...] = ()
+    duplicate: bool = False
+    looks_like: tuple[str, float] | None = None
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether it gave a sample."""
+        return not self.refusals
+
+
+@dataclass(frozen=True)
+class Enroller:
+    """Puts people into a store.
+
+    Args:
+        store: of the embedder's contract.
+        detector, embedder: what finds and what describes the faces.
+        gates: what a face must have.
+        largest: of several faces take the largest instead of refusing the photo.
+        keep_crops: also store the pictures, so that another embedder can use them later.
+    """
+
+    store: Store
+    detector: Detector
+    embedder: Embedder
+    gates: Gates = field(default_factory=Gates)
+    largest: bool = False
+    keep_crops: bool = False
+
+    def enroll(
+        self,
+        name: str,
+        photos: Iterable[Path],
+        report: Callable[[PhotoResult], object] = lambda result: None,
+    ) -> list[PhotoResult]:
+        """Add the photos that pass to a new or known person, in one step after the last one.
+
+        ``report`` is called after each photo. A photo that cannot be used stops nothing; when none
+        can, nothing is stored. Raises UserError for a name that cannot be and for what can happen
+        to the store's file.
+        """
+        name = clean_name(name)
+        snapshot = self.store.snapshot()
+        gallery = snapshot.gallery
+        mine = np.array([known == name for known in gallery.names], bool)
+        known = list(gallery.embeddings[mine])
+        samples: list[NewSample] = []
+        results = []
+        for path in photos:
+            try:
+                image = read_image(path)
+                boxes = self.detector.detect(image).xyxy
+                box = one_face(image, boxes, self.gates, self.largest)
+                vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
+                again = self.gates.duplicate(vector, np.array(known).reshape(-1, len(vector)))
+                result = PhotoResult(path)
+                if again is not None:
+                    result = PhotoResult(path, (again,), duplicate=True)
+                else:
+                    [nearest], [cosine] = gallery.nearest(vector[None])
+                    if nearest >= 0 and cosine > snapshot.thresholds.gallery:
+                        other = gallery.people[nearest]
+                        if other != name:
+                            result = PhotoResult(path, looks_like=(other, float(cosine)))
+                    known.append(vector)
+                    cutout = Cutout.of(image, box) if self.keep_crops else None
+                    samples.append(NewSample(vector, cutout, f"photo {path.name}"))
+            except Refused as refused:
+                result = PhotoResult(path, refused.reasons)
+            except UserError as error:  # it names the file itself
+                result = PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
+            report(result)
+            results.append(result)
+        if samples:
+            self.store.add_samples({name: samples})
+        return results
+
+
+def people_folders(folder: Path) -> dict[str, list[Path]]:
+    """The photos of each sub-folder, by the sub-folder's name, sorted; deeper folders belong to it.
+
+    Raises UserError when there is no such folder, or no sub-folder with photos in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    people = {
+        path.name: find_images(path)
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    }
+    if not any(people.values()):
+        raise UserError(
+            f"{folder} has no folders with photos in it: expected {folder / 'NAME' / 'photo.jpg'}"
+        )
+    return people

@@ -1,0 +1,106 @@
+"""The best look at every track, kept for the moment when somebody clicks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faces.errors import UserError
+from pipeline.teaching.gathering import Example, TeachOptions, refusal
+from pipeline.types import Face, Look, Picture, Sighting, Tick
+from recognizer.store.cutout import Cutout
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The face that a user means, as it was when they chose it.
+
+    Args:
+        track: where it was.
+        example: its vector and picture.
+        match: the name it had, or None.
+        time: seconds of the source.
+    """
+
+    track: int
+    example: Example
+    match: str | None
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best look at a track since it last met another one."""
+
+    picture: Picture
+    sighting: Sighting
+    bad: str | None
+
+    @property
+    def worth(self) -> tuple[bool, float]:
+        return self.bad is None, self.sighting.quality
+
+
+class BestLooks:
+    """What is known of every track in the picture. Not for several threads at once.
+
+    Args:
+        options: their gates say which look is good enough to learn from.
+    """
+
+    def __init__(self, options: TeachOptions) -> None:
+        self._options = options
+        self._best: dict[int, _Best] = {}
+
+    def take(self, look: Look, tick: Tick) -> set[int]:
+        """Remember a look of this tick; the tracks that may be somebody else from now on."""
+        crossed = set()
+        for sighting in look.sightings:
+            track = sighting.track
+            if track is None:
+                continue
+            if sighting.crossing:
+                crossed.add(track)
+                self.drop(track)
+            elif sighting.embedding is not None:
+                best = _Best(look.picture, sighting, refusal(look, sighting, self._options.gates))
+                old = self._best.get(track)
+                if old is None or best.worth >= old.worth:
+                    self._best[track] = best
+        here = {face.track for face in tick.faces.faces}
+        here |= {sighting.track for sighting in look.sightings}
+        for gone in self._best.keys() - here:
+            del self._best[gone]
+        return crossed
+
+    def drop(self, track: int) -> None:
+        """Forget what was seen of a track."""
+        self._best.pop(track, None)
+
+    def choose(self, track: int, tick: Tick | None) -> Chosen:
+        """The face of a track that is in this tick.
+
+        Raises UserError when it is not there or cannot be taught just now, with the reason.
+        """
+        face = face_of(track, tick)
+        best = self._best.get(track)
+        if tick is None or face is None:
+            raise UserError("this face is not in the picture any more")
+        if best is None:
+            raise UserError("this face cannot be told apart just now: try again in a moment")
+        if best.bad is not None:
+            raise UserError(f"this face cannot be learnt from: {best.bad}")
+        sighting = best.sighting
+        assert sighting.embedding is not None
+        cutout = None
+        if self._options.pictures != "none":
+            cutout = Cutout.of(best.picture.image, np.array(sighting.box, np.float32))
+        example = Example(sighting.embedding, cutout)
+        return Chosen(track, example, face.match.name, tick.picture.time)
+
+
+def face_of(track: int, tick: Tick | None) -> Face | None:
+    """The face of a track, if it is in the tick."""
+    faces = tick.faces.faces if tick else ()
+    return next((face for face in faces if face.track == track), None)

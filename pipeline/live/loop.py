@@ -1,0 +1,339 @@
+"""The live loop: frame in, names out.
+
+    with Loop(detector, embedder, snapshot, worker=Background()) as loop:
+        for tick in loop.run(source):
+            window.show(tick)
+
+The loop itself is cheap. Detecting and embedding are jobs for a worker (`pipeline.live.worker`): done at
+once (`Inline`: a file, every frame exact) or in a thread beside it (`Background`: a camera, whose
+frames never wait for the detector; between two detections faces are moved on). A detection becomes
+tracks, the tracks choose which faces to embed, the embeddings vote for names.
+
+Everything a loop owns belongs to the thread that runs it. Others reach it in three ways, none of
+which needs a lock: assigning ``loop.recognizer``, assigning ``loop.notes``, and `Loop.call_soon`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.types import Detector
+from pipeline.live.frame_rate import Meter
+from pipeline.live.naming import Namer, NamingOptions, face_quality
+from pipeline.live.tasks import Embedded, Looker, Seen, box_of
+from pipeline.live.tracking import FaceTracker
+from pipeline.live.worker import Inline, Worker
+from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Tick
+from recognizer.types import Embedder, Match, Recognizer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T")
+
+PATIENCE = 0.1
+"""Seconds to wait for a frame before the loop turns without one."""
+
+
+class Source(Protocol):
+    """Where frames come from; see `pipeline.sources.open`."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were replaced by newer ones before anybody took them."""
+
+    @property
+    def status(self) -> str | None:
+        """What is wrong just now, for people."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no frame any more."""
+
+    def read(self, timeout: float) -> Picture | None:
+        """The next frame; None when there is none within ``timeout`` seconds, or at the end.
+
+        Raises what went wrong for good.
+        """
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """What the loop looks at.
+
+    Args:
+        every: detect on every Nth frame; faces are moved on in between.
+        min_face: faces narrower or lower than this many pixels are left out.
+        start_score: see `pipeline.live.tracking.FaceTracker`.
+        follow: False for photos, which have nothing to do with one another: no tracks, every face
+            is embedded.
+        naming: see `NamingOptions`.
+    """
+
+    every: int = 1
+    min_face: int = 20
+    start_score: float = 0.5
+    follow: bool = True
+    naming: NamingOptions = field(default_factory=NamingOptions)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for values that cannot work."""
+        if self.every < 1 or self.min_face < 1:
+            raise ValueError("every and min_face must be at least 1")
+
+
+class Loop:
+    """Turns frames into `Tick`s; a context manager that stops its worker.
+
+    Args:
+        detector: finds faces; a low threshold (0.3) lets weak detections continue tracks.
+        embedder: makes vectors.
+        recognizer: names vectors; see the attribute.
+        options: see `LoopOptions`.
+        worker: who detects and embeds; `Inline` unless given.
+
+    Raises ValueError when the recognizer belongs to another embedder.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        embedder: Embedder,
+        recognizer: Recognizer,
+        options: LoopOptions = LoopOptions(),
+        worker: Worker | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self._looker = Looker(detector, embedder, options.min_face)
+        self.options = options
+        self.notes: tuple[Note, ...] = ()
+        self._recognizer = self._fitting(recognizer)
+        self._worker = worker or Inline()
+        self._tracker = FaceTracker(options.start_score)
+        self._namer = Namer(options.naming)
+        self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._watched: dict[int, float] = {}  # track -> until, seconds of the source
+        self._photo_faces: tuple[Face, ...] = ()
+        self._last: Tick | None = None
+        self._meter = Meter()
+        self._since = options.every  # frames since one was given to the detector
+
+    # -- for other threads
+
+    @property
+    def recognizer(self) -> Recognizer:
+        """Who names faces. Assign another one at any time, from any thread: the next frame uses it.
+
+        It is read once per frame, so no frame is named by two. Raises ValueError for one of another
+        embedder.
+        """
+        return self._recognizer
+
+    @recognizer.setter
+    def recognizer(self, recognizer: Recognizer) -> None:
+        self._recognizer = self._fitting(recognizer)
+
+    def call_soon(self, command: Callable[[], T]) -> Future[T]:
+        """Have ``command`` called by the loop's thread before its next frame, from any thread.
+
+        What it returns or raises is in the future. Only there may methods of the loop be called.
+        """
+        future: Future[T] = Future()
+        self._commands.put(partial(_run, command, future))
+        return future
+
+    # -- for the loop's own thread
+
+    def watch(self, track: int, seconds: float) -> None:
+        """Embed a track at every look for some seconds of the source (0 ends it); for teaching."""
+        if seconds > 0:
+            self._watched[track] = self._now + seconds
+        else:
+            self._watched.pop(track, None)
+
+    def embeddings(self, track: int) -> NDArray[np.float32]:
+        """What is kept of a track, float32 (K, D); K is 0 for one that is gone or not looked at."""
+        vectors = self._namer.embeddings(track)
+        return vectors if len(vectors) else np.zeros((0, self.embedder.dimension), np.float32)
+
+    def forget(self, track: int) -> None:
+        """Drop what was seen of a track and who it was taken for."""
+        self._namer.forget(track)
+
+    def run(self, source: Source, over: Callable[[], bool] = lambda: False) -> Generator[Tick]:
+        """Ticks until the source ends or ``over()``; raises what the source or the worker raised.
+
+        Without a new frame there is a tick that is not ``fresh`` about every 0.1 s once a first
+        frame was seen, so that windows stay alive and what is wrong can be shown.
+        """
+        while not over():
+            picture = source.read(PATIENCE)
+            self._meter.dropped = source.dropped
+            if picture is not None:
+                tick = self.step(picture)
+                yield replace(tick, status=source.status) if source.status else tick
+            elif source.ended:
+                return
+            else:
+                tick_or_none = self.idle(source.status)
+                if tick_or_none is not None:
+                    yield tick_or_none
+
+    def step(self, picture: Picture) -> Tick:
+        """Take one frame."""
+        self._obey()
+        recognizer = self._recognizer  # once: see the property
+        looks = [*self._collect(recognizer)]
+        self._since += 1
+        if self._since >= self.options.every and self._worker.idle:
+            self._since = 0
+            self._worker.submit(partial(self._looker.see, picture))
+            looks += self._collect(recognizer)
+        faces = self._faces(picture, recognizer)
+        tick = Tick(
+            picture,
+            FrameFaces(picture.index, picture.time, picture.size, faces, recognizer.version),
+            tuple(looks),
+            self.notes,
+            stats=self._meter.tick(picture.captured),
+        )
+        self._last = tick
+        return tick
+
+    def idle(self, status: str | None = None) -> Tick | None:
+        """A tick without a new frame, with the last one's picture; None before the first frame."""
+        self._obey()
+        looks = tuple(self._collect(self._recognizer))
+        if self._last is None:
+            return None
+        return replace(self._last, looks=looks, notes=self.notes, status=status, fresh=False)
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self._worker.close()
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- what comes of them
+
+    def _collect(self, recognizer: Recognizer) -> Iterator[Look]:
+        """The looks that are complete, as far as the worker has got."""
+        for result in self._worker.finished():
+            if isinstance(result, Seen):
+                look, chosen = self._follow(result)
+                if chosen:
+                    self._worker.submit(partial(self._looker.embed, look, chosen))
+                    continue
+            else:
+                look = self._learn(result)
+            self._meter.look()
+            if not self.options.follow:
+                self._photo_faces = _photo_faces(look, recognizer)
+            yield look
+
+    def _follow(self, seen: Seen) -> tuple[Look, tuple[int, ...]]:
+        """Detections -> sightings on tracks, and which of them to embed."""
+        picture, found = seen.picture, seen.detections
+        ids: Sequence[int | None] = [None] * len(found)
+        crossing: set[int] = set()
+        if self.options.follow:
+            ids = self._tracker.update(found, picture.time)
+            crossing = {track.id for track in self._tracker.tracks if track.crossing}
+            self._namer.keep([track.id for track in self._tracker.tracks])
+        sightings = tuple(
+            Sighting(
+                box := box_of(found.xyxy[i]),
+                score := float(found.score[i]),
+                ids[i],
+                seen.sharp[i],
+                face_quality(box, score, seen.sharp[i]),
+                ids[i] in crossing,
+            )
+            for i in range(len(found))
+        )
+        if not self.options.follow:
+            return Look(picture, sightings), tuple(range(len(found)))
+        self._watched = {t: until for t, until in self._watched.items() if until > picture.time}
+        chosen = self._namer.choose(sightings, picture.time, self._watched)
+        return Look(picture, sightings), tuple(chosen)
+
+    def _learn(self, done: Embedded) -> Look:
+        sightings = list(done.look.sightings)
+        for i, crop, vector in zip(done.chosen, done.crops, done.vectors, strict=True):
+            sightings[i] = replace(sightings[i], crop=crop, embedding=vector)
+            track = sightings[i].track
+            if track is not None:
+                self._namer.learn(track, vector, sightings[i].quality, done.look.picture.time)
+        return replace(done.look, sightings=tuple(sightings))
+
+    def _faces(self, picture: Picture, recognizer: Recognizer) -> tuple[Face, ...]:
+        if not self.options.follow:
+            return self._photo_faces
+        tracks = self._tracker.tracks
+        boxes = {track.id: track.at(picture.time, picture.size) for track in tracks}
+        names = self._namer.names([track.id for track in tracks], recognizer)
+        return tuple(
+            Face(box, track.score, track.id, *names[track.id])
+            for track in tracks
+            if (box := boxes[track.id]) is not None
+        )
+
+    def _obey(self) -> None:
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except Empty:
+                return
+            command()
+
+    @property
+    def _now(self) -> float:
+        return self._last.picture.time if self._last else 0.0
+
+    def _fitting(self, recognizer: Recognizer) -> Recognizer:
+        contract = getattr(recognizer, "contract", self.embedder.contract)
+        if contract != self.embedder.contract:
+            raise ValueError(
+                f"the recognizer knows vectors of {contract}, the embedder makes those of "
+                f"{self.embedder.contract}"
+            )
+        return recognizer
+
+
+def _photo_faces(look: Look, recognizer: Recognizer) -> tuple[Face, ...]:
+    """Every face named by itself."""
+    matches: Sequence[Match] = ()
+    if look.sightings:
+        matches = recognizer.identify(
+            np.stack([s.embedding for s in look.sightings if s.embedding is not None])
+        )
+    return tuple(
+        Face(sighting.box, sighting.score, None, match, 1.0)
+        for sighting, match in zip(look.sightings, matches, strict=True)
+    )
+
+
+def _run(command: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(command())
+    except Exception as error:
+        future.set_exception(error)

@@ -1,0 +1,68 @@
+"""What the loop has its worker do: detect on a frame, embed some of the faces.
+
+These jobs touch nothing of the loop but the networks, so a thread can do them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.types import Detections, Detector
+from pipeline.live.naming import sharpness
+from pipeline.types import Box, Look, Picture
+from recognizer.types import Embedder
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the detector found in a picture, and how sharp each face is."""
+
+    picture: Picture
+    detections: Detections
+    sharp: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Crops (K, S, S, 3) and vectors (K, D) of the chosen sightings of a look."""
+
+    look: Look
+    chosen: tuple[int, ...]
+    crops: NDArray[np.uint8]
+    vectors: NDArray[np.float32]
+
+
+class Looker:
+    """The two networks.
+
+    Args:
+        detector: finds faces.
+        embedder: makes vectors.
+        min_face: faces narrower or lower than this many pixels are left out.
+    """
+
+    def __init__(self, detector: Detector, embedder: Embedder, min_face: int) -> None:
+        self.detector, self.embedder, self.min_face = detector, embedder, min_face
+
+    def see(self, picture: Picture) -> Seen:
+        """Find the faces of a picture."""
+        found = self.detector.detect(picture.image)
+        sides = np.minimum(found.xyxy[:, 2] - found.xyxy[:, 0], found.xyxy[:, 3] - found.xyxy[:, 1])
+        found = found[sides >= self.min_face]
+        sharp = tuple(sharpness(picture.image, box_of(box)) for box in found.xyxy)
+        return Seen(picture, found, sharp)
+
+    def embed(self, look: Look, chosen: tuple[int, ...]) -> Embedded:
+        """Cut out the chosen sightings and embed them, all in one batch."""
+        boxes = np.array([look.sightings[i].box for i in chosen], np.float32).reshape(-1, 4)
+        crops = self.embedder.crop(look.picture.image, boxes)
+        return Embedded(look, chosen, crops, self.embedder.embed(crops))
+
+
+def box_of(row: NDArray[np.float32]) -> Box:
+    """A row (4,) of boxes as plain numbers."""
+    x1, y1, x2, y2 = row.tolist()
+    return x1, y1, x2, y2

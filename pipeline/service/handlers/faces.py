@@ -1,0 +1,115 @@
+"""The operations on photos: detect, embed, recognize, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from detector.types import Detections
+from pipeline.service import answers
+from pipeline.service import types as t
+from pipeline.service.errors import ServiceError
+from pipeline.service.handlers.enrolling import take_photos
+from pipeline.service.people import People
+from pipeline.service.runtime.batching import Call
+from pipeline.service.runtime.metrics import Metrics
+from pipeline.service.vision import Image, Vision
+from recognizer.types import Embedder
+
+
+class FaceOperations:
+    """Looks at photos and changes nothing.
+
+    Args:
+        vision: the models.
+        people: None where nobody is known.
+        metrics: told of faces and names.
+    """
+
+    def __init__(self, vision: Vision, people: People | None, metrics: Metrics) -> None:
+        self._vision, self._people, self._metrics = vision, people, metrics
+
+    def _faces(
+        self, pictures: Sequence[Image], call: Call, min_score: float
+    ) -> tuple[list[Detections], list[list[float | None]]]:
+        found = self._vision.detect(pictures, call, min_score)
+        self._metrics.faces.inc(sum(map(len, found)))
+        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
+        return found, self._vision.liveness(pairs, call)
+
+    def _vectors(
+        self, pictures: Sequence[Image], found: Sequence[Detections], call: Call
+    ) -> list[NDArray[np.float32]]:
+        """For each picture the vectors (n, D) of its faces."""
+        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
+        vectors = self._vision.embed(pairs, call)
+        return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
+
+    def detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """Where the faces are."""
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+        return t.DetectResponse(images=answers.detected(found, alive))
+
+    def embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """The faces and their vectors."""
+        embedder = self._need_embedder()
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        return t.EmbedResponse(
+            contract=embedder.contract, images=answers.embedded(found, alive, vectors)
+        )
+
+    def recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """The faces and their names."""
+        people = self._need_people()
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        snapshot = people.snapshot  # once, so that all faces are judged by the same knowledge
+        matches = [snapshot.identify(part) for part in vectors]
+        for match in (match for part in matches for match in part):
+            self._metrics.identified.labels("unknown" if match.name is None else "known").inc()
+        return t.RecognizeResponse(
+            version=snapshot.version, images=answers.recognized(found, alive, matches)
+        )
+
+    def verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """Whether two photos show one person."""
+        people = self._need_people()
+        with self._vision.opened(images, call) as pictures:
+            chosen = take_photos(self._vision, pictures, call, request.largest, gates=None)
+            for photo in chosen:
+                if photo.refusal is not None:
+                    raise photo.refusal
+            faces = [photo.face for photo in chosen]
+            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
+            alive = self._vision.liveness(pairs, call)
+            first, second = self._vision.embed(pairs, call)
+        similarity = float(np.clip(first @ second, -1, 1))
+        threshold = people.snapshot.thresholds.gallery
+        return t.VerifyResponse(
+            same=similarity > threshold,
+            similarity=similarity,
+            threshold=threshold,
+            faces=[image.faces[0] for image in answers.detected(faces, alive)],
+        )
+
+    def _need_embedder(self) -> Embedder:
+        if self._vision.models.embedder is None:
+            raise ServiceError("unavailable", "this server only detects: it has no embedder")
+        return self._vision.models.embedder
+
+    def _need_people(self) -> People:
+        return need_people(self._people)
+
+
+def need_people(people: People | None) -> People:
+    """Raises ServiceError ``unavailable`` where nobody is known."""
+    if people is None:
+        raise ServiceError("unavailable", "this server only detects: it knows nobody")
+    return people

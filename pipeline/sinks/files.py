@@ -1,0 +1,177 @@
+"""What becomes of the loop's ticks in files: JSON lines, an annotated video, snapshots."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faces.prefetch import WriteBehind
+from faces.video import VideoWriter
+from pipeline.media import save_image
+from pipeline.sinks.json_lines import LineFile
+from pipeline.sinks.sound import copy_sound
+from pipeline.types import Tick
+
+LONGEST_GAP = 2.0
+"""Seconds of video that a single tick may add to a live recording."""
+
+
+class Sink(Protocol):
+    """Takes every tick of a loop; a context manager.
+
+    ``show`` is called in the loop's thread and must be quick: what takes long belongs in a thread
+    of the sink, which drops what it has no time for.
+    """
+
+    def show(self, tick: Tick) -> None:
+        """Take one tick, which may not be ``fresh``."""
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class JsonLines:
+    """One line of `pipeline.types.FrameFaces` for each frame.
+
+    Args:
+        target: a file, or a function that takes each line.
+    """
+
+    def __init__(self, target: Path | Callable[[str], None]) -> None:
+        self._stack = ExitStack()
+        if isinstance(target, Path):
+            self._write: Callable[[str], None] = self._stack.enter_context(LineFile(target)).write
+        else:
+            self._write = target
+
+    def show(self, tick: Tick) -> None:
+        """Write the faces of a new frame."""
+        if tick.fresh:
+            self._write(tick.faces.line())
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+class Recorder:
+    """Writes the drawn pictures as an MPEG-4 video, encoded in a thread.
+
+    Args:
+        path: ends in .mp4. It appears when the block ends without an exception.
+        fps: frames a second of the video.
+        live: frames come at any time: pictures are repeated or left out, so that the video is as
+            long as what it shows. That goes on while no picture comes. Only when there were no
+            ticks either (the program stood still) for longer than ``LONGEST_GAP``, the video is
+            shorter. Else there is exactly one picture for each frame.
+        sound_of: a file whose sound is copied, see `copy_sound`.
+    """
+
+    def __init__(
+        self, path: Path, fps: float, live: bool = False, sound_of: Path | None = None
+    ) -> None:
+        self.path, self._fps, self._live, self._sound_of = path, fps, live, sound_of
+        self._stack = ExitStack()
+        self._writer = self._stack.enter_context(VideoWriter(path, fps))
+        # One thread keeps the frames in order; it ends before the writer does.
+        self._behind = self._stack.enter_context(WriteBehind(threads=1))
+        self._size: tuple[int, int] | None = None
+        self._written = 0  # with those that a gap left out
+
+    def show(self, tick: Tick) -> None:
+        """Append a new frame; a live recording repeats the last one when there is none."""
+        count = self._due(tick) if self._live else int(tick.fresh)
+        if count <= 0:
+            return
+        self._written += count
+        self._size = self._size or tick.picture.size
+        if self._live:
+            # Whoever wrote an hour at once would keep the loop waiting until it is encoded.
+            count = min(count, max(1, round(LONGEST_GAP * self._fps)))
+        self._behind.submit(lambda: self._append(tick, count), tick.picture.image)
+
+    def _due(self, tick: Tick) -> int:
+        """How many frames a live recording lacks up to now; may be negative.
+
+        Without a fresh picture the frame of this moment is left open: one may still come for it.
+        """
+        if tick.fresh:
+            return round(tick.picture.time * self._fps) + 1 - self._written
+        now = tick.picture.time + time.monotonic() - tick.picture.captured
+        return round(now * self._fps) - self._written
+
+    def _append(self, tick: Tick, count: int) -> None:
+        assert self._size is not None
+        picture = fit(tick.drawn, self._size)
+        for _ in range(count):
+            self._writer.write(picture)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+        if error is None and self._sound_of is not None and self._written:
+            copy_sound(self._sound_of, self.path)
+
+
+def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture itself when it has the ``size`` (height, width), else shrunk into it on black."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((width, height), Image.Resampling.BILINEAR)
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    return np.asarray(canvas)
+
+
+class Snapshots:
+    """Saves drawn pictures into a folder, each with its faces as JSON beside it.
+
+    Args:
+        folder: made when the first is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, tick: Tick, label: str = "snapshot") -> Path:
+        """Save a tick now; the file's path. Its name tells ``label``, frame and a free number."""
+        safe = file_name(label)
+        stem = f"{safe}-{tick.picture.index:06d}"
+        number, path = 1, self.folder / f"{stem}.jpg"
+        while path.exists():
+            number += 1
+            path = self.folder / f"{stem}-{number}.jpg"
+        save_image(path, tick.drawn)
+        path.with_suffix(".json").write_text(tick.faces.line() + "\n", encoding="utf-8")
+        return path
+
+
+def file_name(text: str) -> str:
+    """``text`` as the harmless part of a file name: letters and digits of any script, - and _."""
+    return re.sub(r"[^\w-]+", "_", text).strip("_")[:60] or "unnamed"

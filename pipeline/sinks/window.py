@@ -1,0 +1,153 @@
+"""A window on the screen, through OpenCV."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from faces.errors import UserError
+from pipeline.live.draw import draw_speed
+from pipeline.types import Face, Tick
+
+TITLE = "faces"
+ESCAPE = 27
+RETURN, BACKSPACE = 13, 8
+SPECIAL = {0xFF0D: RETURN, 0xFF8D: RETURN, 0xFF08: BACKSPACE, 0xFF1B: ESCAPE}
+"""Keysyms of X11, as OpenCV's windows of GTK and Qt give them, for keys that have a character;
+0xFF8D is Enter beside the digits."""
+
+KEYS = 8
+"""Keys that are taken between two pictures, at most."""
+
+_PROBE = "import cv2; cv2.namedWindow('faces'); cv2.waitKey(1); cv2.destroyAllWindows()"
+
+INSTALL = (
+    "the installed OpenCV is the one without windows. For one with windows:\n"
+    "    pip uninstall -y opencv-python-headless\n"
+    "    pip install opencv-python"
+)
+
+
+def require_window() -> None:
+    """Raise UserError, saying what to do, where no window can be opened.
+
+    OpenCV itself would end the whole process, without an exception, when there is no display. So
+    the display is asked for first, and a process that may die tries to open a window.
+    """
+    import cv2
+
+    gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    if gui is None or gui[1] == "NONE":
+        raise UserError(f"no window can be opened: {INSTALL}")
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        raise UserError(
+            "no window can be opened: there is no display (DISPLAY and WAYLAND_DISPLAY are not set)"
+        )
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, check=False, timeout=30
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError("no window can be opened: the display does not answer") from error
+    if tried.returncode != 0:
+        lines = tried.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise UserError(f"no window can be opened: {lines[-1]}")
+
+
+class Window:
+    """Shows the drawn pictures; a sink. Only the main thread may use it.
+
+    Args:
+        keys: what a key does, by its character code (``ord("s")``; `ESCAPE`). ``q`` and closing the
+            window always close it.
+        on_click: called with the tick that is shown and the face under the mouse (None beside all
+            faces) when the left button goes down.
+        typing: asked first about every key; True takes it, so that letters of a name end nothing.
+
+    Attributes:
+        closed: whether the user has closed it; the loop should end.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[int, Callable[[Tick], None]] | None = None,
+        on_click: Callable[[Tick, Face | None], None] | None = None,
+        typing: Callable[[int], bool] = lambda key: False,
+    ) -> None:
+        import cv2
+
+        self.closed = False
+        self._keys = dict(keys or {})
+        self._on_click, self._typing = on_click, typing
+        self._tick: Tick | None = None
+        cv2.namedWindow(TITLE)
+        cv2.setMouseCallback(TITLE, self._mouse)
+
+    def show(self, tick: Tick) -> None:
+        """Show a tick and do what keys and mouse ask for."""
+        import cv2
+
+        if self.closed:
+            return
+        self._tick = tick
+        picture = draw_speed(tick.drawn, tick)
+        cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        for _ in range(KEYS):  # whoever types is faster than a slow picture
+            code = cv2.waitKeyEx(1)
+            if code == -1:
+                break
+            key = character(code)
+            if key is None or self._typing(key):
+                continue
+            if key == ord("q"):
+                self.closed = True
+            elif key in self._keys:
+                self._keys[key](tick)
+        if cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            self.closed = True
+
+    def _mouse(self, event: int, x: int, y: int, flags: int, data: object) -> None:
+        import cv2
+
+        if event == cv2.EVENT_LBUTTONDOWN and self._tick is not None and self._on_click:
+            self._on_click(self._tick, face_at(self._tick, x, y))
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import cv2
+
+        cv2.destroyAllWindows()
+        cv2.waitKey(1)  # some systems close it only then
+
+
+def character(code: int) -> int | None:
+    """The character (0..255) of what `cv2.waitKeyEx` gave; None for a key that has none.
+
+    Shift, arrows and the like have codes above 255 in their lower 16 bits, which `cv2.waitKey`
+    would cut down to those of letters (on Windows theirs are 0). The upper bits tell which
+    modifiers were held.
+    """
+    key = code & 0xFFFF
+    key = SPECIAL.get(key, key)
+    return key if 0 < key <= 0xFF else None
+
+
+def face_at(tick: Tick, x: float, y: float) -> Face | None:
+    """The face at a point of the picture; the smallest where several lie over one another."""
+    under = [
+        face
+        for face in tick.faces.faces
+        if face.box[0] <= x < face.box[2] and face.box[1] <= y < face.box[3]
+    ]
+    return min(
+        under,
+        key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]),
+        default=None,
+    )

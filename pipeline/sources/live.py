@@ -1,0 +1,183 @@
+"""A camera, a stream or a pipe that is read in a thread, of which only the newest frame counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from pipeline.sources.captures import Capture
+from pipeline.types import Picture
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds until a camera that is gone is tried again: the first time, and at most. The pause grows
+until there is a frame: some devices can be opened and give none."""
+
+STALLED = 5.0
+"""Seconds without a frame after which a live source says so."""
+
+
+class LiveSource:
+    """The newest frame of a capture that is read in a thread.
+
+    Args:
+        open_capture: opens it; called again when it is gone. The first time in the caller's thread,
+            where its UserError belongs.
+        name: for messages, without secrets.
+        reopen: wait for a capture that is gone and open it again; else its end is the end.
+        mirror: exchange left and right.
+        pauses: see ``FIRST_PAUSE``.
+
+    Attributes:
+        fps: as the capture says.
+        mirrored: left and right are exchanged.
+        dropped: frames that were replaced by newer ones before anybody took them.
+        frames: None: nobody knows how many will come.
+        follow: True: its frames belong together.
+    """
+
+    frames: int | None = None
+    follow = True
+    live = True
+
+    def __init__(
+        self,
+        open_capture: Callable[[], Capture],
+        name: str,
+        reopen: bool = True,
+        mirror: bool = False,
+        pauses: tuple[float, float] = (FIRST_PAUSE, LONGEST_PAUSE),
+    ) -> None:
+        self.name = name
+        self.dropped = 0
+        self.mirrored = mirror
+        self._open, self._reopen, self._pauses = open_capture, reopen, pauses
+        self._pause = pauses[0]  # until the next try
+        self._gone = False  # and that was said
+        first = open_capture()
+        self.fps = first.fps
+        self._slot = threading.Condition()
+        self._newest: Picture | None = None
+        self._problem: str | None = None
+        self._error: BaseException | None = None
+        self._over = False
+        self._count = 0
+        self._start = self._heard = time.monotonic()
+        self._stop = threading.Event()
+        self._first = first
+        # A thread that hangs in a driver must not keep the program from ending.
+        self._thread = threading.Thread(
+            target=self._work, args=(first,), name=f"read {name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to read; the first `read` does it, too.
+
+        Until then a camera is open and a played file stands still, while networks are loaded.
+        """
+        if self._thread.ident is None:
+            self._start = self._heard = time.monotonic()
+            self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no frame any more."""
+        with self._slot:
+            return self._over and self._newest is None
+
+    @property
+    def status(self) -> str | None:
+        """Why there is no picture just now."""
+        silent = time.monotonic() - self._heard
+        begun = self._thread.ident is not None
+        if self._problem is None and silent > STALLED and begun and not self._over:
+            return f"no picture from {self.name} for {silent:.0f} s"
+        return self._problem
+
+    def read(self, timeout: float) -> Picture | None:
+        """The newest frame that was not read yet; None after ``timeout`` seconds without one.
+
+        Raises what ended the thread.
+        """
+        self.start()
+        with self._slot:
+            self._slot.wait_for(lambda: self._newest is not None or self._over, timeout)
+            picture, self._newest = self._newest, None
+            if picture is None and self._error is not None:
+                raise self._error
+            return picture
+
+    def check_end(self) -> None:
+        """A live source may end at any time."""
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.ident is None:
+            self._first.close()
+        else:
+            self._thread.join(timeout=2.0)
+
+    def __enter__(self) -> LiveSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self, capture: Capture | None) -> None:
+        try:
+            while capture is not None and not self._stop.is_set():
+                image = capture.read()
+                if image is not None:
+                    self._put(image)
+                    continue
+                capture.close()
+                capture = self._wait_for_it() if self._reopen else None
+            if capture is not None:
+                capture.close()
+        except BaseException as error:  # for the thread that reads us
+            self._error = error
+        finally:
+            with self._slot:
+                self._over = True
+                self._slot.notify_all()
+
+    def _put(self, image: NDArray[np.uint8]) -> None:
+        now = time.monotonic()
+        if self._gone:
+            logger.warning("%s is back", self.name)
+            self._gone, self._pause = False, self._pauses[0]
+        if self.mirrored:
+            image = np.ascontiguousarray(image[:, ::-1])
+        if self._count == 0:
+            self._start = now
+        picture = Picture(self._count, now - self._start, image, now)
+        self._count += 1
+        with self._slot:
+            self.dropped += self._newest is not None
+            self._newest, self._problem, self._heard = picture, None, now
+            self._slot.notify_all()
+
+    def _wait_for_it(self) -> Capture | None:
+        """Try until it is there again; None when we are closed meanwhile."""
+        if not self._gone:
+            logger.warning("%s is gone; waiting for it", self.name)
+            self._gone = True
+        while True:
+            self._problem = f"{self.name} is gone; trying again in {self._pause:.1f} s"
+            if self._stop.wait(self._pause):
+                return None
+            self._pause = min(self._pause * 2, self._pauses[1])
+            try:
+                capture = self._open()
+            except UserError:
+                continue
+            self._problem = f"{self.name} can be opened again; waiting for a picture"
+            return capture

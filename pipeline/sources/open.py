@@ -1,0 +1,220 @@
+"""Where frames come from: cameras, streams and pipes as they happen, files and folders in full.
+
+A live source (`pipeline.sources.live`) keeps the newest frame only, so that what is shown is never
+late; a file gives every frame. Both read in a thread of their own, and both raise in the caller's
+thread what went wrong in the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import BinaryIO
+
+from faces.errors import UserError
+from faces.images import IMAGE_SUFFIXES, find_images, read_image
+from pipeline.sources.captures import (
+    Layout,
+    PlayedFile,
+    RawFrames,
+    VideoCapture,
+    find_camera,
+    without_secrets,
+)
+from pipeline.sources.live import LiveSource
+from pipeline.types import Picture
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to open a source.
+
+    Args:
+        live: files play at their own speed and late frames are dropped; else every frame counts.
+        again: a played file begins anew at its end.
+        mirror: left and right are exchanged, as in a mirror (live only).
+        size: (width, height) to ask a camera for, and the size of raw frames.
+        fps: of a camera to ask for, of raw frames, and of a folder of pictures.
+        layout: of raw frames.
+    """
+
+    live: bool = False
+    again: bool = False
+    mirror: bool = False
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    layout: Layout = "rgb24"
+
+
+class EverySource:
+    """Every frame of something finite, decoded ahead in a thread.
+
+    Args:
+        pictures: gives them in order, None at the end; called in the thread.
+        name: for messages.
+        fps: frames a second.
+        frames: how many there will be, None when nobody knows.
+        follow: whether its frames belong together; photos do not.
+        finish: called when it is closed.
+        check: raises UserError after the end when not everything could be read.
+    """
+
+    dropped = 0
+    status: str | None = None
+    live = False
+
+    def __init__(
+        self,
+        pictures: Callable[[], Picture | None],
+        name: str,
+        fps: float,
+        frames: int | None = None,
+        follow: bool = True,
+        finish: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        from faces.prefetch import read_ahead
+
+        self.name, self.fps, self.frames, self.follow = name, fps, frames, follow
+        self.ended = False
+        self._finish, self._check = finish, check
+        pixels = 2_000_000  # a 1080p frame; about a dozen are decoded ahead
+        self._ahead: Generator[Picture | None] = read_ahead(repeat((pictures, pixels)), threads=1)
+
+    def read(self, timeout: float = 0.0) -> Picture | None:
+        """The next frame, however long it takes; None at the end. Raises what reading raised."""
+        picture = None if self.ended else next(self._ahead)
+        self.ended = picture is None
+        return picture
+
+    def check_end(self) -> None:
+        """After the last frame: raise UserError when something could not be read."""
+        self._check()
+
+    def close(self) -> None:
+        """End the thread and let go of the file."""
+        self.ended = True
+        self._ahead.close()
+        self._finish()
+
+    def __enter__(self) -> EverySource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+AnySource = LiveSource | EverySource
+
+
+def open_source(
+    what: str, options: SourceOptions = SourceOptions(), stdin: BinaryIO | None = None
+) -> AnySource:
+    """Open what a command line names.
+
+    Args:
+        what: a camera's index or name, a video file, an ``rtsp://`` or ``http://`` address, a
+            folder of pictures (or one picture), or ``-`` for raw frames on the standard input.
+        options: see `SourceOptions`.
+        stdin: in place of the standard input.
+
+    Raises UserError when it cannot be opened.
+    """
+    if what == "-":
+        return _raw(options, stdin or sys.stdin.buffer)
+    if "://" in what:
+        name = without_secrets(what)
+        return LiveSource(lambda: VideoCapture(what, name), name, mirror=options.mirror)
+    path = Path(what).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        return _photos(path, options.fps or 1.0)
+    if path.is_file() and not path.as_posix().startswith("/dev/"):
+        if options.live:
+            return LiveSource(
+                lambda: PlayedFile(path, options.again), path.name, False, options.mirror
+            )
+        return _video(path)
+    if path.suffix and not what.startswith("/dev/"):
+        raise UserError(f"{what}: there is no such file, folder or camera")
+    target = find_camera(what)
+    name = f"camera {what}"
+    return LiveSource(
+        lambda: VideoCapture(target, name, options.size, options.fps), name, mirror=options.mirror
+    )
+
+
+def _video(path: Path) -> EverySource:
+    from faces.video import VideoReader
+
+    reader = VideoReader(path)
+
+    def read() -> Picture | None:
+        frame = reader.read()
+        if frame is None:
+            return None
+        return Picture(frame.index, frame.time, frame.image, time.monotonic())
+
+    return EverySource(
+        read, path.name, reader.fps, reader.frames or None, True, reader.close, reader.check_end
+    )
+
+
+def _photos(path: Path, fps: float) -> EverySource:
+    files = find_images(path) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path}: there are no pictures in this folder")
+    left = iter(enumerate(files))
+    broken: list[str] = []
+
+    def read() -> Picture | None:
+        for index, file in left:
+            try:
+                image = read_image(file)
+            except UserError as error:
+                logger.warning("%s", error)
+                broken.append(str(file))
+                continue
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            return Picture(index, index / fps, image, time.monotonic(), name)
+        return None
+
+    def check() -> None:
+        if broken:
+            raise UserError(f"{len(broken)} of {len(files)} pictures could not be read")
+
+    return EverySource(read, path.name, fps, len(files), False, check=check)
+
+
+def _raw(options: SourceOptions, stream: BinaryIO) -> AnySource:
+    if options.size is None or options.fps is None:
+        raise UserError(
+            "raw frames on the standard input have no header: give their size and rate, "
+            "--stdin-size 640x480 --stdin-fps 30"
+        )
+    frames = RawFrames(stream, options.size, options.fps, options.layout)
+    if options.live:
+        return LiveSource(lambda: frames, "standard input", False, options.mirror)
+    count = iter(range(sys.maxsize))
+
+    def read() -> Picture | None:
+        image = frames.read()
+        if image is None:
+            return None
+        index = next(count)
+        return Picture(index, index / frames.fps, image, time.monotonic())
+
+    def check() -> None:
+        if frames.cut:
+            raise UserError(
+                f"the standard input ended within a frame ({frames.cut} bytes of it were left): "
+                "are --stdin-size and --stdin-format right?"
+            )
+
+    return EverySource(read, "standard input", frames.fps, check=check)

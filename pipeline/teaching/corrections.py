@@ -1,0 +1,147 @@
+"""Whose a face is: pointing out who is known already, and moving samples to another person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from recognizer.head import Head
+from recognizer.snapshot import Snapshot
+from recognizer.store.people import Store
+from recognizer.store.read import Sample
+from recognizer.store.write import Change
+from recognizer.types import unit
+
+SOURCE = "live"
+"""Begins the source of every sample that was taught here; the rest tells one teaching from others.
+"""
+
+WHOLE = 0.5
+"""How near the mean of an earlier teaching must be to a face for `correct` to move it, as a part of
+the way from the threshold of names to 1."""
+
+
+class AlreadyKnown(UserError):
+    """The face looks like somebody known under another name; or the name is somebody else's.
+
+    Attributes:
+        name: of that person.
+        similarity: cosine of the face with them.
+    """
+
+    def __init__(self, message: str, name: str, similarity: float) -> None:
+        super().__init__(message)
+        self.name, self.similarity = name, similarity
+
+
+def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> None:
+    """Raise AlreadyKnown for a face under another name, or a name with another face.
+
+    Args:
+        snapshot: who is known.
+        vector: of the face, float32 (D,).
+        name: that it shall get.
+    """
+    [match] = snapshot.identify(vector[None])
+    if match.name is not None and match.name != name:
+        similarity = match.similarity or 0.0
+        raise AlreadyKnown(
+            f"this looks like {match.name} ({similarity:.2f}), who is known already",
+            match.name,
+            similarity,
+        )
+    people = snapshot.gallery.people
+    if match.name is None and name in people:
+        similarity = float(snapshot.gallery.prototypes[people.index(name)] @ vector)
+        raise AlreadyKnown(
+            f"there is somebody called {name} already, who looks different ({similarity:.2f})",
+            name,
+            similarity,
+        )
+
+
+def agrees(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> bool:
+    """Whether the head, if it has a say, calls this face by its name."""
+    [match] = snapshot.identify(vector[None])
+    return match.source != "head" or match.name == name
+
+
+def without(head: Head | None, name: str) -> Head | None:
+    """The head without a class; None when no person is left in it."""
+    if head is None or name not in head.names:
+        return head
+    keep = [i for i, other in enumerate(head.names) if other != name]
+    names = tuple(head.names[i] for i in keep)
+    if all(other is None for other in names):
+        return None
+    return Head(head.contract, names, head.weight[keep], head.bias[keep])
+
+
+def samples_of_face(
+    store: Store, face: NDArray[np.float32], wrong: str, source: str | None, stricter: float
+) -> list[int]:  # fmt: skip
+    """Numbers of the samples of ``wrong`` that show this face.
+
+    Those of the teaching ``source``, those of earlier teachings whose mean is near to the face, and
+    single ones nearer to it than to the rest of the person (very near, when there is no rest).
+
+    Args:
+        store: of the people.
+        face: its vector, float32 (D,).
+        wrong: the name that it has.
+        source: of the teaching that its track was part of, if any.
+        stricter: see `pipeline.teaching.gathering.TeachOptions`.
+    """
+    named = store.snapshot().thresholds.gallery
+    bar = named + stricter * (1 - named)
+    whole = named + WHOLE * (1 - named)
+    teachings: dict[str, list[Sample]] = {}
+    for sample in store.samples(wrong):
+        batch = sample.source if sample.source.startswith(f"{SOURCE} ") else str(sample.id)
+        teachings.setdefault(batch, []).append(sample)
+    moved: list[int] = []
+    rest: list[list[Sample]] = []
+    for batch, samples in teachings.items():
+        mean = unit(np.sum([sample.embedding for sample in samples], axis=0))
+        if batch == source or (len(samples) > 1 and float(mean @ face) > whole):
+            moved += [sample.id for sample in samples]
+        else:
+            rest.append(samples)
+    far = [s.embedding for group in rest for s in group if float(s.embedding @ face) <= bar]
+    centre = unit(np.sum(far, axis=0)) if far else None
+    for group in rest:
+        if len(group) > 1:
+            continue
+        [sample] = group
+        # Nobody to compare with: the face must be as near as the mean of a teaching must.
+        nearest = whole if centre is None else max(bar, float(sample.embedding @ centre))
+        if float(sample.embedding @ face) > nearest:
+            moved.append(sample.id)
+    return moved
+
+
+def move(
+    store: Store, ids: Sequence[int], wrong: str, name: str, vector: NDArray[np.float32]
+) -> None:  # fmt: skip
+    """Move samples of ``wrong`` to ``name``; the head's class that was taught with them goes.
+
+    The whole head goes when it would still not call the face in ``vector`` (float32 (D,)) by its
+    new name.
+    """
+    snapshot = store.snapshot()
+    head = without(snapshot.head, wrong)
+    gallery = snapshot.gallery.add(name, vector[None])
+    if not agrees(replace(snapshot, gallery=gallery, head=head), vector, name):
+        head = None
+    store.apply(
+        Change(
+            move=(name, ids),
+            new_head=head is not snapshot.head,
+            head=head,
+            provenance=store.head_provenance() or {},
+        )
+    )

@@ -1,0 +1,373 @@
+"""Teaching while the picture runs: one object that the window and the page talk to.
+
+live = Live(loop, store, embedder)
+for tick in loop.run(source):
+    live.show(tick)                     # a sink like any other; it must get every tick
+    face = live.face_at(x, y)
+    live.teach(face.track, "Ada")       # the next frame knows her
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from faces.errors import UserError
+from pipeline.live.best_views import BestLooks, Chosen
+from pipeline.live.loop import Loop
+from pipeline.sinks.window import face_at
+from pipeline.teaching.background_fit import HeadState, Trainer
+from pipeline.teaching.corrections import SOURCE, agrees, move, point_out, samples_of_face
+from pipeline.teaching.fit_process import Fit, fit_apart
+from pipeline.teaching.gathering import Gatherer, TeachOptions
+from pipeline.teaching.progress import Session, Teaching
+from pipeline.types import Face, Note, Tick
+from recognizer.gallery import Gallery
+from recognizer.names import clean_name
+from recognizer.snapshot import Snapshot
+from recognizer.store.people import Store
+from recognizer.store.read import PersonInfo
+from recognizer.store.write import Change, NewSample
+from recognizer.types import Embedder
+
+WATCH = 1.0
+"""Seconds for which tracks are asked to be watched; asked anew with every tick."""
+
+
+class Live:
+    """Teaches, corrects and forgets people while a loop runs. Any thread may call any method.
+
+    Args:
+        loop: the loop; its ``recognizer`` and ``notes`` are assigned here from now on.
+        store: of the loop's embedder; it is used until `close`.
+        embedder: the loop's.
+        options: see `TeachOptions`.
+        fit: how a head is taught; see `pipeline.teaching.fit_process.Fit`.
+
+    Attributes:
+        embedder: the loop's.
+        prompt: notes of the window (what is being typed), shown with those made here.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        store: Store,
+        embedder: Embedder,
+        options: TeachOptions = TeachOptions(),  # noqa: B008 (immutable)
+        fit: Fit = fit_apart,
+    ) -> None:
+        if store.contract != embedder.contract:
+            raise ValueError(f"people of {store.contract}, an embedder of {embedder.contract}")
+        self._loop, self._store, self._options = loop, store, options
+        self.embedder = embedder
+        self.prompt: tuple[Note, ...] = ()
+        # Whoever changes the store holds the first; the second, for moments only, guards the rest.
+        self._editing, self._lock = threading.RLock(), threading.RLock()
+        self._tick: Tick | None = None
+        self._best = BestLooks(options)
+        self._watched: set[int] = set()
+        self._sources: dict[int, str] = {}  # track -> the teaching it was part of
+        self._session: Session | None = None
+        self._thumbnails: tuple[int, dict[str, bytes | None]] = (-1, {})
+        loop.recognizer = store.snapshot()
+        self._trainer = Trainer(store, self._editing, self.swap, self._ended, fit)
+
+    # -- for the loop's thread
+
+    def show(self, tick: Tick) -> None:
+        """Take a tick; called by the loop's thread with every one, as sinks are."""
+        with self._lock:
+            self._tick = tick
+            for look in tick.looks:
+                for track in self._best.take(look, tick):
+                    self._sources.pop(track, None)
+            session = self._session
+            if session is not None and session.phase == "gathering":
+                self._gather(session, tick)
+            self._watch(session, tick)
+            notes = session.notes(tick.picture.time) if session else ()
+            self._loop.notes = (*notes, *self.prompt)
+
+    def _gather(self, session: Session, tick: Tick) -> None:
+        gatherer, gallery = session.gatherer, self._gallery()
+        for look in tick.looks:
+            gatherer.take(look, gallery)
+        gatherer.at(tick.picture.time)
+        if gatherer.track is not None:
+            self._sources[gatherer.track] = session.source
+        if gatherer.done:
+            self._trainer.add(session.hand_over())
+
+    def _watch(self, session: Session | None, tick: Tick) -> None:
+        """Have the face looked at all the time; everybody, while it is unclear who is who."""
+        wanted: set[int] = set()
+        if session is not None and session.phase == "gathering":
+            if session.gatherer.track is not None:
+                wanted = {session.gatherer.track}
+            else:
+                wanted = {face.track for face in tick.faces.faces if face.track is not None}
+        for track in self._watched - wanted:
+            self._loop.watch(track, 0)
+        for track in wanted:
+            self._loop.watch(track, WATCH)
+        self._watched = wanted
+
+    # -- what is there
+
+    def face_at(self, x: float, y: float) -> Face | None:
+        """The face at a point of the newest frame; the smallest where several overlap."""
+        tick = self._tick
+        return None if tick is None else face_at(tick, x, y)
+
+    @property
+    def teaching(self) -> Teaching | None:
+        """The newest teaching, also when it has ended; None before the first."""
+        with self._lock:
+            return None if self._session is None else self._session.describe()
+
+    def head(self) -> HeadState:
+        """How the classifier head is."""
+        return replace(self._trainer.state, version=self._loop.recognizer.version)
+
+    def people(self) -> list[PersonInfo]:
+        """Everyone, sorted by name."""
+        return self._store.people()
+
+    def thumbnail(self, name: str) -> bytes | None:
+        """A PNG of somebody; None when no picture was kept. Raises UserError: nobody."""
+        version = self._store.version()
+        with self._lock:
+            if self._thumbnails[0] != version:
+                self._thumbnails = (version, {})
+            known = self._thumbnails[1]
+        if name not in known:
+            cutouts = [sample.cutout for sample in self._store.samples(name)]
+            known[name] = next((cutout.png for cutout in cutouts if cutout), None)
+        return known[name]
+
+    def choose(self, track: int) -> Chosen:
+        """The face of a track as it is now, to be taught later (when its name has been typed).
+
+        Raises UserError when it cannot be taught just now, with the reason.
+        """
+        with self._lock:
+            return self._best.choose(track, self._tick)
+
+    # -- what is done
+
+    def teach(
+        self, track: int, name: str, *, sure: bool = False, chosen: Chosen | None = None
+    ) -> Teaching:
+        """Enrol the face of a track at once and begin to gather more of it.
+
+        Args:
+            track: of the face.
+            name: the person's; they may be known already and learn more.
+            sure: do it although `AlreadyKnown` was raised.
+            chosen: what `choose` gave when the face was clicked, so that the right one is taught
+                even if somebody else has stepped in front of it meanwhile.
+
+        A teaching that is still gathering ends with what it has. Raises AlreadyKnown unless
+        ``sure``; UserError for a name that cannot be, or when the face cannot be taught just now.
+        """
+        name = clean_name(name)
+        with self._editing:
+            chosen = chosen or self.choose(track)
+            if not sure:
+                point_out(self._store.snapshot(), chosen.example.embedding, name)
+            self._finish_gathering()
+            return self._begin(chosen, name)
+
+    def _begin(self, chosen: Chosen, name: str) -> Teaching:
+        """The first example into the store, and into use."""
+        source = f"{SOURCE} {uuid.uuid4().hex[:12]}"
+        snapshot = self._store.snapshot()
+        vector = chosen.example.embedding
+        first = NewSample(vector, chosen.example.cutout, source)
+        gallery = snapshot.gallery.add(name, vector[None])
+        dropped = None
+        told_apart = agrees(replace(snapshot, gallery=gallery), vector, name)
+        if not told_apart and snapshot.head is not None:
+            dropped = (snapshot.head, self._store.head_provenance() or {})
+        self._store.apply(Change(add={name: [first]}, new_head=dropped is not None))
+        number = max(s.id for s in self._store.samples(name) if s.source == source)
+        gatherer = Gatherer(
+            name, chosen.track, chosen.example, snapshot.thresholds.gallery, chosen.time,
+            self._options,
+        )  # fmt: skip
+        session = Session(source, name, gatherer, number, dropped)
+        with self._lock:
+            self._session = session
+            self._sources[chosen.track] = source
+        self.swap(self._store.snapshot())
+        self._trainer.change(lambda batch: batch)  # what is fitted now must know of the newcomer
+        return session.describe()
+
+    def cancel(self) -> None:
+        """End the present teaching without a trace; nothing happens when there is none.
+
+        The first example goes, and the person with it if they are known by it alone. Once the new
+        snapshot is in use a teaching is over and cannot be cancelled: forget or correct it.
+        """
+        with self._editing:
+            with self._lock:
+                session = self._session
+                if session is None or not session.active:
+                    return
+                session.end("cancelled")  # nothing is handed over from here on
+            self._trainer.change(lambda batch: None if batch.id == session.source else batch)
+            restored = session.head if self._store.snapshot().head is None else None
+            self._store.apply(
+                Change(
+                    remove=[session.first],
+                    new_head=restored is not None,
+                    head=restored[0] if restored else None,
+                    provenance=restored[1] if restored else {},
+                )
+            )
+            self.swap(self._store.snapshot())
+
+    def correct(self, track: int, name: str, *, chosen: Chosen | None = None) -> None:
+        """The name on a track is wrong: the crops of this face move to ``name``.
+
+        Args:
+            track: of the face.
+            name: whose face it is.
+            chosen: what `choose` gave when the face was clicked; with it, the face may be out of
+                the picture by now.
+
+        Those are the ones taught from this track, those of earlier teachings whose mean is near to
+        this face, and single ones nearer to it than to the rest of the person; who has none left is
+        forgotten. When none is, the face is taught under ``name``. Raises UserError when the face
+        has no name, or cannot be taught just now.
+        """
+        name = clean_name(name)
+        with self._editing:
+            session = self._session
+            if session is not None and session.active and session.gatherer.track == track:
+                self._rename_session(session, name)
+                return
+            chosen = chosen or self.choose(track)
+            wrong = chosen.match
+            if wrong is None:
+                raise UserError("this face has no name yet: teach it one")
+            if wrong == name:
+                return
+            self._finish_gathering()
+            source = self._sources.get(track)
+            vector = chosen.example.embedding
+            ids = samples_of_face(self._store, vector, wrong, source, self._options.stricter)
+            if not ids:
+                self._begin(chosen, name)
+                return
+            move(self._store, ids, wrong, name, vector)
+            sources = {source}
+            if session is not None and session.active and session.first in ids:
+                sources.add(session.source)  # the face has got a new track since
+                session.rename(name)
+            self._trainer.change(
+                lambda batch: replace(batch, name=name) if batch.id in sources else batch
+            )
+            self.swap(self._store.snapshot())
+            self._trainer.refit()
+
+    def _rename_session(self, session: Session, name: str) -> None:
+        if session.name == name:
+            return
+        vector = session.gatherer.examples[0].embedding
+        move(self._store, [session.first], session.name, name, vector)
+        with self._lock:
+            session.rename(name)
+            self._trainer.change(
+                lambda batch: replace(batch, name=name) if batch.id == session.source else batch
+            )
+        self.swap(self._store.snapshot())
+
+    def forget(self, name: str) -> None:
+        """Somebody is gone from memory and disk when this returns. Raises UserError: nobody."""
+        name = clean_name(name)
+        with self._editing:
+            self._store.remove(name)
+            with self._lock:
+                session = self._session
+                if session is not None and session.name == name:
+                    session.end("cancelled")
+                    self._session = None
+                self._trainer.change(lambda batch: None if batch.name == name else batch)
+                faces = self._tick.faces.faces if self._tick else ()
+                tracks = [f.track for f in faces if f.match.name == name and f.track is not None]
+                for track in tracks:
+                    self._best.drop(track)
+                self._thumbnails = (-1, {})
+            self.swap(self._store.snapshot())
+
+        def drop() -> None:
+            for track in tracks:
+                self._loop.forget(track)
+
+        self._loop.call_soon(drop)
+
+    def rename(self, old: str, new: str) -> None:
+        """See `recognizer.store.people.Store.rename`."""
+        old, new = clean_name(old), clean_name(new)
+        with self._editing:
+            self._store.rename(old, new)
+            self._renamed(old, new)
+
+    def merge(self, source: str, into: str) -> None:
+        """See `recognizer.store.people.Store.merge`."""
+        source, into = clean_name(source), clean_name(into)
+        with self._editing:
+            self._store.merge(source, into)
+            self._renamed(source, into)
+            if self._store.snapshot().head is not None:
+                self._trainer.refit()
+
+    def _renamed(self, old: str, new: str) -> None:
+        with self._lock:
+            session = self._session
+            if session is not None and session.name == old:
+                session.rename(new)
+            self._trainer.change(
+                lambda batch: replace(batch, name=new) if batch.name == old else batch
+            )
+        self.swap(self._store.snapshot())
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Use a snapshot from the next frame on, unless a newer one is in use already."""
+        with self._lock:
+            if snapshot.version >= self._loop.recognizer.version:
+                self._loop.recognizer = snapshot
+
+    def close(self) -> None:
+        """Stop the teaching in the background; what is stored stays as it is."""
+        self._trainer.close()
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside
+
+    def _finish_gathering(self) -> None:
+        with self._lock:
+            if self._session is not None and self._session.phase == "gathering":
+                self._trainer.add(self._session.hand_over())
+
+    def _ended(self, sources: Sequence[str], problem: str) -> None:
+        """The trainer is done with these teachings."""
+        with self._lock:
+            session = self._session
+            if session is not None and session.source in sources and session.active:
+                said = session.message
+                session.end("failed" if problem else "swapped", problem or said)
+
+    def _gallery(self) -> Gallery:
+        recognizer = self._loop.recognizer
+        assert isinstance(recognizer, Snapshot)
+        return recognizer.gallery

@@ -1,0 +1,358 @@
+"""The people on disk: one SQLite file that many programs may read while one writes.
+
+    with Store.open(Path("people.db"), embedder.contract, embedder.dimension) as store:
+        store.add("Anna", embedder.embed(faces))
+        snapshot = store.snapshot()
+
+Every change is one transaction, so a program that is killed leaves the file as it was before or
+after it, and ``version`` grows with it. The write-ahead log lets readers go on meanwhile. Like all
+SQLite files in this mode it belongs on a local disk, not on a network share.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from recognizer.head import Head
+from recognizer.names import clean_name
+from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.store import read as store_read
+from recognizer.store import write as store_write
+from recognizer.store.cutout import Cutout
+from recognizer.store.read import PersonInfo, Sample
+from recognizer.store.schema import SCHEMA, connect, explained, prepare, scrub, transaction
+from recognizer.store.write import Change, NewSample, set_meta
+
+logger = logging.getLogger(__name__)
+
+
+class StoreChanged(UserError):
+    """Somebody else has changed the file meanwhile."""
+
+
+class Store:
+    """People, their vectors, the classifier head and the thresholds, bound to one contract.
+
+    Threads may share a store: reading and writing have a connection and a lock each, so a thread
+    that reads is not held up by one that writes. Processes open the file each for themselves (a
+    store does not survive a fork). Raises UserError for what can happen to a file: busy for more
+    than 10 s, damaged, full disk.
+    """
+
+    def __init__(self, path: Path, thresholds: Thresholds) -> None:
+        """Use `open` or `open_existing`."""
+        self.path = path
+        self._defaults = thresholds
+        self._reader, self._writer = connect(path), connect(path)
+        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._cached: Snapshot | None = None
+        meta = store_read.meta(self._reader)
+        self._contract, self._dimension = str(meta["contract"]), int(meta["dimension"])
+        if meta.get("unscrubbed"):
+            self._scrub()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        contract: str,
+        dimension: int,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 (immutable)
+    ) -> Store:
+        """Open the file, making it when it is missing and upgrading one of an older version.
+
+        Args:
+            path: the file.
+            contract, dimension: of the embedder in use, see `recognizer.types.Embedder`.
+            thresholds: hold until others are saved; those of the embedder.
+
+        Raises UserError for a file that is foreign, newer, or of another contract.
+        """
+        prepare(path, {"contract": contract, "dimension": dimension})
+        store = cls._opened(path, thresholds)
+        if (store.contract, store.dimension) != (contract, dimension):
+            store.close()
+            raise UserError(
+                f"{path} holds vectors of another embedder ({store.contract}; this one is "
+                f"{contract}): choose that embedder with --embedder, or rebuild the file from the "
+                "stored pictures with `faces people reembed`, or name another file with --gallery"
+            )
+        return store
+
+    @classmethod
+    def open_existing(
+        cls,
+        path: Path,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 (immutable)
+    ) -> Store:
+        """Open a file that must be there, whatever its contract. Raises UserError as `open`."""
+        prepare(path, None)
+        return cls._opened(path, thresholds)
+
+    @classmethod
+    def _opened(cls, path: Path, thresholds: Thresholds) -> Store:
+        with explained(path):
+            return cls(path, thresholds)
+
+    def close(self) -> None:
+        """The last one to close the file also folds its log into it."""
+        self._reader.close()
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def contract(self) -> str:
+        """Of the embedder whose vectors it holds."""
+        return self._contract
+
+    @property
+    def dimension(self) -> int:
+        """Length D of its vectors."""
+        return self._dimension
+
+    # -- reading
+
+    def version(self) -> int:
+        """Grows with every change; so quick (tens of microseconds) that it can be asked often."""
+        with self._read_lock, explained(self.path):
+            return store_read.version(self._reader)
+
+    def snapshot(self) -> Snapshot:
+        """Everything at one moment; the same object again as long as nothing has changed.
+
+        Raises UserError when another program has rebuilt the file for another embedder.
+        """
+        with self._reading() as db:
+            version = store_read.version(db)
+            if self._cached is None or self._cached.version != version:
+                gallery = store_read.gallery(db, self._contract, self._dimension, self.path)
+                head = store_read.head(db, self._contract, self._dimension, self.path)
+                saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
+                known = {f.name for f in fields(Thresholds)}
+                thresholds = Thresholds(
+                    **{**asdict(self._defaults), **{k: v for k, v in saved.items() if k in known}}
+                )
+                self._cached = Snapshot(gallery, head, thresholds, version)
+            return self._cached
+
+    def people(self) -> list[PersonInfo]:
+        """Everyone, sorted by name."""
+        with self._reading() as db:
+            return store_read.people(db)
+
+    def samples(self, name: str) -> list[Sample]:
+        """A person's samples, oldest first, with pictures where kept. Raises UserError: nobody."""
+        with self._reading() as db:
+            return store_read.samples(
+                db, store_write.person_id(db, name), self._dimension, self.path
+            )
+
+    def head_provenance(self) -> dict[str, Any] | None:
+        """What was given to `save_head`; None without a head."""
+        with self._reading() as db:
+            text = store_read.meta(db).get("head")
+            return None if text is None else json.loads(text)
+
+    # -- changing
+
+    def add(
+        self,
+        name: str,
+        embeddings: NDArray[np.float32],
+        crops: Sequence[Cutout] | None = None,
+        source: str = "",
+    ) -> None:
+        """Add samples to a new or known person, all or none.
+
+        Args:
+            name: see `recognizer.names.clean_name`.
+            embeddings: unit vectors, float32 (N, D), N >= 1.
+            crops: a cutout for each, where the user chose to keep them.
+            source: where they come from.
+        """
+        cutouts = [None] * len(embeddings) if crops is None else crops
+        new = [
+            NewSample(vector, cutout, source)
+            for vector, cutout in zip(embeddings, cutouts, strict=True)
+        ]
+        self.add_samples({name: new})
+
+    def add_samples(self, people: Mapping[str, Sequence[NewSample]]) -> None:
+        """Add samples of several people, all or none.
+
+        Raises UserError for a name that cannot be, ValueError for vectors of another length.
+        """
+        checked: dict[str, list[NewSample]] = {}
+        for name, samples in people.items():
+            if not samples:
+                raise ValueError(f"no samples for {name}")
+            checked.setdefault(clean_name(name), []).extend(samples)
+            self._check(np.stack([sample.embedding for sample in samples]))
+        with self._changing() as db:
+            store_write.add_samples(db, checked)
+
+    def rename(self, old: str, new: str) -> None:
+        """Raises UserError when there is nobody ``old``, or already somebody ``new``."""
+        new = clean_name(new)
+        with self._forgetting() as db:
+            store_write.rename(db, old, new)
+
+    def merge(self, source: str, into: str) -> None:
+        """Give all samples of one person to another, who stays; both were the same all along.
+
+        If the classifier head knows both, it keeps the class of ``into``; if only ``source``, that
+        class is renamed. Raises UserError when there is nobody of that name.
+        """
+        with self._forgetting() as db:
+            store_write.merge(db, source, into)
+
+    def remove(self, name: str) -> None:
+        """Forget somebody: name, vectors, pictures and the head's class leave the file and its log.
+
+        Should another program read at that very moment for more than 10 s, or the disk be full,
+        the bytes are overwritten when the file is opened next (a warning says so). Raises UserError
+        when there is nobody of that name.
+        """
+        with self._forgetting() as db:
+            store_write.remove(db, name)
+
+    def move_samples(self, ids: Sequence[int], name: str) -> None:
+        """Give single samples to a (new or known) person; who has none left is forgotten.
+
+        Raises UserError for a sample that is not there.
+        """
+        name = clean_name(name)
+        with self._forgetting() as db:
+            store_write.move_samples(db, ids, name)
+
+    def save_head(self, head: Head | None, provenance: Mapping[str, Any] | None = None) -> None:
+        """Replace the classifier head; None removes it.
+
+        Args:
+            head: its classes belong to people: renaming or removing one does the same to the class.
+                Classes of people who were removed while it was trained are left out.
+            provenance: how it was made, for JSON. No names: it outlives the people.
+
+        Raises ValueError for a head of another contract, UserError when none of its people is left.
+        """
+        if head is not None and head.contract != self._contract:
+            raise ValueError(f"a head for {head.contract}, the people are of {self._contract}")
+        with self._changing() as db:
+            store_write.save_head(db, head, provenance or {})
+
+    def apply(self, change: Change) -> None:
+        """Make several changes at once, all or none.
+
+        Raises StoreChanged when the file is not of ``change.expected`` any more, and what the
+        single changes raise.
+        """
+        for samples in change.add.values():
+            self._check(np.stack([sample.embedding for sample in samples]))
+        if change.head is not None and change.head.contract != self._contract:
+            raise ValueError(f"a head for {change.head.contract}, not {self._contract}")
+        with self._forgetting() if change.forgets else self._changing() as db:
+            if change.expected not in (None, store_read.version(db)):
+                raise StoreChanged(f"{self.path} was changed meanwhile: try again")
+            store_write.apply(db, change)
+
+    def save_thresholds(self, thresholds: Thresholds) -> None:
+        """Keep those that `faces calibrate` found."""
+        with self._changing() as db:
+            set_meta(db, "thresholds", json.dumps(asdict(thresholds)))
+
+    def rebind(
+        self, contract: str, dimension: int, vectors: Mapping[int, NDArray[np.float32]], seen: int
+    ) -> None:
+        """Replace the embedder: see `recognizer.store.reembed.reembed`.
+
+        Args:
+            contract, dimension: of the new embedder.
+            vectors: the new unit vector of each sample that stays, by its number.
+            seen: the version they were made from.
+
+        Head and thresholds belong to the old embedder and go. Raises UserError when the file has
+        changed since ``seen``.
+        """
+        with self._forgetting() as db:
+            if store_read.version(db) != seen:
+                raise UserError(f"{self.path} was changed by another program meanwhile: try again")
+            store_write.rebind(db, contract, dimension, vectors)
+        self._contract, self._dimension = contract, dimension
+
+    # -- inside
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One moment: what another program writes meanwhile is not seen."""
+        with self._read_lock, explained(self.path), transaction(self._reader, "DEFERRED"):
+            self._check_unchanged(self._reader)
+            yield self._reader
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock, explained(self.path), transaction(self._writer, "IMMEDIATE"):
+            self._check_unchanged(self._writer)
+            yield self._writer
+            self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[sqlite3.Connection]:
+        """A change after which what it took away shall not be found in the file's bytes.
+
+        The note that this is still to be done is part of the change: whoever opens the file next
+        does it, should we be killed.
+        """
+        with self._changing() as db:
+            yield db
+            set_meta(db, "unscrubbed", 1)
+        with self._write_lock, explained(self.path):
+            self._scrub()
+
+    def _scrub(self) -> None:
+        in_the_way = scrub(self._writer)
+        if in_the_way is not None:
+            logger.warning(
+                "%s: %s; the change is made, but the bytes of what was removed are overwritten "
+                "only when the file is opened next",
+                self.path, in_the_way,
+            )  # fmt: skip
+
+    def _check_unchanged(self, db: sqlite3.Connection) -> None:
+        meta = store_read.meta(db)
+        schema = db.execute("PRAGMA user_version").fetchone()[0]
+        if (meta["contract"], meta["dimension"]) != (self._contract, self._dimension):
+            raise UserError(
+                f"{self.path} was rebuilt for another embedder ({meta['contract']}): start again"
+            )
+        if schema != SCHEMA:
+            raise UserError(f"{self.path} was upgraded by a newer version of faces: update faces")
+
+    def _check(self, embeddings: NDArray[np.float32]) -> None:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self._dimension:
+            raise ValueError(f"expected vectors (N, {self._dimension}), got {embeddings.shape}")
+        length = np.linalg.norm(embeddings, axis=1)
+        if not np.allclose(length, 1, atol=1e-3):  # also refuses what is not finite
+            raise ValueError(f"vectors must have length 1, got {length}")

@@ -1,0 +1,142 @@
+"""What `recognizer.store.people` reads from its tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from recognizer.gallery import Gallery
+from recognizer.head import Head
+from recognizer.store.cutout import Cutout
+
+
+@dataclass(frozen=True)
+class PersonInfo:
+    """A line of `faces people`.
+
+    Args:
+        name: the person.
+        samples: number of vectors.
+        crops: how many of them have their picture kept.
+        created: when first enrolled; UTC, ISO 8601.
+        in_head: whether the classifier head has a class for this person.
+    """
+
+    name: str
+    samples: int
+    crops: int
+    created: str
+    in_head: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One vector of a person.
+
+    Args:
+        id: number in the file; never used again for another one.
+        embedding: unit vector, float32 (D,), read-only.
+        cutout: the picture, where it was kept.
+        source: where it comes from.
+        created: UTC, ISO 8601.
+    """
+
+    id: int
+    embedding: NDArray[np.float32]
+    cutout: Cutout | None
+    source: str
+    created: str
+
+
+def to_blob(array: NDArray[np.float32]) -> bytes:
+    """Little-endian float32, whatever the machine."""
+    return np.ascontiguousarray(array, "<f4").tobytes()
+
+
+def meta(db: sqlite3.Connection) -> dict[str, Any]:
+    """The table ``meta``."""
+    return dict(db.execute("SELECT key, value FROM meta"))
+
+
+def version(db: sqlite3.Connection) -> int:
+    """The number of changes so far."""
+    return int(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
+
+
+def gallery(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -> Gallery:
+    """Everybody's vectors, sorted by name."""
+    rows = db.execute(
+        "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
+        "ORDER BY name, sample.id"
+    )
+    names: list[str] = []
+    blobs = bytearray()
+    for name, blob, number in rows:
+        if len(blob) != 4 * dimension:
+            raise UserError(_damaged(path, f"the vector of sample {number}"))
+        names.append(name)
+        blobs += blob
+    vectors = np.frombuffer(bytes(blobs), "<f4").reshape(-1, dimension)
+    try:
+        return Gallery(contract, tuple(names), vectors)
+    except ValueError as error:
+        raise UserError(_damaged(path, str(error))) from error
+
+
+def head(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -> Head | None:
+    """The classifier head of the people who are still there; None when it knows nobody."""
+    rows = db.execute(
+        "SELECT name, weight, bias FROM head_class LEFT JOIN person ON person.id = person_id "
+        "ORDER BY position"
+    ).fetchall()
+    if all(name is None for name, _, _ in rows):
+        return None
+    if any(len(weight) != 4 * dimension for _, weight, _ in rows):
+        raise UserError(_damaged(path, "the classifier head"))
+    return Head(
+        contract,
+        tuple(name for name, _, _ in rows),
+        np.stack([np.frombuffer(weight, "<f4") for _, weight, _ in rows]),
+        np.array([bias for _, _, bias in rows], np.float32),
+    )
+
+
+def people(db: sqlite3.Connection) -> list[PersonInfo]:
+    """Everyone, sorted by name."""
+    rows = db.execute(
+        "SELECT name, count(sample.id), count(sample.crop), person.created, "
+        "person.id IN (SELECT person_id FROM head_class) "
+        "FROM person LEFT JOIN sample ON person_id = person.id GROUP BY person.id ORDER BY name"
+    )
+    return [
+        PersonInfo(name, samples, crops, created, bool(known))
+        for name, samples, crops, created, known in rows
+    ]
+
+
+def samples(db: sqlite3.Connection, person: int, dimension: int, path: Path) -> list[Sample]:
+    """A person's samples by ascending number."""
+    rows = db.execute(
+        "SELECT id, embedding, crop, crop_box, source, created FROM sample WHERE person_id = ? "
+        "ORDER BY id",
+        (person,),
+    )
+    found = []
+    for number, blob, png, box, source, created in rows:
+        try:
+            vector = np.frombuffer(blob, "<f4").reshape(dimension)
+            cutout = None if png is None else Cutout(png, np.frombuffer(box, "<f4").reshape(4))
+        except (ValueError, UserError) as error:
+            raise UserError(_damaged(path, f"sample {number}: {error}")) from error
+        found.append(Sample(number, vector, cutout, source, created))
+    return found
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path} is damaged: {what}; take a backup, or an export of `faces people export`"

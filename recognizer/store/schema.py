@@ -1,0 +1,241 @@
+"""The SQLite file behind `recognizer.store.people`: making, recognising, upgrading and scrubbing it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from faces.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x46414345  # "FACE", at byte 68 of the file: how `file` and we know it
+BUSY_SECONDS = 10.0  # how long a writer waits for another one
+
+# Step i brings a file of version i to version i + 1, and a new file goes through all of them, so
+# there is one description of the tables. Never change a step that was released: add another.
+STEPS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    CREATE TABLE person (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created TEXT NOT NULL
+    );
+    CREATE TABLE sample (
+        -- AUTOINCREMENT: a number that somebody noted never comes to mean another sample
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+        embedding BLOB NOT NULL,  -- float32, little-endian
+        source TEXT NOT NULL,
+        created TEXT NOT NULL
+    );
+    CREATE INDEX sample_person ON sample (person_id);
+    """,
+    """
+    ALTER TABLE sample ADD COLUMN crop BLOB;  -- PNG, see recognizer.store.cutout
+    ALTER TABLE sample ADD COLUMN crop_box BLOB;  -- float32 x1 y1 x2 y2 of the face in it
+    CREATE TABLE head_class (
+        position INTEGER PRIMARY KEY,
+        person_id INTEGER UNIQUE REFERENCES person (id) ON DELETE CASCADE,  -- NULL: unknown
+        weight BLOB NOT NULL,
+        bias REAL NOT NULL
+    );
+    """,
+)
+SCHEMA = len(STEPS)
+
+# What goes wrong with files, as opposed to mistakes in our SQL.
+_REASONS = {
+    sqlite3.SQLITE_BUSY: f"another program has been writing to it for {BUSY_SECONDS:g} s; try "
+    "again when it is done",
+    sqlite3.SQLITE_LOCKED: "it is in use; try again",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; take a backup, or an export of `faces people export`",
+    sqlite3.SQLITE_NOTADB: "it is no file of people; choose another name with --gallery",
+    sqlite3.SQLITE_FULL: "the disk is full; nothing was changed",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable?",
+    sqlite3.SQLITE_READONLY: "it or its folder cannot be written to",
+    sqlite3.SQLITE_PERM: "access is not allowed",
+}
+
+# What may keep a change that is made already from being scrubbed: that is put off, and the file
+# stays usable.
+_SCRUB_LATER = {
+    sqlite3.SQLITE_BUSY: "another program is using it",
+    sqlite3.SQLITE_LOCKED: "another program is using it",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what can happen to a file into UserError; mistakes of the program pass unchanged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        reason = None if code is None else _REASONS.get(code & 0xFF)
+        if reason is None:
+            raise
+        raise UserError(f"{path}: {reason} ({error})") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode to a file that exists.
+
+    ``secure_delete`` overwrites what is deleted; temporary tables stay in memory, so that no copy
+    of anybody's vectors gets into the folder of temporary files; ``synchronous=FULL`` makes an
+    enrolment that was reported last through a power cut.
+    """
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,  # the store has its own locks
+    )
+    for setting in (
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "temp_store=MEMORY",
+        "synchronous=FULL",
+        "trusted_schema=OFF",
+    ):
+        db.execute(f"PRAGMA {setting}")
+    return db
+
+
+def prepare(path: Path, create: dict[str, object] | None) -> None:
+    """Make the file when it is missing, and bring it to this version of the tables.
+
+    Args:
+        create: what its table ``meta`` shall hold when it is made; None when it must exist.
+
+    Raises UserError when it is missing, foreign, or of a newer version; nothing is changed then.
+    """
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror}") from error
+    if is_folder:
+        raise UserError(f"{path} is a folder; --gallery names the file of people")
+    if not is_there:
+        if create is None:
+            raise UserError(
+                f"there is no file of people {path}: enrol somebody with `faces enroll`, or name "
+                "the file with --gallery"
+            )
+        _touch(path)
+    with explained(path), closing(connect(path)) as db:
+        version = recognise(db, path)
+        if version == 0 and create is None:
+            raise UserError(f"{path} is empty: enrol somebody with `faces enroll`")
+        _write_ahead(db)
+        if version < SCHEMA:
+            _upgrade(db, path, create)
+
+
+def recognise(db: sqlite3.Connection, path: Path) -> int:
+    """The version of a file's tables, 0 for an empty file. Raises UserError for a foreign one."""
+    identity, version, tables = db.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id), "
+        "(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_master)"
+    ).fetchone()
+    if not tables and not identity and not version:
+        return 0
+    if identity != APPLICATION_ID:
+        raise UserError(
+            f"{path} is a database of another program; choose another name with --gallery"
+        )
+    if version > SCHEMA:
+        raise UserError(
+            f"{path} was written by a newer version of faces (tables of version {version}, this "
+            f"one knows up to {SCHEMA}): update faces"
+        )
+    return int(version)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, mode: str) -> Iterator[None]:
+    """All or nothing. IMMEDIATE for writers: they wait at the start, never in the middle."""
+    db.execute(f"BEGIN {mode}")
+    try:
+        yield
+        db.execute("COMMIT")  # when it fails, the connection must not stay in the transaction
+    except BaseException:
+        if db.in_transaction:  # a full disk has rolled back already
+            db.execute("ROLLBACK")
+        raise
+
+
+def scrub(db: sqlite3.Connection) -> str | None:
+    """Leave nothing of what was deleted in the file or its log, and note in it that this is done.
+
+    Deleted rows are overwritten at once (``secure_delete``), but pages that SQLite rearranged may
+    hold copies, and the log holds pages as they were: both are written anew.
+
+    Returns None, or what is in the way, in words; it can be tried again later.
+    """
+    try:
+        db.execute("VACUUM")
+        busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            return "another program is reading"
+        with transaction(db, "IMMEDIATE"):
+            db.execute("UPDATE meta SET value = 0 WHERE key = 'unscrubbed'")
+    except MemoryError:  # what Python makes of SQLITE_NOMEM
+        return "the memory is full"
+    except sqlite3.OperationalError as error:
+        reason = _SCRUB_LATER.get(error.sqlite_errorcode & 0xFF)
+        if reason is None:
+            raise
+        return reason
+    return None
+
+
+def _touch(path: Path) -> None:
+    """An empty file that only its owner can read: it will hold faces. The log follows it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be made: {error}; name another file with --gallery"
+        ) from error
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log: readers and the writer do not wait for each other."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # Two programs that switch at once: SQLite does not wait here by itself.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _upgrade(db: sqlite3.Connection, path: Path, create: dict[str, object] | None) -> None:
+    with transaction(db, "IMMEDIATE"):
+        version = recognise(db, path)  # another program may have been faster
+        for step in STEPS[version:]:
+            for statement in step.split(";"):
+                db.execute(statement)  # executescript would commit first
+        if version == 0 and create is not None:
+            rows = {"version": 0, "unscrubbed": 0, **create}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", list(rows.items()))
+            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version={SCHEMA}")
+    if 0 < version < SCHEMA:
+        logger.info("%s: upgraded from version %d to %d", path, version, SCHEMA)

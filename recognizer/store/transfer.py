@@ -1,0 +1,255 @@
+"""People in a portable file: a zip of JSON, one NumPy array and PNG pictures, and no pickle.
+
+    people.json       format, version, contract, dimension, people and their samples
+    embeddings.npy    float32 (N, D), in the order of the samples in people.json
+    crops/000000.png  the pictures that were kept, numbered like the samples
+
+The classifier head is not in it: it tells people apart who are together in one file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from faces.files import atomic_write
+from recognizer.store.cutout import MAX_SIDE, Cutout
+from recognizer.store.people import Store
+from recognizer.store.write import NewSample
+
+FORMAT, VERSION = "faces-people", 1
+
+# A file from a stranger must not fill the memory. The pictures are the large part: at most about
+# 0.8 MB each.
+MAX_SAMPLES = 1_000_000
+MAX_BYTES = 8 << 30
+MAX_PNG = MAX_SIDE**2 * 3 + 100_000
+MAX_JSON = 512 << 20
+MAX_TEXT = 1_000  # characters of a sample's source
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, no UTF-8 can
+
+MAX_PLACE = 1e6  # of a box; whether it lies in its picture is looked at later
+
+_BROKEN = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What went into a file or came out of it.
+
+    Args:
+        people, samples, crops: how many.
+        skipped: samples that were there already.
+    """
+
+    people: int
+    samples: int
+    crops: int
+    skipped: int = 0
+
+
+def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
+    """Write people (all, unless ``names`` are given) to a file, which appears whole or not at all.
+
+    Raises UserError when there is nobody (of that name), or the file cannot be written.
+    """
+    seen = store.version()
+    chosen = list(dict.fromkeys(names)) or [person.name for person in store.people()]
+    if not chosen:
+        raise UserError(f"{store.path} knows nobody: there is nothing to export")
+    people: list[dict[str, Any]] = []
+    vectors: list[NDArray[np.float32]] = []
+    crops = 0
+    try:
+        # Private as the store is: it holds faces.
+        with atomic_write(path, private=True) as file, zipfile.ZipFile(file, "w") as archive:
+            for name in chosen:
+                rows = []
+                for sample in store.samples(name):
+                    row: dict[str, Any] = {"source": sample.source, "created": sample.created}
+                    if sample.cutout is not None:
+                        row["box"] = [float(value) for value in sample.cutout.box]
+                        archive.writestr(_crop_name(len(vectors)), sample.cutout.png)
+                        crops += 1
+                    rows.append(row)
+                    vectors.append(sample.embedding)
+                people.append({"name": name, "samples": rows})
+            header = {
+                "format": FORMAT,
+                "version": VERSION,
+                "contract": store.contract,
+                "dimension": store.dimension,
+                "people": people,
+            }
+            text = json.dumps(header, ensure_ascii=False, indent=1)
+            archive.writestr("people.json", text, zipfile.ZIP_DEFLATED)
+            archive.writestr("embeddings.npy", _to_npy(np.stack(vectors)))
+            if store.version() != seen:
+                raise UserError(f"{store.path} was changed by another program meanwhile: try again")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    return Moved(len(people), len(vectors), crops)
+
+
+def import_people(store: Store, path: Path) -> Moved:
+    """Add the people of a file, all or none; to those who are known by name samples are added.
+
+    Samples that are there already (to the bit) are skipped, so a file can be read twice. Raises
+    UserError for a file that is missing, damaged, too large or foreign, and for one of another
+    contract than the store's.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            people = _read(archive, path, store.contract, store.dimension)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}") from error
+    except _BROKEN as error:
+        raise UserError(f"{path} is no file of `faces people export`: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    known = {person.name for person in store.people()}
+    new: dict[str, list[NewSample]] = {}
+    skipped = 0
+    for name, samples in people.items():
+        there = {s.embedding.tobytes() for s in store.samples(name)} if name in known else set()
+        fresh = [sample for sample in samples if sample.embedding.tobytes() not in there]
+        skipped += len(samples) - len(fresh)
+        if fresh:
+            new[name] = fresh
+    if new:
+        store.add_samples(new)
+    added = [sample for samples in new.values() for sample in samples]
+    return Moved(len(new), len(added), sum(s.cutout is not None for s in added), skipped)
+
+
+def _read(
+    archive: zipfile.ZipFile, path: Path, contract: str, dimension: int
+) -> dict[str, list[NewSample]]:
+    entries = archive.infolist()
+    if len(entries) > MAX_SAMPLES + 2 or sum(entry.file_size for entry in entries) > MAX_BYTES:
+        raise UserError(
+            f"{path} is too large: at most {MAX_SAMPLES:,} samples and {MAX_BYTES >> 30} GB"
+        )
+    header = _header(_entry(archive, path, "people.json", MAX_JSON), path)
+    if (header["contract"], header["dimension"]) != (contract, dimension):
+        raise UserError(
+            f"{path} holds vectors of another embedder ({header['contract']}; the people here are "
+            f"of {contract}): export it again from there after `faces people reembed`"
+        )
+    people = _people(header, path)
+    count = sum(len(rows) for rows in people.values())
+    vectors = _from_npy(archive, path, (count, dimension))
+    result: dict[str, list[NewSample]] = {}
+    position = 0
+    for name, rows in people.items():
+        samples = result.setdefault(name, [])
+        for row in rows:
+            cutout = None
+            if row["box"] is not None:
+                png = _entry(archive, path, _crop_name(position), MAX_PNG)
+                cutout = Cutout(png, np.array(row["box"], np.float32))
+                try:
+                    cutout.image  # noqa: B018 (it is decoded to see whether it can be)
+                except UserError as error:
+                    raise UserError(f"{path}: {_crop_name(position)}: {error}") from error
+            samples.append(NewSample(vectors[position], cutout, row["source"], row["created"]))
+            position += 1
+    return result
+
+
+def _header(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: people.json cannot be read: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(f"{path} is no file of `faces people export`")
+    if header.get("version") != VERSION:
+        raise UserError(
+            f"{path} has the version {header.get('version')!r}, this program reads {VERSION}: "
+            "update faces"
+        )
+    return {"contract": None, "dimension": None, "people": None, **header}
+
+
+def _people(header: dict[str, Any], path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every name's samples as {"source", "created", "box"}, checked."""
+    people: dict[str, list[dict[str, Any]]] = {}
+    listed = header["people"]
+    for i, person in enumerate(listed if isinstance(listed, list) else [None]):
+        name = person.get("name") if isinstance(person, dict) else None
+        rows = person.get("samples") if isinstance(person, dict) else None
+        if not isinstance(name, str) or not isinstance(rows, list) or not rows or name in people:
+            raise UserError(f"{path}: person {i} has no name of its own or no samples")
+        people[name] = [
+            _sample(row, f"{path}: sample {j} of {name!r}") for j, row in enumerate(rows)
+        ]
+    return people
+
+
+def _sample(row: Any, where: str) -> dict[str, Any]:
+    row = row if isinstance(row, dict) else {"source": None}
+    source, created, box = row.get("source", ""), row.get("created"), row.get("box")
+    for key, text in (("source", source), ("created", created or "")):
+        if not isinstance(text, str) or len(text) > MAX_TEXT or _SURROGATE.search(text):
+            raise UserError(f"{where}: {key} must be a text of at most {MAX_TEXT} characters")
+    numbers = isinstance(box, list) and all(
+        isinstance(value, int | float) and abs(value) <= MAX_PLACE for value in box
+    )
+    if box is not None and not (numbers and len(box) == 4):
+        raise UserError(f"{where}: box must be four numbers, x1 y1 x2 y2")
+    return {"source": source, "created": created, "box": box}
+
+
+def _entry(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
+    """The bytes of one entry; zipfile never gives more than the size that was checked."""
+    try:
+        entry = archive.getinfo(name)
+    except KeyError as error:
+        raise UserError(f"{path} is not whole: {name} is missing") from error
+    if entry.file_size > limit:
+        raise UserError(f"{path}: {name} has {entry.file_size:,} bytes, at most {limit:,} are read")
+    return archive.read(entry)
+
+
+def _to_npy(vectors: NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, vectors.astype("<f4"), allow_pickle=False)
+    return file.getvalue()
+
+
+def _from_npy(archive: zipfile.ZipFile, path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The vectors; the header is checked before memory is taken for what it promises."""
+    expected = 4 * shape[0] * shape[1]
+    file = io.BytesIO(_entry(archive, path, "embeddings.npy", expected + 4096))
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version of the format")
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if found != shape or fortran or dtype != np.dtype("<f4"):
+            raise ValueError(f"{dtype} {found} in place of float32 {shape}")
+        vectors = np.frombuffer(file.read(), "<f4").reshape(shape)
+    except ValueError as error:
+        raise UserError(f"{path}: embeddings.npy: {error}") from error
+    if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        raise UserError(f"{path}: embeddings.npy holds vectors that have not the length 1")
+    return vectors
+
+
+def _crop_name(position: int) -> str:
+    return f"crops/{position:06d}.png"

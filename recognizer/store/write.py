@@ -1,0 +1,211 @@
+"""What `recognizer.store.people` writes into its tables. Each function runs inside a transaction."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.errors import UserError
+from recognizer.head import Head
+from recognizer.names import clean_name
+from recognizer.store.cutout import Cutout
+from recognizer.store.read import to_blob
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class NewSample:
+    """What `Store.add_samples` takes.
+
+    Args:
+        embedding: unit vector, float32 (D,).
+        cutout: the picture, where the user chose to keep it.
+        source: where it comes from, such as "photo anna.jpg".
+        created: UTC, ISO 8601; None is now.
+    """
+
+    embedding: NDArray[np.float32]
+    cutout: Cutout | None = None
+    source: str = ""
+    created: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What `Store.apply` does, all or nothing, in this order.
+
+    Args:
+        remove: numbers of samples that go; who has none left is forgotten.
+        move: a name and the numbers of the samples that are to be that person's.
+        add: new samples by name.
+        new_head: whether ``head`` replaces the present one; None removes it.
+        head, provenance: see `Store.save_head`.
+        expected: the version that it was made for; None is any.
+    """
+
+    remove: Sequence[int] = ()
+    move: tuple[str, Sequence[int]] | None = None
+    add: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
+    new_head: bool = False
+    head: Head | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    expected: int | None = None
+
+    @property
+    def forgets(self) -> bool:
+        """Whether it takes something away that shall not be found in the file's bytes."""
+        return bool(self.remove or self.move)
+
+
+def apply(db: sqlite3.Connection, change: Change) -> None:
+    """See `recognizer.store.people.Store.apply`; names must be clean."""
+    db.executemany("DELETE FROM sample WHERE id = ?", [(int(i),) for i in change.remove])
+    if change.move is not None:
+        name, ids = change.move
+        move_samples(db, ids, name)
+    add_samples(db, change.add)
+    _forget_empty(db)
+    if change.new_head:
+        save_head(db, change.head, change.provenance)
+
+
+def add_samples(db: sqlite3.Connection, people: Mapping[str, Sequence[NewSample]]) -> None:
+    """Names must be clean."""
+    now = _now()
+    for name, samples in people.items():
+        person = _known_or_new(db, name, now)
+        db.executemany(
+            "INSERT INTO sample (person_id, embedding, source, created, crop, crop_box) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [_row(person, sample, now) for sample in samples],
+        )
+
+
+def rename(db: sqlite3.Connection, old: str, new: str) -> None:
+    """See `recognizer.store.people.Store.rename`; ``new`` is clean."""
+    person = person_id(db, old)
+    if find(db, new) not in (None, person):
+        raise UserError(
+            f"there is somebody called {new!r} already; if both are one person: "
+            f"`faces people merge {old!r} {new!r}`"
+        )
+    db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
+
+
+def merge(db: sqlite3.Connection, source: str, into: str) -> None:
+    """See `recognizer.store.people.Store.merge`."""
+    loser, winner = person_id(db, source), person_id(db, into)
+    if loser == winner:
+        raise UserError(f"{source!r} cannot be merged into the same person")
+    db.execute("UPDATE sample SET person_id = ? WHERE person_id = ?", (winner, loser))
+    db.execute("UPDATE OR IGNORE head_class SET person_id = ? WHERE person_id = ?", (winner, loser))
+    db.execute("DELETE FROM person WHERE id = ?", (loser,))
+
+
+def remove(db: sqlite3.Connection, name: str) -> None:
+    """See `recognizer.store.people.Store.remove`."""
+    db.execute("DELETE FROM person WHERE id = ?", (person_id(db, name),))
+
+
+def move_samples(db: sqlite3.Connection, ids: Sequence[int], name: str) -> None:
+    """See `recognizer.store.people.Store.move_samples`; ``name`` is clean."""
+    person = _known_or_new(db, name, _now())
+    for number in ids:
+        moved = db.execute("UPDATE sample SET person_id = ? WHERE id = ?", (person, int(number)))
+        if not moved.rowcount:
+            raise UserError(f"there is no sample {number}")
+    _forget_empty(db)
+
+
+def save_head(db: sqlite3.Connection, head: Head | None, provenance: Mapping[str, Any]) -> None:
+    """See `recognizer.store.people.Store.save_head`."""
+    db.execute("DELETE FROM head_class")
+    db.execute("DELETE FROM meta WHERE key = 'head'")
+    if head is None:
+        return
+    people = {name: None if name is None else find(db, name) for name in head.names}
+    gone = sorted(n for n, person in people.items() if n is not None and person is None)
+    if gone:
+        logger.warning("not enrolled, so the head's classes of them are left out: %s", gone)
+    rows = [
+        (i, people[name], to_blob(head.weight[i]), float(head.bias[i]))
+        for i, name in enumerate(head.names)
+        if name not in gone
+    ]
+    if all(person is None for _, person, *_ in rows):
+        raise UserError("none of the people whom the head was trained on is enrolled")
+    db.executemany("INSERT INTO head_class VALUES (?, ?, ?, ?)", rows)
+    set_meta(db, "head", json.dumps(dict(provenance)))
+
+
+def rebind(
+    db: sqlite3.Connection,
+    contract: str,
+    dimension: int,
+    vectors: Mapping[int, NDArray[np.float32]],
+) -> None:
+    """See `recognizer.store.people.Store.rebind`."""
+    here = [number for (number,) in db.execute("SELECT id FROM sample")]
+    db.executemany("DELETE FROM sample WHERE id = ?", [(i,) for i in here if i not in vectors])
+    db.executemany(
+        "UPDATE sample SET embedding = ? WHERE id = ?",
+        [(to_blob(vector), number) for number, vector in vectors.items()],
+    )
+    _forget_empty(db)
+    db.execute("DELETE FROM head_class")
+    db.execute("DELETE FROM meta WHERE key IN ('head', 'thresholds')")
+    set_meta(db, "contract", contract)
+    set_meta(db, "dimension", dimension)
+
+
+def find(db: sqlite3.Connection, name: str) -> int | None:
+    """The number of a person; None when there is nobody of that name."""
+    row = db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def person_id(db: sqlite3.Connection, name: str) -> int:
+    """As `find`. Raises UserError, with the nearest name, when there is nobody."""
+    found = find(db, clean_name(name))
+    if found is not None:
+        return found
+    names = [known for (known,) in db.execute("SELECT name FROM person ORDER BY name")]
+    folded = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    hint = f"; did you mean {folded[close[0]]!r}?" if close else "; see `faces people`"
+    raise UserError(f"there is nobody called {name!r}{hint}")
+
+
+def set_meta(db: sqlite3.Connection, key: str, value: object) -> None:
+    """A row of the table ``meta``."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _row(person: int, sample: NewSample, now: str) -> tuple[object, ...]:
+    cutout = sample.cutout
+    picture = (None, None) if cutout is None else (cutout.png, to_blob(cutout.box))
+    created = sample.created or now
+    return person, to_blob(sample.embedding), sample.source, created, *picture
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _known_or_new(db: sqlite3.Connection, name: str, now: str) -> int:
+    db.execute("INSERT OR IGNORE INTO person (name, created) VALUES (?, ?)", (name, now))
+    return person_id(db, name)
+
+
+def _forget_empty(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample)")

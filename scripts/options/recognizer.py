@@ -1,0 +1,81 @@
+"""Flags that the commands about people share, and opening what they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from detector.types import Detector
+    from recognizer.embedders.load import FaceEmbedder
+    from recognizer.store.people import Store
+    from recognizer.types import Embedder
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """Where people are kept."""
+
+    gallery: Annotated[Path, tyro.conf.arg(aliases=["-g"], metavar="FILE")] = Path("people.db")
+    """The file of the people who are known."""
+
+
+@dataclass(frozen=True)
+class EmbedderOptions:
+    """What tells faces apart."""
+
+    embedder: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "auto"
+    """`mini` comes with the project, `inception` is InceptionResnetV1 of facenet-pytorch; `auto`
+    takes inception where its weights are there, else mini. Or a file of our own."""
+    embedder_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights of InceptionResnetV1 (a state dict), in place of the download."""
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What finds faces."""
+
+    detector: Annotated[Path, tyro.conf.arg(aliases=["-m", "--model"], metavar="FILE")] = Path(
+        "shipped"
+    )
+    """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
+
+
+def open_embedder(options: EmbedderOptions) -> FaceEmbedder:
+    """What --embedder names. Raises UserError as `load_embedder` does."""
+    from recognizer.embedders.load import load_embedder
+
+    return load_embedder(options.embedder, options.embedder_weights)
+
+
+def open_detector(options: DetectorOptions) -> Detector:
+    """What --detector names. Raises UserError as `load_detector` does."""
+    from detector.inference.load import load_detector
+
+    return load_detector(options.detector)
+
+
+def open_store(options: GalleryOptions, embedder: Embedder) -> Store:
+    """The file of people for this embedder, made when it is missing.
+
+    Raises UserError when it is another embedder's; see `Store.open`.
+    """
+    from recognizer.calibrate import default_thresholds
+    from recognizer.store.people import Store
+
+    return Store.open(
+        options.gallery,
+        embedder.contract,
+        embedder.dimension,
+        default_thresholds(embedder.contract),
+    )
+
+
+def open_existing_store(options: GalleryOptions) -> Store:
+    """The file of people, whatever its embedder. Raises UserError when it is missing."""
+    from recognizer.store.people import Store
+
+    return Store.open_existing(options.gallery)

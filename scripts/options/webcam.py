@@ -1,0 +1,107 @@
+"""The flags of `faces webcam`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from faces.errors import UserError
+from scripts.options.live import Networks, arg
+from scripts.options.webcam_page import BROWSER, WebOptions
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to show and what to write."""
+
+    source: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(metavar="CAMERA|URL|FILE|browser|-"),
+    ] = "0"
+    """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
+    plays at its own speed, `browser` for the cameras of browsers that open the page, or - for raw
+    frames on the standard input."""
+    page: WebOptions = WebOptions()  # noqa: RUF009 (immutable)
+    """See `WebOptions`."""
+    window: bool = True
+    """Show the picture in a window; --no-window is for machines without a screen."""
+    out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
+    """Record the picture as it is shown. Without sound: a camera gives none."""
+    json: Annotated[str | None, arg("none", metavar="FILE")] = None
+    """Write a JSON line for each frame to this file; - prints them."""
+    events: Annotated[str | None, arg("none", metavar="FILE")] = None
+    """Write a JSON line when somebody was seen or has left to this file; - prints them."""
+    webhook: Annotated[str | None, arg("none", metavar="URL")] = None
+    """Send these lines to an address as well, with POST. The environment variable
+    FACES_WEBHOOK_TOKEN, if set, is sent as a bearer token."""
+    snapshots: Annotated[Path | None, arg("none; for the key s: snapshots", metavar="FOLDER")] = (
+        None
+    )
+    """Save a picture into this folder whenever somebody is seen."""
+    arrive: float = 0.5
+    """Seconds for which a name must hold before its person counts as seen."""
+    leave: float = 3.0
+    """Seconds without a person after which they have left."""
+    every: int = 1
+    """Detect on every Nth frame at most. Detection runs beside the picture, so 1 keeps that smooth,
+    too; larger values save power."""
+    mirror: bool = False
+    """Exchange left and right, as in a mirror."""
+    size: Annotated[str | None, arg("the camera's own", metavar="WxH")] = None
+    """Width and height to ask the camera for."""
+    fps: Annotated[float | None, arg("the camera's own")] = None
+    """Frames a second to ask the camera for."""
+    again: bool = False
+    """Begin a video file anew at its end."""
+    seconds: Annotated[float | None, arg("until you end it")] = None
+    """End after this time."""
+    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
+    """Width and height of the raw frames on the standard input."""
+    stdin_fps: Annotated[float | None, arg("none")] = None
+    """Their frames a second."""
+    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
+    """How their pixels are stored."""
+    teach: bool = True
+    """Let clicks in the window teach names, which are kept in --gallery. The page always can."""
+    keep_crops: bool = False
+    """Keep the pictures of all faces that are taught, so that another embedder can use them later;
+    otherwise only the one that was clicked."""
+    networks: Networks = Networks()  # noqa: RUF009 (immutable)
+    """See `Networks`."""
+    quiet: bool = False
+    """Warnings only."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        out = self.out
+        browser = self.source == BROWSER
+        rules = [
+            (
+                not (browser and self.out),
+                f"--out needs a camera of this machine; {BROWSER} has no frame rate of its own",
+            ),
+            (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
+            (self.every >= 1, "--every must be at least 1"),
+            (
+                not self.json == self.events == "-",
+                "--json - and --events - would mix on stdout: write one of them to a file",
+            ),
+            (self.arrive >= 0 and self.leave > 0, "--arrive and --leave must be positive"),
+            (self.seconds is None or self.seconds > 0, "--seconds must be positive"),
+            (self.fps is None or 0 < self.fps <= 1000, "--fps must be above 0 and at most 1000"),
+            (
+                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
+                "--stdin-fps must be above 0 and at most 1000",
+            ),
+        ]
+        for fine, message in rules:
+            if not fine:
+                raise UserError(message)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is any output besides the window."""
+        return any((self.out, self.json, self.events, self.webhook, self.snapshots))

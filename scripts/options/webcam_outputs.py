@@ -1,0 +1,93 @@
+"""Where `faces webcam` shows and writes: the window, the video, lines, events, snapshots."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.options.webcam import Options
+
+if TYPE_CHECKING:
+    from pipeline.sinks.events import Event
+    from pipeline.sinks.files import Sink
+    from pipeline.sinks.window import Window
+    from pipeline.sources.live import LiveSource
+    from pipeline.teaching.session import Live
+    from pipeline.types import Tick
+
+logger = logging.getLogger(__name__)
+
+TOKEN = "FACES_WEBHOOK_TOKEN"
+
+
+def open_window(options: Options, live: Live | None = None) -> Window:
+    """The window, its keys, and the typing of names."""
+    from pipeline.sinks.files import Snapshots
+    from pipeline.sinks.name_prompt import Prompt
+    from pipeline.sinks.window import ESCAPE, Window
+
+    snapshots = Snapshots(options.snapshots or Path("snapshots"))
+
+    def save(tick: Tick) -> None:
+        logger.info("saved %s", snapshots.save(tick))
+
+    def close(tick: Tick) -> None:
+        window.closed = True
+
+    keys = {ord("s"): save, ESCAPE: close}
+    if live is None:
+        window = Window(keys)
+    else:
+        prompt = Prompt(live)
+        window = Window(keys, prompt.click, prompt.key)
+    return window
+
+
+def open_sinks(options: Options, source: LiveSource | None, stack: ExitStack) -> list[Sink]:
+    """All that the flags ask for besides window and page; ``stack`` ends what it stands on."""
+    from pipeline.sinks.events import Events, Presences, now
+    from pipeline.sinks.files import JsonLines, Recorder
+
+    sinks: list[Sink] = []
+    if options.out is not None and source is not None:
+        sinks.append(Recorder(options.out, source.fps, live=True))
+    if options.json is not None:
+        sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
+    listeners = _listeners(options, stack)
+    if listeners:
+        sinks.append(Events(Presences(options.arrive, options.leave, now), listeners))
+    return sinks
+
+
+def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick], None]]:
+    """Everyone who wants to hear of people that come and leave."""
+    from pipeline.sinks.files import Snapshots
+    from pipeline.sinks.json_lines import LineFile
+    from pipeline.sinks.webhook import Webhook
+
+    listeners: list[Callable[[Event, Tick], None]] = []
+    if options.events is not None:
+        write = _print
+        if options.events != "-":
+            write = stack.enter_context(LineFile(Path(options.events))).write
+        listeners.append(lambda event, tick: write(event.line()))
+    if options.webhook is not None:
+        hook = stack.enter_context(Webhook(options.webhook, os.environ.get(TOKEN)))
+        listeners.append(lambda event, tick: hook.post(event.to_json()))
+    if options.snapshots is not None:
+        snapshots = Snapshots(options.snapshots)
+
+        def save(event: Event, tick: Tick) -> None:
+            if event.kind == "seen":
+                snapshots.save(tick, event.name or "unknown")
+
+        listeners.append(save)
+    return listeners
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,91 @@
+"""The page of `faces webcam --web`: its flags, and opening it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from faces.errors import UserError
+from scripts.options.live import arg
+
+if TYPE_CHECKING:
+    from pipeline.sources.live import LiveSource
+    from pipeline.teaching.session import Live
+    from pipeline.web.server import Page
+    from pipeline.web.switch import Switch
+
+logger = logging.getLogger(__name__)
+
+BROWSER = "browser"
+"""As a source: no camera of this machine, only those that browsers offer."""
+
+TOKEN = "FACES_WEB_TOKEN"
+SHORTEST_TOKEN = 20
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """The picture in a browser."""
+
+    web: bool = False
+    """Show the picture on a page for browsers, where people can be taught; its address is printed.
+    This is also done where no window can be opened."""
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Address that the page listens on. Others than this machine's own (0.0.0.0 for all) let other
+    machines in, if they show the token that is printed with the address; the environment variable
+    FACES_WEB_TOKEN sets one that stays the same."""
+    port: int = 8420
+    """Port of the page; 0 takes a free one."""
+    tls_cert: Annotated[Path | None, arg("none", metavar="FILE.pem")] = None
+    """Certificate for https. Without it browsers on other machines keep their cameras to
+    themselves."""
+    tls_key: Annotated[Path | None, arg("none", metavar="FILE.pem")] = None
+    """Its key."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        if not 0 <= self.port <= 65535:
+            raise UserError("--port must be between 0 and 65535")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UserError("--tls-cert and --tls-key go together")
+
+
+def web_token() -> str | None:
+    """The token that the environment sets. Raises UserError for one that could be guessed."""
+    token = os.environ.get(TOKEN)
+    if token is not None and (len(token) < SHORTEST_TOKEN or not _plain(token)):
+        raise UserError(
+            f"{TOKEN} must have at least {SHORTEST_TOKEN} characters out of A-Z, a-z, 0-9, - and _"
+        )
+    return token
+
+
+def open_switch(camera: LiveSource | None) -> Switch:
+    """The machine's camera, which browsers can replace with their own."""
+    from pipeline.web.switch import Switch
+
+    return Switch(camera)
+
+
+def open_page(options: WebOptions, live: Live, switch: Switch) -> Page:
+    """The page, not yet served. Raises UserError when it cannot be."""
+    from pipeline.http.server import is_loopback
+    from pipeline.web.server import Page, PageOptions
+
+    page = Page(
+        live,
+        switch,
+        PageOptions(options.host, options.port, web_token(), options.tls_cert, options.tls_key),
+    )
+    if not is_loopback(options.host) and options.tls_cert is None:
+        logger.warning("no TLS: the picture and the token can be read on the way; see docs/live.md")
+    return page
+
+
+def _plain(token: str) -> bool:
+    return token.isascii() and token.replace("-", "").replace("_", "").isalnum()

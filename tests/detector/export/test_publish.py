@@ -1,0 +1,241 @@
+"""Exported files: what is in them, on which inputs they agree, and when they are not published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from detector.config import preset, to_dict
+from detector.export import publish as export
+from detector.export.parity import Case, check, draw_crowd
+from detector.export.publish import ParityError, export_checkpoint, run_checkpoint, run_exported
+from detector.inference.metadata import EXTRA_FILE
+from detector.inference.resize import Resize
+from detector.inference.script_backend import read_extra_file
+from detector.inference.torch_backend import open_checkpoint
+from detector.model import build_model
+from faces.errors import UserError
+from faces.images import find_images, read_image
+from tests.small_export import CONFIG, PROVENANCE, SmallExport, talkative_model, write_checkpoint
+
+SIZES = [
+    *((1, 32, 32), (2, 32, 64), (5, 64, 96), (1, 96, 96)),
+    *((1, 224, 672), (1, 640, 96), (3, 416, 288)),
+]
+"""(batch, height, width)"""
+
+
+@pytest.fixture(scope="module")
+def pt2(small_export: SmallExport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small detector as .pt2, published in a folder of its own."""
+    folder = tmp_path_factory.mktemp("pt2")
+    (exported,) = export_checkpoint(small_export.checkpoint, folder, ["pt2"])
+    assert sorted(folder.iterdir()) == [exported.path, exported.report]
+    assert all(outcome.passed for outcome in exported.outcomes)
+    return exported.path
+
+
+def test_exactly_these_files_are_written(small_export: SmallExport) -> None:
+    names = {path.name for path in small_export.folder.iterdir()}
+    files = {"small.onnx", "small.torchscript"}
+    assert names == {"small.pt", *files, *(f"{name}.parity.json" for name in files)}
+
+
+def test_every_report_says_that_its_file_passed(small_export: SmallExport) -> None:
+    for path in (small_export.onnx, small_export.torchscript):
+        values = json.loads(path.with_name(path.name + ".parity.json").read_text(encoding="utf-8"))
+        assert values["passed"] is True
+        assert values["file"] == path.name
+        cases = {case["case"]: case for case in values["cases"]}
+        assert cases["crowd"]["faces"] > 300
+        assert cases["no face"]["faces"] == 0
+        assert cases["640x480"]["compared"] > 20
+        assert len({tuple(case["size"]) for case in cases.values()}) >= 6
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_any_size_and_batch_agrees_with_the_checkpoint(
+    small_export: SmallExport, format: export.Format
+) -> None:
+    agree_on_sizes(small_export.checkpoint, small_export.folder / f"small.{format}", format)
+
+
+@pytest.mark.slow
+def test_any_size_and_batch_agrees_with_the_checkpoint_as_pt2(
+    small_export: SmallExport, pt2: Path
+) -> None:
+    agree_on_sizes(small_export.checkpoint, pt2, "pt2")
+    assert json.loads(read_extra_file(pt2)["config"]) == to_dict(CONFIG)
+
+
+def agree_on_sizes(checkpoint: Path, path: Path, format: export.Format) -> None:
+    """Many sizes, batches and thresholds, those included at which nothing is found."""
+    least = export.PT2_SMALLEST if format == "pt2" else 32
+    random = np.random.default_rng(1)
+    cases = [
+        Case(f"{size}", np.stack([draw_crowd(*size[1:], 9, random) for _ in range(size[0])]), t)
+        for size in SIZES
+        if min(size[1:]) >= least
+        for t in (0.02, 0.3, 1.0)
+    ]
+    model, _ = open_checkpoint(checkpoint)
+    outcomes = check(run_checkpoint(model), run_exported(path, format), cases, 0.4, 750)
+    assert [outcome for outcome in outcomes if not outcome.passed] == []
+    assert sum(outcome.compared for outcome in outcomes) > 100
+
+
+def test_the_onnx_file_is_plain_and_current(small_export: SmallExport) -> None:
+    model = onnx.load(small_export.onnx)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version >= 18) for opset in model.opset_import] == [("", True)]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert len(model.functions) == 0
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    assert len(inferred.graph.value_info) > 100
+
+
+def test_the_onnx_file_says_what_it_takes_and_gives(small_export: SmallExport) -> None:
+    session = onnxruntime.InferenceSession(small_export.onnx)
+    (images,) = session.get_inputs()
+    assert (images.name, images.type) == ("images", "tensor(uint8)")
+    assert images.shape == ["batch", "height", "width", 3]
+    optional = {value.name: value.shape for value in session.get_overridable_initializers()}
+    assert optional == {"score_threshold": [], "nms_threshold": []}
+    outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
+    assert outputs == [
+        ("boxes", "tensor(float)", ["faces", 4]),
+        ("scores", "tensor(float)", ["faces"]),
+        ("image", "tensor(int64)", ["faces"]),
+    ]
+
+
+def test_left_out_thresholds_are_the_networks_own(small_export: SmallExport) -> None:
+    session = onnxruntime.InferenceSession(small_export.onnx)
+    images = draw_crowd(160, 224, 30, np.random.default_rng(2))[None]
+    own = {"score_threshold": np.float32(0.005), "nms_threshold": np.float32(0.4)}
+    given = {name: np.asarray(value) for name, value in own.items()}
+    for a, b in zip(
+        session.run(None, {"images": images}),
+        session.run(None, {"images": images, **given}),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    script = torch.jit.load(str(small_export.torchscript))
+    for a, b in zip(
+        script(torch.from_numpy(images)), script(torch.from_numpy(images), 0.005, 0.4), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_every_file_describes_itself(small_export: SmallExport) -> None:
+    proto = onnx.load(small_export.onnx)
+    words = {entry.key: entry.value for entry in proto.metadata_props}
+    assert words["format"] == "faces-detector-export"
+    assert words["version"] == "1"
+    assert json.loads(words["config"]) == to_dict(CONFIG)
+    assert json.loads(words["classes"]) == ["face"]
+    provenance = json.loads(words["provenance"])
+    assert provenance.items() >= {**PROVENANCE, "checkpoint": "small.pt"}.items()
+    assert torch.__version__ in provenance["exported_with"]
+    assert json.loads(words["thresholds"]) == {"score": 0.005, "nms": 0.4}
+    how = json.loads(words["input"])
+    assert how["resize"] == {"mode": "fit", "side": 640, "multiple": 32}
+    assert how["pad_colour"] == [124, 116, 104]
+    others = read_extra_file(small_export.torchscript)
+    assert others.keys() == words.keys()
+    assert others["config"] == words["config"]
+    loaded = {EXTRA_FILE: ""}
+    torch.jit.load(str(small_export.torchscript), _extra_files=loaded)
+    assert json.loads(loaded[EXTRA_FILE]) == read_extra_file(small_export.torchscript)
+
+
+def test_no_path_of_this_machine_is_left_in_the_onnx_file(small_export: SmallExport) -> None:
+    content = small_export.onnx.read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in content
+    assert b"site-packages" not in content
+
+
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later export has one weight that is a little wrong."""
+    original = export.serialise
+
+    def serialise(model, artefact, format):  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            model = talkative_model()
+            model.roi_heads.box_predictor.bbox_pred.bias += 0.01
+        return original(model, artefact, format)
+
+    monkeypatch.setattr(export, "serialise", serialise)
+
+
+def test_a_file_that_differs_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "small.pt", talkative_model())
+    target = tmp_path / "out" / "small.torchscript"
+    target.parent.mkdir()
+    target.write_text("an older file", encoding="utf-8")
+    spoiled(monkeypatch)
+    with pytest.raises(ParityError, match=r"small\.torchscript was not written: on '640x480'.*px"):
+        export_checkpoint(checkpoint, tmp_path / "out", ["torchscript"])
+    assert target.read_text(encoding="utf-8") == "an older file"
+    names = sorted(path.name for path in target.parent.iterdir())
+    assert names == ["small.torchscript", "small.torchscript.parity.json"]
+    report = json.loads((target.parent / names[1]).read_text(encoding="utf-8"))
+    assert report["passed"] is False
+    worst = max(case["box_error"] for case in report["cases"])
+    assert 0.01 < worst < 10
+
+
+def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = write_checkpoint(tmp_path / "small.pt", talkative_model())
+
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(export, "serialise", fail)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        export_checkpoint(checkpoint, tmp_path / "out", ["onnx"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["small.pt"]
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no detector"):
+        export_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+def test_the_reference_is_exported_as_well(tmp_path: Path, format: export.Format) -> None:
+    config = preset("reference")
+    config = replace(config, model=replace(config.model, backbone_weights="none"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model(config.model, pretrained=False)
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.weight *= 30
+    checkpoint = write_checkpoint(tmp_path / "reference.pt", model, config)
+    (exported,) = export_checkpoint(checkpoint, formats=[format])
+    assert exported.path.is_file()
+    assert sum(outcome.compared for outcome in exported.outcomes) > 100
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_real_crowds_agree(shared_data: Path, small_export: SmallExport) -> None:
+    """Photos, portrait and landscape, at their own sizes."""
+    files = find_images(shared_data / "widerface" / "WIDER_val" / "images")[::25]
+    resize = Resize()
+    cases = [Case(file.name, resize(read_image(file)).pixels[None].copy(), 0.02) for file in files]
+    model, _ = open_checkpoint(small_export.checkpoint)
+    for format in ("onnx", "torchscript"):
+        path = small_export.folder / f"small.{format}"
+        outcomes = check(run_checkpoint(model), run_exported(path, format), cases, 0.4, 750)
+        assert [outcome for outcome in outcomes if not outcome.passed] == []

@@ -1,0 +1,639 @@
+"""The trainer on a tiny network: files, resuming, stopping, breaking down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from detector.checkpoint import load_checkpoint, model_from_checkpoint
+from detector.config import OptimConfig, TrainConfig, to_dict
+from detector.model import build_model
+from detector.training import train
+from detector.training.dataset import mix
+from detector.training.distributed import World
+from detector.training.optimizer import (
+    lower_learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    update_average,
+    warmup_steps,
+)
+from detector.training.run_folder import open_run
+from detector.training.train import LossNotFinite, Trainer, fit
+from faces import run as run_process
+from faces.errors import UserError
+from faces.files import temporary_name
+from faces.history import TIMINGS, read_history
+from tests.conftest import ROOT
+from tests.tiny import TINY_MODEL, make_data, tiny_config
+
+FILES = {"config.json", "history.jsonl", "last.pt", "best.pt", "loss.png", "samples.png"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    fit(tiny_config(data, run))
+    return run
+
+
+def same_run(one: Path, other: Path) -> None:
+    """The same weights, optimiser and history, bit for bit; only timings may differ."""
+
+    def plain(run: Path) -> list[dict[str, Any]]:
+        return [{k: v for k, v in line.items() if k not in TIMINGS} for line in read_history(run)]
+
+    assert plain(one) == plain(other)
+    for name in ("last.pt", "best.pt"):
+        a, b = load_checkpoint(one / name), load_checkpoint(other / name)
+        assert a["weights"].keys() == b["weights"].keys()
+        for key, tensor in a["weights"].items():
+            assert torch.equal(tensor, b["weights"][key]), (name, key)
+    a, b = (load_checkpoint(run / "last.pt")["training"] for run in (one, other))
+    for key, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][key]), key
+    for key, state in a["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, b["optimizer"]["state"][key][name]), (key, name)
+
+
+def test_a_run_leaves_exactly_these_files(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == FILES
+
+
+def test_history_has_one_complete_line_an_epoch(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert [line["step"] for line in lines] == [4, 8]
+    parts = {"loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    for line in lines:
+        assert line["train"].keys() == line["valid"].keys() == parts
+        assert line["train"]["loss"] == pytest.approx(
+            sum(v for k, v in line["train"].items() if k != "loss"), rel=1e-5
+        )
+        assert line["lr"] > 0
+        assert set(TIMINGS) <= line.keys()
+
+
+def test_checkpoint_rebuilds_the_network_from_itself(finished: Path) -> None:
+    payload = load_checkpoint(finished / "best.pt")
+    assert "training" not in payload
+    assert payload["provenance"]["training_images"] == 8
+    model = model_from_checkpoint(payload)
+    assert not model.training
+    assert model.config == TINY_MODEL
+
+
+def test_training_learns(data: Path, tmp_path: Path) -> None:
+    result = fit(tiny_config(data, tmp_path / "run", epochs=12, ema=0.0))
+    losses = [line["train"]["loss"] for line in result.history]
+    assert min(losses[-3:]) < 0.75 * losses[0]
+
+
+def test_the_seed_changes_the_run_and_nothing_else_does(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(12345)  # the state of the program around it must not matter
+    fit(tiny_config(data, tmp_path / "again"))
+    same_run(finished, tmp_path / "again")
+    fit(tiny_config(data, tmp_path / "other", seed=1))
+    assert read_history(tmp_path / "other")[0]["train"] != read_history(finished)[0]["train"]
+
+
+@pytest.mark.parametrize("after", [1, 4, 6])
+def test_stop_and_resume_equals_an_uninterrupted_run(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    run = tmp_path / "run"
+    config = tiny_config(data, run)
+    original = Trainer.step
+
+    def stop_after(self: Trainer, batch: Any) -> dict[str, float]:
+        if self.progress.step + 1 == after:
+            os.kill(os.getpid(), signal.SIGTERM) if os.name == "posix" else signal.raise_signal(
+                signal.SIGTERM
+            )
+        return original(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", stop_after)
+    result = fit(config)
+    assert result.stopped_by == signal.SIGTERM
+    assert load_checkpoint(run / "last.pt")["training"]["progress"]["step"] == after
+    monkeypatch.undo()
+    result = fit(replace(config, resume=run))
+    assert result.stopped_by is None
+    same_run(finished, run)
+
+
+def test_more_epochs_for_a_finished_run(data: Path, tmp_path: Path) -> None:
+    whole = tiny_config(data, tmp_path / "whole", epochs=2, cooldown=0.0)
+    fit(whole)
+    short = tiny_config(data, tmp_path / "run", epochs=1, cooldown=0.0)
+    fit(short)
+    fit(replace(short, optim=replace(short.optim, epochs=2), resume=tmp_path / "run"))
+    same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_the_learning_rate_rises_falls_and_keeps_what_the_plateau_made_of_it() -> None:
+    optim = OptimConfig(warmup_steps=4, cooldown=0.25, plateau_factor=0.5)
+    optimizer = torch.optim.AdamW(
+        [{"params": [torch.zeros(1)], "lr": lr, "full_lr": lr} for lr in (1.0, 0.25)]
+    )
+    scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+
+    def rate(step: int) -> float:
+        set_learning_rate(optimizer, optim, step, 40)
+        one, other = (group["lr"] for group in optimizer.param_groups)
+        assert other == pytest.approx(one / 4)
+        return one
+
+    assert [rate(step) for step in (0, 1, 3, 4, 30)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert [rate(step) for step in (31, 35, 39)] == pytest.approx([0.9, 0.5, 0.1])
+    lower_learning_rate(scheduler, 1.0)  # the first is the best there is
+    assert rate(30) == 1.0
+    lower_learning_rate(scheduler, 2.0)  # no better: half of the full rate, not of the current one
+    assert (rate(30), rate(35)) == (0.5, 0.25)
+    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 39, 40)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_a_short_run_spends_at_most_a_tenth_of_its_steps_on_the_warm_up() -> None:
+    optim = OptimConfig()
+    assert [warmup_steps(optim, steps) for steps in (9, 12, 500, 2000, 50_000)] == [
+        *(0, 1, 50), optim.warmup_steps, optim.warmup_steps
+    ]  # fmt: skip
+    assert warmup_steps(replace(optim, warmup_steps=0), 2000) == 0
+    optimizer = torch.optim.AdamW([{"params": [torch.zeros(1)], "lr": 1.0, "full_lr": 1.0}])
+    set_learning_rate(optimizer, replace(optim, cooldown=0.0), 3, 20)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+KILLER = """
+import json, os, signal, sys
+from pathlib import Path
+from detector.training import train
+from detector.config import TrainConfig, from_dict
+
+config = from_dict(TrainConfig, json.loads(sys.argv[1]))
+kill_at, count = int(sys.argv[2]), 0
+real_fsync, real_replace = os.fsync, Path.replace
+
+def die(name):
+    global count
+    count += 1
+    if count == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def fsync(descriptor):
+    os.truncate(descriptor, os.fstat(descriptor).st_size // 2) if count + 1 == kill_at else None
+    die("fsync")   # inside a write: half the bytes are in the temporary file
+    real_fsync(descriptor)
+
+def replace(self, target):
+    result = real_replace(self, target)
+    die("replace")  # between two files of a save
+    return result
+
+os.fsync, Path.replace = fsync, replace
+train.fit(config)
+print("finished")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed_anywhere_and_resumed_equals_an_uninterrupted_run(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    # A save after every step, so that kills fall into steps, checkpoints, history and pictures.
+    config = replace(tiny_config(data, run), save_minutes=1e-9)
+    kills = 0
+    for kill_at in (3, 5, 2, 9, 1, 4, 7, 12, 10**6):
+        resume = run if (run / "config.json").exists() else None
+        argument = json.dumps(to_dict(replace(config, resume=resume)))
+        done = subprocess.run(
+            [sys.executable, "-c", KILLER, argument, str(kill_at)],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        if "finished" in done.stdout:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kills += 1
+    else:
+        pytest.fail("the run never finished")
+    assert kills >= 4
+    assert {path.name for path in run.iterdir()} == FILES
+    same_run(finished, run)
+
+
+@pytest.mark.slow
+def test_same_samples_for_any_number_of_workers(data: Path, finished: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run")
+    fit(replace(config, data=replace(config.data, num_workers=2)))
+    same_run(finished, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_with_everything_needed(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run", learning_rate=1e30, warmup_steps=0, clip_norm=0.0)
+    with pytest.raises(LossNotFinite, match=r"not finite at epoch \d+, step \d+: .*scene_\d\d.png"):
+        fit(config)
+    bad = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
+    assert len(bad["names"]) == len(bad["images"]) == len(bad["targets"]) == 2
+    assert bad["losses"].keys() >= {"loss", "loss_objectness"}
+
+
+def test_a_broken_step_keeps_the_last_good_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    config = tiny_config(data, run)
+    original = train.update_average
+
+    def poison(average: Any, model: Any, decay: float, step: int) -> None:
+        original(average, model, decay, step)
+        if step == 5:
+            with torch.no_grad():
+                model.roi_heads.box_predictor.cls_score.weight.fill_(float("nan"))
+
+    monkeypatch.setattr(train, "update_average", poison)
+    with pytest.raises(LossNotFinite, match="epoch 2, step 6"):
+        fit(config)
+    kept = load_checkpoint(run / "last.pt")
+    assert kept["training"]["progress"]["epoch"] == 1
+    assert all(torch.isfinite(t).all() for t in kept["weights"].values())
+
+
+def test_a_second_run_does_not_overwrite_the_first(data: Path, finished: Path) -> None:
+    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
+        fit(tiny_config(data, finished))
+
+
+def test_resume_needs_a_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no config\.json"):
+        fit(replace(tiny_config(data, tmp_path), resume=tmp_path))
+
+
+def test_resuming_clears_away_what_a_killed_process_left(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(finished / "config.json", tmp_path / "config.json")
+    temporary_name(tmp_path / "last.pt").write_bytes(b"half of the weights")
+    open_run(replace(tiny_config(data, tmp_path), resume=tmp_path), World())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_an_unwritable_run_folder_is_found_before_training(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot be written"):
+        fit(tiny_config(data, tmp_path / "file" / "run"))
+
+
+def test_a_full_disk_is_found_before_the_first_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = run_process.shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    monkeypatch.setattr(run_process.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(Trainer, "step", lambda *args: pytest.fail("a step was taken"))
+    with pytest.raises(UserError, match="MB free, the checkpoints need"):
+        fit(tiny_config(data, tmp_path / "run"))
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    config = tiny_config(data, run)
+    fit(replace(config, optim=replace(config.optim, epochs=1)))
+    before = (run / "last.pt").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises((UserError, OSError), match=r"disk is full|No space"):
+        fit(replace(config, resume=run))
+    monkeypatch.undo()
+    assert (run / "last.pt").read_bytes() == before
+    assert {path.name for path in run.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("flag", ["image_path", "train_ann_dir", "valid_path", "valid_ann_dir"])
+def test_missing_folders_are_named(data: Path, tmp_path: Path, flag: str) -> None:
+    config = tiny_config(data, tmp_path / "run")
+    config = replace(config, data=replace(config.data, **{flag: None}))
+    with pytest.raises(UserError, match=f"--{flag.replace('_', '-')} is needed"):
+        fit(config)
+
+
+def test_model_file_and_figure_are_written_where_asked(data: Path, tmp_path: Path) -> None:
+    config = replace(
+        tiny_config(data, tmp_path / "run", epochs=1),
+        model_file=tmp_path / "out" / "faces.pt",
+        fig_path=tmp_path / "out" / "loss.svg",
+    )
+    fit(config)
+    assert load_checkpoint(tmp_path / "out" / "faces.pt")["weights"]
+    assert b"<svg" in (tmp_path / "out" / "loss.svg").read_bytes()
+
+
+def test_fine_tuning_starts_from_another_runs_weights(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(tiny_config(data, tmp_path / "run", epochs=1), init=finished / "best.pt")
+    started: list[dict[str, torch.Tensor]] = []
+
+    def note(self: Trainer, batch: Any) -> dict[str, float]:
+        started.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        return original(self, batch)
+
+    original = Trainer.step
+    monkeypatch.setattr(Trainer, "step", note)
+    fit(config)
+    for key, tensor in load_checkpoint(finished / "best.pt")["weights"].items():
+        assert torch.equal(started[0][key], tensor), key
+    other = replace(config, run=tmp_path / "other", model=replace(config.model, channels=16))
+    with pytest.raises(UserError, match=r"--init .*another architecture.*--channels"):
+        fit(other)
+
+
+def test_tensorboard_events_on_request(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    fit(replace(tiny_config(data, tmp_path / "run", epochs=1), tensorboard=True))
+    assert list((tmp_path / "run").glob("events.out.tfevents*"))
+
+
+def test_amsgrad_reaches_the_optimiser(data: Path, tmp_path: Path) -> None:
+    fit(tiny_config(data, tmp_path / "run", epochs=1, amsgrad=True))
+    state = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["optimizer"]
+    assert all("max_exp_avg_sq" in values for values in state["state"].values())
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "rates"),
+    [(0, [3e-3, 3e-3, 1.5e-3, 7.5e-4]), (8, [3e-3, 3e-3, 3e-3, 1.5e-3])],  # 4 steps an epoch
+)
+def test_plateau_is_stepped_on_the_validation_loss_once_warm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_up: int, rates: list[float]
+) -> None:
+    flat = {"loss": 1.0, "loss_classifier": 1.0}
+    monkeypatch.setattr(train, "validation_losses", lambda *a, **k: dict(flat))
+    monkeypatch.setattr(train, "warmup_steps", lambda optim, steps: warm_up)
+    result = fit(
+        tiny_config(
+            data,
+            tmp_path / "run",
+            epochs=4,
+            plateau_patience=0,
+            plateau_factor=0.5,
+            cooldown=0.0,
+        )
+    )
+    assert [line["lr"] for line in result.history] == pytest.approx(rates)
+
+
+def test_every_step_sets_the_learning_rate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *rest: Any) -> None:
+        set_learning_rate(optimizer, *rest)
+        seen.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(train, "set_learning_rate", note)
+    fit(tiny_config(data, tmp_path / "run", epochs=1, cooldown=0.5))
+    assert seen == pytest.approx([3e-3, 3e-3, 3e-3, 1.5e-3])
+
+
+def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished: Path) -> None:
+    torch.manual_seed(mix(0))
+    start = build_model(TINY_MODEL).state_dict()
+    weights = load_checkpoint(finished / "last.pt")["training"]["model"]
+    body = "backbone.body."
+    for name, tensor in weights.items():
+        frozen = name.startswith((f"{body}0.", f"{body}1."))
+        if frozen or (name.startswith(body) and "running" in name):
+            assert torch.equal(tensor, start[name]), name
+    moved = [n for n in weights if n.startswith(f"{body}5.") and n.endswith("weight")]
+    assert moved
+    assert any(not torch.equal(weights[n], start[n]) for n in moved)
+    assert not torch.equal(
+        weights["backbone.lateral.0.1.running_mean"], start["backbone.lateral.0.1.running_mean"]
+    )
+
+
+def test_optimiser_groups() -> None:
+    model = build_model(TINY_MODEL)
+    config = TrainConfig(model=TINY_MODEL)
+    groups = make_optimizer(model, config).param_groups
+    assert {(g["lr"], g["weight_decay"]) for g in groups} == {
+        (1e-3, 1e-2), (1e-3, 0.0), (3e-4, 1e-2), (3e-4, 0.0)
+    }  # fmt: skip
+    assert all(p.ndim == 1 for g in groups if g["weight_decay"] == 0 for p in g["params"])
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_running_average() -> None:
+    model, average = build_model(TINY_MODEL), build_model(TINY_MODEL)
+    before = {k: v.clone() for k, v in average.state_dict().items()}
+    update_average(average, model, 0.9, step=10**6)
+    for key, value in average.state_dict().items():
+        if value.is_floating_point():
+            wanted = 0.9 * before[key] + 0.1 * model.state_dict()[key]
+            torch.testing.assert_close(value, wanted)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_broken_picture_ends_a_run_that_was_saved_and_goes_on_without_it(
+    tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run", batch_size=1)
+    config = replace(config, data=replace(config.data, num_workers=workers))
+    bad = data / "train" / "images" / "scene_03.png"
+    bad.write_bytes(bad.read_bytes()[:2000])  # the header is fine
+    with pytest.raises(UserError) as caught:
+        fit(config)
+    first, second = str(caught.value).splitlines()
+    assert str(bad) in first
+    assert "Traceback" not in str(caught.value)
+    assert f"--resume {tmp_path / 'run'}" in second
+    done = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["step"]
+    bad.unlink()
+    (data / "train" / "annotations" / "scene_03.xml").unlink()
+    result = fit(replace(config, resume=tmp_path / "run"))
+    assert "there are 7 training images, 8 when the run was saved" in caplog.text
+    assert [line["epoch"] for line in result.history] == [1, 2]
+    assert 0 <= done < result.history[0]["step"]
+
+
+def test_fewer_pictures_on_resuming_never_make_the_learning_rate_negative(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run", batch_size=1, epochs=2, cooldown=1.0)
+    fit(replace(config, optim=replace(config.optim, epochs=1)))
+    for number in (2, 3, 4, 5, 6):
+        (data / "train" / "images" / f"scene_{number:02d}.png").unlink()
+        (data / "train" / "annotations" / f"scene_{number:02d}.xml").unlink()
+    result = fit(replace(config, resume=tmp_path / "run"))
+    assert result.history[-1]["lr"] == pytest.approx(3e-3 / 6)  # the last of 2 x 3 steps
+    optimizer = torch.optim.AdamW([{"params": [torch.zeros(1)], "lr": 1.0, "full_lr": 1.0}])
+    set_learning_rate(optimizer, OptimConfig(), 3_900, 3_600)
+    assert optimizer.param_groups[0]["lr"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_finish_the_step_save_and_say_how_to_go_on(
+    data: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    config = replace(tiny_config(data, tmp_path / "run", epochs=500))
+    path = tmp_path / "config.toml"
+    path.write_text(toml(config))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", "train", "--config", str(path), "-w", "2"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    lines: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if "epoch 2/500" in line:
+            os.killpg(process.pid, number)  # as a terminal does: to the workers as well
+            break
+    out, rest = process.communicate(timeout=60)
+    text = "".join(lines) + rest
+    assert process.returncode == 128 + number, text
+    assert "Traceback" not in text
+    assert f"Go on with: faces train --resume {tmp_path / 'run'}" in text
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["step"] >= 8
+    assert not list((tmp_path / "run").glob(".*"))
+    assert out == ""
+
+
+@pytest.mark.slow
+def test_a_finished_command_ends_with_its_workers(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(toml(tiny_config(data, tmp_path / "run", epochs=1)))
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.main", "train", "--config", str(path), "-w", "2"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint:" in done.stdout
+
+
+def toml(config: TrainConfig) -> str:
+    """The configuration as a --config file."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value)
+
+    lines, tables = [], []
+    for key, value in to_dict(config).items():
+        if isinstance(value, dict):
+            inner = [f"{k} = {text(v)}" for k, v in value.items() if v is not None]
+            tables.append(f"[{key}]\n" + "\n".join(inner))
+        elif value is not None:
+            lines.append(f"{key} = {text(value)}")
+    return "\n".join([*lines, *tables])
+
+
+TORCHRUN_GRADIENTS = textwrap.dedent(
+    """
+    import sys, torch
+    from detector.model import build_model
+    from detector.training.distributed import join_world, leave_world
+    from tests.tiny import TINY_MODEL
+
+    torch.set_num_threads(1)
+    world = join_world()
+    torch.manual_seed(0)
+    model = build_model(TINY_MODEL)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    # Every anchor and proposal is sampled, so nothing is left to chance.
+    model.rpn.fg_bg_sampler.batch_size_per_image = 10**9
+    model.roi_heads.fg_bg_sampler.batch_size_per_image = 10**9
+    model.rpn.fg_bg_sampler.positive_fraction = 1.0
+    model.roi_heads.fg_bg_sampler.positive_fraction = 1.0
+    random = torch.Generator().manual_seed(1)
+    pair = torch.randint(0, 255, (2, 3, 64, 64), generator=random, dtype=torch.uint8)
+    boxes = [torch.tensor([[8.0, 8, 28, 32]]), torch.tensor([[20.0, 30, 44, 60]])]
+    images = torch.cat([pair, pair])
+    targets = [{"boxes": b, "labels": torch.ones(1, dtype=torch.int64)} for b in boxes * 2]
+    share = 4 // world.size
+    mine = slice(world.rank * share, (world.rank + 1) * share)
+    losses = world.wrap(model, torch.device("cpu"))(images[mine], targets[mine])
+    sum(losses.values()).backward()
+    if world.main:
+        torch.save({n: p.grad for n, p in model.named_parameters()}, sys.argv[1])
+    leave_world()
+    """
+)
+
+
+def torchrun(*arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        *arguments,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gradients_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "gradients.py"
+    script.write_text(TORCHRUN_GRADIENTS)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for command in ([sys.executable, str(script)], torchrun(str(script))):
+        out = tmp_path / f"{len(command)}.pt"
+        subprocess.run(
+            [*command, str(out)], cwd=ROOT, env=environment, check=True, timeout=180,
+            capture_output=True,
+        )  # fmt: skip
+    one, two = (torch.load(path, weights_only=True) for path in sorted(tmp_path.glob("*.pt")))
+    assert one.keys() == two.keys()
+    assert max(float(gradient.abs().max()) for gradient in one.values()) > 1e-2
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_writes_once(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    path = tmp_path / "config.toml"
+    path.write_text(toml(tiny_config(data, run)))
+    done = subprocess.run(
+        # Without the "--" torchrun takes --run for an abbreviation of its own --run-path.
+        torchrun("-m", "scripts.train", "--", "--run", str(run), "--config", str(path)),
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {p.name for p in run.iterdir()} == FILES
+    assert [line["step"] for line in read_history(run)] == [4, 8]
+    assert done.stderr.count("epoch 2/2: training loss") == 1
+    assert load_checkpoint(run / "last.pt")["provenance"]["processes"] == 2
+    assert done.stdout.count("checkpoint:") == 1

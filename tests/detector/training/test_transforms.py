@@ -1,0 +1,158 @@
+"""Augmentation of (image, target) pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from detector.config import DataConfig
+from detector.training.transforms import FaceCrop, IgnoreSmall, Square, Tilt, train_transform
+
+
+def sample(
+    boxes: list[list[float]], labels: list[int] | None = None, size: tuple[int, int] = (300, 400)
+) -> tuple[tv_tensors.Image, dict]:
+    """A grey picture whose boxes are filled with white."""
+    pixels = torch.full((3, *size), 60, dtype=torch.uint8)
+    for x1, y1, x2, y2 in boxes:
+        pixels[:, int(y1) : int(y2), int(x1) : int(x2)] = 255
+    target = {
+        "boxes": tv_tensors.BoundingBoxes(
+            torch.tensor(boxes).reshape(-1, 4), format="XYXY", canvas_size=size
+        ),
+        "labels": torch.tensor(labels if labels is not None else [1] * len(boxes)),
+    }
+    return tv_tensors.Image(pixels), target
+
+
+def test_crops_keep_boxes_on_their_faces() -> None:
+    crop = FaceCrop(160, (20.0, 80.0), 1.0)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        image, target = crop(*sample([[100, 80, 140, 130]]))
+        assert image.shape == (3, 160, 160)
+        [box] = target["boxes"].tolist()
+        assert target["labels"].tolist() == [1]
+        rows, columns = np.nonzero(np.asarray(image[0]) > 160)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(found, box, atol=1.5)
+
+
+def test_crops_rescale_the_chosen_face_over_the_whole_range() -> None:
+    crop = FaceCrop(320, (16.0, 128.0), 1.0)
+    sizes = []
+    for seed in range(300):
+        torch.manual_seed(seed)
+        _, target = crop(*sample([[100, 80, 140, 120]], size=(800, 800)))
+        [[x1, y1, x2, y2]] = target["boxes"].tolist()
+        sizes.append(((x2 - x1) * (y2 - y1)) ** 0.5)
+    logs = np.log2(sizes)
+    assert logs.min() > 3.8
+    assert logs.max() < 6.7  # enlarged at most 2.5 times: 100 pixels
+    assert np.histogram(logs, bins=[4, 5, 6, 6.7])[0].min() > 50
+
+
+def test_large_crops_show_the_largest_face_larger_than_others_can() -> None:
+    transform = train_transform("fpn", DataConfig(image_size=128), large=True)
+    largest = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        image, target = transform(*sample([[30, 30, 60, 60], [100, 80, 260, 260]]))
+        assert image.shape == (3, 256, 256)
+        boxes = target["boxes"][target["labels"] == 1].as_subclass(torch.Tensor)
+        if len(boxes):
+            largest.append(float((boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().max()))
+    assert len(largest) > 40
+    assert min(largest) > 50
+    assert sum(size > 128 for size in largest) > 15
+
+
+def test_crops_without_faces_fall_anywhere_and_pad_with_the_mean_colour() -> None:
+    crop = FaceCrop(160, (20.0, 80.0), 1.0)
+    shares = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        image, target = crop(*sample([]))
+        assert target["boxes"].shape == (0, 4)
+        assert set(np.unique(np.asarray(image[0]))) <= {60, 124}
+        shares.append(float((image[0] == 60).float().mean()))
+    assert min(shares) > 0.35
+    assert max(shares) == 1.0
+
+
+def test_boxes_stay_tight_around_tilted_faces() -> None:
+    tilt = Tilt(degrees=30.0, stretch=1.4, share=1.0)
+    rows, columns = np.mgrid[0:200, 0:200] + 0.5
+    face = ((columns - 120) / 20) ** 2 + ((rows - 90) / 35) ** 2 <= 1
+    pixels = tv_tensors.Image(torch.from_numpy(np.where(face, 255, 60)).byte().expand(3, 200, 200))
+    shapes = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        image, target = tilt(pixels, sample([[100, 55, 140, 125]], size=(200, 200))[1])
+        [box] = target["boxes"].tolist()
+        rows, columns = np.nonzero(np.asarray(image[0]) > 160)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(found, box, atol=1.5)
+        assert target["labels"].tolist() == [1]
+        shapes.add(round((box[2] - box[0]) / (box[3] - box[1]), 1))
+    assert len(shapes) > 4
+
+
+def test_a_tilt_leaves_the_others_alone_and_ignores_what_turns_out_of_sight() -> None:
+    pixels, target = sample([[0, 0, 20, 20], [90, 90, 110, 110]], size=(200, 200))
+    assert Tilt(30.0, 1.4, share=0.0)(pixels, target)[0] is pixels
+    labels = []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        labels.append(Tilt(30.0, 1.4, share=1.0)(pixels, target)[1]["labels"].tolist())
+    assert all(label[1] == 1 for label in labels)
+    assert any(label[0] == -1 for label in labels)
+
+
+def test_a_face_mostly_cut_off_becomes_an_ignored_one() -> None:
+    crop = FaceCrop(100, (20.0, 80.0), 1.0)
+    target = sample([[0, 0, 40, 40], [0, 0, 15, 40]])[1]
+    moved = crop._boxes(target, left=10, top=0, side=100)
+    assert moved["boxes"].tolist() == [[0, 0, 30, 40], [0, 0, 5, 40]]
+    assert moved["labels"].tolist() == [1, -1]
+
+
+def test_small_faces_are_ignored_and_ignored_ones_stay() -> None:
+    _, target = IgnoreSmall(5.0)(*sample([[0, 0, 4, 6], [0, 0, 5, 5], [0, 0, 50, 50]], [1, 1, -1]))
+    assert target["labels"].tolist() == [-1, 1, -1]
+
+
+def test_square_scales_each_axis_by_its_own_factor() -> None:
+    image, target = Square(200)(*sample([[100, 30, 200, 60]], size=(300, 400)))
+    assert image.shape == (3, 200, 200)
+    assert target["boxes"].tolist() == [[50, 20, 100, 40]]
+
+
+@pytest.mark.parametrize("arch", ["fpn", "reference"])
+def test_whole_pipelines_leave_sane_boxes(arch: str) -> None:
+    transform = train_transform(arch, DataConfig(image_size=128))
+    for seed in range(30):
+        torch.manual_seed(seed)
+        image, target = transform(*sample([[1, 1, 40, 60], [200, 100, 203, 103], [0, 0, 1, 300]]))
+        boxes = target["boxes"]
+        assert image.shape == (3, 128, 128)
+        assert image.dtype == torch.uint8
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert boxes.min() >= 0 if len(boxes) else True
+        assert boxes.max() <= 128 if len(boxes) else True
+        assert len(boxes) == len(target["labels"])
+
+
+def test_flips_move_the_boxes_too() -> None:
+    transform = train_transform("fpn", DataConfig(image_size=128, face_sizes=(30.0, 60.0)))
+    lefts = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image, target = transform(*sample([[100, 100, 140, 150]]))
+        [[x1, y1, x2, y2]] = target["boxes"].round().int().tolist()
+        inside = image[:, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].float().mean()
+        assert inside > image.float().mean() + 20
+        lefts.add(x1)
+    assert len(lefts) > 5

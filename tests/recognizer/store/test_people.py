@@ -1,0 +1,448 @@
+"""People on disk: what goes in comes out, and what is removed is gone to the last byte."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faces.errors import UserError
+from recognizer.head import Head
+from recognizer.snapshot import Thresholds
+from recognizer.store.cutout import Cutout
+from recognizer.store.people import Store
+from recognizer.store.schema import connect
+from recognizer.store.write import NewSample
+from recognizer.types import unit
+
+DIMENSION = 16
+
+
+def vectors(count: int, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(count, DIMENSION)))
+
+
+def cutout(seed: int) -> Cutout:
+    image = np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)
+    return Cutout.of(image, np.array([5, 5, 25, 30], np.float32))
+
+
+def head(*names: str | None, contract: str = "c") -> Head:
+    weight = np.random.default_rng(9).normal(size=(len(names), DIMENSION)).astype(np.float32)
+    return Head(contract, names, weight, np.arange(len(names), dtype=np.float32))
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
+def store(path):
+    with Store.open(path, "c", DIMENSION) as store:
+        yield store
+
+
+def bytes_of(path: Path) -> bytes:
+    """Everything that the file and its companions hold."""
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+
+
+# -- what goes in comes out
+
+
+def test_a_new_file_knows_nobody(store):
+    snapshot = store.snapshot()
+    assert (len(snapshot.gallery), snapshot.head, snapshot.version) == (0, None, 0)
+    assert snapshot.thresholds == Thresholds()
+    assert store.people() == []
+
+
+def test_people_come_back_in_another_program(store, path):
+    store.add("Bob", vectors(1, 1), source="photo bob.jpg")
+    store.add("Anna", vectors(3, 2), crops=[cutout(i) for i in range(3)])
+    store.add("Bob", vectors(2, 3))
+    with Store.open(path, "c", DIMENSION) as other:
+        gallery = other.snapshot().gallery
+        people = other.people()
+        bob = other.samples("Bob")
+        anna = other.samples("Anna")
+    assert gallery.names == ("Anna",) * 3 + ("Bob",) * 3
+    assert gallery.embeddings == pytest.approx(
+        np.concatenate([vectors(3, 2), vectors(1, 1), vectors(2, 3)])
+    )
+    assert [(p.name, p.samples, p.crops, p.in_head) for p in people] == [
+        ("Anna", 3, 3, False),
+        ("Bob", 3, 0, False),
+    ]
+    assert [s.source for s in bob] == ["photo bob.jpg", "", ""]
+    assert [s.cutout for s in bob] == [None] * 3
+    for i, sample in enumerate(anna):
+        assert np.array_equal(sample.cutout.image, cutout(i).image)
+        assert np.array_equal(sample.cutout.box, cutout(i).box)
+        assert sample.embedding == pytest.approx(vectors(3, 2)[i])
+
+
+def test_names_are_cleaned_and_found_again(store):
+    store.add("  Zoe\u0301  van   Dam ", vectors(1))
+    assert [p.name for p in store.people()] == ["Zo\u00e9 van Dam"]
+    assert len(store.samples("Zoe\u0301 van Dam")) == 1
+
+
+def test_two_spellings_in_one_call_are_one_person(store):
+    a, b = vectors(2)
+    store.add_samples({"Anna": [NewSample(a)], "Anna ": [NewSample(b)]})
+    assert [(p.name, p.samples) for p in store.people()] == [("Anna", 2)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((1, DIMENSION), np.float32), vectors(1)[:, :-1], vectors(1) * np.nan, vectors(1)[0]],
+    ids=["zero", "short", "nan", "flat"],
+)
+def test_vectors_that_are_none_are_refused_and_nothing_is_stored(store, bad):
+    with pytest.raises(ValueError, match=r"vector|samples"):
+        store.add("Anna", bad)
+    assert store.people() == []
+
+
+def test_one_bad_name_stops_the_whole_call(store):
+    a, b = vectors(2)
+    with pytest.raises(UserError, match="empty"):
+        store.add_samples({"Anna": [NewSample(a)], " ": [NewSample(b)]})
+    assert store.people() == []
+
+
+# -- version and snapshot
+
+
+def test_every_change_makes_the_version_grow(store):
+    store.add("Anna", vectors(3))
+    store.add("Bob", vectors(3, 1))
+    seen = [store.version()]
+    for change in (
+        lambda: store.add("Cleo", vectors(1)),
+        lambda: store.rename("Cleo", "Clio"),
+        lambda: store.merge("Clio", "Bob"),
+        lambda: store.move_samples([store.samples("Bob")[0].id], "Dora"),
+        lambda: store.save_head(head("Anna", None)),
+        lambda: store.save_thresholds(Thresholds(0.5, 0.4)),
+        lambda: store.remove("Dora"),
+        lambda: store.save_head(None),
+    ):
+        change()
+        seen.append(store.version())
+    assert seen == list(range(2, 11))
+
+
+def test_the_snapshot_is_the_same_object_until_something_changes(store, path):
+    store.add("Anna", vectors(1))
+    first = store.snapshot()
+    assert store.snapshot() is first
+    with Store.open(path, "c", DIMENSION) as other:  # as another program would
+        other.add("Bob", vectors(1, 1))
+    second = store.snapshot()
+    assert second is not first
+    assert second.version == store.version() == first.version + 1
+    assert first.gallery.people == ("Anna",)
+    assert second.gallery.people == ("Anna", "Bob")
+
+
+def test_a_change_that_fails_changes_nothing(store):
+    store.add("Anna", vectors(1))
+    before = store.version()
+    with pytest.raises(UserError, match="no sample 77"):
+        store.move_samples([store.samples("Anna")[0].id, 77], "Bob")
+    assert store.version() == before
+    assert [p.name for p in store.people()] == ["Anna"]
+
+
+def test_thresholds_are_the_embedders_until_others_are_saved(path):
+    with Store.open(path, "c", DIMENSION, Thresholds(0.6, 0.5)) as store:
+        assert store.snapshot().thresholds == Thresholds(0.6, 0.5)
+        store.save_thresholds(Thresholds(0.9, 0.3))
+        assert store.snapshot().thresholds == Thresholds(0.9, 0.3)
+    with Store.open(path, "c", DIMENSION, Thresholds(0.6, 0.5)) as store:
+        assert store.snapshot().thresholds == Thresholds(0.9, 0.3)
+
+
+# -- the classifier head follows the people
+
+
+def test_the_head_comes_back_with_its_provenance(store):
+    store.add("Anna", vectors(1))
+    store.add("Bob", vectors(1, 1))
+    saved = head("Bob", None, "Anna")
+    store.save_head(saved, {"epochs": 7})
+    loaded = store.snapshot().head
+    assert loaded.names == ("Bob", None, "Anna")
+    assert np.array_equal(loaded.weight, saved.weight)
+    assert np.array_equal(loaded.bias, saved.bias)
+    assert store.head_provenance() == {"epochs": 7}
+    assert [p.in_head for p in store.people()] == [True, True]
+    store.save_head(None)
+    assert store.snapshot().head is None
+    assert store.head_provenance() is None
+
+
+def test_renaming_and_removing_people_does_the_same_to_their_classes(store):
+    for seed, name in enumerate(["Anna", "Bob", "Cleo"]):
+        store.add(name, vectors(1, seed))
+    saved = head("Anna", "Bob", None, "Cleo")
+    store.save_head(saved)
+    store.rename("Cleo", "Clio")
+    store.remove("Bob")
+    loaded = store.snapshot().head
+    assert loaded.names == ("Anna", None, "Clio")
+    assert np.array_equal(loaded.weight, saved.weight[[0, 2, 3]])
+    store.remove("Anna")
+    store.remove("Clio")
+    assert store.snapshot().head is None, "a head that knows only strangers is none"
+
+
+def test_merging_keeps_one_class(store):
+    for seed, name in enumerate(["Anna", "Ann", "Annie", "Bob"]):
+        store.add(name, vectors(2, seed))
+    saved = head("Anna", "Ann", None, "Bob")
+    store.save_head(saved)
+    store.merge("Ann", "Anna")  # the head knows both
+    assert store.snapshot().head.names == ("Anna", None, "Bob")
+    assert np.array_equal(store.snapshot().head.weight, saved.weight[[0, 2, 3]])
+    store.merge("Anna", "Annie")  # only the first
+    assert store.snapshot().head.names == ("Annie", None, "Bob")
+    assert [(p.name, p.samples) for p in store.people()] == [("Annie", 6), ("Bob", 2)]
+
+
+def test_whoever_was_removed_while_the_head_was_trained_does_not_come_back(store, caplog):
+    store.add("Anna", vectors(1))
+    with caplog.at_level(logging.WARNING):
+        store.save_head(head("Anna", "Removed", None))
+    assert store.snapshot().head.names == ("Anna", None)
+    assert "Removed" in caplog.text
+    with pytest.raises(UserError, match="none of the people"):
+        store.save_head(head("Removed", None))
+    assert store.snapshot().head.names == ("Anna", None), "the refused head must not have cost it"
+
+
+def test_a_head_of_another_contract_is_refused(store):
+    store.add("Anna", vectors(1))
+    with pytest.raises(ValueError, match="head for other"):
+        store.save_head(head("Anna", contract="other"))
+
+
+# -- mistakes with names
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda s: s.remove("Ana"),
+        lambda s: s.rename("ana", "X"),
+        lambda s: s.merge("Ana", "Bob"),
+        lambda s: s.merge("Bob", "Ana"),
+        lambda s: s.samples("Ana"),
+    ],
+)
+def test_a_misspelt_name_gets_the_nearest_one(store, act):
+    store.add("Anna", vectors(1))
+    store.add("Bob", vectors(1))
+    with pytest.raises(UserError, match=r"nobody called '[Aa]na'; did you mean 'Anna'\?"):
+        act(store)
+    assert store.version() == 2
+
+
+def test_renaming_to_somebody_else_is_refused_with_the_way_out(store):
+    store.add("Anna", vectors(1))
+    store.add("Bob", vectors(1))
+    with pytest.raises(UserError, match="faces people merge 'Anna' 'Bob'"):
+        store.rename("Anna", "Bob")
+    store.rename("Anna", "Anna")
+    store.rename("Anna", "ANNA")
+    assert [p.name for p in store.people()] == ["ANNA", "Bob"]
+    with pytest.raises(UserError, match="the same person"):
+        store.merge("Bob", "Bob")
+
+
+def test_moving_the_last_sample_forgets_the_person(store):
+    store.add("Anna", vectors(2))
+    store.add("Bob", vectors(1, 5))
+    store.move_samples([s.id for s in store.samples("Anna")], "Cleo")
+    assert [(p.name, p.samples) for p in store.people()] == [("Bob", 1), ("Cleo", 2)]
+
+
+# -- every trace
+
+
+MARK = "Zyxwvutsrq"
+
+
+@pytest.mark.parametrize("neighbours", [0, 40])
+@pytest.mark.parametrize("reader_is_there", [False, True])
+def test_removing_leaves_no_trace_in_any_file(path, neighbours, reader_is_there):
+    with Store.open(path, "c", DIMENSION) as store, Store.open(path, "c", DIMENSION) as reader:
+        for i in range(neighbours):
+            store.add(f"Other {i}", vectors(3, 100 + i), [cutout(j) for j in range(3)])
+        mine, pictures = vectors(5, 7), [cutout(50 + i) for i in range(5)]
+        for i in range(5):
+            store.add(MARK, mine[i : i + 1], pictures[i : i + 1], f"photo {MARK}.jpg")
+            store.add("Other", vectors(1, 200 + i))
+        store.save_head(head(MARK, "Other", None))
+        if reader_is_there:
+            reader.snapshot()
+        needles = {
+            "name": MARK.encode(),
+            "vector": mine[0].tobytes(),
+            "picture": pictures[0].png[40:140],
+            "class": head(MARK, "Other", None).weight[0].tobytes(),
+        }
+        everything = bytes_of(path)
+        for what, needle in needles.items():
+            assert needle in everything, f"the test must be able to find the {what}"
+        store.remove(MARK)
+        everything = bytes_of(path)
+        assert [what for what, needle in needles.items() if needle in everything] == []
+        assert store.snapshot().head.names == ("Other", None)
+        assert len(store.people()) == neighbours + 1
+
+
+def test_a_former_name_leaves_no_trace(store, path):
+    store.add(MARK, vectors(1))
+    store.rename(MARK, "Anna")
+    assert MARK.encode() not in bytes_of(path)
+    store.add(MARK, vectors(1))
+    store.merge(MARK, "Anna")
+    assert MARK.encode() not in bytes_of(path)
+
+
+def test_traces_that_a_reader_held_are_wiped_at_the_next_opening(path, monkeypatch, caplog):
+    monkeypatch.setattr("recognizer.store.schema.BUSY_SECONDS", 0.05)
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add(MARK, vectors(1))
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT count(*) FROM person").fetchone() == (1,)
+            with caplog.at_level(logging.WARNING):
+                store.remove(MARK)
+            assert "another program is reading" in caplog.text
+            assert store.people() == []
+            assert MARK.encode() in bytes_of(path), "otherwise this test shows nothing"
+            reader.execute("COMMIT")
+        with Store.open_existing(path):
+            assert MARK.encode() not in bytes_of(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
+
+
+class Troubled:
+    """A connection whose disk or memory makes trouble as soon as the file is to be scrubbed."""
+
+    def __init__(self, db: sqlite3.Connection, trouble: Exception, at: str) -> None:
+        self._db, self._trouble, self._at = db, trouble, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if self._at in sql:
+            raise self._trouble
+        return self._db.execute(sql, *values)
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("as SQLite says it")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize("at", ["VACUUM", "wal_checkpoint", "SET value = 0"])
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (sqlite_error(sqlite3.SQLITE_FULL), "the disk is full"),
+        (sqlite_error(sqlite3.SQLITE_IOERR | 3 << 8), "the disk reports an error"),
+        (MemoryError(), "the memory is full"),
+    ],
+    ids=["full", "ioerr", "nomem"],
+)
+def test_what_keeps_from_scrubbing_undoes_no_forgetting_and_locks_nobody_out(
+    path, monkeypatch, caplog, trouble, reason, at
+):
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add(MARK, vectors(1))
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(
+            "recognizer.store.people.connect", lambda path: Troubled(connect(path), trouble, at)
+        )
+        with Store.open(path, "c", DIMENSION) as store:
+            store.remove(MARK)
+            assert store.people() == []
+            assert f"{path}: {reason}; the change is made" in caplog.text
+            store.add("Anna", vectors(1))  # the store goes on
+        caplog.clear()
+        with Store.open_existing(path) as store:
+            assert [person.name for person in store.people()] == ["Anna"]
+        assert reason in caplog.text
+    with Store.open_existing(path):
+        assert MARK.encode() not in bytes_of(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
+
+
+def test_a_damaged_file_is_no_reason_to_put_scrubbing_off(path, monkeypatch):
+    trouble = sqlite_error(sqlite3.SQLITE_CORRUPT)
+    monkeypatch.setattr(
+        "recognizer.store.people.connect", lambda path: Troubled(connect(path), trouble, "VACUUM")
+    )
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add("Anna", vectors(1))
+        with pytest.raises(UserError, match="damaged"):
+            store.remove("Anna")
+
+
+# -- threads
+
+
+def test_threads_share_one_store(path):
+    """Readers see whole changes only: every person has two samples, versions never go back."""
+    with Store.open(path, "c", DIMENSION) as store:
+        failures: list[object] = []
+        done = threading.Event()
+
+        def read() -> None:
+            last = -1
+            try:
+                while not done.is_set():
+                    version = store.version()
+                    snapshot = store.snapshot()
+                    if not last <= version <= snapshot.version:
+                        failures.append((last, version, snapshot.version))
+                    if len(snapshot.gallery) != 2 * len(snapshot.gallery.people):
+                        failures.append(snapshot.gallery.names)
+                    last = snapshot.version
+            except Exception as error:
+                failures.append(error)
+
+        def write(start: int) -> None:
+            try:
+                for i in range(start, start + 20):
+                    store.add(f"P{i}", vectors(2, i))
+            except Exception as error:
+                failures.append(error)
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        writers = [threading.Thread(target=write, args=(start,)) for start in (0, 100)]
+        for thread in readers + writers:
+            thread.start()
+        for thread in writers:
+            thread.join()
+        done.set()
+        for thread in readers:
+            thread.join()
+        assert failures == []
+        assert len(store.people()) == 40

@@ -1,0 +1,257 @@
+"""People leave one file and arrive in another; files of strangers do no harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faces.errors import UserError
+from recognizer.store import transfer
+from recognizer.store.cutout import Cutout
+from recognizer.store.people import Store
+from recognizer.store.transfer import export_people, import_people
+from recognizer.types import unit
+
+DIMENSION = 16
+
+
+def vectors(count: int, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(count, DIMENSION)))
+
+
+def cutout(seed: int) -> Cutout:
+    image = np.random.default_rng(seed).integers(0, 256, (30, 30, 3), np.uint8)
+    return Cutout.of(image, np.array([5, 6, 25, 26], np.float32))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "people.db", "c", DIMENSION) as store:
+        store.add("Anna", vectors(2), [cutout(0), cutout(1)], "photo anna.jpg")
+        store.add("李", vectors(1, 1), source="photo li.jpg")
+        yield store
+
+
+@pytest.fixture
+def other(tmp_path):
+    with Store.open(tmp_path / "other.db", "c", DIMENSION) as store:
+        yield store
+
+
+@pytest.fixture
+def file(store, tmp_path) -> Path:
+    path = tmp_path / "out" / "people.zip"
+    moved = export_people(store, path)
+    assert (moved.people, moved.samples, moved.crops) == (2, 3, 2)
+    return path
+
+
+def state(store: Store) -> list[Any]:
+    return [
+        (p.name, s.embedding.tolist(), s.source, s.created, s.cutout and s.cutout.png)
+        for p in store.people()
+        for s in store.samples(p.name)
+    ]
+
+
+def test_everything_arrives(store, other, file):
+    moved = import_people(other, file)
+    assert (moved.people, moved.samples, moved.crops, moved.skipped) == (2, 3, 2, 0)
+    assert state(other) == state(store)
+    for mine, theirs in zip(store.samples("Anna"), other.samples("Anna"), strict=True):
+        assert np.array_equal(mine.cutout.box, theirs.cutout.box)
+
+
+def test_anybody_can_read_the_file(file):
+    with zipfile.ZipFile(file) as archive:
+        header = json.loads(archive.read("people.json"))
+        array = np.load(io.BytesIO(archive.read("embeddings.npy")), allow_pickle=False)
+        assert sorted(archive.namelist()) == [
+            "crops/000000.png",
+            "crops/000001.png",
+            "embeddings.npy",
+            "people.json",
+        ]
+    assert [person["name"] for person in header["people"]] == ["Anna", "李"]
+    assert array == pytest.approx(np.concatenate([vectors(2), vectors(1, 1)]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_only_the_owner_can_read_the_file(file):
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_reading_a_file_twice_changes_nothing(other, file):
+    import_people(other, file)
+    version, before = other.version(), state(other)
+    assert import_people(other, file).skipped == 3
+    assert (other.version(), state(other)) == (version, before)
+
+
+def test_known_people_get_the_new_samples(other, file):
+    other.add("Anna", vectors(1, 9))
+    import_people(other, file)
+    assert [(p.name, p.samples) for p in other.people()] == [("Anna", 3), ("李", 1)]
+
+
+def test_only_some_people(store, tmp_path, other):
+    path = tmp_path / "some.zip"
+    assert export_people(store, path, ["李", "李"]).samples == 1
+    import_people(other, path)
+    assert [p.name for p in other.people()] == ["李"]
+    with pytest.raises(UserError, match="nobody called 'Bob'"):
+        export_people(store, tmp_path / "bob.zip", ["Anna", "Bob"])
+    with pytest.raises(UserError, match="knows nobody"):
+        export_people(Store.open(tmp_path / "empty.db", "c", 4), tmp_path / "x.zip")
+    assert not list(tmp_path.glob("*bob*"))
+    assert not list(tmp_path.glob("*x.zip*"))
+
+
+# -- refusals; nothing is ever stored
+
+
+def changed(file: Path, **entries: bytes | None) -> Path:
+    """A copy with other contents (None: without) under names with dots for slashes."""
+    path = file.with_name("changed.zip")
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            content = entries.get(entry.filename, old.read(entry))
+            if content is not None:
+                new.writestr(entry.filename, content)
+    return path
+
+
+def header_with(file: Path, change: Any) -> bytes:
+    with zipfile.ZipFile(file) as archive:
+        header = json.loads(archive.read("people.json"))
+    change(header)
+    return json.dumps(header).encode()
+
+
+def npy(array: np.ndarray, **options: Any) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array, **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.update(contract="other"), "another embedder.*faces people reembed"),
+        (lambda h: h.update(dimension=8), "another embedder"),
+        (lambda h: h.update(version=2), "version 2, this program reads 1"),
+        (lambda h: h.update(format="x"), "no file of `faces people export`"),
+        (lambda h: h.update(people=3), "person 0 has no name"),
+        (lambda h: h["people"].append("x"), "person 2 has no name"),
+        (lambda h: h["people"].append(h["people"][0]), "person 2 has no name of its own"),
+        (lambda h: h["people"][0].update(samples=[]), "person 0 .* no samples"),
+        (lambda h: h["people"][0].update(name="An\x00na"), r"U\+0000"),
+        (lambda h: h["people"][0]["samples"].append({}), "embeddings.npy: .*in place of"),
+        (lambda h: h["people"][0]["samples"][0].update(source="x" * 1001), "at most 1000"),
+        (lambda h: h["people"][0]["samples"][0].update(source=5), "sample 0 of 'Anna': source"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2]), "box must be four"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 900, 3]), "not in its picture"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, float("nan"), 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 10**400, 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 1e300, 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(source="\ud800"), "source must be a text"),
+        (lambda h: h["people"][1]["samples"][0].update(box=[1, 2, 3, 4]), "000002.png is missing"),
+    ],
+)
+def test_a_wrong_description_is_refused(other, file, change, message):
+    bad = changed(file, **{"people.json": header_with(file, change)})
+    with pytest.raises(UserError, match=message):
+        import_people(other, bad)
+    assert other.version() == 0
+
+
+PICKLED = npy(np.array([{"a": 1}] * 3, object), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("people.json", None, "people.json is missing"),
+        ("people.json", b"{", "cannot be read"),
+        ("people.json", b"[]", "no file of"),
+        ("people.json", b"[" * 100_000, "cannot be read"),
+        ("embeddings.npy", None, "embeddings.npy is missing"),
+        ("embeddings.npy", b"", "embeddings.npy"),
+        ("embeddings.npy", PICKLED, "embeddings.npy: object"),
+        ("embeddings.npy", npy(np.zeros((3, DIMENSION), np.float32)), "have not the length 1"),
+        ("embeddings.npy", npy(np.ones((3, DIMENSION))), "embeddings.npy"),
+        ("embeddings.npy", npy(vectors(3))[:-4], "embeddings.npy"),
+        ("embeddings.npy", npy(vectors(3)) + b"x" * 9000, "at most"),
+        ("crops/000001.png", None, "000001.png is missing"),
+        ("crops/000001.png", b"no picture", "000001.png: .*cannot read"),
+        ("crops/000001.png", b"x" * (transfer.MAX_PNG + 1), "at most"),
+    ],
+)
+def test_a_damaged_part_is_refused(other, file, name, content, message):
+    with pytest.raises(UserError, match=message):
+        import_people(other, changed(file, **{name: content}))
+    assert other.version() == 0
+
+
+def test_what_is_no_such_file_is_refused(other, tmp_path, file):
+    with pytest.raises(UserError, match="there is no file"):
+        import_people(other, tmp_path / "missing.zip")
+    for content in (b"", b"text" * 100, file.read_bytes()[:-60]):
+        (tmp_path / "bad.zip").write_bytes(content)
+        with pytest.raises(UserError, match=r"no file of `faces people export`"):
+            import_people(other, tmp_path / "bad.zip")
+    flipped = bytearray(file.read_bytes())
+    flipped[200] ^= 255  # in a picture
+    (tmp_path / "bad.zip").write_bytes(flipped)
+    with pytest.raises(UserError, match="CRC"):
+        import_people(other, tmp_path / "bad.zip")
+    assert other.version() == 0
+
+
+def test_no_flipped_byte_ends_in_a_traceback(other, file):
+    """Everywhere but in the pictures, of whose bytes there are many and alike."""
+    content = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        first = archive.getinfo("people.json").header_offset
+    bad = file.with_name("bad.zip")
+    refused = 0
+    for i in range(first, len(content)):
+        flipped = bytearray(content)
+        flipped[i] ^= 255
+        bad.write_bytes(flipped)
+        try:
+            import_people(other, bad)
+        except UserError:
+            refused += 1
+    assert refused > (len(content) - first) / 2
+
+
+def test_too_large_files_are_refused_before_they_are_read(other, file, monkeypatch):
+    monkeypatch.setattr(transfer, "MAX_BYTES", 1_000)
+    with pytest.raises(UserError, match="too large"):
+        import_people(other, file)
+    monkeypatch.undo()
+    monkeypatch.setattr(transfer, "MAX_SAMPLES", 1)
+    with pytest.raises(UserError, match="too large"):
+        import_people(other, file)
+
+
+def test_an_export_during_a_change_is_not_half_of_each(store, tmp_path, monkeypatch):
+    real = Store.samples
+
+    def samples(self: Store, name: str) -> Any:
+        found = real(self, name)
+        self.add("Late", vectors(1, 5))
+        return found
+
+    monkeypatch.setattr(Store, "samples", samples)
+    with pytest.raises(UserError, match="changed by another program"):
+        export_people(store, tmp_path / "people.zip")
+    assert not (tmp_path / "people.zip").exists()
