@@ -70,7 +70,7 @@ class Normalise(nn.Module):
     def postprocess(
         self, result: Targets, image_shapes: list[tuple[int, int]], originals: list[tuple[int, int]]
     ) -> Targets:
-        """Boxes stay in the pixels that the network saw; `detector.inference.resize` brings them back."""
+        """Boxes stay in the network's pixels; `detector.inference.resize` brings them back."""
         return result
 
 

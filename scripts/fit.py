@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.teaching.fit import HeadPlan
-    from recognizer.embedders.load import FaceEmbedder
+    from recognizer.embedders.embedder import FaceEmbedder
     from recognizer.embedders.mini import MiniResNet
     from recognizer.store.people import Store
     from recognizer.training.fit_network_config import NetworkOptions
@@ -228,7 +228,7 @@ class Job:
 
     def _untrained(self) -> tuple[MiniResNet, FaceEmbedder]:
         from recognizer.crop import CropRecipe
-        from recognizer.embedders.load import FaceEmbedder, landmarks_for
+        from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
         from recognizer.embedders.torch import TorchNetwork
         from recognizer.training.fit_network import new_network
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Photos with boxes: PASCAL VOC, WIDER FACE, checking, repairing, converting."""

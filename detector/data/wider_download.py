@@ -39,8 +39,8 @@ def download_wider(
     and a folder that is half unpacked when that is interrupted passes for a whole one ever after.
     Every file is verified; verified files are not fetched again, cut-off ones are continued.
 
-    Returns ``out/widerface``, a source for `detector.data.wider_voc.convert`. Raises UserError, with the
-    ways on, when the host refuses.
+    Returns ``out/widerface``, a source for `detector.data.wider_voc.convert`. Raises UserError,
+    with the ways on, when the host refuses.
     """
     from torchvision.datasets import WIDERFace
 

@@ -4,7 +4,8 @@
 exporter follows that for any size, batch and number of faces. `FaceGraph` does the same sums with
 tensors alone, for a whole batch at once:
 
-* the images need no resizing, so torchvision's transform is left out (`detector.inference.resize` does that);
+* the images need no resizing, so torchvision's transform is left out (`detector.inference.resize`
+  does that);
 * the best anchors of a level are chosen before their boxes are decoded;
 * non-maximum suppression is done for all images and levels together, without branches, and exactly:
   boxes of different groups never meet;

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From pictures to detections: resizing, one file a runtime, opening any detector."""

@@ -1,4 +1,4 @@
-"""An exported ONNX file as a `detector.inference.detect.Network`. Neither torch nor onnx is imported."""
+"""An exported ONNX file as a `detector.inference.detect.Network`: no torch, no onnx imported."""
 
 from __future__ import annotations
 

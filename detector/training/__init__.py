@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training a detector: data, augmentation, the loop, validation, torchrun."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From photos of a person to samples."""

@@ -7,12 +7,14 @@ import importlib.util
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.types import Face, Note, Tick
+if TYPE_CHECKING:
+    from pipeline.types import Face, Note, Tick
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

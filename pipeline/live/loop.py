@@ -4,10 +4,10 @@
         for tick in loop.run(source):
             window.show(tick)
 
-The loop itself is cheap. Detecting and embedding are jobs for a worker (`pipeline.live.worker`): done at
-once (`Inline`: a file, every frame exact) or in a thread beside it (`Background`: a camera, whose
-frames never wait for the detector; between two detections faces are moved on). A detection becomes
-tracks, the tracks choose which faces to embed, the embeddings vote for names.
+The loop itself is cheap. Detecting and embedding are jobs for a worker (`pipeline.live.worker`):
+done at once (`Inline`: a file, every frame exact) or in a thread beside it (`Background`: a camera,
+whose frames never wait for the detector; between two detections faces are moved on). A detection
+becomes tracks, the tracks choose which faces to embed, the embeddings vote for names.
 
 Everything a loop owns belongs to the thread that runs it. Others reach it in three ways, none of
 which needs a lock: assigning ``loop.recognizer``, assigning ``loop.notes``, and `Loop.call_soon`.

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from faces.errors import UserError
 from faces.files import atomic_write
 from faces.onnx_export import quiet_exporter
+from pipeline.liveness.crops import LIVE, METADATA, SIZE, Network
 from pipeline.liveness.minifas import MiniFASNet, load_minifas
-from pipeline.liveness.passive import LIVE, METADATA, SIZE, Network
 
 OPSET = 18
 """The oldest that has all we use, so that the most runtimes can run the file."""

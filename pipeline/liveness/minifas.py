@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from faces.errors import UserError
-from pipeline.liveness.passive import SIZE, scale_in_name
+from pipeline.liveness.crops import SIZE, scale_in_name
 
 CLASSES = 3  # `LIVE` is a face: `test.py` there calls label 1 real; 0 and 2 are attacks
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Who was in a film, when, and how sure that is."""

@@ -1,1 +1,1 @@
-"""The pipeline as a service without a transport; `pipeline.stdio.server` and `pipeline.http` adapt it."""
+"""The pipeline as a service without a transport; `pipeline.stdio` and `pipeline.http` adapt it."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where frames come from: cameras, streams, pipes, films, folders."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Teaching while the picture runs: a click becomes samples, a fitted head, a new snapshot."""

@@ -1,7 +1,8 @@
 """Fitting the head while the picture runs, and using it only when it is good.
 
-The fitting is done by a process (`pipeline.teaching.fit_process`); the store is touched by this one alone,
-in one transaction. So whoever is killed, and whenever, the file holds the last whole state.
+The fitting is done by a process (`pipeline.teaching.fit_process`); the store is touched by this
+one alone, in one transaction. So whoever is killed, and whenever, the file holds the last whole
+state.
 """
 
 from __future__ import annotations

@@ -6,73 +6,14 @@ docs/recognizer-card.md) and saves importing it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from faces.errors import UserError
-from recognizer.crop import CropRecipe, LandmarkFinder
-from recognizer.landmarks import LandmarkNet
+from recognizer.embedders.embedder import FaceEmbedder
 from recognizer.shipped import shipped_file
-from recognizer.types import unit
-
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""RGB uint8 (N, S, S, 3), N > 0 -> vectors float32 (N, D)."""
-
-BATCH = 32
-"""Faces that go through the network at once; more gain nothing on a CPU and take memory."""
 
 AUTO, MINI, INCEPTION = "auto", "mini", "inception"
 NAMES = (AUTO, MINI, INCEPTION)
-
-
-class FaceEmbedder:
-    """A network and its crop recipe; it is a `recognizer.types.Embedder`."""
-
-    def __init__(
-        self,
-        network: Network,
-        recipe: CropRecipe,
-        identity: str,
-        dimension: int,
-        find_landmarks: LandmarkFinder | None = None,
-    ) -> None:
-        """``identity`` names the architecture and the digest of the weights."""
-        self._network, self.recipe, self._dimension = network, recipe, dimension
-        self._find_landmarks = find_landmarks
-        self._contract = f"{identity}/{recipe.identity}"
-
-    @property
-    def contract(self) -> str:
-        """Identity of the crop recipe and of the weights: vectors of two contracts never mix."""
-        return self._contract
-
-    @property
-    def size(self) -> int:
-        """Side of the square crops in pixels."""
-        return self.recipe.size
-
-    @property
-    def dimension(self) -> int:
-        """Length of the vectors."""
-        return self._dimension
-
-    def crop(self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """RGB uint8 (H, W, 3) and boxes (N, 4) -> faces uint8 (N, S, S, 3); see `CropRecipe`."""
-        return self.recipe(image, xyxy, self._find_landmarks)
-
-    def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Crops uint8 (N, S, S, 3) -> unit vectors float32 (N, D); N may be 0."""
-        expected = (self.size, self.size, 3)
-        if faces.ndim != 4 or faces.shape[1:] != expected or faces.dtype != np.uint8:
-            raise ValueError(f"expected uint8 (N, {expected}), got {faces.dtype} {faces.shape}")
-        parts = [
-            self._network(np.ascontiguousarray(faces[start : start + BATCH]))
-            for start in range(0, len(faces), BATCH)
-        ]
-        return unit(np.concatenate(parts)) if parts else np.zeros((0, self.dimension), np.float32)
 
 
 def load_embedder(
@@ -101,7 +42,7 @@ def load_embedder(
 
         name = INCEPTION if weights is not None or find_cached() is not None else MINI
     if name == INCEPTION:
-        from recognizer.embedders.inception import load_inception
+        from recognizer.embedders.inception_load import load_inception
 
         return load_inception(weights, threads)
     if weights is not None:
@@ -134,8 +75,3 @@ def open_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
         f"{path} holds no embedder: give a checkpoint of `faces pretrain-embedder` or a file made "
         "with `faces export-embedder`"
     )
-
-
-def landmarks_for(recipe: CropRecipe, threads: int | None) -> LandmarkFinder | None:
-    """What an embedder of this recipe finds landmarks with, if it needs them."""
-    return LandmarkNet(threads=threads) if recipe.kind == "aligned" else None

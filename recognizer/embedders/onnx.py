@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from faces.onnx_session import open_session
 from recognizer.crop import CropRecipe
-from recognizer.embedders.load import FaceEmbedder, landmarks_for
+from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
 
 FORMAT = "faces-embedder"
 VERSION = "1"

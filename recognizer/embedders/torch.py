@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recognizer.embedders.checkpoint import open_mini, weights_digest
-from recognizer.embedders.load import FaceEmbedder, landmarks_for
+from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
 
 
 class TorchNetwork:

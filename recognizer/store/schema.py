@@ -1,4 +1,4 @@
-"""The SQLite file behind `recognizer.store.people`: making, recognising, upgrading and scrubbing it."""
+"""The SQLite file behind `recognizer.store.people`: made, recognized, upgraded and scrubbed."""
 
 from __future__ import annotations
 

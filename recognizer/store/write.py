@@ -1,4 +1,4 @@
-"""What `recognizer.store.people` writes into its tables. Each function runs inside a transaction."""
+"""What `recognizer.store.people` writes. Each function runs inside a transaction."""
 
 from __future__ import annotations
 

@@ -95,8 +95,9 @@ def fit_head(
 
     Args:
         gallery: the samples; varied copies of a photo are samples like any other.
-        strangers: unit vectors (M, D) of nobody in the gallery, see `recognizer.training.background`. With
-            M = 0 the head has no class "unknown" and will call every stranger by a name.
+        strangers: unit vectors (M, D) of nobody in the gallery, see
+            `recognizer.training.background`. With M = 0 the head has no class "unknown" and will
+            call every stranger by a name.
         options: learning rate, epochs, and so on.
         photos: for each sample the number of the photo it comes from, int (N,), so that copies of
             one photo are held out together; None: each is a photo of its own.

@@ -1,4 +1,4 @@
-"""What a network is trained with by `recognizer.training.fit_network`: options, and faces with names."""
+"""What `recognizer.training.fit_network` trains with: options, and faces with names."""
 
 from __future__ import annotations
 

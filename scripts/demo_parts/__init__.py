@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `faces demo` makes and tells: its film, its summary."""

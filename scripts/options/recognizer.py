@@ -10,7 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from detector.types import Detector
-    from recognizer.embedders.load import FaceEmbedder
+    from recognizer.embedders.embedder import FaceEmbedder
     from recognizer.store.people import Store
     from recognizer.types import Embedder
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What each operation of the service does: faces, people, liveness."""

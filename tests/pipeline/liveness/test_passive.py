@@ -14,8 +14,9 @@ import torch
 from onnx import TensorProto, helper
 
 from faces.errors import UserError
+from pipeline.liveness.crops import METADATA, SIZE
 from pipeline.liveness.minifas import ARCHITECTURES, MiniFASNet, load_minifas
-from pipeline.liveness.passive import METADATA, SIZE, PassiveLiveness, Votes, crop
+from pipeline.liveness.passive import PassiveLiveness, Votes, crop
 
 NAMES = ("2.7_80x80_MiniFASNetV2.pth", "4_0_0_80x80_MiniFASNetV1SE.pth")
 PUBLISHED_PARAMETERS = {"MiniFASNetV2": 0.435e6}  # its README; V1SE is not in the table

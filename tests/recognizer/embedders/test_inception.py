@@ -9,13 +9,9 @@ import torch
 
 from faces import download as download_module
 from faces.errors import UserError
-from recognizer.embedders import export, inception, inception_weights
-from recognizer.embedders.inception import (
-    InceptionFaces,
-    load_inception,
-    open_inception,
-    with_torch,
-)
+from recognizer.embedders import inception_load, inception_weights
+from recognizer.embedders.inception import InceptionFaces, open_inception
+from recognizer.embedders.inception_load import load_inception, with_torch
 from recognizer.embedders.inception_weights import Release, find_cached, find_or_fetch
 from recognizer.embedders.load import load_embedder
 from tests.faces.test_download import DATA, QUOTA_PAGE, Server, server
@@ -194,7 +190,9 @@ def test_auto_takes_inception_where_its_weights_are(
     weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path | None] = []
-    monkeypatch.setattr(inception, "load_inception", lambda given, threads: asked.append(given))
+    monkeypatch.setattr(
+        inception_load, "load_inception", lambda given, threads: asked.append(given)
+    )
     load_embedder("auto", weights)
     (cache).mkdir(parents=True)
     (cache / "20180402-114759-vggface2.pt").write_bytes(b"")
@@ -208,7 +206,7 @@ def test_it_runs_with_torch_where_the_cache_cannot_be_written(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "read-only")
 
-    monkeypatch.setattr(export, "export_embedder", refuse)
+    monkeypatch.setattr(inception_load, "export_embedder", refuse)
     embedder = load_inception(weights, threads=1)
     assert embedder.contract == with_torch(network).contract
     assert embedder.contract.startswith("inception-")
@@ -234,5 +232,7 @@ def test_it_is_converted_to_onnx_once(
     for count in (1, 3):
         faces = some_faces(count)
         np.testing.assert_allclose(embedder.embed(faces), reference.embed(faces), atol=1e-4)
-    monkeypatch.setattr(export, "export_embedder", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(
+        inception_load, "export_embedder", lambda *_: pytest.fail("converted again")
+    )
     assert load_embedder("auto", weights).contract == embedder.contract

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from recognizer.crop import CropRecipe
-from recognizer.embedders.load import BATCH, FaceEmbedder, load_embedder
+from recognizer.embedders.embedder import BATCH, FaceEmbedder
+from recognizer.embedders.load import load_embedder
 from recognizer.types import Embedder
 from tests.recognizer.photos import ASTRONAUT_BOX, HOPPER_BOX, astronaut, hopper
 

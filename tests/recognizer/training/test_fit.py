@@ -170,6 +170,7 @@ def test_twenty_people_with_fifty_samples_take_less_than_three_seconds():
 def test_a_worker_that_teaches_imports_no_torch():
     code = (
         "import sys, recognizer.training.fit, recognizer.training.background, recognizer.compare, "
-        "recognizer.training.augment; print(sorted({'torch', 'matplotlib', 'scipy'} & set(sys.modules)))"
+        "recognizer.training.augment; "
+        "print(sorted({'torch', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
