@@ -148,7 +148,7 @@ class TrainConfig:
     save_minutes: float = 10.0
     """Write last.pt at least this often within an epoch."""
     tensorboard: bool = False
-    """Write TensorBoard events into the run folder (needs `pip install tensorboard`)."""
+    """Write TensorBoard events into the run folder (needs `pip install 'faces[tensorboard]'`)."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

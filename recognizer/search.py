@@ -51,7 +51,7 @@ def build_index(vectors: NDArray[np.float32], exact_limit: int = EXACT_LIMIT) ->
             raise
         logger.warning(
             "%s people without faiss: each search takes a few hundred milliseconds; install it "
-            "with `pip install faiss-cpu`",
+            "with pip install 'faces[large]'",
             f"{len(vectors):,}",
         )
         return ExactIndex(vectors)

@@ -83,8 +83,8 @@ class Options:
     threads: int | None = None
     """CPU threads for the model; its runtime chooses if not given."""
     speed: Literal["normal", "fast"] = "normal"
-    """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install openvino): twice as fast on
-    processors with AMX."""
+    """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install 'faces[fast]'): twice as
+    fast on processors with AMX."""
     json: bool = False
     """Print the report as JSON instead of a table."""
     quiet: bool = False

@@ -91,6 +91,14 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"faces: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        from faces.extras import advice
+
+        missing = advice(error)
+        if missing is None:
+            raise
+        print(f"faces: {missing}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("faces: stopped.", file=sys.stderr)
         return 130

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from faces.extras import EXTRAS
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-DEV = PROJECT["optional-dependencies"]["dev"]
+EXTRA = PROJECT["optional-dependencies"]
+ALL = [
+    line
+    for lines in (PROJECT["dependencies"], *EXTRA.values())
+    for line in lines
+    if not line.startswith("faces[")
+]
 
 
 def load_yaml(name: str) -> Any:
@@ -40,20 +49,21 @@ def pins() -> dict[str, str]:
 # -- requirements
 
 
-def test_environment_yml_asks_for_what_pyproject_asks_for():
+def test_environment_yml_installs_what_make_env_does():
     environment = load_yaml("environment.yml")
     *conda, pip = environment["dependencies"]
     assert environment["name"] == "faces"
     assert conda == ["python=3.11", "pip"]
-    from_pip = pip["pip"]
-    assert from_pip[:2] == ["-c constraints.txt", "-e ."]
-    assert from_pip[2:] == PROJECT["dependencies"] + DEV
+    assert pip["pip"][:2] == ["-c constraints.txt", "-e .[dev]"]
+    named = {Requirement(line).name for line in ALL}
+    assert set(pip["pip"][2:]) <= named, "named there, but not in pyproject.toml"
     assert SpecifierSet(PROJECT["requires-python"]).contains("3.11")
+    assert "-c constraints.txt -e '.[dev]'" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_every_requirement_has_a_tested_version_that_it_allows():
     tested = pins()
-    for line in PROJECT["dependencies"] + DEV:
+    for line in ALL:
         requirement = Requirement(line)
         version = tested.get(canonicalize_name(requirement.name))
         assert version is not None, f"constraints.txt has no version of {requirement.name}"
@@ -65,10 +75,21 @@ def test_the_tested_versions_belong_to_no_platform():
     assert not [version for version in pins().values() if "+" in version]
 
 
-def test_the_extras_that_dev_repeats_are_the_same():
-    for name, lines in PROJECT["optional-dependencies"].items():
-        if name != "dev":
-            assert set(lines) <= set(DEV), f"the extra {name!r} is not tested"
+def test_all_and_dev_hold_every_extra():
+    [everything] = EXTRA["all"]
+    assert Requirement(everything).extras == set(EXTRA) - {"all", "dev"}
+    assert EXTRA["dev"][0] == "faces[all]"
+
+
+def test_the_advice_for_a_missing_library_follows_the_extras():
+    """The table of `faces.extras` names the modules of what each extra requires."""
+    distributions = packages_distributions()
+    for extra, modules in EXTRAS.items():
+        required = {canonicalize_name(Requirement(line).name) for line in EXTRA[extra]}
+        for module in modules:
+            brought = {canonicalize_name(name) for name in distributions[module]}
+            assert brought & (required | {"starlette", "opentelemetry-api"}), (extra, module)
+    assert set(EXTRAS) == set(EXTRA) - {"all", "dev"}
 
 
 # -- packages

@@ -1,7 +1,7 @@
 """An exported ONNX file run by OpenVINO in bfloat16: speed "fast". Torch is not imported.
 
-OpenVINO is an extra (``pip install openvino``, Apache-2.0). It pays on processors that multiply
-bfloat16 matrices (AMX: Intel Xeon from 2023 on); docs/export.md has the figures.
+OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It pays on processors that
+multiply bfloat16 matrices (AMX: Intel Xeon from 2023 on); docs/export.md has the figures.
 """
 
 from __future__ import annotations
@@ -108,5 +108,5 @@ def import_openvino() -> Any:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise UserError(
-            'speed "fast" needs OpenVINO, which is not installed: pip install openvino'
+            "speed \"fast\" needs OpenVINO, which is not installed: pip install 'faces[fast]'"
         ) from error

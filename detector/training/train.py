@@ -518,5 +518,7 @@ def _tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
+        raise UserError(
+            "--tensorboard needs TensorBoard: pip install 'faces[tensorboard]'"
+        ) from error
     return SummaryWriter(str(folder))

@@ -73,4 +73,4 @@ def test_without_faiss_the_search_is_exact_and_says_that_it_is_slow(monkeypatch,
     with caplog.at_level(logging.WARNING):
         index = build_index(vectors(20, 16), exact_limit=10)
     assert isinstance(index, ExactIndex)
-    assert "pip install faiss-cpu" in caplog.text
+    assert "pip install 'faces[large]'" in caplog.text

@@ -202,7 +202,7 @@ def test_without_gdown_the_message_names_it(
     official: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(UserError, match="pip install gdown"):
+    with pytest.raises(UserError, match=r"pip install 'faces\[train\]'"):
         download_wider(tmp_path / "data")
 
 

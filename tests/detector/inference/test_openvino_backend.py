@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 # Looked for, not imported: `import openvino` calls home unless `import_openvino` does it.
 needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="needs: pip install openvino"
+    importlib.util.find_spec("openvino") is None, reason="needs: pip install 'faces[fast]'"
 )
 
 
@@ -33,7 +33,7 @@ needs_openvino = pytest.mark.skipif(
 def fast(small_export: SmallExport) -> Callable[..., Any]:
     """Opens the small ONNX file with OpenVINO."""
     if importlib.util.find_spec("openvino") is None:
-        pytest.skip("needs: pip install openvino")
+        pytest.skip("needs: pip install 'faces[fast]'")
     return lambda **options: load_detector(small_export.onnx, speed="fast", threads=1, **options)
 
 
@@ -119,7 +119,7 @@ def test_without_openvino_it_says_what_to_install(
     small_export: SmallExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UserError, match="not installed: pip install openvino"):
+    with pytest.raises(UserError, match=r"not installed: pip install 'faces\[fast\]'"):
         load_detector(small_export.onnx, speed="fast")
 
 

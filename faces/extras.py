@@ -1,0 +1,49 @@
+"""Which extra of the package brings a library, for whoever lacks one.
+
+The table follows ``[project.optional-dependencies]`` of pyproject.toml; a test compares the two.
+"""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "train": (
+        "facenet_pytorch",
+        "fairlearn",
+        "faster_coco_eval",
+        "gdown",
+        "onnx",
+        "onnxscript",
+        "skimage",
+        "torch",
+        "torchmetrics",
+        "torchvision",
+    ),
+    "serve": (
+        "fastapi",
+        "limits",
+        "prometheus_client",
+        "pydantic",
+        "python_multipart",
+        "starlette",
+        "uvicorn",
+        "websockets",
+    ),
+    "fast": ("openvino",),
+    "large": ("faiss",),
+    "telemetry": ("opentelemetry",),
+    "tensorboard": ("tensorboard",),
+}
+"""The modules that each extra brings, by the names they are imported by."""
+
+
+def advice(error: ModuleNotFoundError) -> str | None:
+    """What to install when a library of an extra is missing; None when it is none of them.
+
+    >>> advice(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    "this needs torch, which is not installed: pip install 'faces[train]'"
+    """
+    module = (error.name or "").split(".")[0]
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            return f"this needs {module}, which is not installed: pip install 'faces[{extra}]'"
+    return None
