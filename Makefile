@@ -27,10 +27,10 @@ help: ## list the targets
 env: $(MARKER) ## make .venv and install the project into it (once; again when its requirements change)
 
 test: lint ## lint, check types and run every test (those on real data where ../shared/data exists)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 quick: env ## run the tests that take seconds
-	$(BIN)/pytest -m "not data and not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto -m "not data and not slow" $(PYTEST_ARGS)
 
 demo: env ## prepare, train, export, judge and name people on small embedded data
 	$(BIN)/faces demo

@@ -42,8 +42,8 @@ def test_make_test_checks_style_types_and_runs_the_whole_suite_last():
     """Dry run: what `make test` would type, in order."""
     lines = make("--dry-run", "--assume-old=.venv/.installed", "test").stdout.splitlines()
     tools = [Path(line.split()[0]).name + "".join(line.split()[1:2]) for line in lines]
-    assert tools[-4:] == ["ruffcheck", "ruffformat", "mypy", "pytest"]
-    assert lines[-1].split()[1:] == []
+    assert tools[-4:] == ["ruffcheck", "ruffformat", "mypy", "pytest-n"]
+    assert lines[-1].split()[1:] == ["-n", "auto"]
 
 
 def test_make_uses_the_environment_it_has_until_the_requirements_change(tmp_path):

@@ -166,16 +166,11 @@ def test_each_hook_starts_the_tool_it_names(hook, tmp_path):
     assert output.rstrip().endswith("a file.py" if files else called[1])
 
 
-def test_ci_runs_make_test_and_nothing_else():
+def test_ci_ends_with_make_test():
     script = ROOT / ".ci" / "run"
     lines = script.read_text(encoding="utf-8").splitlines()
-    commands = [line for line in lines if line and not line.startswith("#")]
     assert lines[0] == "#!/usr/bin/env bash"
-    assert commands == [
-        "set -euo pipefail",
-        'cd "$(dirname "${BASH_SOURCE[0]}")/.."',
-        "make test",
-    ]
+    assert lines[-1] == "make test"
     if os.name != "nt":
         assert os.access(script, os.X_OK)
 

@@ -21,7 +21,7 @@ from tests.pipeline.web.browsing import PATIENCE, choose, press, until, watched
 from tests.pipeline.web.fakes import FakeLive
 from tests.pipeline.web.test_check import tick
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 RATE = 12.0
 
