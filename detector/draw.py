@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.types import Detections
+if TYPE_CHECKING:
+    from detector.types import Detections
 
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from faces.errors import UserError
+from faces.files import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -220,3 +221,27 @@ def _orientation(image: Image.Image) -> int:
 
 def _name(path: Path | BinaryIO) -> str:
     return str(path if isinstance(path, Path) else getattr(path, "name", "image"))
+
+
+# Suffix -> Pillow's format and how it is written.
+_WRITTEN: dict[str, tuple[str, dict[str, object]]] = {
+    ".jpg": ("JPEG", {"quality": 92}),
+    ".jpeg": ("JPEG", {"quality": 92}),
+    ".jfif": ("JPEG", {"quality": 92}),
+    ".png": ("PNG", {"compress_level": 3}),  # half the time of the default, 5 % more bytes
+    ".bmp": ("BMP", {}),
+    ".webp": ("WEBP", {"quality": 90}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+}
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image (H, W, 3) whole or not at all, in the format of the suffix.
+
+    Nothing of the original file's metadata goes into it: no place, no camera, no thumbnail. Raises
+    OSError when it cannot be written.
+    """
+    kind, options = _WRITTEN[path.suffix.lower()]
+    with atomic_write(path) as file:
+        Image.fromarray(image).save(file, format=kind, **options)

@@ -14,30 +14,16 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from detector.inference.detect import batches_for
 from detector.types import Detections, Detector
 from faces.errors import UserError
-from faces.files import atomic_write
 from faces.images import image_size, read_image
 from faces.inputs import Source
 from faces.prefetch import PIXELS, read_ahead
 from faces.video import Frame, VideoReader
 
 T = TypeVar("T")
-
-# Suffix -> Pillow's format and how it is written.
-_FORMATS: dict[str, tuple[str, dict[str, object]]] = {
-    ".jpg": ("JPEG", {"quality": 92}),
-    ".jpeg": ("JPEG", {"quality": 92}),
-    ".jfif": ("JPEG", {"quality": 92}),
-    ".png": ("PNG", {"compress_level": 3}),  # half the time of the default, 5 % more bytes
-    ".bmp": ("BMP", {}),
-    ".webp": ("WEBP", {"quality": 90}),
-    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,17 +125,6 @@ class Linger:
         """The boxes (N, 4) of this frame and those of the frames just before it."""
         self._recent.append(xyxy)
         return np.concatenate(self._recent)
-
-
-def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB image (H, W, 3) whole or not at all, in the format of the suffix.
-
-    Nothing of the original file's metadata goes into it: no place, no camera, no thumbnail. Raises
-    OSError when it cannot be written.
-    """
-    kind, options = _FORMATS[path.suffix.lower()]
-    with atomic_write(path) as file:
-        Image.fromarray(image).save(file, format=kind, **options)
 
 
 def _pixels(path: Path) -> int:

@@ -225,8 +225,9 @@ class Job:
         from tqdm import tqdm
 
         from detector.data.submission import write_submission
+        from faces.images import save_image
         from faces.prefetch import WriteBehind
-        from pipeline.media import Failed, detect_images, save_image
+        from pipeline.media import Failed, detect_images
         from pipeline.sinks.json_lines import json_line
 
         with ExitStack() as stack:

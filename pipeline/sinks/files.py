@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces.images import save_image
 from faces.prefetch import WriteBehind
 from faces.video import VideoWriter
-from pipeline.media import save_image
 from pipeline.sinks.json_lines import LineFile
 from pipeline.sinks.sound import copy_sound
 from pipeline.types import Tick

@@ -19,12 +19,10 @@ def json_line(
     path: Path, detections: Detections, frame: int | None = None, time: float | None = None
 ) -> str:
     """One line without its end, in ASCII: odd bytes in a file's name become escapes."""
-    height, width = detections.image_size
-    faces = [
-        {"box": [round(x, 2) for x in box], "score": round(score, 6)}
-        for box, score in zip(detections.xyxy.tolist(), detections.score.tolist(), strict=True)
-    ]
-    line: dict[str, object] = {"path": path.as_posix(), "width": width, "height": height}
+    line: dict[str, object] = {"path": path.as_posix()}
+    found = detections.to_json()
+    faces = found.pop("faces")
+    line |= found
     if frame is not None and time is not None:
         line |= {"frame": frame, "time": round(time, 6)}
     return json.dumps(line | {"faces": faces})

@@ -96,9 +96,8 @@ def draw_strip(folder: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from faces.images import read_image
+    from faces.images import read_image, save_image
     from faces.video import VideoReader
-    from pipeline.media import save_image
 
     with VideoReader(folder / NAMED) as video:
         frames = [frame.image for frame in iter(video.read, None)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+import types
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from detector.types import Detections
 
@@ -98,10 +102,80 @@ def test_a_selection_filters_boxes_and_scores_together(three, index, kept):
     assert some.image_size == SIZE
 
 
-def test_a_single_index_is_refused_with_the_way_to_do_it(three):
-    for index in (0, np.int64(0)):
-        with pytest.raises(TypeError, match=r"detections\[i : i \+ 1\]"):
-            three[index]
+def test_an_index_and_iteration_give_single_faces(three):
+    for index in (1, np.int64(1), -2):
+        np.testing.assert_array_equal(three[index].box, np.float32(BOXES[1]))
+        assert three[index].score == pytest.approx(SCORES[1])
+    assert [face.score for face in three] == pytest.approx(SCORES)
+    with pytest.raises(IndexError):
+        three[3]
+
+
+POINTS = np.arange(30, dtype=np.float32).reshape(3, 5, 2)
+
+
+def test_landmarks_are_filtered_and_sorted_with_their_boxes():
+    boxes, scores = np.array(BOXES, float), np.array([0.9, 0.6, 0.3])
+    found = Detections.from_raw(boxes[::-1], scores[::-1], SIZE, POINTS[::-1])
+    np.testing.assert_array_equal(found.landmarks, POINTS)
+    np.testing.assert_array_equal(found[[0, 2]].landmarks, POINTS[[0, 2]])
+    np.testing.assert_array_equal(found[1].landmarks, POINTS[1])
+    with pytest.raises(ValueError, match=r"landmarks must have the shape \(3, 5, 2\)"):
+        Detections(boxes, scores, SIZE, POINTS[:2])
+
+
+def test_parts_of_one_image_are_merged_in_the_order_of_their_scores(three):
+    whole = Detections.merge([three[[1]], Detections.empty(SIZE), three[[0, 2]]])
+    np.testing.assert_array_equal(whole.score, three.score)
+    assert len(Detections.merge([Detections.empty(SIZE)])) == 0
+    for parts in ([], [three, Detections.empty((1, 1))]):
+        with pytest.raises(ValueError, match="of one image"):
+            Detections.merge(parts)
+
+
+def test_a_result_prints_as_something_to_read(three):
+    assert repr(Detections.empty((60, 100))) == "Detections(no faces in 100x60)"
+    assert repr(three[:1]).startswith("Detections(1 face in 100x60: [")
+    assert repr(Detections.merge([three, three])).endswith("and 3 more)")
+
+
+def test_crops_and_plots_are_of_the_same_image_only(three):
+    image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
+    before = image.copy()
+    for crop, box in zip(three.crops(image), BOXES, strict=True):
+        x1, y1, x2, y2 = np.int64([*np.floor(box[:2]), *np.ceil(box[2:])])
+        np.testing.assert_array_equal(crop, image[y1:y2, x1:x2])
+        crop[:] = 0
+    assert (three.plot(image) != image).any()
+    np.testing.assert_array_equal(image, before)
+    for use in (three.crops, three.plot):
+        with pytest.raises(ValueError, match="100x60 pixels, this one has 100x50"):
+            use(image[:50])
+
+
+def test_saving_writes_json_or_a_picture(three, tmp_path):
+    path = three.save(tmp_path / "a.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == three.to_json()
+    image = np.zeros((60, 100, 3), np.uint8)
+    assert Image.open(three.save(tmp_path / "a.png", image)).size == (100, 60)
+    with pytest.raises(ValueError, match="give the image as well"):
+        three.save(tmp_path / "b.png")
+
+
+def test_coco_boxes_are_corner_and_size(three):
+    x1, y1, x2, y2 = BOXES[0]
+    [first, *_] = three.to_coco("a.jpg")
+    assert first["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
+    assert (first["image_id"], first["category_id"]) == ("a.jpg", 1)
+
+
+def test_supervision_is_imported_only_when_asked_for(three, monkeypatch):
+    made = types.SimpleNamespace(Detections=lambda **values: values)
+    monkeypatch.setitem(sys.modules, "supervision", made)
+    values = three.to_supervision()
+    np.testing.assert_array_equal(values["xyxy"], three.xyxy)
+    np.testing.assert_array_equal(values["confidence"], three.score)
+    assert values["class_id"].tolist() == [0, 0, 0]
 
 
 def test_a_selection_out_of_order_is_refused(three):

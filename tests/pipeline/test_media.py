@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from detector.types import Detections
-from faces.images import IMAGE_SUFFIXES, read_image
+from faces.images import IMAGE_SUFFIXES, read_image, save_image
 from faces.inputs import Source
 from faces.video import VideoReader, VideoWriter
 from pipeline import media
-from pipeline.media import Failed, Found, Linger, detect_images, detect_video, save_image
+from pipeline.media import Failed, Found, Linger, detect_images, detect_video
 
 
 class FakeDetector:

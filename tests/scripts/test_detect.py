@@ -20,9 +20,8 @@ from detector.data.submission import read_submission
 from detector.draw import FOUND
 from detector.types import Detections
 from faces.errors import UserError
-from faces.images import read_image
+from faces.images import read_image, save_image
 from faces.video import VideoReader, VideoWriter
-from pipeline.media import save_image
 from scripts.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -322,7 +321,7 @@ def test_a_full_disk_ends_the_run_with_its_reason(photos, capsys, monkeypatch):
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("pipeline.media.save_image", full)
+    monkeypatch.setattr("faces.images.save_image", full)
     detect("photos", "--out", "found", code=2)
     err = capsys.readouterr().err
     assert "the results cannot be written: " in err

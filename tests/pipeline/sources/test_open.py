@@ -13,8 +13,8 @@ import pytest
 
 import pipeline.sources.captures
 from faces.errors import UserError
+from faces.images import save_image
 from faces.video import VideoWriter
-from pipeline.media import save_image
 from pipeline.sources.captures import (
     PlayedFile,
     RawFrames,
