@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import errno
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,15 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)
+    with saving(path), atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Around the writing of a run's file: a full disk is a UserError with the remedy."""
     try:
-        with atomic_write(path) as file:
-            file.write(buffer.getbuffer())
+        yield
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise UserError(

@@ -118,6 +118,12 @@ class OptimConfig:
     """Blocks of the body, from the stem on, that do not learn (4: up to stride 4)."""
     batch_norm: Literal["heads", "all", "frozen"] = "heads"
     """Where batch-norm statistics move: in the pyramid and heads, everywhere, or nowhere."""
+    best: Literal["ap", "loss"] = "ap"
+    """What makes an epoch the best, whose weights are best.pt: the highest AP50 on the validation
+    pictures, or the lowest validation loss (as where there is no AP)."""
+    ap_every: int = 1
+    """Measure AP50 (PASCAL VOC, as `faces evaluate` does) after every so manieth epoch and the
+    last; 0: never. The plateau schedule goes by the validation loss in any case."""
     seed: int = 0
     """Every random choice is a function of this, the step and the image."""
 
@@ -179,6 +185,7 @@ class TrainConfig:
             (optim.plateau_patience >= 0, "--plateau-patience must not be negative"),
             (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
             (0 <= optim.freeze <= 18, "--freeze must be between 0 and 18"),
+            (optim.ap_every >= 0, "--ap-every must not be negative"),
             (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
             (0 <= optim.cooldown <= 1, "--cooldown must be between 0 and 1"),
             (self.threads >= 0, "--threads must not be negative"),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TIMINGS = ("seconds", "images_per_second", "data_wait", "memory_mb")
+TIMINGS = ("seconds", "valid_seconds", "images_per_second", "data_wait", "memory_mb")
 """Fields of a line that depend on the machine; all others repeat exactly."""
 
 
@@ -50,25 +50,60 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def best_line(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The line with the lowest validation loss, the first of equals; one that is not finite loses.
+def is_best(
+    line: Mapping[str, Any], before: Sequence[Mapping[str, Any]], by: Literal["ap", "loss"]
+) -> bool:
+    """Whether an epoch is better than all ``before`` it.
 
-    Raises ValueError for an empty history.
+    By ``ap``, one in which AP50 was measured is better than one without, and of equals that with
+    the lower validation loss; so the loss decides where there is no AP at all. One whose validation
+    loss is not finite is never the best.
+    """
+
+    def worth(line: Mapping[str, Any]) -> tuple[float, float]:
+        loss, ap = line["valid"]["loss"], ap_of(line)
+        if not math.isfinite(loss):
+            return -math.inf, -math.inf
+        return -1.0 if by == "loss" or ap is None else ap, -loss
+
+    return math.isfinite(line["valid"]["loss"]) and all(worth(line) > worth(old) for old in before)
+
+
+def ap_of(line: Mapping[str, Any]) -> float | None:
+    """AP50 (0..1) after an epoch; None where it was not measured, as in runs from before it was."""
+    ap = line.get("ap50")
+    return ap if isinstance(ap, int | float) and math.isfinite(ap) else None
+
+
+def best_line(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The line of the epoch that best.pt holds: the last that says ``best`` of itself.
+
+    Without such a line, as in runs from before there was that word, it is the one with the lowest
+    validation loss, the first of equals; one that is not finite loses. Raises ValueError for an
+    empty history.
     """
 
     def loss(line: dict[str, Any]) -> float:
         value = line["valid"]["loss"]
         return value if math.isfinite(value) else math.inf
 
-    return min(history, key=loss)
+    marked = [line for line in history if line.get("best")]
+    return marked[-1] if marked else min(history, key=loss)
+
+
+def describe(line: Mapping[str, Any]) -> str:
+    """The figures that an epoch is judged by, in words: "AP50 0.812, validation loss 0.6543"."""
+    ap, loss = ap_of(line), f"validation loss {line['valid']['loss']:.4f}"
+    return loss if ap is None else f"AP50 {ap:.3f}, {loss}"
 
 
 def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
-    """Training and validation loss, and the learning rate, of one or more runs, as a figure.
+    """Training and validation loss, AP50 and the learning rate of one or more runs, as a figure.
 
     A run has one colour: validation is a full line with a ring at its best epoch, training a
-    dashed one. Of a single run the parts of the validation loss are shown too, and the drops of
-    the learning rate, but not the epochs of a steady fall, go through both panels.
+    dashed one. Where no run has an AP50 there is no panel for it. Of a single run the parts of the
+    validation loss are shown too, and the drops of the learning rate, but not the epochs of a
+    steady fall, go through all panels.
 
     Args:
         histories: name -> lines as `read_history` gives them, none empty.
@@ -81,16 +116,21 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     single = len(histories) == 1
     columns = 3 if single else 2
     rows = 3 if single else -(-(len(histories) + 2) // columns)
-    figure = Figure(figsize=(9.5, 5 + 0.22 * rows), layout="constrained")
+    measured = any(ap_of(line) is not None for history in histories.values() for line in history)
+    heights = [4, 2, 1] if measured else [4, 1]
+    figure = Figure(figsize=(9.5, 1 + sum(heights) * 0.8 + 0.22 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    panels = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
+    losses, rates = panels[0], panels[-1]
     marker = "." if max(map(len, histories.values())) < 40 else None
     for i, (name, history) in enumerate(histories.items()):
         colour = f"C{i % 10}"
         epochs = [line["epoch"] for line in history]
         valid = [line["valid"]["loss"] for line in history]
         best = best_line(history)
-        note = f"best {best['valid']['loss']:.3f} (epoch {best['epoch']})"
+        ap = ap_of(best)
+        figures = f"{best['valid']['loss']:.3f}" + ("" if ap is None else f", AP50 {ap:.3f}")
+        note = f"best {figures} (epoch {best['epoch']})"
         losses.plot(
             epochs, valid, color=colour, marker=marker, lw=2,
             label=f"validation, {note}" if single else f"{name}: {note}",
@@ -107,10 +147,12 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
             epochs, [line["lr"] for line in history], color=colour, marker=marker,
             drawstyle="steps-mid",
         )  # fmt: skip
+        if measured:
+            _plot_ap(panels[1], history, best, colour, marker)
     if single:
         [(name, history)] = histories.items()
         _plot_parts(losses, history)
-        _mark_drops([losses, rates], history)
+        _mark_drops(panels, history)
     losses.set_title(f"Losses of {name}" if single else f"{len(histories)} runs compared")
     losses.set_ylabel("loss")
     # A wild first epoch must not flatten the rest into a line.
@@ -124,7 +166,7 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     rates.set_yscale("log")
     rates.set_xlabel("epoch")
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (losses, rates):
+    for axes in panels:
         axes.grid(alpha=0.3)
     handles = losses.get_legend_handles_labels()[0]
     if not single:
@@ -132,6 +174,25 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
         handles.append(Line2D([], [], color="grey", ls="--", label="training"))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     return figure
+
+
+def _plot_ap(
+    axes: Axes,
+    history: Sequence[dict[str, Any]],
+    best: dict[str, Any],
+    colour: str,
+    marker: str | None,
+) -> None:
+    points = [(line["epoch"], ap) for line in history if (ap := ap_of(line)) is not None]
+    # A single point has no line, and with epochs left out the points say which were measured.
+    if len(points) < 2 or len(points) < len(history):
+        marker = "."
+    axes.plot(*zip(*points, strict=True) if points else ([], []), color=colour, marker=marker, lw=2)
+    ap = ap_of(best)
+    if ap is not None:
+        axes.plot(best["epoch"], ap, "o", color=colour, ms=10, mfc="none", mew=1.5)
+    axes.set_ylabel("validation AP50")
+    axes.set_ylim(bottom=0)
 
 
 def _plot_parts(axes: Axes, history: Sequence[dict[str, Any]]) -> None:

@@ -14,8 +14,9 @@ from faces.errors import UserError
 from faces.words import counted
 from scripts.options.command_line import parse
 
-DESCRIPTION = """Draw training and validation loss and the learning rate of one run, or of several
-in one picture. Only history.jsonl is read, so it works while a run goes on, and years later."""
+DESCRIPTION = """Draw training and validation loss, AP50 and the learning rate of one run, or of
+several in one picture. Only history.jsonl is read, so it works while a run goes on, and years
+later."""
 
 EXAMPLES = """\
 faces plot runs/fpn
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if not options.runs:
         raise UserError("no run was given: faces plot RUN [RUN ...]")
-    from faces.history import best_line, plot_histories, read_history, save_figure
+    from faces.history import best_line, describe, plot_histories, read_history, save_figure
 
     runs = list(dict.fromkeys(options.runs))
     for run in runs:
@@ -70,8 +71,8 @@ def main(argv: Sequence[str]) -> int:
     for name, history in histories.items():
         best = best_line(history)
         print(
-            f"{name}: {counted(len(history), 'epoch')}, best validation loss "
-            f"{best['valid']['loss']:.4f} (epoch {best['epoch']})"
+            f"{name}: {counted(len(history), 'epoch')}, best {describe(best)} "
+            f"(epoch {best['epoch']})"
         )
     print(f"picture: {out}")
     return 0

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
 
     from detector.training.distributed import leave_world
     from detector.training.train import fit
-    from faces.history import best_line
+    from faces.history import best_line, describe
 
     try:
         with logging_redirect_tqdm():
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
             f"no epoch of {result.run} had a finite validation loss, so there is no best.pt; look "
             "at the validation pictures with `faces prepare check`"
         )
-    print(f"best epoch:  {best['epoch']} (validation loss {best['valid']['loss']:.4f})")
+    print(f"best epoch:  {best['epoch']} ({describe(best)})")
     print(f"checkpoint:  {result.run / 'best.pt'}")
     print(f"history:     {result.run / 'history.jsonl'}")
     print(f"loss plot:   {result.run / 'loss.png'}")

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -353,13 +353,27 @@ class ValidationBatches:
         return len(self._groups)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.groups(range(len(self)))
+
+    def groups(self, numbers: Sequence[int]) -> Generator[Batch]:
+        """Some of the batches, by their numbers. Close the generator when it is left early.
+
+        Raises UserError for a picture that cannot be read.
+        """
+        groups = [self._groups[number] for number in numbers]
         with ThreadPoolExecutor(self.workers) as pool:  # Pillow decodes without Python's lock
-            ahead = [pool.submit(self._load, group) for group in self._groups[:2]]
-            for k in range(len(self._groups)):
-                if k + 2 < len(self._groups):
-                    ahead.append(pool.submit(self._load, self._groups[k + 2]))
+            ahead = [pool.submit(self._load, group) for group in groups[:2]]
+            for k in range(len(groups)):
+                if k + 2 < len(groups):
+                    ahead.append(pool.submit(self._load, groups[k + 2]))
                 yield ahead[k].result()
                 ahead[k] = None  # type: ignore[call-overload]
+
+    def scale(self, i: int) -> NDArray[np.float32]:
+        """From the pixels of picture ``i`` to those of its batch: float32 (4,), x y x y."""
+        height, width = self.index.sizes[i].tolist()
+        rows, columns = self.resize.target(height, width)
+        return np.array([columns / width, rows / height] * 2, np.float32)
 
     def _group(self) -> list[list[int]]:
         by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -378,9 +392,8 @@ class ValidationBatches:
 
     def _sample(self, i: int) -> Sample:
         resized = self.resize(read_image(self.index.path(i)))
-        scale = np.array([*resized.scale, *resized.scale], np.float32)
         target = {
-            "boxes": torch.from_numpy(self.index.boxes(i) * scale),
+            "boxes": torch.from_numpy(self.index.boxes(i) * self.scale(i)),
             "labels": torch.from_numpy(self.index.labels(i).copy()),
         }
         pixels = torch.from_numpy(resized.pixels.copy()).permute(2, 0, 1)

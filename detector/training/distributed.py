@@ -25,7 +25,7 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that validates, writes and shows progress."""
+        """Whether this is the process that writes and shows progress."""
         return self.rank == 0
 
     def agree(self, value: T) -> T:
@@ -35,6 +35,20 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """All ranks' values in their order, on every rank."""
+        if self.size == 1:
+            return [value]
+        box: list[T] = [value] * self.size
+        dist.all_gather_object(box, value)
+        return box
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank rank 0's buffers: each rank's batch norm has seen other pictures."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
 
     def largest(self, value: int) -> int:
         """The largest of all ranks' values, on every rank."""
@@ -71,7 +85,7 @@ def join_world() -> World:
         return World()
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        # Validation runs on rank 0 while the others wait.
+        # The pictures of an epoch are drawn on rank 0 while the others wait.
         dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
     return World(dist.get_rank(), dist.get_world_size())
 

@@ -17,8 +17,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from detector.checkpoint import load_checkpoint, save_checkpoint
+from detector.checkpoint import load_checkpoint, save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
 from detector.inference.torch_backend import inference_resize, pick_device
 from detector.model import FaceRCNN, Targets, build_model
@@ -52,11 +53,18 @@ from detector.training.optimizer import (
 from detector.training.pictures import draw_samples
 from detector.training.run_folder import open_run
 from detector.training.transforms import train_transform
-from detector.training.validate import set_train_mode, to_device, validation_losses
+from detector.training.validate import set_train_mode, to_device, validate
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import copy_file
-from faces.history import figure_format, plot_histories, save_figure, write_history
+from faces.history import (
+    describe,
+    figure_format,
+    is_best,
+    plot_histories,
+    save_figure,
+    write_history,
+)
 from faces.run import check_room, memory_mb, stop_signals
 
 log = logging.getLogger(__name__)
@@ -87,12 +95,6 @@ class Progress:
     waited: float = 0.0
     """Part of it spent waiting for data."""
     history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        """Lowest finite validation loss so far; infinite before there is one."""
-        losses = (line["valid"]["loss"] for line in self.history)
-        return min(filter(math.isfinite, losses), default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,8 @@ class Trainer:
         )  # fmt: skip
         with bar:
             while self.progress.epoch < total:
-                if not self._epoch(stop):
-                    self._save_last()
+                if not self._epoch(stop) or not self._finish_epoch(stop):
                     return self._result(stop[0] if stop else int(signal.SIGTERM))
-                self._finish_epoch()
                 bar.update()
         wanted, best = self.config.model_file, self.folder / "best.pt"
         if self.world.main and wanted is not None and not wanted.exists() and best.is_file():
@@ -242,7 +242,11 @@ class Trainer:
         return FitResult(self.folder, self.progress.history, stopped_by, self.world.main)
 
     def _epoch(self, stop: list[int]) -> bool:
-        """The rest of the current epoch; False when it was stopped within."""
+        """The rest of the current epoch's steps, and a save; False when it was stopped within.
+
+        What is saved at the end stands before the validation: should that break off, it alone has
+        to be done again.
+        """
         progress = self.progress
         self.batches.epoch, self.batches.start = progress.epoch, progress.batch
         bar = tqdm(
@@ -250,10 +254,19 @@ class Trainer:
             desc=f"epoch {progress.epoch + 1}", disable=None if self.world.main else True,
         )  # fmt: skip
         saved = logged = clock = time.monotonic()
-        batches = self._loaded()
+        batches = iter(self.loader)
         with bar:
-            for batch in batches:
+            while True:
+                batch, unreadable = _next(batches)
                 waited = time.monotonic() - clock
+                # Asked before every step, so that no process waits for gradients of one that left.
+                verdict = self.world.largest(2 if unreadable else int(bool(stop)))
+                if verdict == 2:
+                    raise self._unreadable(unreadable)
+                if verdict == 1 or batch is None:
+                    self._save_last()
+                    self.world.agree(0)  # torchrun ends all when one has left, also one that saves
+                    return verdict == 0
                 losses = self.step(batch)
                 for name, value in losses.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -268,33 +281,25 @@ class Trainer:
                 if bar.disable and self.world.main and now - logged > 60:
                     logged = now
                     log.info("%s", self._line(len(self.batches)))
-                if self.world.largest(int(bool(stop))):
-                    return False
                 if now - saved > self.config.save_minutes * 60:
                     self._save_last()
                     saved = clock = time.monotonic()
-        return True
 
-    def _loaded(self) -> Iterator[Batch]:
-        """The loader's batches; before a picture that cannot be read ends the run, it is saved."""
-        loaded = iter(self.loader)
-        while True:
-            try:
-                batch = next(loaded)
-            except StopIteration:
-                return
-            except UserError as error:
-                self._save_last()
-                reason = str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
-                saved = (
-                    "The run was saved." if self.world.main else "It goes on from its last save."
-                )
-                raise UserError(
-                    f"{reason}\n{saved} Mend the file or remove it with its annotation "
-                    "(`faces prepare check` finds all such files), then go on with "
-                    f"--resume {self.folder}"
-                ) from error
-            yield batch
+    def _unreadable(self, mine: str | None) -> UserError:
+        """Save, and name the picture that this or another process could not read."""
+        reason = next(text for text in self.world.gather(mine) if text)
+        message = self._remedy(reason)
+        try:
+            self._save_last()
+        except UserError as error:
+            message = f"{reason}\n{error}"
+        return UserError(self.world.agree(message))
+
+    def _remedy(self, reason: str) -> str:
+        return (
+            f"{reason}\nThe run was saved. Mend the file or remove it with its annotation "
+            f"(`faces prepare check` finds all such files), then go on with --resume {self.folder}"
+        )
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's part of a batch; returns the losses."""
@@ -323,56 +328,72 @@ class Trainer:
             update_average(self.average, self.model, optim.ema, self.progress.step)
         return values
 
-    def _finish_epoch(self) -> None:
-        """Validate, step the plateau schedule, write the history, the checkpoints, the pictures."""
+    def _finish_epoch(self, stop: list[int]) -> bool:
+        """Validate, step the plateau schedule, write the history, the checkpoints, the pictures.
+
+        False when it was stopped while validating.
+        """
         progress, optim = self.progress, self.config.optim
         train = self.world.mean(
             {name: value / max(1, progress.batch) for name, value in progress.sums.items()}
         )
-        valid: dict[str, float] = {}
-        if self.world.main:
-            valid = validation_losses(
-                self.judged, self.valid_batches, self.device, progress=sys.stderr.isatty()
+        epoch = progress.epoch + 1
+        begun = time.monotonic()
+        try:
+            judged = validate(
+                self.judged,
+                self.valid_batches,
+                self.device,
+                self.world,
+                ap=optim.ap_every > 0 and (epoch % optim.ap_every == 0 or epoch == optim.epochs),
+                stop=stop,
+                progress=self.world.main and sys.stderr.isatty(),
             )
-        valid = self.world.agree(valid)
-        loss = valid["loss"]
+        except UserError as error:
+            raise UserError(self._remedy(str(error))) from error
+        if judged is None:
+            return False
+        valid = judged.losses
         lr = self.optimizer.param_groups[0]["lr"]
         if self.done >= warmup_steps(optim, self.steps):
-            lower_learning_rate(self.scheduler, loss)
+            lower_learning_rate(self.scheduler, valid["loss"])
         images = progress.batch * optim.batch_size
         line = {
-            "epoch": progress.epoch + 1,
+            "epoch": epoch,
             "step": progress.step,
             "lr": lr,
             "train": train,
             "valid": valid,
+            "ap50": judged.ap50,
             "seconds": round(progress.seconds, 2),
+            "valid_seconds": round(time.monotonic() - begun, 2),
             "images_per_second": round(images / max(progress.seconds, 1e-9), 2),
             "data_wait": round(progress.waited / max(progress.seconds, 1e-9), 4),
             "memory_mb": memory_mb(),
         }
-        better = self.world.main and loss < progress.best
-        self.progress = Progress(
-            epoch=progress.epoch + 1, step=progress.step, history=[*progress.history, line]
-        )
+        line["best"] = is_best(line, progress.history, self.best_by)
+        self.progress = Progress(epoch=epoch, step=progress.step, history=[*progress.history, line])
         if not self.world.main:
-            return
-        if better:
+            return True
+        if line["best"]:
             self._save_best()
         self._save_last()
-        write_history(self.folder / "history.jsonl", self.progress.history)
-        self._pictures()
-        if self.events is not None:
-            for part, values in (("train", train), ("valid", valid)):
-                for name, value in values.items():
-                    self.events.add_scalar(f"{part}/{name}", value, progress.step)
-            self.events.add_scalar("lr", lr, progress.step)
-            self.events.flush()
+        path = self.folder / "history.jsonl"
+        with saving(path):
+            write_history(path, self.progress.history)
+        self._show(line)
         log.info(
-            "epoch %d/%d: training loss %.4f, validation loss %.4f%s, lr %.1e, %.1f images/s",
-            line["epoch"], optim.epochs, train["loss"], loss, " (best)" if better else "", lr,
-            line["images_per_second"],
+            "epoch %d/%d: training loss %.4f, %s%s, lr %.1e, %.1f images/s",
+            epoch, optim.epochs, train["loss"], describe(line), " (best)" if line["best"] else "",
+            lr, line["images_per_second"],
         )  # fmt: skip
+        return True
+
+    @property
+    def best_by(self) -> Literal["ap", "loss"]:
+        """What makes an epoch the best; a run from before AP was measured goes on by the loss."""
+        known = all("ap50" in line for line in self.progress.history)
+        return self.config.optim.best if known else "loss"
 
     @property
     def steps(self) -> int:
@@ -412,12 +433,31 @@ class Trainer:
             f"loss {mean:.4f}, lr {lr:.1e}, {self._speed():.1f} images/s, ETA {eta}"
         )
 
-    def _pictures(self) -> None:
-        """Redraw loss.png and samples.png, and the figure asked for with --fig-path."""
+    def _show(self, line: dict[str, Any]) -> None:
+        """Redraw the pictures and write TensorBoard's events.
+
+        Nothing of the run depends on them, so it goes on without those that fail, with a warning.
+        """
+        ways = {"the plot": self._plot, "the sample pictures": self._samples}
+        if self.events is not None:
+            ways["TensorBoard's events"] = partial(self._events, line)
+        for what, draw in ways.items():
+            try:
+                draw()
+            except Exception as error:  # also a fault of ours: no reason to end a night's run
+                known = isinstance(error, UserError | OSError)
+                log.warning(
+                    "epoch %d: cannot write %s, the run goes on without: %s", line["epoch"], what,
+                    error, exc_info=not known,
+                )  # fmt: skip
+
+    def _plot(self) -> None:
         figure = plot_histories({self.folder.name: self.progress.history})
         save_figure(figure, self.folder / "loss.png")
         if self.config.fig_path is not None:
             save_figure(figure, self.config.fig_path)
+
+    def _samples(self) -> None:
         draw_samples(
             self.judged,
             self.device,
@@ -425,6 +465,16 @@ class Trainer:
             self.valid_batches.resize,
             self.folder / "samples.png",
         )
+
+    def _events(self, line: dict[str, Any]) -> None:
+        assert self.events is not None
+        for part in ("train", "valid"):
+            for name, value in line[part].items():
+                self.events.add_scalar(f"{part}/{name}", value, line["step"])
+        if line["ap50"] is not None:
+            self.events.add_scalar("valid/ap50", line["ap50"], line["step"])
+        self.events.add_scalar("lr", line["lr"], line["step"])
+        self.events.flush()
 
     # ---- what is written --------------------------------------------------------------------
 
@@ -457,7 +507,7 @@ class Trainer:
         save_checkpoint(self.folder / "last.pt", {**self._payload(), "training": training})
 
     def _save_best(self) -> None:
-        # Before last.pt: a run killed in between repeats the epoch and writes the same file again.
+        # Before last.pt: a run killed in between is validated again and writes the same file again.
         save_checkpoint(self.folder / "best.pt", self._payload())
         if self.config.model_file is not None:
             save_checkpoint(self.config.model_file, self._payload())
@@ -472,12 +522,13 @@ class Trainer:
             group.setdefault("full_lr", group["lr"])  # runs from before the cooldown
         self.scheduler.load_state_dict(training["scheduler"])
         self.progress = Progress(**training["progress"])
-        before = payload["provenance"]["training_images"]
-        if before != len(self.train_index):
-            log.warning(
-                "there are %d training images, %d when the run was saved: it goes on with those "
-                "there are", len(self.train_index), before,
-            )  # fmt: skip
+        for part, index in (("training", self.train_index), ("validation", self.valid_index)):
+            before = payload["provenance"][f"{part}_images"]
+            if before != len(index):
+                log.warning(
+                    "there are %d %s images, %d when the run was saved: it goes on with those "
+                    "there are", len(index), part, before,
+                )  # fmt: skip
         if self.world.main:
             write_history(self.folder / "history.jsonl", self.progress.history)
             log.info(
@@ -500,6 +551,14 @@ class Trainer:
             f"the last good checkpoint stays in {self.folder}. Look at these images' annotations "
             "(`faces prepare check`), lower --learning-rate or set --clip-norm"
         )
+
+
+def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
+    """The next batch, None after the last; or why a picture of it cannot be read."""
+    try:
+        return next(batches, None), None
+    except UserError as error:  # a worker's has its traceback before it
+        return None, str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
 
 
 def _start_from(model: FaceRCNN, path: Path) -> None:

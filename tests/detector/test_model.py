@@ -16,7 +16,7 @@ from detector.config import ModelConfig, OptimConfig, TrainConfig
 from detector.inference.resize import Resize
 from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge
 from detector.training.dataset import FaceIndex, ValidationBatches
-from detector.training.validate import set_train_mode, validation_losses
+from detector.training.validate import set_train_mode, validate
 from faces.errors import UserError
 from tests.tiny import TINY_MODEL, make_voc
 
@@ -158,10 +158,16 @@ def test_the_validation_loss_repeats_exactly_and_moves_nothing(tmp_path: Path) -
     modes = [m.training for m in model.modules()]
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    first = validation_losses(model, batches, CPU)
+    judged = validate(model, batches, CPU)
     torch.rand(7)
-    again = validation_losses(model, batches, CPU)
-    assert first == again
+    assert judged == validate(model, batches, CPU)
+    without_ap = validate(model, batches, CPU, ap=False)
+    assert judged is not None
+    assert without_ap is not None
+    assert judged.ap50 is not None
+    assert without_ap.ap50 is None
+    first = judged.losses
+    assert first == without_ap.losses
     assert first["loss"] == pytest.approx(sum(v for k, v in first.items() if k != "loss"))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert modes == [m.training for m in model.modules()]

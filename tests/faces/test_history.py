@@ -13,6 +13,7 @@ from PIL import Image
 from faces.errors import UserError
 from faces.history import (
     best_line,
+    is_best,
     plot_histories,
     read_history,
     save_figure,
@@ -63,6 +64,66 @@ def test_the_best_line_has_the_lowest_validation_loss():
     assert best_line(HISTORY)["epoch"] == 4
     assert best_line([line(1, 0.5), line(2, 0.5)])["epoch"] == 1
     assert best_line([line(1, math.nan), line(2, 0.9), line(3, math.nan)])["epoch"] == 2
+
+
+def test_the_best_line_is_the_last_that_was_the_best_when_it_was_written():
+    marked = [{**item, "best": item["epoch"] in (1, 3)} for item in HISTORY]
+    assert best_line(marked)["epoch"] == 3
+    # A run that went on after AP came: no new line is better than the old ones.
+    assert best_line([*HISTORY[:4], {**HISTORY[4], "best": False}])["epoch"] == 4
+
+
+def judged(loss: float, ap: float | None) -> dict[str, Any]:
+    return {**line(1, loss), "ap50": ap}
+
+
+@pytest.mark.parametrize(
+    ("new", "before", "by_ap", "by_loss"),
+    [
+        (judged(0.9, 0.7), [judged(0.5, 0.6)], True, False),
+        (judged(0.4, 0.6), [judged(0.5, 0.7)], False, True),
+        (judged(0.4, 0.7), [judged(0.5, 0.7)], True, True),
+        (judged(0.5, 0.7), [judged(0.5, 0.7)], False, False),
+        (judged(0.4, None), [judged(0.5, 0.0)], False, True),
+        (judged(0.9, 0.0), [judged(0.5, None)], True, False),
+        (judged(0.4, None), [judged(0.5, None)], True, True),
+        (judged(math.nan, 0.9), [judged(0.5, 0.1)], False, False),
+        (judged(math.nan, 0.9), [], False, False),
+        (judged(0.5, 0.0), [judged(math.nan, 0.9)], True, True),
+        (judged(0.4, math.nan), [judged(0.5, 0.2)], False, True),
+        (judged(0.4, 0.3), [judged(0.6, 0.2), judged(0.3, 0.4)], False, False),
+    ],
+)
+def test_what_makes_an_epoch_the_best(new, before, by_ap, by_loss):
+    assert is_best(new, before, "ap") is by_ap
+    assert is_best(new, before, "loss") is by_loss
+
+
+def test_ap_has_a_panel_of_its_own_where_it_was_measured(tmp_path):
+    values = [0.1, None, 0.6, 0.5, math.nan]
+    history = [
+        {**item, "ap50": ap, "best": i == 2}
+        for i, (item, ap) in enumerate(zip(HISTORY, values, strict=True))
+    ]
+    figure = plot_histories({"fpn": history})
+    assert "validation, best 0.700, AP50 0.600 (epoch 3)" in labels(figure)
+    _, ap, _ = figure.axes
+    assert ap.get_ylabel() == "validation AP50"
+    curve = ap.lines[0]
+    assert list(zip(curve.get_xdata(), curve.get_ydata(), strict=True)) == [
+        (1, 0.1), (3, 0.6), (4, 0.5)
+    ]  # fmt: skip
+    [ring] = [item for item in ap.lines if item.get_marker() == "o"]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (3, 0.6)
+    write_history(tmp_path / "history.jsonl", history)
+    # Beside a run from before there was AP, and resumed from one.
+    mixed = {"old": HISTORY, "new": read_history(tmp_path), "both": [*HISTORY[:3], *history[3:]]}
+    figure = plot_histories(mixed)
+    assert len(figure.axes) == 3
+    assert labels(figure)[:2] == [
+        "old: best 0.500 (epoch 4)", "new: best 0.700, AP50 0.600 (epoch 3)"
+    ]  # fmt: skip
+    save_figure(figure, tmp_path / "loss.png")
 
 
 def test_one_run_shows_its_losses_their_parts_and_every_drop():

@@ -15,6 +15,7 @@ from torchvision.models import mobilenet_v2
 from detector.checkpoint import load_checkpoint
 from detector.config import TrainConfig, preset
 from detector.training import train
+from detector.training.validate import Validation
 from faces.errors import UserError
 from faces.history import read_history
 from scripts.main import main
@@ -188,7 +189,7 @@ def test_without_a_finite_validation_loss_there_is_no_best_checkpoint_to_name(
 ) -> None:
     data = make_data(tmp_path / "data")
     losses = iter([math.nan, math.nan, 0.7, 0.5])
-    monkeypatch.setattr(train, "validation_losses", lambda *a, **k: {"loss": next(losses)})
+    monkeypatch.setattr(train, "validate", lambda *a, **k: Validation({"loss": next(losses)}, 0.0))
     config = tiny_config(data, tmp_path / "run")
     monkeypatch.setattr("scripts.train.read_arguments", lambda argv: config)
     assert main(["train"]) == 2

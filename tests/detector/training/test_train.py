@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +19,11 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from detector.checkpoint import load_checkpoint, model_from_checkpoint
-from detector.config import OptimConfig, TrainConfig, to_dict
+from detector.config import OptimConfig, TrainConfig, load_config, to_dict
+from detector.data.voc import read_voc, write_voc
 from detector.model import build_model
 from detector.training import train
-from detector.training.dataset import mix
+from detector.training.dataset import ValidationBatches, mix
 from detector.training.distributed import World
 from detector.training.optimizer import (
     lower_learning_rate,
@@ -32,12 +34,13 @@ from detector.training.optimizer import (
 )
 from detector.training.run_folder import open_run
 from detector.training.train import LossNotFinite, Trainer, fit
+from detector.training.validate import Validation
 from faces import run as run_process
 from faces.errors import UserError
 from faces.files import temporary_name
 from faces.history import TIMINGS, read_history
 from tests.conftest import ROOT
-from tests.tiny import TINY_MODEL, make_data, tiny_config
+from tests.tiny import TINY_MODEL, make_data, make_voc, tiny_config
 
 FILES = {"config.json", "history.jsonl", "last.pt", "best.pt", "loss.png", "samples.png"}
 
@@ -141,6 +144,241 @@ def test_stop_and_resume_equals_an_uninterrupted_run(
     result = fit(replace(config, resume=run))
     assert result.stopped_by is None
     same_run(finished, run)
+
+
+def saved_progress(run: Path) -> tuple[int, int, int]:
+    """Epochs, batches of the current one and steps that last.pt holds."""
+    progress = load_checkpoint(run / "last.pt")["training"]["progress"]
+    return progress["epoch"], progress["batch"], progress["step"]
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the steps that are taken from now on."""
+    taken: list[int] = []
+    original = Trainer.step
+
+    def step(self: Trainer, batch: Any) -> dict[str, float]:
+        taken.append(self.progress.step)
+        return original(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    return taken
+
+
+def test_a_signal_while_validating_stops_it_and_resuming_repeats_only_that(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    original = ValidationBatches._load
+
+    def load(self: ValidationBatches, group: list[int]) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return original(self, group)
+
+    monkeypatch.setattr(ValidationBatches, "_load", load)
+    monkeypatch.setattr(Trainer, "_save_best", lambda self: pytest.fail("it was not judged"))
+    assert fit(tiny_config(data, run)).stopped_by == signal.SIGTERM
+    assert saved_progress(run) == (0, 4, 4)
+    assert not (run / "history.jsonl").exists()
+    monkeypatch.undo()
+    taken = count_steps(monkeypatch)
+    assert fit(replace(tiny_config(data, run), resume=run)).stopped_by is None
+    assert taken == [4, 5, 6, 7]
+    same_run(finished, run)
+
+
+def test_a_broken_validation_picture_costs_no_epoch(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = make_data(tmp_path / "data"), tmp_path / "run"
+    bad = data / "val" / "images" / "scene_01.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:2000])  # the header is fine
+    with pytest.raises(UserError) as caught:
+        fit(tiny_config(data, run))
+    first, second = str(caught.value).splitlines()
+    assert str(bad) in first
+    assert "The run was saved." in second
+    assert f"--resume {run}" in second
+    assert saved_progress(run) == (0, 4, 4)
+    bad.write_bytes(whole)
+    taken = count_steps(monkeypatch)
+    fit(replace(tiny_config(data, run), resume=run))
+    assert taken == [4, 5, 6, 7]
+    same_run(finished, run)
+
+
+def test_a_validation_picture_that_went_is_told_on_resuming(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, run = make_data(tmp_path / "data"), tmp_path / "run"
+    fit(tiny_config(data, run, epochs=1))
+    (data / "val" / "images" / "scene_01.png").unlink()
+    (data / "val" / "annotations" / "scene_01.xml").unlink()
+    fit(replace(tiny_config(data, run), resume=run))
+    assert "there are 2 validation images, 3 when the run was saved" in caplog.text
+
+
+def test_a_disk_that_fills_up_after_validating_costs_only_that(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    original = os.fsync
+    full_for = ["best.pt"]
+
+    def fsync(descriptor: int) -> None:
+        if (run / "last.pt").exists() and full_for:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match=r"cannot write .*best\.pt: the disk is full.*--resume"):
+        fit(tiny_config(data, run))
+    assert saved_progress(run) == (0, 4, 4)
+    full_for.clear()
+    taken = count_steps(monkeypatch)
+    fit(replace(tiny_config(data, run), resume=run))
+    assert taken == [4, 5, 6, 7]
+    same_run(finished, run)
+
+
+def test_a_history_that_cannot_be_written_is_no_traceback(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, history: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "write_history", full)
+    with pytest.raises(UserError, match=r"cannot write .*history\.jsonl: the disk is full"):
+        fit(tiny_config(data, tmp_path / "run"))
+    assert saved_progress(tmp_path / "run") == (1, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("draw_samples", UserError("a.png is damaged"), "the sample pictures.*a.png is"),
+        ("draw_samples", ZeroDivisionError("a fault"), "the sample pictures.*a fault"),
+        ("save_figure", OSError(28, "No space left on device"), "the plot.*No space left"),
+        ("plot_histories", ValueError("no axis"), "the plot.*no axis"),
+    ],
+)
+def test_pictures_that_fail_do_not_end_a_run(
+    data: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    error: Exception,
+    message: str,
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(train, name, fail)
+    assert len(fit(tiny_config(data, tmp_path / "run")).history) == 2
+    same_run(finished, tmp_path / "run")
+    warnings = [r for r in caplog.records if "the run goes on without" in r.getMessage()]
+    assert len(warnings) == 2
+    assert re.search(f"epoch 1: cannot write {message}", warnings[0].getMessage())
+    # A fault of the program keeps its traceback.
+    assert bool(warnings[0].exc_info) == (not isinstance(error, UserError | OSError))
+
+
+def test_events_that_fail_do_not_end_a_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full:
+        def add_scalar(self, *args: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "_tensorboard", lambda folder: Full())
+    config = replace(tiny_config(data, tmp_path / "run", epochs=1), tensorboard=True)
+    assert len(fit(config).history) == 1
+    assert "cannot write TensorBoard's events, the run goes on without" in caplog.text
+
+
+def judged_as(monkeypatch: pytest.MonkeyPatch, *epochs: tuple[float, float | None]) -> list[bool]:
+    """Validation gives these losses and AP50, one pair an epoch; whether AP was asked for."""
+    coming, asked = iter(epochs), []
+
+    def judge(*args: Any, ap: bool, **kwargs: Any) -> Validation:
+        asked.append(ap)
+        loss, ap50 = next(coming)
+        return Validation({"loss": loss}, ap50 if ap else None)
+
+    monkeypatch.setattr(train, "validate", judge)
+    return asked
+
+
+def kept_epoch(run: Path) -> int:
+    """The epoch whose weights are in best.pt."""
+    return load_checkpoint(run / "best.pt")["history"][-1]["epoch"]
+
+
+def test_the_best_epoch_is_the_one_with_the_highest_ap_or_the_lowest_loss(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    figures = [(0.9, 0.1), (0.8, 0.6), (0.5, 0.4), (0.7, 0.6)]
+    judged_as(monkeypatch, *figures)
+    history = fit(tiny_config(data, tmp_path / "ap", epochs=4)).history
+    # The last has the AP of the second and a lower loss.
+    assert [line["best"] for line in history] == [True, True, False, True]
+    assert [line["ap50"] for line in history] == [0.1, 0.6, 0.4, 0.6]
+    assert kept_epoch(tmp_path / "ap") == 4
+    assert "AP50 0.600, validation loss 0.8000 (best)" in caplog.text
+    judged_as(monkeypatch, *figures)
+    fit(tiny_config(data, tmp_path / "loss", epochs=4, best="loss"))
+    assert kept_epoch(tmp_path / "loss") == 3
+
+
+def test_ap_is_measured_every_so_many_epochs_and_after_the_last(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = judged_as(monkeypatch, *[(1.0 - epoch / 10, 0.5) for epoch in range(5)])
+    history = fit(tiny_config(data, tmp_path / "run", epochs=5, ap_every=2)).history
+    assert asked == [False, True, False, True, True]
+    assert [line["ap50"] for line in history] == [None, 0.5, None, 0.5, 0.5]
+    assert [line["best"] for line in history] == [True, True, False, True, True]
+    asked = judged_as(monkeypatch, (1.0, 0.5), (0.9, 0.5))
+    fit(tiny_config(data, tmp_path / "never", ap_every=0))
+    assert asked == [False, False]
+    assert kept_epoch(tmp_path / "never") == 2
+
+
+def test_validation_pictures_without_a_face_leave_the_choice_to_the_loss(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    for path in (data / "val" / "annotations").iterdir():
+        write_voc(path, replace(read_voc(path), objects=()))
+    history = fit(tiny_config(data, tmp_path / "run")).history
+    assert [line["ap50"] for line in history] == [None, None]
+    wanted = min(history, key=lambda line: line["valid"]["loss"])
+    assert kept_epoch(tmp_path / "run") == wanted["epoch"]
+
+
+def test_a_run_from_before_ap_was_measured_goes_on_by_the_loss(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    judged_as(monkeypatch, (0.9, None), (0.5, None))
+    fit(tiny_config(data, run))
+    payload = load_checkpoint(run / "last.pt")
+    for old in (payload["history"], payload["training"]["progress"]["history"]):
+        for line in old:
+            for name in ("ap50", "best", "valid_seconds"):
+                line.pop(name, None)
+    torch.save(payload, run / "last.pt")
+    values = json.loads((run / "config.json").read_text())
+    del values["optim"]["best"], values["optim"]["ap_every"]
+    (run / "config.json").write_text(json.dumps(values))
+    assert load_config(run).optim.best == "ap"
+    judged_as(monkeypatch, (0.7, 0.8), (0.4, 0.7))
+    config = load_config(run)
+    more = replace(config, optim=replace(config.optim, epochs=4), resume=run)
+    assert [line.get("best") for line in fit(more).history] == [None, None, False, True]
+    assert kept_epoch(run) == 4
 
 
 def test_more_epochs_for_a_finished_run(data: Path, tmp_path: Path) -> None:
@@ -395,7 +633,7 @@ def test_plateau_is_stepped_on_the_validation_loss_once_warm(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_up: int, rates: list[float]
 ) -> None:
     flat = {"loss": 1.0, "loss_classifier": 1.0}
-    monkeypatch.setattr(train, "validation_losses", lambda *a, **k: dict(flat))
+    monkeypatch.setattr(train, "validate", lambda *a, **k: Validation(dict(flat), 0.5))
     monkeypatch.setattr(train, "warmup_steps", lambda optim, steps: warm_up)
     result = fit(
         tiny_config(
@@ -618,6 +856,31 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
     assert max(float(gradient.abs().max()) for gradient in one.values()) > 1e-2
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_broken_picture_on_one_process_ends_all_and_the_run_is_saved(
+    tmp_path: Path, part: str
+) -> None:
+    data, run = make_data(tmp_path / "data"), tmp_path / "run"
+    make_voc(data / "val", 2, seed=9, size=(120, 96))  # a second group, for the second process
+    bad = data / part / "images" / "scene_00.png"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    path = tmp_path / "config.toml"
+    path.write_text(toml(tiny_config(data, run, epochs=500)))
+    done = subprocess.run(
+        torchrun("-m", "scripts.train", "--", "--run", str(run), "--config", str(path)),
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"{bad}" in done.stderr
+    assert f"go on with --resume {run}" in done.stderr
+    epoch, batch, step = saved_progress(run)
+    if part == "val":
+        assert (epoch, batch, step) == (0, 4, 4)
+    assert step == 4 * epoch + batch
 
 
 @pytest.mark.slow
