@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from detector.types import Detections
+from detector.types import Detections
+from faces.images import as_image
 
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)
@@ -31,6 +33,7 @@ def draw_boxes(
 
     Lines are ``width`` pixels thick; by default about 1/300 of the longest side.
     """
+    image = as_image(image)
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     longest = max(image.shape[:2])
@@ -49,6 +52,7 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
     Lines lie around a face, not on it, and are thinner around small ones. Scores are written above
     faces that are clearly wider than their caption; the others stay free of them.
     """
+    image = as_image(image)
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     longest = max(image.shape[:2])
@@ -79,6 +83,7 @@ def anonymise(
     6 x 6 colours, each of at least 8 x 8 pixels, and blurred up again: what is left of it is these
     colours, and nothing can bring more back. The other pixels stay as they are.
     """
+    image = as_image(image)
     picture = Image.fromarray(image)
     height, width = image.shape[:2]
     for x1, y1, x2, y2 in np.asarray(xyxy, float).tolist():

@@ -29,6 +29,7 @@ EXTRAS = {
         "websockets",
     ),
     "fast": ("openvino",),
+    "heic": ("pi_heif",),
     "large": ("faiss",),
     "telemetry": ("opentelemetry",),
     "tensorboard": ("tensorboard",),

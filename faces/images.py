@@ -1,13 +1,18 @@
-"""Finding images and reading them, with EXIF rotation applied and limits on untrusted files."""
+"""Finding images and reading them, with EXIF rotation applied and limits on untrusted files.
+
+What an image may be is decided here alone: by suffix where folders are searched, by content where
+a file is read. Files that are cut short follow the rule of `faces.cut_short`.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,22 +22,50 @@ from PIL import Image
 
 from faces.errors import UserError
 from faces.files import atomic_write
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-
-MAX_PIXELS = 100_000_000  # 300 MB when decoded
-
-# Only these decoders are tried. Pillow knows others that nobody needs here and that run outside
-# programs (EPS starts Ghostscript). MPO files, as phones make them, are read as JPEG.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
-
-# What Pillow's decoders raise on broken files, besides OSError.
-_BROKEN = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
+from faces.image_file import (
+    BROKEN,
+    MAX_PIXELS,
+    RAW_SUFFIXES,
+    image_kind,
+    limit_pixels,
+    name_of,
+    orientation_of,
+    read_file,
 )
+from faces.pixels import rgb_of_array, rgb_of_image
+from faces.words import counted
 
-_ORIENTATION_TAG = 0x0112
+log = logging.getLogger(__name__)
+
+# Suffix -> Pillow's format and how it is written; what can be read and is not here is written in
+# another format.
+SAVED_AS: dict[str, tuple[str, dict[str, object]]] = {
+    ".jpg": ("JPEG", {"quality": 92}),
+    ".jpeg": ("JPEG", {"quality": 92}),
+    ".jpe": ("JPEG", {"quality": 92}),
+    ".jfif": ("JPEG", {"quality": 92}),
+    ".png": ("PNG", {"compress_level": 3}),  # half the time of the default, 5 % more bytes
+    ".bmp": ("BMP", {}),
+    ".webp": ("WEBP", {"quality": 90}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+}
+
+IMAGE_SUFFIXES = frozenset(SAVED_AS) | {
+    *(".apng", ".avif", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jp2", ".jpf", ".jpx"),
+    *(".mpo", ".pbm", ".pgm", ".pnm", ".ppm"),
+}
+
+_UNREAD_SUFFIXES = RAW_SUFFIXES | {
+    *(".ai", ".dds", ".eps", ".exr", ".hdr", ".icns", ".ico", ".jxl", ".jxr", ".pcx", ".psb"),
+    *(".psd", ".svg", ".svgz", ".tga", ".wdp", ".xcf"),
+}
+
+# What write_upright writes in its own format; the others it writes as PNG.
+_REWRITTEN = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}} | {
+    kind: {} for kind in ("PNG", "BMP", "TIFF")
+}
+
 # EXIF orientation -> what makes the stored pixels upright (EXIF 2.32, table 4, tag 274).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,20 +85,88 @@ def read_image(path: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDArray[n
         path: a file, or an open binary file.
         max_pixels: larger images are refused from their header, before anything is decoded.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped; of several
-    frames the first is taken. Raises UserError, naming the file, when it is missing, no image,
-    truncated or too large.
+    Grey, palette, CMYK, 16-bit and float images become 8-bit RGB; transparency is dropped; of
+    several frames the first is taken. A file that is cut short is used, with a warning, if no more
+    is missing than `faces.cut_short` says. Raises UserError, naming the file, when it is missing,
+    no image, too large, or lacks too much.
     """
-    with _opened(path) as image:
-        _limit_pixels(path, image, max_pixels)
-        image.load()  # before the orientation: Pillow turns TIFF files itself while it decodes
-        orientation = _orientation(image)
-        if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255 instead of scaling
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        upright = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
-        if orientation in _UPRIGHT:
-            upright = upright.transpose(_UPRIGHT[orientation])
-        return np.array(upright)
+    found = read_file(path, decode=True, max_pixels=max_pixels)
+    if found.damage and isinstance(path, Path):
+        _warn_once(str(path), found.damage)
+    try:
+        return _upright(found.picture, 1 if found.turned else found.orientation)
+    except UserError as error:
+        raise UserError(f"{name_of(path)}: {error}") from error
+    except BROKEN as error:  # colours that cannot be converted
+        raise UserError(f"{name_of(path)}: cannot read the image: {error}") from error
+
+
+def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Whatever shows a picture as RGB uint8 (H, W, 3): what all doors of Python take.
+
+    Args:
+        image: a path (str or Path), the bytes of an image file or an open one, a Pillow image of
+            any mode (turned upright as its EXIF says), or an array or nested list: grey (H, W) or
+            (H, W, 1), RGB (H, W, 3), RGBA (H, W, 4, whose alpha is dropped), of bool, of integers
+            up to 255, 4095 (12 bits), 65535 or 32 bits, or of floats up to 1 or these. Colours must
+            be in the order red, green, blue: OpenCV's blue, green, red cannot be told from it.
+        max_pixels: as for `read_image`; arrays are in memory already and are not limited.
+
+    RGB uint8 arrays are not copied. Raises UserError, saying what is wanted, for everything else:
+    channels first, torch tensors, several images, empty ones, NaN, negative values.
+    """
+    if isinstance(image, np.ndarray):
+        return rgb_of_array(image)
+    if isinstance(image, str | os.PathLike):
+        if "://" in str(image):
+            raise UserError(f"{image}: addresses are not fetched; give a file")
+        return read_image(Path(image), max_pixels)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return read_image(io.BytesIO(image), max_pixels)
+    if isinstance(image, Image.Image):
+        return _of_pillow(image, max_pixels)
+    kind = type(image)
+    if kind.__module__.partition(".")[0] == "torch":  # without importing it
+        raise UserError(
+            "got a torch tensor: give an array (H, W, 3), of a tensor (3, H, W) "
+            "`tensor.permute(1, 2, 0).cpu().numpy()`"
+        )
+    if isinstance(image, list | tuple):
+        try:
+            array = np.asarray(image)
+        except ValueError as error:
+            raise UserError("an image as a list needs rows of equal length") from error
+        if array.dtype.kind not in "buif":
+            raise UserError(
+                "got a list of other things than numbers: give one image, or several to "
+                "`detect_batch`"
+            )
+        return rgb_of_array(array)
+    if hasattr(image, "read"):
+        return read_image(image, max_pixels)
+    if hasattr(image, "__array__"):
+        return rgb_of_array(np.asarray(image))
+    raise UserError(
+        f"got {kind.__name__}: an image is a path, a Pillow image or an array RGB (H, W, 3)"
+    )
+
+
+def as_images(images: Any, ready: type | tuple[()] = ()) -> list[Any]:
+    """A list, or an array (N, H, W, 3), of what `as_image` takes.
+
+    What is of the type ``ready`` is given back as it is. Raises UserError, naming the place of the
+    image, as `as_image` does; and when it is one image alone, whose rows would be taken for images.
+    """
+    single = isinstance(images, str | bytes | bytearray | os.PathLike | Image.Image)
+    if single or getattr(images, "ndim", 4) != 4 or hasattr(images, "read"):
+        raise UserError("got one image where several are expected: give a list, [image]")
+    found = []
+    for i, image in enumerate(images):
+        try:
+            found.append(image if isinstance(image, ready) else as_image(image))
+        except UserError as error:
+            raise UserError(f"image {i}: {error}") from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -75,11 +176,14 @@ class ImageInfo:
     Args:
         height, width: pixels of the upright image, as `read_image` gives it.
         orientation: the EXIF orientation 1..8; 1 is upright as stored.
+        damage: a sentence when the file is cut short and can be used all the same; "" for a whole
+            one. Most such files are only found when they are decoded.
     """
 
     height: int
     width: int
     orientation: int = 1
+    damage: str = ""
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -100,18 +204,8 @@ def image_info(
 
     Raises UserError, naming the file, when it is missing, no image or (with ``decode``) broken.
     """
-    with _opened(path) as image:
-        width, height = image.size
-        orientation = _orientation(image)
-        # Pillow swaps the size of a turned TIFF file when it opens it.
-        if image.format != "TIFF" and orientation >= 5:
-            width, height = height, width
-        if decode:
-            _limit_pixels(path, image, max_pixels)
-            # Makes JPEG three times faster, and still reads every byte.
-            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-            image.load()
-        return ImageInfo(height, width, orientation)
+    found = read_file(path, decode, max_pixels, draft=decode)
+    return ImageInfo(found.height, found.width, found.orientation, found.damage)
 
 
 def image_size(path: Path | BinaryIO) -> tuple[int, int]:
@@ -124,20 +218,22 @@ def image_size(path: Path | BinaryIO) -> tuple[int, int]:
     return info.height, info.width
 
 
-def write_upright(source: Path, destination: Path) -> None:
+def write_upright(source: Path, destination: Path) -> Path:
     """Write an image as `read_image` gives it, in its own format and colour profile, without EXIF.
 
-    JPEG and WebP are encoded again with quality 95. Raises UserError as `read_image` does.
+    It is whole even where the source is cut short. JPEG and WebP are encoded again with quality 95;
+    what cannot be written without loss otherwise (GIF, HEIC, AVIF) becomes a PNG file. Returns the
+    file, whose suffix then is .png. Raises UserError as `read_image` does.
     """
-    with _opened(source) as image:
-        kind, profile = image.format, image.info.get("icc_profile")
-    kind = "JPEG" if kind == "MPO" else kind
-    options: dict[str, Any] = {"icc_profile": profile} if profile else {}
-    if kind in ("JPEG", "WEBP"):
-        options["quality"] = 95
-    if kind == "JPEG":
-        options["subsampling"] = 0  # colour at full resolution
+    header = read_file(source)
+    kind, profile = "JPEG" if header.kind == "MPO" else header.kind, header.profile
+    if kind not in _REWRITTEN:
+        kind, destination = "PNG", destination.with_suffix(".png")
+    options: dict[str, Any] = {**_REWRITTEN[kind]}
+    if profile:
+        options["icc_profile"] = profile
     Image.fromarray(read_image(source)).save(destination, format=kind, **options)
+    return destination
 
 
 def upright_boxes(
@@ -161,20 +257,70 @@ def upright_boxes(
     return np.stack([x1, y1, x2, y2], axis=1)
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:
     """All images under ``folder``, by suffix in any letter case, sorted, links followed.
 
     Hidden files and folders are left out (macOS puts ``._photo.jpg`` files that are no images into
-    archives). Raises UserError when there is no such folder.
+    archives). Whatever else is there is counted in the log, pictures with their names.
+
+    Args:
+        folder: is searched.
+        also: suffixes of other files that are wanted.
+
+    Raises UserError when there is no such folder.
     """
-    return find_files(folder, IMAGE_SUFFIXES)
+    wanted = IMAGE_SUFFIXES | also
+    found: list[str] = []
+    others: list[str] = []
+    for path, suffix in _walk(folder):
+        (found if suffix in wanted else others).append(path)
+    tell_passed_over(str(folder), map(Path, others))
+    return _sorted(found)
 
 
 def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """All files under ``folder`` with one of these lower-case suffixes; see `find_images`."""
+    return _sorted(path for path, suffix in _walk(folder) if suffix in suffixes)
+
+
+def tell_passed_over(where: str, paths: Iterable[Path]) -> None:
+    """Log what is not looked at: pictures with their names, as a warning, other files as a number.
+
+    Annotations (.xml) are not counted. Files of unknown suffix are looked into.
+    """
+    unread: list[Path] = []
+    unnamed: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(paths):
+        suffix = path.suffix.lower()
+        if suffix in _UNREAD_SUFFIXES:
+            unread.append(path)
+        elif suffix != ".xml":
+            (others if image_kind(_start(path)) is None else unnamed).append(path)
+    for files, what in (
+        (unread, "of a kind that is not read: save as JPEG or PNG"),
+        (unnamed, "whose name does not end as a picture's: rename"),
+    ):
+        if files:
+            names = ", ".join(path.name for path in files[:3])
+            more = f" and {len(files) - 3:,} more" if len(files) > 3 else ""
+            log.warning(
+                "%s: passed over %s %s (%s%s)",
+                where, counted(len(files), "picture"), what, names, more,
+            )  # fmt: skip
+    if others:
+        kinds = Counter(path.suffix.lower() or "no suffix" for path in others)
+        listed = " ".join(kind for kind, _ in kinds.most_common(5))
+        log.info("%s: passed over %s (%s)", where, counted(len(others), "other file"), listed)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file under ``folder`` and its suffix in lower case, as texts: a Path each is 5x slower.
+
+    Raises UserError when there is no such folder.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    found: list[str] = []
     seen: set[str] = set()  # folders can link to their own parents
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -184,56 +330,48 @@ def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122
-                found.append(os.path.join(parent, name))  # noqa: PTH118 (a Path each is 5x slower)
-    return sorted(map(Path, found), key=lambda path: path.parts)
+            if not name.startswith("."):
+                yield os.path.join(parent, name), os.path.splitext(name)[1].lower()  # noqa: PTH118, PTH122
 
 
-@contextmanager
-def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
+def _sorted(paths: Iterable[str]) -> list[Path]:
+    return sorted(map(Path, paths), key=lambda path: path.parts)
+
+
+def _start(path: Path) -> bytes:
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            yield image
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{_name(path)}: there is no such file") from error
-    except _BROKEN as error:
-        raise UserError(f"{_name(path)}: cannot read the image: {error}") from error
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError:
+        return b""
 
 
-def _limit_pixels(path: Path | BinaryIO, image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise UserError(
-            f"{_name(path)}: the image has {width}x{height} pixels, more than the limit of "
-            f"{max_pixels}; make it smaller"
-        )
+def _upright(picture: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    rgb = rgb_of_image(picture)
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    return np.array(rgb)
 
 
-def _orientation(image: Image.Image) -> int:
+def _of_pillow(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
+    """RGB, upright, of an image that somebody else opened."""
+    name = getattr(image, "filename", "") or "the image"
+    if not (image.width and image.height):
+        raise UserError(f"{name} is empty: {image.width}x{image.height} pixels")
+    limit_pixels(name, image, max_pixels)
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _BROKEN:  # a photo is worth more than its damaged EXIF block
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        image.load()
+    except BROKEN as error:
+        file = getattr(image, "fp", None)  # still there, as it is not read to its end
+        if file is None:
+            raise UserError(f"{name}: cannot read the image: {error}") from error
+        return read_image(file, max_pixels)
+    return _upright(image, orientation_of(image))  # after loading, which turns TIFF files
 
 
-def _name(path: Path | BinaryIO) -> str:
-    return str(path if isinstance(path, Path) else getattr(path, "name", "image"))
-
-
-# Suffix -> Pillow's format and how it is written.
-_WRITTEN: dict[str, tuple[str, dict[str, object]]] = {
-    ".jpg": ("JPEG", {"quality": 92}),
-    ".jpeg": ("JPEG", {"quality": 92}),
-    ".jfif": ("JPEG", {"quality": 92}),
-    ".png": ("PNG", {"compress_level": 3}),  # half the time of the default, 5 % more bytes
-    ".bmp": ("BMP", {}),
-    ".webp": ("WEBP", {"quality": 90}),
-    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
-}
+@lru_cache(maxsize=100_000)  # a training reads its pictures again and again
+def _warn_once(name: str, damage: str) -> None:
+    log.warning("%s: %s; it is used (`faces prepare check --fix` writes it whole)", name, damage)
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -242,6 +380,6 @@ def save_image(path: Path, image: NDArray[np.uint8]) -> None:
     Nothing of the original file's metadata goes into it: no place, no camera, no thumbnail. Raises
     OSError when it cannot be written.
     """
-    kind, options = _WRITTEN[path.suffix.lower()]
+    kind, options = SAVED_AS[path.suffix.lower()]
     with atomic_write(path) as file:
         Image.fromarray(image).save(file, format=kind, **options)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faces.errors import UserError
-from faces.images import IMAGE_SUFFIXES, find_files
+from faces.images import IMAGE_SUFFIXES, SAVED_AS, find_images, tell_passed_over
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"}
@@ -88,7 +88,7 @@ def plan_pictures(sources: Sequence[Source], folder: Path) -> dict[Source, Path]
         name = source.name
         if source.is_video and source.path.suffix.lower() != ".mp4":
             name += ".mp4"
-        elif not source.is_video and source.path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif not source.is_video and source.path.suffix.lower() not in SAVED_AS:
             name += ".jpg"
         target = folder / name
         other = taken.setdefault(name.casefold(), source)
@@ -138,17 +138,21 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
     """The folder that names start at, the files, and whether they were searched for."""
     path = Path(argument).expanduser()
     if path.is_dir():
-        return path, find_files(path, _SUFFIXES), True
+        return path, find_images(path, VIDEO_SUFFIXES), True
     if path.exists():
         return path.parent, [path], False
     if not glob.has_magic(argument):
         raise UserError(f"{argument}: there is no such file or folder")
     files: list[Path] = []
+    others: list[Path] = []
     for match in map(Path, sorted(glob.glob(str(path), recursive=True))):  # noqa: PTH207 (no hidden files)
         if match.is_dir():
-            files += find_files(match, _SUFFIXES)
+            files += find_images(match, VIDEO_SUFFIXES)
         elif match.suffix.lower() in _SUFFIXES:
             files.append(match)
+        else:
+            others.append(match)
+    tell_passed_over(argument, others)
     if not files:
         raise UserError(f"the pattern {argument} matches no image and no video")
     fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))

@@ -37,6 +37,25 @@ def test_run_onnx_finds_what_the_detector_finds(
     np.testing.assert_allclose(printed, expected, atol=0.11)
 
 
+def test_run_onnx_reads_what_people_have(small_export: SmallExport, tmp_path: Path) -> None:
+    """A JPEG without its last bytes is used; more than 8 bits are refused, not seen as white."""
+    photo = draw_crowd(288, 416, 30, np.random.default_rng(4))
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=98)
+    command = [sys.executable, EXAMPLE, small_export.onnx, tmp_path / "photo.jpg"]
+    whole = subprocess.check_output(command)
+    (tmp_path / "photo.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:-2])
+    assert subprocess.check_output(command) == whole != b""
+    for wide in (np.uint16, np.int32, np.float32):
+        Image.fromarray(photo[..., 0].astype(wide)).save(tmp_path / "wide.tif")
+        result = subprocess.run(
+            [*command[:-1], tmp_path / "wide.tif"], capture_output=True, text=True
+        )
+        assert result.returncode == 1
+        assert (
+            result.stderr == f"{tmp_path / 'wide.tif'}: save it with 8 bits a colour, it has more\n"
+        )
+
+
 def test_it_is_short_and_needs_three_packages() -> None:
     source = EXAMPLE.read_text(encoding="utf-8")
     code = [line for line in source.splitlines()[1:] if line.strip()]

@@ -20,6 +20,7 @@ from faces.images import ImageInfo, image_info, upright_boxes
 PROBLEMS = {
     "unreadable annotation": "left out",
     "unreadable image": "left out",
+    "cut short": "written whole",
     "missing image": "annotation left out",
     "missing annotation": "image left out",
     "duplicate name": "renamed, or left out where it is unclear which is meant",
@@ -198,6 +199,8 @@ def _check_pair(
         findings.append(Finding("unreadable image", image, 0, _without_name(error, image)))
     if annotation is not None:
         findings += _check_boxes(annotation, path, info, frame)
+    if info is not None and info.damage:
+        findings.append(Finding("cut short", image, 0, info.damage))
     if info is not None and info.orientation != 1:
         stored = annotation is not None and boxes_as_stored(annotation, info, frame)
         meant = "the stored pixels" if stored else "the upright image"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -70,10 +70,11 @@ def repair(
         images: copy them, or link those that need no change.
 
     Boxes are turned upright, swapped, clipped or dropped; sizes filled in; texts re-encoded as
-    UTF-8; pixels turned as EXIF says (such JPEG files are encoded again, at quality 95, without
-    their EXIF data). Everything else in an annotation stays. Pairs with a file that cannot be read,
-    and files without a partner, are left out. Raises UserError when ``out`` is in use or inside a
-    checked folder.
+    UTF-8; pixels turned as EXIF says; files that are cut short made whole, grey where the picture
+    is missing. Such JPEG files are encoded again, at quality 95, without their EXIF data; what is
+    neither JPEG, PNG, WebP, BMP nor TIFF becomes PNG. Everything else in an annotation stays. Pairs
+    with a file that cannot be read, and files without a partner, are left out. Raises UserError
+    when ``out`` is in use or inside a checked folder.
     """
     for report in reports:
         _require_free(out, report.folder.images, report.folder.annotations)
@@ -85,7 +86,8 @@ def repair(
             unusable = _unusable(report)
             left_out.update(unusable)
             jobs = _jobs(report, set(unusable), new / report.folder.name)
-            work = partial(_repair_pair, frame=boxes, link=images == "link")
+            cut = frozenset(found.file for found in report.findings if found.kind == "cut short")
+            work = partial(_repair_pair, frame=boxes, link=images == "link", cut=cut)
             name = report.folder.name or report.folder.annotations.name
             for repairs in in_threads(work, jobs, description=f"repairing {name}"):
                 done.update(repairs)
@@ -147,14 +149,17 @@ def _jobs(report: SetReport, unusable: set[str], new: Path) -> list[_Job]:
     return jobs
 
 
-def _repair_pair(job: _Job, frame: BoxFrame, link: bool) -> Counter[str]:
+def _repair_pair(job: _Job, frame: BoxFrame, link: bool, cut: frozenset[Path]) -> Counter[str]:
     """Write one image and its annotation; the repairs that were made."""
     done: Counter[str] = Counter()
     info = image_info(job.image)
-    if info.orientation != 1:
+    if info.orientation != 1 or job.image in cut:
         job.new_image.parent.mkdir(parents=True, exist_ok=True)
-        write_upright(job.image, job.new_image)
-        done["images turned upright"] += 1
+        job = replace(job, new_image=write_upright(job.image, job.new_image))
+        if info.orientation != 1:
+            done["images turned upright"] += 1
+        if job.image in cut:
+            done["images cut short written whole"] += 1
     elif link:
         link_file(job.image.resolve(), job.new_image)
     else:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.inference.resize import Resize, Resized
 from detector.types import Detections, Detector
+from faces.images import as_images
 
 Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
 """uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
@@ -59,17 +61,28 @@ class FaceDetector:
         """How many threads should call this at once to get the most done: 1 for most networks."""
         return getattr(self.network, "lanes", 1)
 
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """Find the faces of an RGB uint8 (H, W, 3) image of any size."""
+    def detect(self, image: Any) -> Detections:
+        """Find the faces of one image, in RGB: turn OpenCV's BGR around with ``image[..., ::-1]``.
+
+        Args:
+            image: of any size: a path, a Pillow image, or an array; see `faces.images.as_image`
+                for all that is taken. Boxes are in pixels of the upright image.
+
+        Raises UserError, saying what is wanted, for what is no image.
+        """
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[NDArray[np.uint8] | Resized]) -> list[Detections]:
-        """Find the faces of several images, one result each, in order.
+    def detect_batch(self, images: Sequence[Any]) -> list[Detections]:
+        """Find the faces of several images, in RGB as for `detect`, one result each, in order.
 
         Images that have the same size once they are resized and padded share a batch. Those that
-        went through ``self.resize`` already, in another thread say, are taken as they are.
+        went through ``self.resize`` already, in another thread say, are taken as they are. Raises
+        UserError, naming the place of the image.
         """
-        resized = [image if isinstance(image, Resized) else self.resize(image) for image in images]
+        resized = [
+            image if isinstance(image, Resized) else self.resize(image)
+            for image in as_images(images, ready=Resized)
+        ]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, picture in enumerate(resized):
             groups[picture.pixels.shape].append(i)

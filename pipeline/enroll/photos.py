@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 
 from detector.types import Detector
 from faces.errors import UserError
-from faces.images import find_images, read_image
+from faces.images import IMAGE_SUFFIXES, find_images, read_image, tell_passed_over
+from faces.words import counted
 from pipeline.enroll.one_face import Refused, one_face
 from recognizer.names import clean_name
 from recognizer.quality import Gates
@@ -18,6 +20,8 @@ from recognizer.store.cutout import Cutout
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.types import Embedder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Enroller:
     def enroll(
         self,
         name: str,
-        photos: Iterable[Path],
+        photos: Iterable[Path | str],
         report: Callable[[PhotoResult], object] = lambda result: None,
     ) -> list[PhotoResult]:
         """Add the photos that pass to a new or known person, in one step after the last one.
@@ -81,7 +85,7 @@ class Enroller:
         known = list(gallery.embeddings[mine])
         samples: list[NewSample] = []
         results = []
-        for path in photos:
+        for path in map(Path, photos):
             try:
                 image = read_image(path)
                 boxes = self.detector.detect(image).xyxy
@@ -118,11 +122,18 @@ def people_folders(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    people = {
-        path.name: find_images(path)
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    people = {path.name: find_images(path) for path in inside if path.is_dir()}
+    loose = [path for path in inside if not path.is_dir()]
+    photos = [path for path in loose if path.suffix.lower() in IMAGE_SUFFIXES]
+    if photos:
+        names = ", ".join(path.name for path in photos[:3])
+        more = f" and {len(photos) - 3:,} more" if len(photos) > 3 else ""
+        log.warning(
+            "%s: passed over %s beside the people's folders: %s%s",
+            folder, counted(len(photos), "photo"), names, more,
+        )  # fmt: skip
+    tell_passed_over(str(folder), sorted(set(loose) - set(photos)))
     if not any(people.values()):
         raise UserError(
             f"{folder} has no folders with photos in it: expected {folder / 'NAME' / 'photo.jpg'}"

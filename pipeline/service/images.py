@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import image_info, read_image
+from faces.images import image_info, image_kind, read_image
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.limits import Limits
 
 # A progressive JPEG is decoded as often as it has scans: cameras and programs write about ten, an
 # attacker thousands (libjpeg-turbo's advice, "Two Issues with the JPEG Standard", 2015).
 MAX_SCANS = 32
+
+KINDS = ("jpeg", "png", "webp")
+"""What strangers may send; whoever runs a command may read more (`faces.image_file`)."""
 
 
 def check_image(data: bytes, limits: Limits) -> int:
@@ -30,8 +33,10 @@ def check_image(data: bytes, limits: Limits) -> int:
             f"the image has {len(data)} bytes, more than the limit of {limits.max_bytes}",
             {"bytes": len(data), "limit": limits.max_bytes},
         )
-    if image_kind(data) is None:
-        raise ServiceError("bad_image", "the bytes are no JPEG, PNG or WebP image")
+    kind = image_kind(data)
+    if kind not in KINDS:
+        other = f", but {kind}" if kind else ""
+        raise ServiceError("bad_image", f"the bytes are no JPEG, PNG or WebP image{other}")
     try:
         info = image_info(io.BytesIO(data))
     except UserError as error:
@@ -46,7 +51,7 @@ def check_image(data: bytes, limits: Limits) -> int:
             f"{limits.max_pixels}",
             {"pixels": pixels, "limit": limits.max_pixels},
         )
-    if image_kind(data) == "jpeg" and data.count(b"\xff\xda") > MAX_SCANS:
+    if kind == "jpeg" and data.count(b"\xff\xda") > MAX_SCANS:
         raise ServiceError("too_large", f"the JPEG image has more than {MAX_SCANS} scans")
     return pixels
 
@@ -60,17 +65,6 @@ def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
         raise _bad(error) from error
     except MemoryError as error:
         raise ServiceError("too_large", "the image does not fit into memory") from error
-
-
-def image_kind(data: bytes) -> str | None:
-    """ "jpeg", "png" or "webp" by the first bytes; None for anything else."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    return None
 
 
 def _bad(error: UserError) -> ServiceError:

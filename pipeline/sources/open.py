@@ -133,7 +133,8 @@ def open_source(
         name = without_secrets(what)
         return LiveSource(lambda: VideoCapture(what, name), name, mirror=options.mirror)
     path = Path(what).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+    still = path.suffix.lower() in IMAGE_SUFFIXES - {".gif"}  # which alone may be a short film
+    if path.is_dir() or (path.is_file() and still):
         return _photos(path, options.fps or 1.0)
     if path.is_file() and not path.as_posix().startswith("/dev/"):
         if options.live:

@@ -14,9 +14,10 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
+from faces.images import image_kind
 from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError
-from pipeline.service.images import decode_image, image_kind
+from pipeline.service.images import KINDS, decode_image
 from pipeline.service.runtime.limits import Limits
 from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.web import messages
@@ -75,7 +76,7 @@ def make_app(hub: Hub, access: Access) -> FastAPI:
         except UserError:
             data = None
         kind = None if data is None else image_kind(data)
-        if data is None or kind is None:
+        if data is None or kind not in KINDS:
             return Response("There is no picture of that name.\n", 404, media_type="text/plain")
         return Response(data, media_type=f"image/{kind}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.images import as_image
 from recognizer.crop import CropRecipe, LandmarkFinder
 from recognizer.landmarks import LandmarkNet
 from recognizer.types import unit
@@ -49,9 +51,13 @@ class FaceEmbedder:
         """Length of the vectors."""
         return self._dimension
 
-    def crop(self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """RGB uint8 (H, W, 3) and boxes (N, 4) -> faces uint8 (N, S, S, 3); see `CropRecipe`."""
-        return self.recipe(image, xyxy, self._find_landmarks)
+    def crop(self, image: Any, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """An RGB image and boxes (N, 4) -> faces uint8 (N, S, S, 3); see `CropRecipe`.
+
+        The image may be whatever `faces.images.as_image` takes, but not OpenCV's BGR. Raises
+        UserError for what is no image.
+        """
+        return self.recipe(as_image(image), xyxy, self._find_landmarks)
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (N, S, S, 3) -> unit vectors float32 (N, D); N may be 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from pathlib import Path
@@ -208,3 +209,33 @@ def test_an_upright_copy_needs_no_exif(tmp_path: Path, kind: str) -> None:
     assert image_info(tmp_path / "b").orientation == 1
     difference = read_image(tmp_path / "b").astype(int) - read_image(path).astype(int)
     assert abs(difference).max() <= 12  # JPEG and WebP lose a little
+
+
+def test_nothing_in_a_folder_is_passed_over_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    picture().save(tmp_path / "a.jpg")
+    picture().save(tmp_path / "nameless", "PNG")
+    for name in ("b.heic", "c.AVIF", "raw.CR2", "d.psd", "notes.txt", "more.txt", "x.xml", "e.mov"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in find_images(tmp_path)] == ["a.jpg", "b.heic", "c.AVIF"]
+    said = {record.levelname: [] for record in caplog.records}
+    for record in caplog.records:
+        said[record.levelname].append(record.getMessage())
+    kinds, names = said["WARNING"]
+    assert "2 pictures of a kind that is not read" in kinds
+    assert "d.psd" in kinds
+    assert "raw.CR2" in kinds
+    assert "1 picture whose name does not end as a picture's" in names
+    assert "nameless" in names
+    assert said["INFO"] == [f"{tmp_path}: passed over 3 other files (.txt .mov)"]
+
+
+def test_wanted_files_of_other_kinds_are_given_and_not_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "e.mov").touch()
+    assert find_images(tmp_path, frozenset({".mov"})) == [tmp_path / "e.mov"]
+    assert not caplog.records

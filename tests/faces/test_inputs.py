@@ -130,7 +130,7 @@ def test_a_pattern_without_a_match_is_named(photos):
 def test_nothing_to_look_at_is_refused(tmp_path):
     with pytest.raises(UserError, match="no path was given"):
         expand_sources([])
-    with pytest.raises(UserError, match=r"nothing to look at .*expected images \(bmp .*mp4"):
+    with pytest.raises(UserError, match=r"nothing to look at .*expected images \(apng .*mp4"):
         expand_sources([str(tmp_path)])
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from detector.types import Detections
-from faces.images import IMAGE_SUFFIXES, read_image, save_image
-from faces.inputs import Source
+from faces.images import IMAGE_SUFFIXES, SAVED_AS, read_image, save_image
+from faces.inputs import Source, plan_pictures
 from faces.video import VideoReader, VideoWriter
 from pipeline import media
 from pipeline.media import Failed, Found, Linger, detect_images, detect_video
@@ -202,14 +202,22 @@ def test_boxes_linger_for_some_frames():
 # -- saving
 
 
-@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
-def test_every_kind_that_is_read_can_be_written(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", sorted(SAVED_AS))
+def test_every_kind_keeps_its_suffix(tmp_path, suffix):
     image = np.zeros((32, 48, 3), np.uint8)
     image[:, 24:] = (200, 100, 50)
     path = tmp_path / "new" / f"a{suffix.upper()}"
     save_image(path, image)
     assert np.abs(read_image(path).astype(int) - image).mean() < 4
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_read_and_not_written_becomes_jpeg(tmp_path):
+    for suffix in sorted(IMAGE_SUFFIXES - frozenset(SAVED_AS)):
+        source = Source(tmp_path / f"a{suffix}", f"a{suffix}")
+        source.path.touch()
+        if not source.is_video:
+            assert plan_pictures([source], tmp_path / "out")[source].name == f"a{suffix}.jpg"
 
 
 def test_metadata_of_the_original_is_left_behind(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -165,7 +166,7 @@ def test_unreadable_files_are_found_and_left_out(tmp_path: Path) -> None:
     details = {finding.file.name: finding.detail for finding in report.findings}
     assert details["bad.xml"].startswith("line 1: the object has no <name>")
     assert "document type" in details["bomb.xml"]
-    assert "truncated" in details["cut.jpg"]
+    assert "of the picture is missing" in details["cut.jpg"]
     assert problems(check(root, decode=False))["unreadable image"] == 1  # the header of one is fine
 
     repaired(root, tmp_path / "b")
@@ -471,3 +472,37 @@ def test_a_real_folder_that_is_not_ours(shared_data: Path, tmp_path: Path) -> No
         if path.read_bytes() != (tmp_path / "fixed/annotations" / path.name).read_bytes()
     ]
     assert sorted(changed) == ["maksssksksss110.xml", "maksssksksss787.xml"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.gif"])
+def test_images_cut_short_are_found_and_written_whole(tmp_path: Path, name: str) -> None:
+    """Their boxes stay, and any program can read them."""
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    add(tmp_path / "set", name, GOOD)
+    path = tmp_path / "set" / "images" / name
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, {".jpg": "JPEG"}.get(path.suffix, path.suffix[1:].upper()))
+    path.write_bytes(file.getvalue()[: -2 if name == "a.jpg" else -120])
+
+    report = check(tmp_path / "set")
+    assert problems(report) == {"cut short": 1}
+    assert "of the picture is missing" in report.findings[0].detail
+
+    repaired(tmp_path / "set", tmp_path / "out")
+    (new,) = (tmp_path / "out" / "images").iterdir()
+    with Image.open(new) as image:
+        image.load()
+        assert image.size == (WIDTH, HEIGHT)
+    (annotation,) = (tmp_path / "out" / "annotations").iterdir()
+    voc = read_voc(annotation)
+    assert voc.filename == new.name
+    assert [item.xyxy for item in voc.objects] == [GOOD]
+
+
+def test_an_image_that_lacks_too_much_is_unreadable(tmp_path: Path) -> None:
+    add(tmp_path, "a.png", GOOD)
+    path = tmp_path / "images" / "a.png"
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert problems(check(tmp_path)) == {"unreadable image": 1}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
+from faces.errors import UserError
 
 
 class BrightSpots:
@@ -81,3 +86,40 @@ def test_threshold_and_nothing_at_all() -> None:
     detector = FaceDetector(BrightSpots(), Resize("fit", 64), score_threshold=0.2)
     assert len(detector.detect(picture(64, 64, (10, 10, 30, 30)))) == 2
     assert detector.detect_batch([]) == []
+
+
+def test_whatever_shows_a_picture_is_looked_at(tmp_path: Path) -> None:
+    """A path, a Pillow image and arrays of all kinds give the same boxes."""
+    detector = FaceDetector(BrightSpots(), Resize("fit", 0))
+    image = picture(96, 128, (20, 30, 60, 70))
+    Image.fromarray(image).save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(image).copy()).save(tmp_path / "turned.png", exif=exif)
+    given = [
+        image,
+        str(tmp_path / "a.png"),
+        tmp_path / "a.png",
+        tmp_path / "turned.png",
+        Image.open(tmp_path / "a.png"),
+        Image.open(tmp_path / "turned.png"),
+        Image.fromarray(image).convert("L"),
+        image[..., 0],
+        image[..., :1],
+        np.dstack([image, image[..., 0]]),
+        image[::-1][::-1],
+        image / 255,
+        image.astype(np.uint16) * 257,
+        image > 0,
+        image.tolist(),
+    ]
+    for one in given:
+        found = detector.detect(one)
+        assert found.xyxy.tolist() == [[20, 30, 60, 70]]
+        assert found.image_size == (96, 128)
+    assert len(detector.detect_batch(given)) == len(given)
+    for wrong in (np.moveaxis(image, -1, 0), None, np.zeros((0, 0, 3)), [image, image]):
+        with pytest.raises(UserError):
+            detector.detect(wrong)
+    with pytest.raises(UserError, match=r"\[image\]"):
+        detector.detect_batch(image)

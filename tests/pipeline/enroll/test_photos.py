@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faces.errors import UserError
 from faces.images import read_image
@@ -154,6 +155,28 @@ def test_gates_can_be_changed(store, tmp_path):
 def test_a_name_that_cannot_be_is_refused_before_any_photo_is_read(enroller, tmp_path):
     with pytest.raises(UserError, match="strangers"):
         enroller.enroll("unknown", [tmp_path / "missing.jpg"])
+
+
+def test_photos_beside_the_folders_of_people_are_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    save(tmp_path / "Bob" / "a.png")
+    save(tmp_path / "loose.png")
+    (tmp_path / "raw.nef").touch()
+    (tmp_path / "Bob" / "notes.txt").touch()
+    people_folders(tmp_path)
+    said = " | ".join(record.getMessage() for record in caplog.records)
+    assert "1 photo beside the people's folders: loose.png" in said
+    assert "raw.nef" in said
+    assert "Bob: passed over 1 other file" in said
+
+
+def test_a_photo_that_lacks_its_end_and_paths_as_texts_are_enrolled(enroller, tmp_path):
+    path = tmp_path / "cut.bmp"
+    save(tmp_path / "whole.png", person(1))
+    Image.fromarray(read_image(tmp_path / "whole.png")).save(path)
+    path.write_bytes(path.read_bytes()[:-2])  # of the uppermost row
+    (result,) = enroller.enroll("Bob", [str(path)])
+    assert result.enrolled
 
 
 def test_folders_of_people(tmp_path):
