@@ -27,6 +27,7 @@ from torchvision.transforms.v2 import functional
 
 from detector.config import TrainConfig, preset
 from detector.model import Pyramid
+from detector.shipped import SHIPPED
 from detector.training.dataset import Batch, FaceIndex
 from detector.training.distributed import World
 from detector.training.train import Trainer
@@ -140,6 +141,8 @@ def main() -> int:
                     num_workers=options.workers,
                 ),
                 model=replace(base.model, backbone_weights="none"),
+                # Frozen as in a real run, which only weights that have learnt may be.
+                init=Path(SHIPPED) if arch == "fpn" else None,
                 optim=replace(base.optim, batch_size=batch_size),
             )
 

@@ -15,6 +15,9 @@ from faces.errors import UserError
 
 Arch = Literal["fpn", "reference"]
 
+OLD_HALF = 0.965
+"""`ModelConfig.half` of the checkpoints that do not say it: what was once everybody's default."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -56,8 +59,8 @@ class ModelConfig:
     """`fpn`: MobileNetV2 with a feature pyramid, for faces. `reference`: the well-known recipe with
     one 1280-channel map and a 1024-wide head (82 M parameters)."""
     backbone_weights: str = "imagenet"
-    """`imagenet` (downloaded once by torchvision), `none` (from scratch), or a file with the state
-    dict of torchvision's mobilenet_v2."""
+    """`imagenet` (downloaded once by torchvision), `none` (from scratch: then the whole body
+    learns), or a file with the state dict of torchvision's mobilenet_v2."""
     width: float = 1.0
     """Width multiplier of the MobileNetV2 body; other than 1.0 there are no ImageNet weights."""
     channels: int = 64
@@ -78,9 +81,10 @@ class ModelConfig:
     objectness: Annotated[float, tyro.conf.Suppress] = 0.5
     """Share (0..1) of the proposal network in a face's score: its logit and the head's are averaged
     (`fpn`)."""
-    half: Annotated[float, tyro.conf.Suppress] = 0.965
-    """The averaged score that is called 0.5: a network that is trained on as many faces as it has
-    to tell apart says 0.5 too easily (`fpn`)."""
+    half: Annotated[float, tyro.conf.Suppress] = 0.5
+    """The score calibration (`fpn`): the averaged score that is called 0.5. A network that was
+    trained for long on as many faces as it has to tell apart says 0.5 too easily; `faces calibrate`
+    measures by how much. The default leaves the scores as they are."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ class OptimConfig:
     """Images a step, over all processes."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3
     """Peak learning rate of AdamW."""
-    body_lr: float = 0.3
-    """The pretrained body learns at this multiple of the learning rate."""
+    body_lr: Annotated[
+        float | None, tyro.conf.arg(help_behavior_hint="(default: 0.3; 1 from scratch)")
+    ] = None
+    """The body learns at this multiple of the learning rate."""
     weight_decay: float = 1e-2
     """AdamW weight decay."""
     amsgrad: bool = False
@@ -114,10 +120,16 @@ class OptimConfig:
     ema: float = 0.998
     """Decay of the running average of the weights, which is what is validated and kept in best.pt;
     0 uses the plain weights."""
-    freeze: int = 4
+    freeze: Annotated[
+        int | None, tyro.conf.arg(help_behavior_hint="(default: 4; 0 from scratch)")
+    ] = None
     """Blocks of the body, from the stem on, that do not learn (4: up to stride 4)."""
-    batch_norm: Literal["heads", "all", "frozen"] = "heads"
-    """Where batch-norm statistics move: in the pyramid and heads, everywhere, or nowhere."""
+    batch_norm: Annotated[
+        Literal["heads", "all", "frozen"] | None,
+        tyro.conf.arg(help_behavior_hint="(default: heads; all from scratch)"),
+    ] = None
+    """Where batch-norm statistics move: in the pyramid and heads, everywhere, or nowhere (which
+    needs --init: new heads have none yet)."""
     best: Literal["ap", "loss"] = "ap"
     """What makes an epoch the best, whose weights are best.pt: the highest AP50 on the validation
     pictures, or the lowest validation loss (as where there is no AP)."""
@@ -178,13 +190,14 @@ class TrainConfig:
             (optim.epochs >= 1, "--epochs must be at least 1"),
             (optim.batch_size >= 1, "--batch-size must be at least 1"),
             (optim.learning_rate > 0, "--learning-rate must be positive"),
-            (optim.body_lr >= 0, "--body-lr must not be negative"),
+            (0 < model.half < 1, "the score calibration, half, must be between 0 and 1"),
+            ((optim.body_lr or 0) >= 0, "--body-lr must not be negative"),
             (optim.weight_decay >= 0, "--weight-decay must not be negative"),
             (optim.clip_norm >= 0, "--clip-norm must not be negative"),
             (0 < optim.plateau_factor < 1, "--plateau-factor must be between 0 and 1"),
             (optim.plateau_patience >= 0, "--plateau-patience must not be negative"),
             (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
-            (0 <= optim.freeze <= 18, "--freeze must be between 0 and 18"),
+            (0 <= (optim.freeze or 0) <= 18, "--freeze must be between 0 and 18"),
             (optim.ap_every >= 0, "--ap-every must not be negative"),
             (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
             (0 <= optim.cooldown <= 1, "--cooldown must be between 0 and 1"),
@@ -247,7 +260,7 @@ def load_config(run: Path) -> TrainConfig:
 
 
 def from_dict(kind: type, values: dict[str, Any]) -> Any:
-    """The inverse of `to_dict`; fields that are missing keep their default.
+    """The inverse of `to_dict`; fields that are missing keep the default they had.
 
     Raises UserError for a field that this version does not know.
     """
@@ -258,6 +271,8 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
             f"the configuration has the unknown field {sorted(unknown)[0]!r}: "
             "it was written by another version of this program"
         )
+    if kind is ModelConfig:
+        values = {"half": OLD_HALF, **values}
     return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
 
 

@@ -168,12 +168,14 @@ class IgnoringRoIHeads(RoIHeads):
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        face = class_logits[:, 1] - class_logits[:, 0]
         if self.objectness:
-            of_head = class_logits[:, 1] - class_logits[:, 0]
             of_proposal = torch.cat([boxes[:, 4] for boxes in proposals])
-            face = torch.lerp(of_head, of_proposal, self.objectness) - self.shift
-            class_logits = torch.stack((torch.zeros_like(face), face), dim=1)
+            face = torch.lerp(face, of_proposal, self.objectness)
             proposals = [boxes[:, :4] for boxes in proposals]
+        if self.objectness or self.shift:
+            face = face - self.shift
+            class_logits = torch.stack((torch.zeros_like(face), face), dim=1)
         return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
 
     def select_training_samples(self, proposals: list[Tensor], targets: Targets | None):  # type: ignore[no-untyped-def]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-IRREGULAR = {"box": "boxes", "entry": "entries", "person": "people"}
+IRREGULAR = {"box": "boxes", "entry": "entries", "person": "people", "process": "processes"}
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,4 +1,7 @@
-"""`faces calibrate`: measure from when on a face is somebody, and store it with the people."""
+"""`faces calibrate`: measure from when on a face is somebody, and store it with the people.
+
+With a checkpoint of a detector: from which score on something is a face, stored in the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import tyro
 
 from faces.errors import UserError
 from faces.words import counted
+from scripts.calibrate_detector import ScoreOptions, calibrate_detector
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.recognizer import EmbedderOptions, GalleryOptions, open_embedder, open_store
 
@@ -30,13 +34,20 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Measure from when on two faces count as one person, so that at most a wanted share
 of pairs of two people is taken for one (false match rate, FMR), and store the thresholds with the
-enrolled people. Use photos of people that neither the network has learnt from nor you enrol."""
+enrolled people. Use photos of people that neither the network has learnt from nor you enrol.
+
+With MODEL.pt: measure from which score on a detector's boxes count as faces, so that there are at
+most a wanted number of false positives a picture, and store it in the checkpoint: that score is
+called 0.5 then, the default threshold everywhere. The order of the scores, and so the average
+precision, stays. Use annotated pictures that it was not trained on."""
 
 EXAMPLES = """\
 faces calibrate --folders crowd
 faces calibrate --lfw ../shared/data/lfw --folds 6 --fmr 0.001
 faces calibrate --folders crowd --pairs pairs.txt --fmr 0.01 --gallery team.db
-faces calibrate --lfw lfw --folds 6 --defaults recognizer/weights"""
+faces calibrate --lfw lfw --folds 6 --defaults recognizer/weights
+faces calibrate runs/fpn/best.pt --image-path val/images --annotation-dir val/annotations
+faces calibrate shipped --image-path images --annotation-dir annotations --out mine.pt"""
 
 
 def _arg(default: str, **settings: Any) -> Any:
@@ -47,6 +58,9 @@ def _arg(default: str, **settings: Any) -> Any:
 class Options:
     """What to measure on, and where to keep the result."""
 
+    model: tyro.conf.Positional[Annotated[Path | None, _arg("none", metavar="MODEL.pt")]] = None
+    """Calibrate this detector instead of the recognition of people; `shipped` is the one that comes
+    with the project."""
     folders: Annotated[Path | None, _arg("none", metavar="DIR")] = None
     """A folder with a folder of photos per person; every photo is compared with every other."""
     lfw: Annotated[Path | None, _arg("none", metavar="DIR")] = None
@@ -67,6 +81,7 @@ class Options:
     """What finds faces on photos."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    scores: ScoreOptions = field(default_factory=ScoreOptions)
     defaults: Annotated[Path | None, _arg("none", metavar="DIR")] = None
     """For maintainers: write the thresholds into DIR/thresholds.json, and how strangers are spread
     into DIR/strangers.npz, as what holds for this embedder where nothing else was measured."""
@@ -80,8 +95,21 @@ class Options:
     def __post_init__(self) -> None:
         """Raises UserError for flags that do not go together."""
         listed = self.lfw is not None or self.pairs is not None
+        people, scores = self.model is None, self.scores
+        of_detector = (scores.image_path, scores.annotation_dir, scores.out)
         rules = [
-            ((self.folders is None) != (self.lfw is None), "give --folders DIR or --lfw DIR"),
+            (
+                people or (self.folders, self.lfw, self.pairs) == (None, None, None),
+                "give MODEL.pt, or --folders DIR or --lfw DIR, not both",
+            ),
+            (
+                not people or of_detector == (None, None, None),
+                "--image-path, --annotation-dir and --out need a detector's MODEL.pt",
+            ),
+            (
+                not people or (self.folders is None) != (self.lfw is None),
+                "give --folders DIR or --lfw DIR, or a detector's MODEL.pt",
+            ),
             (0 < self.fmr < 1, f"--fmr must be between 0 and 1, got {self.fmr:g}"),
             (listed or not self.folds, "--folds needs --lfw DIR, or --pairs FILE"),
             (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
@@ -97,6 +125,9 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces calibrate", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
+    if options.model is not None:
+        calibrate_detector(options.model, options.scores, options.threads, options.quiet)
+        return 0
     from recognizer.calibrate import calibrate_head, calibrate_pairs, calibrate_people
     from recognizer.evaluation.embedding import embed_photos
     from recognizer.snapshot import Thresholds

@@ -18,7 +18,7 @@ COMMANDS = {
     "export": "Write a checkpoint as ONNX, TorchScript and .pt2 files that agree with it",
     "evaluate": "Judge a detector by the rules of WIDER FACE, PASCAL VOC and COCO",
     "fit": "Teach a classifier head, or the network itself, the people who are enrolled",
-    "calibrate": "Measure from when on a face is somebody, for a wanted false match rate",
+    "calibrate": "Measure from when on a face is somebody, or a detection is a face",
     "evaluate-recognizer": "Judge how well faces are told apart and named, and for whom not",
     "enroll": "Remember people by photos of them, so that their faces get names",
     "people": "List, rename, merge, remove, export and import the people who are known",

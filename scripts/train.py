@@ -8,14 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from detector.config import (
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
-    TrainConfig,
-    load_config,
-    preset,
-)
+from detector.config import TrainConfig, load_config, preset
 from faces.errors import UserError
 from scripts.options.command_line import log_to_stderr, parse, read_config
 
@@ -32,15 +25,6 @@ faces train --config mine.toml --run runs/second --epochs 60
 faces train --arch reference -b 10 -i 224 -e 40 -w 4 -l 0.0001 -m model.pt --image_path IMAGES \\
             --valid_path VALID --train_ann_dir XML --valid_ann_dir VALID_XML --fig_path loss.png
 torchrun --nproc-per-node 2 -m scripts.train -- --image-path ..."""
-
-MAY_CHANGE: dict[type, set[str]] = {
-    TrainConfig: {"resume", "model_file", "fig_path", "device", "threads", "save_minutes"}
-    | {"tensorboard", "config"},
-    DataConfig: {"num_workers", "cache_mb"},
-    ModelConfig: set(),
-    OptimConfig: {"epochs"},
-}
-"""What a resumed run may do differently without ceasing to be the same run."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,31 +79,12 @@ def read_arguments(argv: Sequence[str]) -> TrainConfig:
         examples=EXAMPLES,
         default=base if config_file is None else read_config(Path(config_file), base),
     )
-    if resume is not None:
-        _refuse_changes(base, config, Path(resume))
     if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
         raise UserError(
             f"--model {config.model_file}: training writes a checkpoint (.pt); make the other "
             "formats from it with `faces export`"
         )
     return config
-
-
-def _refuse_changes(before: TrainConfig, after: TrainConfig, run: Path) -> None:
-    for old, new in (
-        (before, after),
-        (before.data, after.data),
-        (before.model, after.model),
-        (before.optim, after.optim),
-    ):
-        for name, value in vars(old).items():
-            if name in ("data", "model", "optim") or name in MAY_CHANGE[type(old)]:
-                continue
-            if getattr(new, name) != value:
-                raise UserError(
-                    f"--{name.replace('_', '-')} cannot be changed in a resumed run ({run} has "
-                    f"{value!r}): start a new run, or leave it out"
-                )
 
 
 def _peek(arguments: Sequence[str], flag: str) -> str | None:

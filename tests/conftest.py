@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from faces.errors import UserError
 
 if TYPE_CHECKING:
     from tests.small_export import SmallExport
@@ -30,6 +34,31 @@ def _ctrl_c_works() -> None:
     """A shell starts background jobs with SIGINT ignored, which the programs under test inherit."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _messages_show_paths_plainly() -> Iterator[None]:
+    """No message of any test may hold a path as Python shows it, ``PosixPath('x')``.
+
+    Wherever a path or what holds one is put into a sentence with its repr.
+    """
+    original = UserError.__init__
+
+    def checked(self: UserError, *arguments: object) -> None:
+        original(self, *arguments)
+        assert not re.search(r"(Posix|Windows|Pure\w*)Path\(", str(self)), str(self)
+
+    def checked_log(record: logging.LogRecord) -> str:
+        text = message(record)
+        assert not re.search(r"(Posix|Windows|Pure\w*)Path\(", text), text
+        return text
+
+    message = logging.LogRecord.getMessage
+    UserError.__init__ = checked  # type: ignore[method-assign]
+    logging.LogRecord.getMessage = checked_log  # type: ignore[method-assign]
+    yield
+    UserError.__init__ = original  # type: ignore[method-assign]
+    logging.LogRecord.getMessage = message  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

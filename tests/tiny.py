@@ -17,7 +17,6 @@ TINY_MODEL = ModelConfig(
     width=0.1,
     channels=8,
     head_width=8,
-    half=0.5,  # untrained, it is sure of nothing
     anchors=((12.0,), (24.0,), (48.0,), (96.0,), (128.0,)),
 )
 
@@ -49,7 +48,7 @@ def make_voc(folder: Path, count: int = 8, seed: int = 0, size: tuple[int, int] 
 
 def tiny_config(folder: Path, run: Path, **optim: Any) -> TrainConfig:
     """A run of two epochs of four steps over `make_voc` folders train and val under ``folder``."""
-    base = OptimConfig(epochs=2, batch_size=2, learning_rate=3e-3, body_lr=1.0, freeze=2)
+    base = OptimConfig(epochs=2, batch_size=2, learning_rate=3e-3)
     return TrainConfig(
         run=run,
         device="cpu",

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from detector.config import OptimConfig, TrainConfig
 from detector.model import FaceRCNN
+from detector.training.start import settled
 
 
 def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
@@ -21,7 +22,7 @@ def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            lr = optim.learning_rate * (optim.body_lr if id(parameter) in body else 1.0)
+            lr = optim.learning_rate * (settled(optim.body_lr) if id(parameter) in body else 1.0)
             plain = config.model.arch == "fpn" and parameter.ndim == 1
             decay = 0.0 if plain else optim.weight_decay
             groups.setdefault((lr, decay), []).append(parameter)

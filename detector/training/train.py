@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from detector.checkpoint import load_checkpoint, save_checkpoint, saving
+from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
 from detector.inference.torch_backend import inference_resize, pick_device
 from detector.model import FaceRCNN, Targets, build_model
@@ -52,6 +52,7 @@ from detector.training.optimizer import (
 )
 from detector.training.pictures import draw_samples
 from detector.training.run_folder import open_run
+from detector.training.start import inherit, settle
 from detector.training.transforms import train_transform
 from detector.training.validate import set_train_mode, to_device, validate
 from faces.errors import UserError
@@ -66,6 +67,7 @@ from faces.history import (
     write_history,
 )
 from faces.run import check_room, memory_mb, stop_signals
+from faces.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +129,9 @@ def fit(config: TrainConfig) -> FitResult:
         log.warning("MPS was asked for: torchvision's detection operators are slow or hang there")
     if config.threads:
         torch.set_num_threads(config.threads)
-    run = open_run(config, world)
     resume = config.resume is not None
-    trainer = Trainer(replace(config, run=run, resume=None, config=None), world, device, resume)
+    config = open_run(config, world)
+    trainer = Trainer(replace(config, resume=None, config=None), world, device, resume)
     with stop_signals() as stop:
         return trainer.run(stop)
 
@@ -142,6 +144,7 @@ class Trainer:
     ) -> None:
         assert config.run is not None
         self.config, self.world, self.device, self.folder = config, world, device, config.run
+        resumed = self._saved() if resume else None
         data, optim = config.data, config.optim
         for name in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
             if getattr(data, name) is None:
@@ -174,18 +177,20 @@ class Trainer:
             min_face=data.min_face,
         )
 
-        last = self.folder / "last.pt"  # absent when the run was killed before its first save
-        if resume and not last.is_file() and (self.folder / "history.jsonl").exists():
-            raise UserError(
-                f"{last} is missing, without which this run cannot go on: bring it back, or start "
-                f"a new run from its weights, `--init {self.folder / 'best.pt'}`"
-            )
-        resumed = load_checkpoint(last) if resume and last.is_file() else None
         torch.manual_seed(mix(optim.seed))
-        fresh = resumed is None and config.init is None
-        self.model = build_model(config.model, pretrained=fresh).to(device)
+        parent = None
         if resumed is None and config.init is not None:
-            _start_from(self.model, config.init)
+            parent = load_checkpoint(find_checkpoint(config.init))
+            model = inherit(config.model, checkpoint_config(parent).model)
+            self.config = config = replace(config, model=model)
+        fresh = resumed is None and parent is None
+        self.model = build_model(config.model, pretrained=fresh).to(device)
+        if parent is not None:
+            _start_from(self.model, parent["weights"], config.init)
+        elif resumed is not None:
+            self.model.load_state_dict(resumed["training"]["model"])
+        optim = settle(optim, self.model, resumed=resumed is not None)
+        self.config = config = replace(config, optim=optim)
         self.average: FaceRCNN | None = None
         if optim.ema:
             self.average = build_model(config.model, pretrained=False).to(device)
@@ -302,7 +307,7 @@ class Trainer:
         )
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's part of a batch; returns the losses."""
+        """One optimiser step on this process's part of a batch; returns the losses of the whole."""
         images, targets, indices = batch
         optim = self.config.optim
         set_learning_rate(self.optimizer, optim, self.done, self.steps)
@@ -326,7 +331,7 @@ class Trainer:
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, optim.ema, self.progress.step)
-        return values
+        return self.world.mean(values)  # of all processes, so that the main one's save has them
 
     def _finish_epoch(self, stop: list[int]) -> bool:
         """Validate, step the plateau schedule, write the history, the checkpoints, the pictures.
@@ -334,9 +339,7 @@ class Trainer:
         False when it was stopped while validating.
         """
         progress, optim = self.progress, self.config.optim
-        train = self.world.mean(
-            {name: value / max(1, progress.batch) for name, value in progress.sums.items()}
-        )
+        train = {name: value / max(1, progress.batch) for name, value in progress.sums.items()}
         epoch = progress.epoch + 1
         begun = time.monotonic()
         try:
@@ -512,9 +515,32 @@ class Trainer:
         if self.config.model_file is not None:
             save_checkpoint(self.config.model_file, self._payload())
 
+    def _saved(self) -> dict[str, Any] | None:
+        """What a run that goes on left behind; None when it was killed before its first save."""
+        last = self.folder / "last.pt"
+        if not last.is_file():
+            if (self.folder / "history.jsonl").exists():
+                raise UserError(
+                    f"{last} is missing, without which this run cannot go on: bring it back, or "
+                    f"start a new run from its weights, `--init {self.folder / 'best.pt'}`"
+                )
+            return None
+        payload = load_checkpoint(last)
+        # Each process has its own random numbers and batch norms, so with more or fewer of them it
+        # would be another run.
+        before = payload["provenance"].get("processes", self.world.size)
+        if before != self.world.size:
+            alone = f"faces train --resume {self.folder}"
+            raise UserError(
+                f"{self.folder} is a run of {counted(before, 'process')}, and there "
+                f"{'is' if self.world.size == 1 else 'are'} {self.world.size} now: go on with "
+                + (f"`{alone}`" if before == 1 else f"torchrun --nproc-per-node {before}")
+                + f" (over all machines), or start a new run from its weights, `--init {last}`"
+            )
+        return payload
+
     def _restore(self, payload: dict[str, Any]) -> None:
         training = payload["training"]
-        self.model.load_state_dict(training["model"])
         if self.average is not None:
             self.average.load_state_dict(payload["weights"])
         self.optimizer.load_state_dict(training["optimizer"])
@@ -561,9 +587,8 @@ def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
         return None, str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
 
 
-def _start_from(model: FaceRCNN, path: Path) -> None:
-    """Load the weights of another run's checkpoint."""
-    weights = load_checkpoint(find_checkpoint(path))["weights"]
+def _start_from(model: FaceRCNN, weights: dict[str, Tensor], path: Path | None) -> None:
+    """Load the weights of another run's checkpoint, ``path``."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

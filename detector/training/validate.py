@@ -24,6 +24,7 @@ from detector.evaluation.voc_ap import voc_curve
 from detector.model import FaceRCNN, Targets
 from detector.training.dataset import FaceIndex, ValidationBatches
 from detector.training.distributed import World
+from detector.training.start import settled
 from detector.training.transforms import FACE
 from detector.types import Detections
 from faces.errors import UserError
@@ -33,7 +34,7 @@ def set_train_mode(model: FaceRCNN, optim: OptimConfig) -> None:
     """Training mode with the chosen batch-norm policy; frozen blocks never move a statistic."""
     model.train()
     for position, block in enumerate(model.body):
-        if position < optim.freeze or optim.batch_norm != "all":
+        if position < settled(optim.freeze) or settled(optim.batch_norm) != "all":
             _freeze_statistics(block)
     if optim.batch_norm == "frozen":
         _freeze_statistics(model)

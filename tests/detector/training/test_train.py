@@ -18,12 +18,17 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from detector.checkpoint import load_checkpoint, model_from_checkpoint
-from detector.config import OptimConfig, TrainConfig, load_config, to_dict
+from detector.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
+from detector.config import ModelConfig, OptimConfig, TrainConfig, load_config, to_dict
+from detector.data.submission import scored_boxes
 from detector.data.voc import read_voc, write_voc
+from detector.evaluation.matching import match
+from detector.evaluation.truth import read_voc_truth
+from detector.evaluation.voc_ap import voc_curve
+from detector.inference.load import load_detector
 from detector.model import build_model
 from detector.training import train
-from detector.training.dataset import ValidationBatches, mix
+from detector.training.dataset import ValidationBatches
 from detector.training.distributed import World
 from detector.training.optimizer import (
     lower_learning_rate,
@@ -39,6 +44,7 @@ from faces import run as run_process
 from faces.errors import UserError
 from faces.files import temporary_name
 from faces.history import TIMINGS, read_history
+from faces.images import read_image
 from tests.conftest import ROOT
 from tests.tiny import TINY_MODEL, make_data, make_voc, tiny_config
 
@@ -105,10 +111,35 @@ def test_checkpoint_rebuilds_the_network_from_itself(finished: Path) -> None:
     assert model.config == TINY_MODEL
 
 
-def test_training_learns(data: Path, tmp_path: Path) -> None:
-    result = fit(tiny_config(data, tmp_path / "run", epochs=12, ema=0.0))
-    losses = [line["train"]["loss"] for line in result.history]
-    assert min(losses[-3:]) < 0.75 * losses[0]
+def average_precision(model: Path | str, folder: Path) -> float:
+    """PASCAL VOC's AP50 on a folder of `make_voc`."""
+    truth, images = read_voc_truth(folder / "annotations", folder / "images")
+    detector = load_detector(model, max_side=96, score_threshold=0.005)
+    found = {
+        image.name: scored_boxes(detector.detect(read_image(images[image.name]))) for image in truth
+    }
+    return voc_curve(match(truth, found)).ap
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    """A network that finds nothing on new pictures finds most of what it was shown on others."""
+    make_voc(tmp_path / "train", 8, seed=0)
+    make_voc(tmp_path / "val", 8, seed=1)
+    config = tiny_config(tmp_path, tmp_path / "run", epochs=6, learning_rate=2e-3, ema=0.0)
+    fit(replace(config, model=ModelConfig(), init=Path("shipped")))
+    assert average_precision("shipped", tmp_path / "val") < 0.1
+    assert average_precision(tmp_path / "run" / "last.pt", tmp_path / "val") > 0.6
+
+
+@pytest.mark.slow
+def test_training_learns_from_scratch(tmp_path: Path) -> None:
+    """With four frozen random blocks and a body without statistics it found nothing, ever."""
+    make_voc(tmp_path / "train", 16, seed=0)
+    make_voc(tmp_path / "val", 8, seed=1)
+    settings = {"epochs": 40, "batch_size": 4, "plateau_patience": 99, "cooldown": 0.5}
+    config = tiny_config(tmp_path, tmp_path / "run", ema=0.0, **settings)
+    fit(replace(config, model=replace(TINY_MODEL, channels=16, head_width=32, width=0.25)))
+    assert average_precision(tmp_path / "run" / "last.pt", tmp_path / "val") > 0.6
 
 
 def test_the_seed_changes_the_run_and_nothing_else_does(
@@ -663,9 +694,9 @@ def test_every_step_sets_the_learning_rate(
 
 
 def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished: Path) -> None:
-    torch.manual_seed(mix(0))
-    start = build_model(TINY_MODEL).state_dict()
-    weights = load_checkpoint(finished / "last.pt")["training"]["model"]
+    start = load_checkpoint(finished / "best.pt")["weights"]
+    fit(replace(tiny_config(data, tmp_path / "run", freeze=2), init=finished / "best.pt"))
+    weights = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["model"]
     body = "backbone.body."
     for name, tensor in weights.items():
         frozen = name.startswith((f"{body}0.", f"{body}1."))
@@ -681,7 +712,7 @@ def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished:
 
 def test_optimiser_groups() -> None:
     model = build_model(TINY_MODEL)
-    config = TrainConfig(model=TINY_MODEL)
+    config = TrainConfig(model=TINY_MODEL, optim=OptimConfig(body_lr=0.3))
     groups = make_optimizer(model, config).param_groups
     assert {(g["lr"], g["weight_decay"]) for g in groups} == {
         (1e-3, 1e-2), (1e-3, 0.0), (3e-4, 1e-2), (3e-4, 0.0)
@@ -856,6 +887,106 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
     assert max(float(gradient.abs().max()) for gradient in one.values()) > 1e-2
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "remedy"), [(2, "torchrun --nproc-per-node 2"), (1, None)])
+def test_resuming_with_another_number_of_processes_is_refused(
+    data: Path, finished: Path, tmp_path: Path, before: int, remedy: str | None
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    payload = load_checkpoint(run / "last.pt")
+    payload["provenance"]["processes"] = before
+    del payload["format"], payload["version"]
+    save_checkpoint(run / "last.pt", payload)
+    config = tiny_config(data, finished)
+    config = replace(config, resume=run, optim=replace(config.optim, epochs=3))
+    if remedy is None:
+        assert len(fit(config).history) == 3  # in a copy of its folder
+        with pytest.raises(UserError, match=r"a run of 1 process, and there are 2 now.*--resume"):
+            Trainer(replace(config, run=run, resume=None), World(0, 2), torch.device("cpu"), True)
+    else:
+        message = rf"a run of 2 processes, and there is 1 now: go on with {remedy}.*--init"
+        with pytest.raises(UserError, match=message):
+            fit(config)
+    assert before == 1 or load_checkpoint(run / "last.pt")["training"]["progress"]["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"image_path": Path("elsewhere")}},
+        {"data": {"classes": ("Face", "head")}},
+        {"data": {"face_crops": 0.5}},
+        {"model": {"channels": 16}},
+        {"model": {"half": 0.7}},
+        {"optim": {"batch_size": 4}},
+        {"optim": {"freeze": 3}},
+        {"optim": {"seed": 7}},
+        {"init": Path("other.pt")},
+        {"run": Path("elsewhere")},
+    ],
+)
+def test_a_resumed_run_keeps_its_settings_from_python_too(
+    data: Path, finished: Path, changes: dict[str, Any]
+) -> None:
+    config = replace(tiny_config(data, finished), resume=finished)
+    [(part, value)] = changes.items()
+    name = part
+    if isinstance(value, dict):
+        [name] = value
+        value = replace(getattr(config, part), **value)
+    flag = name.replace("_", "-")
+    with pytest.raises(UserError, match=f"--{flag} cannot be changed in a resumed run") as caught:
+        fit(replace(config, **{part: value}))
+    assert "Path(" not in str(caught.value)
+    kept = getattr(getattr(config, part, None), name, "") if name != part else ""
+    assert not isinstance(kept, Path) or f" has {kept}):" in str(caught.value)
+
+
+TORCHRUN_STOPPED = textwrap.dedent(
+    """
+    import json, signal, sys
+    from detector.config import TrainConfig, from_dict
+    from detector.training.distributed import leave_world
+    from detector.training.train import Trainer, fit
+
+    original, stop = Trainer.step, int(sys.argv[2])
+
+    def step(self, batch):
+        if self.world.rank == 1 and self.progress.step + 1 == stop:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, batch)
+
+    Trainer.step = step
+    fit(from_dict(TrainConfig, json.loads(sys.argv[1])))
+    leave_world()
+    """
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_two_processes_stopped_and_resumed_equal_an_uninterrupted_run(
+    data: Path, tmp_path: Path
+) -> None:
+    """The history too: the losses of both, not those of the one that writes."""
+    script = tmp_path / "stopped.py"
+    script.write_text(TORCHRUN_STOPPED)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def go(config: TrainConfig, stop: int) -> None:
+        subprocess.run(
+            torchrun(str(script), json.dumps(to_dict(config)), str(stop)), cwd=ROOT,
+            env=environment, check=True, timeout=300, capture_output=True,
+        )  # fmt: skip
+
+    whole, run = tiny_config(data, tmp_path / "whole"), tiny_config(data, tmp_path / "run")
+    go(whole, 0)
+    go(run, 3)
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["step"] == 3
+    go(replace(run, resume=tmp_path / "run"), 0)
+    same_run(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.slow

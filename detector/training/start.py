@@ -1,0 +1,104 @@
+"""What a run starts from, and so what of its network has to learn.
+
+A block that is frozen, and a batch norm whose statistics stay, must have learnt before: from
+ImageNet, or in the run whose checkpoint `--init` names. Whether they have is read from the network
+itself, not from the flags: a file of weights, or the checkpoint of an earlier release, can hold a
+body that never saw a picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from detector.config import ModelConfig, OptimConfig
+from detector.model import FaceRCNN
+from faces.errors import UserError
+
+T = TypeVar("T")
+
+INHERITED = ("anchors", "anchor_ratio", "objectness", "half")
+"""Fields of `ModelConfig` without a flag, which say what the weights' numbers mean."""
+
+
+def settled(value: T | None) -> T:
+    """A setting that `settle` has chosen; raises ValueError where it was not called."""
+    if value is None:
+        raise ValueError(
+            "freeze, batch_norm and body_lr are chosen by detector.training.start.settle"
+        )
+    return value
+
+
+def settle(optim: OptimConfig, model: FaceRCNN, *, resumed: bool = False) -> OptimConfig:
+    """``optim`` with what was left open chosen by the weights that ``model`` starts from.
+
+    A body that has learnt keeps its first four blocks and its statistics, and learns slower than
+    what is new; one that has not learns whole, statistics included. Raises UserError for settings
+    under which something that knows nothing would never learn; ``resumed`` runs, whose settings
+    were chosen long ago, only where nothing can come of them.
+    """
+    scratch = _blank(model.body)
+    new_heads = _blank(model)
+    chosen = replace(
+        optim,
+        freeze=(0 if scratch else 4) if optim.freeze is None else optim.freeze,
+        batch_norm=optim.batch_norm or ("all" if scratch else "heads"),
+        body_lr=(1.0 if scratch else 0.3) if optim.body_lr is None else optim.body_lr,
+    )
+    wrong = []
+    if chosen.freeze:
+        wrong.append(f"--freeze {chosen.freeze} would keep its first blocks random")
+    if chosen.batch_norm != "all":
+        wrong.append(
+            f"--batch-norm {chosen.batch_norm} would keep its batch norms without statistics"
+        )
+    if not chosen.body_lr:
+        wrong.append("--body-lr 0 would keep it random")
+    if scratch and wrong:
+        raise UserError(
+            f"the body has no trained weights, and {', and '.join(wrong)}, so that the network "
+            "could not tell pictures apart: leave that out, and all of it learns; or start from "
+            "weights, with --backbone-weights or --init (a run that was begun so cannot be mended: "
+            "begin another)"
+        )
+    if new_heads and chosen.batch_norm == "frozen" and not resumed:
+        raise UserError(
+            "--batch-norm frozen: the pyramid and heads are new, their batch norms would stay "
+            "without statistics for ever; take heads or all, or start from a trained detector with "
+            "--init"
+        )
+    return chosen
+
+
+def inherit(config: ModelConfig, parent: ModelConfig) -> ModelConfig:
+    """``config`` for a run that starts from a checkpoint with the configuration ``parent``.
+
+    What a weight's numbers mean comes with the weights, the score calibration too: before its first
+    step the child answers as its parent does. What was set otherwise stays.
+    """
+    default = ModelConfig()
+    open_ = [name for name in INHERITED if getattr(config, name) == getattr(default, name)]
+    return replace(config, **{name: getattr(parent, name) for name in open_})
+
+
+def left_open(config: Any, name: str) -> bool:
+    """Whether a field has the value that means "as the weights want it"."""
+    if isinstance(config, ModelConfig) and name in INHERITED:
+        return bool(getattr(config, name) == getattr(ModelConfig(), name))
+    return getattr(config, name) is None
+
+
+def _blank(module: nn.Module) -> bool:
+    """Whether a batch norm in it has the statistics it was made with: it never saw a picture."""
+    return any(
+        isinstance(norm, _BatchNorm)
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and not norm.running_mean.any()
+        and bool((norm.running_var == 1).all())
+        for norm in module.modules()
+    )
