@@ -1,8 +1,11 @@
 """Find faces without torch and without this project: python run_onnx.py best.onnx photo.jpg"""
 
+import os
 import sys
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else the package reports to its makers
 import onnxruntime
 from PIL import Image, ImageFile, ImageOps
 

@@ -79,3 +79,10 @@ def check_writable(folder: Path, flag: str = "--out") -> None:
             f"results cannot be written to {folder}: {nearest}: {error.strerror}; name another "
             f"folder with {flag}"
         ) from error
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise UserError for a pipe or device, which may give nothing for ever and can be read once
+    only. A file that is missing, or a folder, is let through."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is a pipe or a device: save its contents as a file")

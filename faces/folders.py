@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
 from tqdm import tqdm
 
 from faces.run import interrupt_between
+from faces.threads import Threads, result_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,17 +66,17 @@ def in_threads(
     by Ctrl-C, what has not begun yet is dropped.
     """
     # More threads than cores: they mostly wait for the disk.
-    pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 4))
+    pool = Threads(min(8, (os.cpu_count() or 1) + 4))
     with interrupt_between() as check:
         try:
-            results = pool.map(function, items)
-            for result in tqdm(
-                results, total=len(items), desc=description, unit=unit, disable=None
-            ):
-                check()
-                yield result
+            results = deque(pool.submit(partial(function, item)) for item in items)
+            with tqdm(total=len(items), desc=description, unit=unit, disable=None) as bar:
+                while results:
+                    check()
+                    yield result_of(results.popleft(), check)
+                    bar.update()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close(check)
 
 
 def write_stream(file: IO[bytes], destination: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from faces import cut_short
 from faces.errors import UserError
+from faces.files import refuse_pipe
 
 MAX_PIXELS = 100_000_000  # 300 MB when decoded
 
@@ -65,6 +66,8 @@ def read_file(
     raises becomes a UserError that names the file.
     """
     name = name_of(path)
+    if isinstance(path, Path):
+        refuse_pipe(path)
     try:
         image, damage = _open(path)
         with image:

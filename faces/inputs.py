@@ -136,6 +136,8 @@ def wider_names(sources: Sequence[Source]) -> dict[Source, str]:
 
 def _expand(argument: str) -> tuple[Path, list[Path], bool]:
     """The folder that names start at, the files, and whether they were searched for."""
+    if "://" in argument:  # not shown: there may be a password in it
+        raise UserError("an address was given where files and folders belong: see `faces webcam`")
     path = Path(argument).expanduser()
     if path.is_dir():
         return path, find_images(path, VIDEO_SUFFIXES), True

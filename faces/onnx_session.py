@@ -1,16 +1,25 @@
-"""ONNX Runtime sessions with the settings that every network here runs with."""
+"""ONNX Runtime sessions with the settings that every network here runs with.
+
+The package itself is imported here and nowhere else: from 1.31 on its wheels for Linux and macOS
+report to Microsoft, and leave an identity of the machine and a database in the home folder, as soon
+as they are imported. Nothing of ours calls anywhere, so that is switched off before.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, while the package is imported
 import onnxruntime
 
 from faces.errors import UserError
+
+log = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -27,7 +36,9 @@ def open_session(
 
     ``content`` is what the file held, where it has been read.
 
-    Raises UserError for a damaged file and for a device or provider that is absent.
+    Raises UserError for a damaged file, and for a device or provider that is absent or that the
+    session does not have once it is open: what was asked for is used or refused. With ``auto`` a
+    GPU that cannot be used gives way to the CPU, with a warning.
     """
     chosen = pick_providers(device, providers)
     options = onnxruntime.SessionOptions()
@@ -41,13 +52,53 @@ def open_session(
     # Threads that wait for the next operation keep a core busy. Within a run that saves time; after
     # it they would take the core from decoding and from everything else this process does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if chosen == [CPU]:
+        return _start(path, content, options, chosen)
     try:
-        return onnxruntime.InferenceSession(content or path, options, providers=chosen)
+        session = _start(path, content, options, chosen)
+        problem = _missing(session, chosen)
+    except UserError as error:
+        session = _start(path, content, options, [CPU])  # else it is the file
+        problem = _first_line(error.__cause__ or error)
+    if problem is None:
+        return session
+    if device == "auto" and providers is None:
+        log.warning("ONNX Runtime cannot use the GPU, so it takes the CPU: %s", problem)
+        return session
+    asked = f"--device {device}" if providers is None else f"providers {', '.join(providers)}"
+    raise UserError(
+        f"{asked}: ONNX Runtime {onnxruntime.__version__} cannot use it ({problem}): do its driver "
+        "and its libraries fit, and is there such a device? Else take auto or cpu"
+    )
+
+
+def _start(
+    path: Path, content: bytes | None, options: onnxruntime.SessionOptions, chosen: list[Any]
+) -> onnxruntime.InferenceSession:
+    try:
+        # Without ONNX Runtime's own fallback, which takes another device and prints so to stdout.
+        return onnxruntime.InferenceSession(
+            content or path, options, providers=chosen, enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime has a class of its own for every status
         raise UserError(
             f"{path} is damaged, cut short or no ONNX file that this version of ONNX Runtime "
             f"({onnxruntime.__version__}) can run: {_first_line(error)}"
         ) from error
+
+
+def _missing(session: onnxruntime.InferenceSession, chosen: list[Any]) -> str | None:
+    """What of the chosen providers an open session lacks. ONNX Runtime leaves out without an error
+    what it cannot load."""
+    there = session.get_provider_options()
+    for one in chosen:
+        name, wanted = one if isinstance(one, tuple) else (one, {})
+        if name not in there:
+            return f"the session runs without {name}"
+        for key, value in wanted.items():
+            if str(there[name].get(key, value)) != str(value):
+                return f"{name} has {key} {there[name][key]}, not {value}"
+    return None
 
 
 class SharedSession:
@@ -125,5 +176,5 @@ def pick_providers(device: str, providers: Sequence[str] | None) -> list[Any]:
     raise UserError(f"--device {device}: for an ONNX file take auto, cpu, cuda or cuda:N")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

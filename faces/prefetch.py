@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.run import interrupt_between
+from faces.threads import Threads, result_of
 
 T = TypeVar("T")
 
@@ -35,10 +36,13 @@ def read_ahead(
 
     An exception of a call is raised when its turn comes. Close the iterator (``closing``) when it
     is left early: calls not yet begun are then dropped.
+
+    Ctrl-C takes effect while a call hangs, on a pipe that gives nothing, say: the call is left
+    alone after `faces.threads.GRACE` seconds.
     """
     waiting: deque[tuple[Future[T], int]] = deque()
     held = 0
-    pool = ThreadPoolExecutor(threads)
+    pool = Threads(threads)
     with interrupt_between() as check:
         try:
             for call, size in calls:
@@ -47,14 +51,14 @@ def read_ahead(
                 while waiting and held + size > pixels:
                     future, taken = waiting.popleft()
                     held -= taken
-                    yield future.result()
+                    yield result_of(future, check)
                 waiting.append((pool.submit(call), size))
                 held += size
             while waiting:
                 check()
-                yield waiting.popleft()[0].result()
+                yield result_of(waiting.popleft()[0], check)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close(check)
 
 
 class WriteBehind:

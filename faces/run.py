@@ -8,15 +8,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from faces.errors import UserError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def check_room(folder: Path, weights: int) -> None:
@@ -58,42 +61,62 @@ def memory_mb() -> int:
 
 
 @contextmanager
-def interrupt_between() -> Iterator[Callable[[], None]]:
-    """Ctrl-C takes effect only where the function that is given is called: KeyboardInterrupt.
+def interrupt_between() -> Iterator[HeldInterrupt]:
+    """Ctrl-C takes effect only where what is given is called: KeyboardInterrupt.
 
     For loops over the results of threads. Elsewhere it may come between a lock's taking and its
     release, for `threading.Condition` and the import system are written in Python; the threads that
     need this lock, and whoever waits for them, then hang for ever (seen: two threads that waited
     for the import lock). Outside the main thread nothing changes.
     """
-    held = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+    outer = getattr(before, "__self__", None)
+    mine = HeldInterrupt()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-    elif isinstance(held, _HeldInterrupt):  # a loop within a loop: the outer one's is for both
-        yield held.check
+        yield mine
+    elif isinstance(outer, HeldInterrupt):  # a loop within a loop: the outer one's is for both
+        yield outer
     else:
-        mine = _HeldInterrupt()
-        signal.signal(signal.SIGINT, mine)
+        signal.signal(signal.SIGINT, mine.note)
         try:
-            yield mine.check
-            mine.check()
+            yield mine
+            mine()
         finally:
-            signal.signal(signal.SIGINT, held)
+            signal.signal(signal.SIGINT, before)
 
 
-class _HeldInterrupt:
-    """A handler that remembers that a signal came."""
+class HeldInterrupt:
+    """Remembers that a signal came; a call raises KeyboardInterrupt then, and ``raised`` is set."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.came = self.raised = False
 
-    def __call__(self, number: int, frame: object) -> None:
+    def note(self, number: int, frame: object) -> None:
+        """The signal's handler."""
         self.came = True
 
-    def check(self) -> None:
+    def __call__(self) -> None:
         if self.came:
-            self.came = False
+            self.came, self.raised = False, True
             raise KeyboardInterrupt
+
+
+def in_thread(call: Callable[[], T]) -> T:
+    """What ``call`` gives or raises, made in a thread of its own, so that Ctrl-C takes effect while
+    it hangs: a call of C++ that waits for a network is not interrupted by a signal. It is then left
+    alone, and does not keep the program from ending."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="call", daemon=True).start()
+    while not future.done():
+        wait([future], timeout=0.1)
+    return future.result()
 
 
 @contextmanager

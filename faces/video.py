@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,13 +62,15 @@ class VideoReader:
         self._index = 0
         self._time = -1.0
         self._ended = False
+        self._reading = threading.Lock()
 
     def read(self) -> Frame | None:
         """The next frame; None after the last that can be decoded."""
         import cv2
 
         if not self._ended:
-            fine, bgr = self._capture.read()
+            with self._reading:
+                fine, bgr = self._capture.read()
             self._ended = not fine
         if self._ended:  # what comes after a damaged place is not read
             return None
@@ -92,8 +95,10 @@ class VideoReader:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._capture.release()
+        """Let go of the file; but not while a thread that was left alone still reads it."""
+        if self._reading.acquire(blocking=False):
+            self._capture.release()
+            self._reading.release()
 
     def __enter__(self) -> VideoReader:
         return self

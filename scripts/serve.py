@@ -183,8 +183,6 @@ class Options:
             (0 <= self.network.port < 65_536, "--port must be between 0 and 65535"),
             (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
         ]
-        if not (self.stdio or self.http or self.openapi) and self.config is not None:
-            rules = rules[1:]  # the file says how
         for fine, message in rules:
             if not fine:
                 raise UserError(message)
@@ -199,8 +197,6 @@ def main(argv: Sequence[str]) -> int:
         print(openapi_text())
         return 0
     log_as_json(options.quiet)
-    if not (options.stdio or options.http):
-        raise UserError("choose one of --stdio, --http and --openapi")
     if options.stdio:
         from pipeline.stdio.server import run_stdio
 

@@ -77,7 +77,7 @@ def read_arguments(argv: Sequence[str]) -> TrainConfig:
         prog="faces train",
         description=DESCRIPTION,
         examples=EXAMPLES,
-        default=base if config_file is None else read_config(Path(config_file), base),
+        default=base,
     )
     if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
         raise UserError(

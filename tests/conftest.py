@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 ROOT = Path(__file__).resolve().parents[1]
+
+FOREIGN = re.compile(
+    r"make.*|pytest_(args|addopts)|venv|python(?!path$|home$).*|(https?|ftp|all|no)_proxy"
+    r"|columns|lines|(no|force)_color|clicolor.*|mplbackend|ci|tz|lang|language|lc_.*"
+    r"|otel_.*|faces_(?!test_).*|opencv_.*|curl_.*|ssl_cert_.*|requests_ca_bundle|ort_.*",
+    re.IGNORECASE,
+)
+"""What whoever runs the tests may have set, and what no result may depend on: `make` passes its own
+variables on, terminals and proxies have theirs."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -130,5 +140,13 @@ class _NothingSkippedInSilence:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Take away what is foreign, before any test or module of ours looks."""
     if os.environ.get("CI") == "true" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_NothingSkippedInSilence())
+    for name in [name for name in os.environ if FOREIGN.fullmatch(name)]:
+        del os.environ[name]
+    if hasattr(time, "tzset"):  # not on Windows
+        time.tzset()
+    home = Path.home()
+    if not os.access(home, os.W_OK):  # programs that keep caches there would warn or fail
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="faces-home-")

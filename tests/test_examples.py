@@ -60,5 +60,5 @@ def test_it_is_short_and_needs_three_packages() -> None:
     source = EXAMPLE.read_text(encoding="utf-8")
     code = [line for line in source.splitlines()[1:] if line.strip()]
     imports = {line.split()[1] for line in code if line.startswith(("import ", "from "))}
-    assert imports == {"sys", "numpy", "onnxruntime", "PIL"}
+    assert imports == {"os", "sys", "numpy", "onnxruntime", "PIL"}
     assert len(code) - len(imports) <= 15

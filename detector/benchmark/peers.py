@@ -244,7 +244,7 @@ def export_body(path: Path) -> None:
 
 def onnx_session(path: Path, threads: int) -> Any:
     """A plain ONNX Runtime session on the CPU with ``threads`` threads."""
-    import onnxruntime
+    from faces.onnx_session import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

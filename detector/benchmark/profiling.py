@@ -71,10 +71,10 @@ def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -
     ONNX file of ours.
     """
     import onnx
-    import onnxruntime
 
     from detector.benchmark.contestants import THRESHOLD, Contestant, open_contestant
     from detector.inference.load import file_kind
+    from faces.onnx_session import onnxruntime
 
     if file_kind(path) != "onnx":
         raise UserError(f"{path}: only ONNX files can be profiled; export one with `faces export`")

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from detector.benchmark.contestants import Contestant
+from detector.benchmark.contestants import RUNTIMES, Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
 from faces.files import atomic_write
@@ -47,6 +47,18 @@ class Result:
     def seconds(self) -> NDArray[np.float64]:
         """Its times, one for each image; empty when it failed."""
         return np.array(self.timing.seconds if isinstance(self.timing, Timing) else (), np.float64)
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it should have run at speed "fast", which was no gain on this processor."""
+        return isinstance(self.timing, Timing) and (
+            self.contestant.speed == "fast" and self.timing.speed == "normal"
+        )
+
+    @property
+    def runtime(self) -> str:
+        """What ran it."""
+        return RUNTIMES["onnx"] if self.fell_back else self.contestant.runtime
 
     @property
     def failures(self) -> list[str]:
@@ -133,7 +145,7 @@ def markdown(results: Sequence[Result], setup: Setup) -> str:
 def _cells(result: Result, first: Result) -> list[str]:
     contestant, timing = result.contestant, result.timing
     name = f"**{contestant.name}**" if contestant.kind == "ours" else contestant.name
-    cells = [name, contestant.runtime]
+    cells = [name, result.runtime]
     if isinstance(timing, Timing):
         middle, low, high = (1000 * value for value in spread(result.seconds))
         cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
@@ -195,6 +207,11 @@ def _notes(results: Sequence[Result]) -> list[str]:
         if result.contestant.note
     ]
     notes += [
+        f'- {result.contestant.name}: speed "fast" is no gain here, so it ran as normal.'
+        for result in results
+        if result.fell_back
+    ]
+    notes += [
         f"- {result.contestant.name} failed: {reason}"
         for result in results
         for reason in result.failures
@@ -222,6 +239,7 @@ def to_json(results: Sequence[Result], setup: Setup) -> dict[str, Any]:
         if isinstance(timing, Timing):
             middle, low, high = spread(result.seconds)
             values |= {"median_s": middle, "p10_s": low, "p90_s": high, **asdict(timing)}
+            values["runtime"] = result.runtime
             ratio = ratios(result, results[0])
             values["ratio_to_first"] = None if ratio is None else ratio[0]
         return values

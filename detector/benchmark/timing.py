@@ -56,11 +56,13 @@ class Timing:
         seconds: for each image, the whole `detect` call.
         bare_bytes: resident memory of its process before the contestant was made: Python and NumPy.
         peak_bytes: the most it ever was.
+        speed: at which it ran, "" for one that has none; see `detector.inference.load`.
     """
 
     seconds: tuple[float, ...]
     bare_bytes: int
     peak_bytes: int
+    speed: str = ""
 
 
 def contest(
@@ -116,9 +118,9 @@ def contest(
                 if lap is not None:
                     seconds[name].append(lap)
         for name, process in list(processes.items()):
-            memory = attempt(name, process.memory)
-            if memory is not None:
-                results[name] = Timing(tuple(seconds[name]), *memory)
+            about = attempt(name, process.about)
+            if about is not None:
+                results[name] = Timing(tuple(seconds[name]), *about)
     return {name: results[name] for name in builds}
 
 
@@ -155,9 +157,9 @@ class Process:
         """What it finds."""
         return self._ask("detect", image)
 
-    def memory(self) -> tuple[int, int]:
-        """Resident bytes before the contestant was made, and at the peak."""
-        return self._ask("memory")
+    def about(self) -> tuple[int, int, str]:
+        """Resident bytes before the contestant was made, and at the peak; and its speed."""
+        return self._ask("about")
 
     def close(self) -> None:
         """End the process."""
@@ -226,7 +228,7 @@ def _answer_all(connection: Connection, build: Build) -> None:
             elif kind == "detect":
                 value = detector.detect(*arguments)
             else:
-                value = (bare, peak_memory())
+                value = (bare, peak_memory(), getattr(detector, "speed", ""))
             answer = (True, value)
         except Exception as error:
             answer = (False, _explained(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[
 """uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
 scores (N,)."""
 
+
+Speed = Literal["normal", "fast"]
 
 BATCH = 4
 """Images that go through a GPU together."""
@@ -46,15 +48,18 @@ class FaceDetector:
         resize: how pictures are brought to size.
         score_threshold: faces below this score (0..1) are left out.
         batch_size: pictures that go through the network at once, at most.
+        speed: at which it runs, see `detector.inference.load.load_detector`.
     """
 
     def __init__(
-        self, network: Network, resize: Resize, score_threshold: float = 0.5, batch_size: int = 8
-    ) -> None:
+        self, network: Network, resize: Resize, score_threshold: float = 0.5, batch_size: int = 8,
+        speed: Speed = "normal",
+    ) -> None:  # fmt: skip
         self.network = network
         self.resize = resize
         self.score_threshold = score_threshold
         self.batch_size = batch_size
+        self.speed: Speed = speed
 
     @property
     def lanes(self) -> int:

@@ -1,7 +1,10 @@
 """An exported ONNX file run by OpenVINO in bfloat16: speed "fast". Torch is not imported.
 
-OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It pays on processors that
-multiply bfloat16 matrices (AMX: Intel Xeon from 2023 on); docs/export.md has the figures.
+OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It pays on some processors that
+know bfloat16, and which these are cannot be told from their names or flags: AVX512-BF16 gives 1.7
+times the speed on an AMD EPYC and nothing on an Intel Xeon, where it takes AMX; without any,
+bfloat16 is imitated and three times slower. So `fast_network` measures; docs/export.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ import importlib
 import logging
 import sys
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +23,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from detector.inference.metadata import Artefact, per_image
+from detector.inference.detect import Network
+from detector.inference.metadata import per_image
+from detector.inference.resize import Resize
 from faces.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -25,6 +33,90 @@ log = logging.getLogger(__name__)
 CACHED = 1000
 """How many prepared kernels OpenVINO keeps (its default is 5,000). A new size needs about 80, of
 5 MB together: memory would grow by that with every one."""
+
+GAIN = 0.9
+"""Share of normal's time that "fast" may take at most: below it, what it gains is no accident of
+the measurement, and worth what bfloat16 loses (docs/export.md)."""
+
+ROUNDS = 5
+
+
+def fast_network(
+    path: Path,
+    normal: Network,
+    resize: Resize,
+    score_threshold: float,
+    nms_threshold: float,
+    threads: int | None = None,
+) -> Network:
+    """The network to run at speed "fast": ``normal`` itself, with a warning, when that is faster.
+
+    Args:
+        path: an exported ONNX file.
+        normal: the same file as ONNX Runtime runs it.
+        resize: both are timed on pictures that this makes of a landscape of 640x480.
+        score_threshold, nms_threshold, threads: see `detector.inference.load.load_detector`.
+
+    Takes one or two seconds. Raises UserError without OpenVINO.
+    """
+    reason = "this processor does not compute in bfloat16"
+    if has_bfloat16():
+        try:
+            fast = OpenVinoNetwork(open_openvino(path, threads), score_threshold, nms_threshold)
+        except UserError as error:
+            reason = str(error)
+        else:
+            noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+            share = time_share(fast, normal, resize(noise).pixels)
+            if share <= GAIN:
+                log.info('speed "fast" takes %.2f of the time of normal here', share)
+                return fast
+            reason = f"bfloat16 takes {share:.2f} of the time of normal on this processor"
+    log.warning('%s: speed "fast" would not be faster here, so it is normal that runs', reason)
+    return normal
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16, as OpenVINO sees it."""
+    core = import_openvino().Core()
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def time_share(fast: Network, normal: Network, pixels: NDArray[np.uint8]) -> float:
+    """How much of normal's time ``fast`` takes, once for one picture and once for as many as
+    `FaceDetector.lanes` lets several threads do at once; the worse of the two.
+
+    The least of several alternate looks counts, which other work on the machine disturbs least.
+    """
+    lanes = getattr(normal, "lanes", 1)
+    one = pixels[None]
+    with ThreadPoolExecutor(lanes) as pool:
+        pairs: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
+            (lambda: fast(one), lambda: normal(one))
+        ]
+        if lanes > 1:
+            several = [one] * lanes
+            pairs.append(
+                (lambda: [fast(each) for each in several], lambda: [*pool.map(normal, several)])
+            )
+        return max(_least(a) / _least(b) for a, b in map(_alternate, pairs))
+
+
+def _alternate(
+    pair: tuple[Callable[[], Any], Callable[[], Any]],
+) -> tuple[list[float], list[float]]:
+    laps: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for call, times in zip(pair, laps, strict=True):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return laps
+
+
+def _least(laps: list[float]) -> float:
+    """Without the first, which prepares kernels."""
+    return min(laps[1:])
 
 
 class OpenVinoNetwork:
@@ -56,10 +148,10 @@ class OpenVinoNetwork:
         return per_image(boxes, scores, image, len(batch))
 
 
-def open_openvino(path: Path, threads: int | None = None) -> tuple[Any, Artefact]:
-    """A compiled model of an exported ONNX file, and what the file says of itself.
+def open_openvino(path: Path, threads: int | None = None) -> Any:
+    """A compiled model of an exported ONNX file that ONNX Runtime has opened.
 
-    Raises UserError without OpenVINO, and for a damaged or foreign file.
+    Raises UserError without OpenVINO, and for a file that it cannot run.
     """
     openvino = import_openvino()
     try:
@@ -68,15 +160,12 @@ def open_openvino(path: Path, threads: int | None = None) -> tuple[Any, Artefact
         raise UserError(
             f"{path} is damaged or no ONNX file: export the checkpoint again"
         ) from error
-    artefact = Artefact.from_metadata({p.key: p.value for p in model.metadata_props}, path)
     # OpenVINO takes an input that has a default for a constant; without the default it is an input.
     inputs = {value.name for value in model.graph.input}
     values = [value for value in model.graph.initializer if value.name not in inputs]
     del model.graph.initializer[:]
     model.graph.initializer.extend(values)
     core = openvino.Core()
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        log.warning('this processor has no bfloat16: speed "fast" is about as fast as normal here')
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16",
         "NUM_STREAMS": 1,
@@ -85,14 +174,10 @@ def open_openvino(path: Path, threads: int | None = None) -> tuple[Any, Artefact
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        return core.compile_model(
-            core.read_model(model.SerializeToString()), "CPU", options
-        ), artefact
+        return core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [""])[-1]
-        raise UserError(
-            f"OpenVINO {openvino.__version__} cannot run {path} ({reason}): leave speed at normal"
-        ) from error
+        raise UserError(f"OpenVINO {openvino.__version__} cannot run {path} ({reason})") from error
 
 
 def import_openvino() -> Any:

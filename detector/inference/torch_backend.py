@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,23 @@ from detector.inference.metadata import inference_resize as inference_resize  # 
 from detector.model import FaceRCNN
 from faces.errors import UserError
 
+log = logging.getLogger(__name__)
+
 
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA if there is one, else the CPU; MPS only when asked for.
 
     torchvision's detection operators hang or fall back on MPS
-    (https://github.com/pytorch/vision/issues/9345). Raises UserError for a device that is absent.
+    (https://github.com/pytorch/vision/issues/9345). Raises UserError for a device that is absent or
+    cannot be used; ``auto`` then takes the CPU, with a warning.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        problem = _try(torch.device("cuda"))
+        if problem is not None:
+            log.warning("torch cannot use the GPU, so it takes the CPU: %s", problem)
+        return torch.device("cpu" if problem else "cuda")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -33,7 +42,22 @@ def pick_device(name: str) -> torch.device:
     )
     if device.type not in ("cpu", "cuda", "mps") or absent:
         raise UserError(f"--device {name}: this machine has no such device; take auto or cpu")
+    problem = _try(device)
+    if problem is not None:
+        raise UserError(f"--device {name}: torch cannot use it ({problem}); take auto or cpu")
     return device
+
+
+def _try(device: torch.device) -> str | None:
+    """What goes wrong when the device is used: a GPU that this torch was not built for is
+    "available", and torchvision may have been built without it."""
+    from torchvision.ops import nms
+
+    try:
+        nms(torch.zeros(1, 4, device=device), torch.ones(1, device=device), 0.5).cpu()
+    except (RuntimeError, AssertionError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return None
 
 
 class TorchNetwork:

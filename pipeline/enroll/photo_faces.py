@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.files import atomic_write
+from faces.files import atomic_write, refuse_pipe
 from faces.images import read_image
 from pipeline.enroll.one_face import Refused, one_face
 from recognizer.evaluation.photos import FaceBox, centre_box, main_face
@@ -111,7 +111,11 @@ def crop_photos(
     try:
         for i, path in enumerate(paths):
             try:
+                refuse_pipe(path)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except UserError as error:
+                refusals.append(str(error))
+                continue
             except OSError as error:
                 refusals.append(f"{path}: cannot be read: {error.strerror}")
                 continue

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from pipeline.http.body import ENVELOPE_BYTES, parse_form, parse_json, parse_query, whole_body
 from pipeline.http.guard import Guard, error_response
+from pipeline.http.head import HeadAsGet
 from pipeline.http.keys import Key, KeyFile
 from pipeline.http.openapi import describe
 from pipeline.http.options import HttpOptions
@@ -57,6 +58,7 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
     _add_watching(app, service, door)
     _add_refusals(app)
     describe(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, options=options, metrics=service.metrics)
     if options.cors:
         app.add_middleware(
@@ -205,7 +207,7 @@ def _add_refusals(app: FastAPI) -> None:
 
     async def http(request: Request, error: Any) -> Response:
         if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
+            allow = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
             message = "the path takes another method"
             return refuse(request, ServiceError("method_not_allowed", message, {"allow": allow}))
         return refuse(request, ServiceError("unknown_operation", "there is nothing at this path"))

@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pipeline.service.errors import ServiceError
+from pipeline.service.images import decode_base64
 from pipeline.service.runtime.limits import Shares
 
 ENVELOPE_BYTES = 65_536  # boundaries, headers of parts, other fields
@@ -63,7 +64,8 @@ async def whole_body(
 async def parse_form(
     request: Request, body: bytes, most: int
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """A multipart form -> its text fields, and the files of its fields called ``image``."""
+    """A multipart form -> its text fields, and the images of its fields called ``image``: files, or
+    texts in base64."""
     if _media_type(request) != "multipart/form-data":
         raise ServiceError(
             "unsupported_media_type", "images are sent as multipart/form-data, in fields `image`"
@@ -73,7 +75,7 @@ async def parse_form(
         yield body
 
     parser = _InMemory(
-        request.headers, stream(), max_files=most, max_fields=50, max_part_size=ENVELOPE_BYTES
+        request.headers, stream(), max_files=most, max_fields=50, max_part_size=len(body)
     )  # type: ignore[arg-type]
     try:
         form = await parser.parse()
@@ -91,7 +93,12 @@ async def parse_form(
                 raise ServiceError("invalid_request", "files belong into fields called `image`")
             images.append(await value.read())
         elif name == "image":
-            raise ServiceError("invalid_request", "image: send it as a file, with a filename")
+            try:
+                images.append(decode_base64(value))
+            except ServiceError as error:
+                raise ServiceError(
+                    "invalid_request", "image: send it as a file, with a filename, or in base64"
+                ) from error
         else:
             _once(fields, name, value)
     await form.close()

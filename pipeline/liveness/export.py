@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from faces.errors import UserError
 from faces.files import atomic_write
 from faces.onnx_export import quiet_exporter
+from faces.onnx_session import onnxruntime
 from pipeline.liveness.crops import LIVE, METADATA, SIZE, Network
 from pipeline.liveness.minifas import MiniFASNet, load_minifas
 

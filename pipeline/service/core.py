@@ -123,7 +123,12 @@ class Service:
         except ServiceError as error:
             self.metrics.requests.labels(operation.name, error.code).inc()
             raise
-        future = self._pool.submit(self._run, operation, request, images, call)
+        try:
+            future = self._pool.submit(self._run, operation, request, images, call)
+        except RuntimeError as error:  # closed since we looked
+            self._waiting.give_back(call.caller, amount)
+            self.metrics.requests.labels(operation.name, "shutting_down").inc()
+            raise ServiceError("shutting_down", "the server is ending") from error
         future.add_done_callback(lambda _: self._waiting.give_back(call.caller, amount))
         return future
 

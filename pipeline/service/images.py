@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,24 @@ MAX_SCANS = 32
 
 KINDS = ("jpeg", "png", "webp")
 """What strangers may send; whoever runs a command may read more (`faces.image_file`)."""
+
+
+def decode_base64(text: str) -> bytes:
+    """An image's bytes from base64 as programs write it.
+
+    With or without line breaks and padding, with "+/" or the URL's "-_", and as a data URL (RFC
+    2397), which browsers make of a canvas. Raises ServiceError ``invalid_request``.
+    """
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().rstrip().endswith(";base64"):
+            raise ServiceError("invalid_request", "not base64: the data URL is of another kind")
+        text = unquote(text)
+    text = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise ServiceError("invalid_request", "not base64") from error
 
 
 def check_image(data: bytes, limits: Limits) -> int:

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from http.client import HTTPException
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -49,8 +50,8 @@ class Webhook:
         try:
             parts = urlsplit(url)
             port = f":{parts.port}" if parts.port else ""
-        except ValueError as error:
-            raise UserError("the webhook's address cannot be understood") from error
+        except ValueError:  # not "from error": its text shows a part of the address
+            raise UserError("the webhook's address cannot be understood") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError("the webhook must be an http:// or https:// address")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -65,17 +66,25 @@ class Webhook:
             self._headers["Authorization"] = f"Bearer {token}"
         self._timeout, self._pause = timeout, pause
         self._open = urllib.request.build_opener(_NoRedirect).open
-        self._queue: queue.Queue[Any] = queue.Queue(WAITING)
+        self._queue: queue.Queue[bytes] = queue.Queue(WAITING)
         self._closing = threading.Event()
+        self._end = float("inf")  # of `time.monotonic`; afterwards nothing is sent
         self.dropped = 0
         self._thread = threading.Thread(target=self._work, name="faces-webhook", daemon=True)
         self._thread.start()
 
     def post(self, value: Any) -> None:
-        """Send ``value`` soon; never waits."""
+        """Send ``value``, as it is now, soon; never waits. Nothing is sent after the block.
+
+        Raises TypeError or ValueError for what is no JSON.
+        """
+        body = json.dumps(value).encode("ascii")
+        if self._closing.is_set():
+            logger.warning("an event came too late to be sent to %s", self.place)
+            return
         while True:
             try:
-                self._queue.put_nowait(value)
+                self._queue.put_nowait(body)
                 return
             except queue.Full:
                 self._drop_oldest()
@@ -91,20 +100,20 @@ class Webhook:
 
     def _work(self) -> None:
         while True:
-            try:
-                value = self._queue.get(timeout=0.1)
-            except queue.Empty:
-                if self._closing.is_set():
-                    return
-                continue
-            self._send(json.dumps(value).encode("ascii"))
+            if self._closing.is_set():
+                return  # what is left is counted and told
+            with suppress(queue.Empty):
+                self._send(self._queue.get(timeout=0.1))
 
     def _send(self, body: bytes) -> None:
         reason = ""
         for attempt in range(TRIES):
             request = urllib.request.Request(self._url, body, self._headers, method="POST")
+            left = self._end - time.monotonic()
+            if left <= 0:
+                break
             try:
-                with self._open(request, timeout=self._timeout) as answer:
+                with self._open(request, timeout=min(self._timeout, left)) as answer:
                     answer.read(1024)
                 return
             except urllib.error.HTTPError as error:
@@ -122,7 +131,7 @@ class Webhook:
         return self
 
     def __exit__(self, *_: object) -> None:
-        end = time.monotonic() + GRACE
+        end = self._end = time.monotonic() + GRACE
         while not self._queue.empty() and time.monotonic() < end and self._thread.is_alive():
             time.sleep(0.02)
         self._closing.set()

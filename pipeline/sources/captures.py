@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,9 +210,10 @@ def list_cameras() -> dict[int, str]:
 
 
 def without_secrets(url: str) -> str:
-    """A URL for messages and logs: no user, no password, no query.
+    """A URL for messages and logs: scheme, host and port, ``/...`` for what follows.
 
-    Raises UserError, without the text of the URL, when it cannot be understood.
+    Paths hold secrets as queries do: the key of a stream, or /user=admin&password=... as many
+    cameras want it. Raises UserError, without the text of the URL, when it cannot be understood.
     """
     try:
         parts = urlsplit(url)
@@ -219,15 +221,31 @@ def without_secrets(url: str) -> str:
     except ValueError:
         # Not "from error": its text shows what stands where the port belongs, which is a part of
         # the password when that has a slash.
-        raise UserError(
-            "the address of the stream cannot be understood: is its host or port misspelt? Special "
-            "characters of a user or password must be percent-encoded: / as %2F, @ as %40, : as "
-            "%3A, # as %23, ? as %3F, [ as %5B, ] as %5D, % as %25"
-        ) from None
-    if "@" in parts.path + parts.query + parts.fragment:
+        raise _misspelt() from None
+    host = parts.hostname or ""
+    rest = unquote(parts.path + parts.query + parts.fragment)
+    if "@" in rest or not re.fullmatch(r"[\w.-]*|[0-9a-fA-F:.]+(%\w+)?", host):
         # In rtsp://user:12/34@host what looks like host, port and path is user and password.
         return f"{parts.scheme}://..."
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{'/...' if rest.strip('/') else ''}"
+
+
+def refuse_misspelt(what: str) -> None:
+    """Raise UserError, without showing it, for what was meant as a URL and is none; messages show
+    whatever else is no camera, file or folder."""
+    meant = re.match(r"(rtsps?|rtmps?|rtp|srt|udp|tcp|mms|https?)(%3A|:)", what, re.IGNORECASE)
+    if "://" not in what and ("@" in what or meant) and not Path(what).exists():
+        raise _misspelt()
+
+
+def _misspelt() -> UserError:
+    return UserError(
+        "the address of the stream cannot be understood: does it begin with a scheme such as "
+        "rtsp://, and is its host or port misspelt? Special characters of a user or password must "
+        "be percent-encoded: / as %2F, @ as %40, : as %3A, # as %23, ? as %3F, [ as %5B, ] as %5D, "
+        "% as %25"
+    )
 
 
 def _advice(target: int | str) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,12 +135,11 @@ class LiveSource:
     def _work(self, capture: Capture | None) -> None:
         try:
             while capture is not None and not self._stop.is_set():
-                image = capture.read()
-                if image is not None:
-                    self._put(image)
-                    continue
-                capture.close()
-                capture = self._wait_for_it() if self._reopen else None
+                with closing(capture):  # whatever goes wrong while it is read
+                    while not self._stop.is_set() and (image := capture.read()) is not None:
+                        self._put(image)
+                again = self._reopen and not self._stop.is_set()
+                capture = self._wait_for_it() if again else None
             if capture is not None:
                 capture.close()
         except BaseException as error:  # for the thread that reads us

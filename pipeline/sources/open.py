@@ -18,12 +18,14 @@ from typing import BinaryIO
 
 from faces.errors import UserError
 from faces.images import IMAGE_SUFFIXES, find_images, read_image
+from faces.run import in_thread
 from pipeline.sources.captures import (
     Layout,
     PlayedFile,
     RawFrames,
     VideoCapture,
     find_camera,
+    refuse_misspelt,
     without_secrets,
 )
 from pipeline.sources.live import LiveSource
@@ -128,10 +130,16 @@ def open_source(
     Raises UserError when it cannot be opened.
     """
     if what == "-":
-        return _raw(options, stdin or sys.stdin.buffer)
+        # No buffer: a thread that waits for the pipe would hold its lock when Python ends, and so
+        # abort the process.
+        raw = stdin or open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
+        return _raw(options, raw)
     if "://" in what:
         name = without_secrets(what)
-        return LiveSource(lambda: VideoCapture(what, name), name, mirror=options.mirror)
+        return LiveSource(
+            lambda: in_thread(lambda: VideoCapture(what, name)), name, mirror=options.mirror
+        )
+    refuse_misspelt(what)
     path = Path(what).expanduser()
     still = path.suffix.lower() in IMAGE_SUFFIXES - {".gif"}  # which alone may be a short film
     if path.is_dir() or (path.is_file() and still):

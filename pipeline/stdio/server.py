@@ -15,8 +15,6 @@ events ``{"id":3,"event":"progress","result":{...}}``; the first line of all is 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import logging
 import os
@@ -34,6 +32,7 @@ from pydantic import BaseModel
 from pipeline.service import types as t
 from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
+from pipeline.service.images import decode_base64
 from pipeline.service.operations import OPERATIONS, find_operation
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.limits import Limits
@@ -305,8 +304,9 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def max_line(limits: Limits) -> int:
-    """Bytes of a line: as many images as a request may have, in base64, and room for the rest."""
-    return limits.max_request * 4 // 3 + 65_536
+    """Bytes of a line: as many images as a request may have, in base64 with a line break (up to
+    four characters in JSON) after every 76, and room for the rest."""
+    return limits.max_request * 4 // 3 * 80 // 76 + 65_536
 
 
 def _is_name(name: Any) -> bool:
@@ -317,10 +317,13 @@ def _images(message: dict[str, Any]) -> list[bytes]:
     texts = message.get("images", [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ServiceError("invalid_request", "images: a list of base64 texts")
-    try:
-        return [base64.b64decode(text, validate=True) for text in texts]
-    except (binascii.Error, ValueError) as error:
-        raise ServiceError("invalid_request", "images: not base64") from error
+    images = []
+    for i, text in enumerate(texts):
+        try:
+            images.append(decode_base64(text))
+        except ServiceError as error:
+            raise ServiceError(error.code, f"images: {error.message}", {"image": i}) from error
+    return images
 
 
 def _log(name: Any, operation: str, error: BaseException | None) -> None:

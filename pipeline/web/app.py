@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
 from faces.images import image_kind
+from pipeline.http.head import HeadAsGet
 from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import KINDS, decode_image
@@ -87,6 +88,7 @@ def make_app(hub: Hub, access: Access) -> FastAPI:
     app.add_api_route("/alive", alive, methods=["GET"])
     app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
     app.add_api_websocket_route("/live", _socket(hub))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, access=access)
     return app
 

@@ -94,6 +94,11 @@ export class People {
 }
 
 function thumbnail(person) {
+  const letter = document.createElement("div");
+  letter.className = "face";
+  letter.setAttribute("aria-hidden", "true");
+  letter.textContent = [...person.name][0]?.toUpperCase() ?? "?";
+  if (!person.crops) return letter; // no picture was kept, so there is none to ask for
   const image = document.createElement("img");
   image.className = "face";
   image.alt = "";
@@ -101,12 +106,6 @@ function thumbnail(person) {
   image.src =
     `thumbnail?name=${encodeURIComponent(person.name)}&v=${person.samples}.${person.crops}` +
     `.${encodeURIComponent(person.created)}`;
-  image.addEventListener("error", () => {
-    const letter = document.createElement("div");
-    letter.className = "face";
-    letter.setAttribute("aria-hidden", "true");
-    letter.textContent = [...person.name][0]?.toUpperCase() ?? "?";
-    image.replaceWith(letter);
-  });
+  image.addEventListener("error", () => image.replaceWith(letter)); // forgotten meanwhile
   return image;
 }

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.onnx_session import open_session
+from faces.onnx_session import onnxruntime, open_session
 from recognizer.crop import CropRecipe
 from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from faces.errors import UserError
+from faces.onnx_session import onnxruntime
 from recognizer.types import unit
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255

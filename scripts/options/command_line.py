@@ -55,7 +55,8 @@ def parse(
         default: a ready instance whose values replace the dataclass's defaults.
 
     When the options have a field ``config`` and the flags set it, that TOML file is read (see
-    `read_config`) and its values take the place of the defaults.
+    `read_config`) and its values take the place of the defaults. Whether values go together is only
+    checked (by ``__post_init__``) when all of them are known.
 
     A mistake in the flags prints what is wrong and exits with 2; ``--help`` exits with 0. Raises
     UserError for a mistake in the configuration file.
@@ -73,14 +74,41 @@ def parse(
             )
 
     try:
-        result = build(default)
+        if not any("config" in kind.__dataclass_fields__ for kind in _dataclasses(options)):
+            return build(default)
+        with _unchecked(options):
+            result = build(default)
         config = getattr(result, "config", None)
-        # The flags come last: they are read once more, over the values of the file.
-        return build(read_config(config, result)) if config else result
+        # The flags come last: they are read once more, over the values of the file, and checked.
+        return build(read_config(config, result) if config else default)
     except SystemExit as stop:
         if stop.code == 0:  # --help was printed; tyro has no place of its own for examples
             print(f"\nexamples:\n{_indent(examples)}")
         raise
+
+
+@contextmanager
+def _unchecked(options: Any) -> Iterator[None]:
+    """Let dataclasses of options be made without their checks, ``__post_init__``."""
+    checked = [kind for kind in _dataclasses(options) if hasattr(kind, "__post_init__")]
+    own = {kind: vars(kind).get("__post_init__") for kind in checked}
+    for kind in checked:
+        kind.__post_init__ = lambda self: None
+    try:
+        yield
+    finally:
+        for kind, check in own.items():
+            if check is None:
+                del kind.__post_init__  # it is inherited
+            else:
+                kind.__post_init__ = check
+
+
+def _dataclasses(hint: Any) -> set[Any]:
+    """Those in a type: itself, a union's, an annotation's, and those of their fields."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return {hint}.union(*map(_dataclasses, typing.get_type_hints(hint).values()))
+    return set().union(*map(_dataclasses, typing.get_args(hint)))
 
 
 @contextmanager
@@ -115,7 +143,9 @@ def _indent(text: str) -> str:
 def read_config(path: Path, base: T) -> T:
     """``base`` (a dataclass instance, possibly nested) with the values of a UTF-8 TOML file.
 
-    The file's keys are the fields' names, flat or under a table named as the nested dataclass.
+    The file's keys are the fields' names, flat or under a table named as the nested dataclass. They
+    are not checked by ``__post_init__``: flags may come over them.
+
     Raises UserError for a file that cannot be read, an unknown key (with a "did you mean") or a
     value of the wrong kind.
     """
@@ -126,7 +156,8 @@ def read_config(path: Path, base: T) -> T:
     for key in ("resume", "config"):  # what they would do is decided before the file is read
         if key in values:
             raise UserError(f"{path}: {key} cannot stand in a configuration; give it as --{key}")
-    return _merge(base, values, path)
+    with _unchecked(type(base)):
+        return _merge(base, values, path)
 
 
 def _merge(base: Any, values: dict[str, Any], path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -239,3 +240,12 @@ def test_wanted_files_of_other_kinds_are_given_and_not_counted(
     (tmp_path / "e.mov").touch()
     assert find_images(tmp_path, frozenset({".mov"})) == [tmp_path / "e.mov"]
     assert not caplog.records
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    """It would be waited for in vain, and a header that was read is gone."""
+    os.mkfifo(tmp_path / "photo.jpg")
+    for read in (read_image, image_size):
+        with pytest.raises(UserError, match=r"photo\.jpg is a pipe or a device: save"):
+            read(tmp_path / "photo.jpg")

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 
 from faces.errors import UserError
-from faces.onnx_session import CPU, CUDA, MOST_LANES, SharedSession, open_session, pick_providers
+from faces.onnx_session import (
+    CPU,
+    CUDA,
+    MOST_LANES,
+    SharedSession,
+    onnxruntime,
+    open_session,
+    pick_providers,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_device_chooses_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +47,112 @@ def test_a_file_that_is_no_network_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x07not a network")
     with pytest.raises(UserError, match=r"half\.onnx is damaged, cut short or no ONNX file"):
         open_session(path)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A small real network."""
+    import onnx
+    from onnx import helper
+
+    value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "abs.onnx")
+    return tmp_path / "abs.onnx"
+
+
+class Gpu:
+    """In place of ``onnxruntime.InferenceSession``: a wheel with CUDA, with and without a GPU.
+
+    Args:
+        broken: CUDA's libraries cannot be loaded, which ONNX Runtime passes over.
+        devices: how many there are; another number raises.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, broken: bool, devices: int) -> None:
+        self.broken, self.devices, self.opened = broken, devices, 0
+        self.real = onnxruntime.InferenceSession
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+        monkeypatch.setattr(onnxruntime, "InferenceSession", self.open)
+
+    def open(self, model: Any, options: Any, providers: list[Any], enable_fallback: int) -> Any:
+        assert not enable_fallback, "else another device is taken, and stdout written to"
+        self.opened += 1
+        session = self.real(model, options, providers=[CPU])
+        named = dict(one if isinstance(one, tuple) else (one, {}) for one in providers)
+        if CUDA in named and not self.broken:
+            number = named[CUDA].get("device_id", 0)
+            if number >= self.devices:
+                raise RuntimeError("CUDA failure 101: invalid device ordinal\nmore")
+            there = {CUDA: {"device_id": str(number)}, CPU: {}}
+            session.get_providers = lambda: [*there]
+            session.get_provider_options = lambda: there
+        return session
+
+
+def test_a_gpu_that_was_asked_for_is_used(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Gpu(monkeypatch, broken=False, devices=2)
+    for device in ("cuda", "cuda:1", "auto"):
+        assert open_session(network, device).get_providers() == [CUDA, CPU]
+    assert open_session(network, "cpu", [CUDA]).get_providers() == [CUDA, CPU]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "providers", "broken", "devices", "told"),
+    [
+        ("cuda", None, True, 1, "--device cuda: .*the session runs without CUDAExecutionProvider"),
+        ("cuda:2", None, False, 2, "--device cuda:2: .*invalid device ordinal"),
+        ("cuda", None, False, 0, "--device cuda: .*invalid device ordinal"),
+        ("auto", [CUDA, CPU], True, 1, "providers CUDAExecutionProvider, .*runs without CUDA"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_refused(
+    network: Path, monkeypatch: pytest.MonkeyPatch, device: str, providers: Any, broken: bool,
+    devices: int, told: str,
+) -> None:  # fmt: skip
+    Gpu(monkeypatch, broken, devices)
+    with pytest.raises(UserError, match=told) as caught:
+        open_session(network, device, providers)
+    assert "more" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("broken", "devices"), [(True, 1), (False, 0)])
+def test_auto_takes_the_cpu_and_says_so(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    broken: bool, devices: int,
+) -> None:  # fmt: skip
+    Gpu(monkeypatch, broken, devices)
+    assert open_session(network).get_providers() == [CPU]
+    assert "cannot use the GPU, so it takes the CPU" in caplog.text
+
+
+def test_a_damaged_file_is_not_blamed_on_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Gpu(monkeypatch, broken=False, devices=1)
+    path = tmp_path / "half.onnx"
+    path.write_bytes(b"\x08\x07not a network")
+    with pytest.raises(UserError, match=r"half\.onnx is damaged"):
+        open_session(path, "cuda")
+
+
+def test_onnx_runtime_reports_to_nobody(network: Path, tmp_path: Path) -> None:
+    """Its wheels leave an identity and a database in the home folder, and send what is in it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    quiet = {"ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "CI", "XDG_CACHE_HOME"}
+    environment = {key: value for key, value in os.environ.items() if key not in quiet}
+    code = f"from faces.onnx_session import *; open_session(Path({str(network)!r}))"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True,
+        env={**environment, "HOME": str(home), "USERPROFILE": str(home)},
+    )  # fmt: skip
+    assert list(home.rglob("*")) == []
 
 
 class FakeSession:

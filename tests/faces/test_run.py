@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from faces import run
 from faces.folders import in_threads
 from faces.prefetch import read_ahead
-from faces.run import interrupt_between, stop_signals
+from faces.run import in_thread, interrupt_between, stop_signals
+
+ROOT = Path(__file__).parents[2]
 
 
 def wait(number: int) -> int:
@@ -84,3 +90,59 @@ def test_threads_have_no_signals_to_hold() -> None:
     thread.start()
     thread.join(10)
     assert done == [1, 2]
+
+
+STALLED = """
+import os, sys, threading
+from contextlib import closing
+from faces.folders import in_threads
+from faces.run import in_thread
+from faces.prefetch import read_ahead
+from pipeline.sources.open import SourceOptions, open_source
+
+kind = sys.argv[1]
+print("begun", flush=True)
+if kind == "inner":
+    calls = (((lambda n=n: n), 1) for n in read_ahead([(lambda: os.read(0, 1), 1)], threads=2))
+    with closing(read_ahead(calls, threads=2)) as outer:
+        list(outer)
+elif kind == "map":
+    list(in_threads(lambda n: os.read(0, 1), [1, 2], description="reading"))
+elif kind == "call":
+    in_thread(lambda: os.read(0, 1))
+else:
+    options = SourceOptions(size=(4, 4), fps=10, live=kind == "live")
+    with open_source("-", options) as source:
+        while not source.ended:
+            source.read(0.1)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal is sent to one process alone there")
+@pytest.mark.parametrize("kind", ["every", "live", "inner", "map", "call"])
+def test_ctrl_c_ends_a_program_whose_input_gives_nothing(kind: str) -> None:
+    """The first one, and without Python's abort over a lock that a thread still holds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STALLED, kind], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(2.0)  # until it waits
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(60)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert "KeyboardInterrupt" in told
+        assert "Fatal" not in told
+        assert ended in (1, 130, -signal.SIGINT)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_call_in_a_thread_gives_and_raises() -> None:
+    assert in_thread(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        in_thread(lambda: 1 // 0)

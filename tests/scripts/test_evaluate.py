@@ -51,7 +51,10 @@ def model(tmp_path, monkeypatch) -> Path:
     def load_detector(path, *, max_side, score_threshold, device, threads, speed):
         assert score_threshold == 0.005  # AP needs the low scores as well
         assert speed == ("fast" if "fast" in path.name else "normal")
-        return FaceDetector(white_boxes, Resize("fit", 640 if max_side is None else max_side))
+        resize = Resize("fit", 640 if max_side is None else max_side)
+        return FaceDetector(
+            white_boxes, resize, speed="normal" if "no-gain" in path.name else speed
+        )
 
     monkeypatch.setattr("detector.inference.load.load_detector", load_detector)
     return path
@@ -193,6 +196,9 @@ def test_the_report_says_what_ran_fast(fast_model, voc, tmp_path):
     arguments = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
     assert evaluate(fast_model, *arguments, "--speed", "fast", "--out", tmp_path / "out") == 0
     assert report(tmp_path / "out")["source"] == f"{fast_model}, speed fast"
+    no_gain = fast_model.rename(fast_model.with_name("fast-no-gain.onnx"))
+    assert evaluate(no_gain, *arguments, "--speed", "fast", "--out", tmp_path / "out") == 0
+    assert report(tmp_path / "out")["source"] == str(no_gain)
 
 
 def test_detections_need_no_images(voc, tmp_path, capsys):

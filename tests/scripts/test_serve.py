@@ -107,6 +107,12 @@ def test_flags_reach_the_service(tmp_path, monkeypatch):
     options = parse_only("serve", ["--http", "--batch-size", "8"])
     chosen = serve.service_limits(options.limits, two)
     assert (chosen.batch, chosen.lanes) == (8, 1)
+    (tmp_path / "more.toml").write_text("stdio = true\nmax_waiting = 200\n", "utf-8")
+    options = parse_only("serve", ["--config", "more.toml", "--max-images", "100"])
+    assert (options.stdio, options.limits.max_images) == (True, 100)
+    (tmp_path / "none.toml").write_text("max_images = 3\n", "utf-8")
+    with pytest.raises(UserError, match="choose one of --stdio, --http and --openapi"):
+        parse_only("serve", ["--config", "none.toml"])
     (tmp_path / "wrong.toml").write_text("max_face = 3\n", "utf-8")
     with pytest.raises(UserError, match="did you mean 'max_faces'"):
         parse_only("serve", ["--http", "--config", "wrong.toml"])

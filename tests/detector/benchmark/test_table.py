@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,17 @@ def test_conditions_and_failures_are_in_words():
     assert "of their own size for everyone, 2 threads." in text
     assert "the median of 5 looks" in text
     assert "AP:" not in text
+
+
+def test_fast_that_ran_as_normal_is_called_so():
+    """On a processor where bfloat16 is no gain: what is measured is what a user gets."""
+    fast = Contestant("ours", "model.onnx, fast", "OpenVINO, bfloat16", speed="fast")
+    for speed, runtime in [("fast", "OpenVINO, bfloat16"), ("normal", "ONNX Runtime")]:
+        result = Result(fast, replace(timing(100, 200, 300), speed=speed))
+        text = markdown([OURS, result], SETUP)
+        assert rows(text)["**model.onnx, fast**"][0] == runtime
+        assert ("so it ran as normal" in text) == (speed == "normal")
+        assert to_json([OURS, result], SETUP)["contestants"][1]["runtime"] == runtime
 
 
 def test_a_table_whose_first_contestant_failed():

@@ -22,7 +22,7 @@ class YuNet:
     """A `detector.types.Detector`; images are shrunk to ``max_side`` and padded at the end."""
 
     def __init__(self, path: Path, max_side: int = 640, min_score: float = 0.02) -> None:
-        import onnxruntime
+        from faces.onnx_session import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

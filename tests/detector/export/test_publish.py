@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -23,6 +22,7 @@ from detector.inference.torch_backend import open_checkpoint
 from detector.model import build_model
 from faces.errors import UserError
 from faces.images import find_images, read_image
+from faces.onnx_session import onnxruntime
 from tests.small_export import CONFIG, PROVENANCE, SmallExport, talkative_model, write_checkpoint
 
 SIZES = [

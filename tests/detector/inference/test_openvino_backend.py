@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 
 from detector import load_detector
 from detector.export.parity import draw_crowd
-from detector.inference.openvino_backend import import_openvino
+from detector.inference import openvino_backend
+from detector.inference.onnx_backend import OnnxNetwork
+from detector.inference.openvino_backend import OpenVinoNetwork, time_share
 from detector.types import Detections
 from faces.errors import UserError
 from tests.small_export import SmallExport
@@ -30,7 +33,14 @@ needs_openvino = pytest.mark.skipif(
 
 
 @pytest.fixture
-def fast(small_export: SmallExport) -> Callable[..., Any]:
+def gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let OpenVINO be faster, whatever runs these tests."""
+    monkeypatch.setattr(openvino_backend, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(openvino_backend, "time_share", lambda *networks: 0.5)
+
+
+@pytest.fixture
+def fast(small_export: SmallExport, gain: None) -> Callable[..., Any]:
     """Opens the small ONNX file with OpenVINO."""
     if importlib.util.find_spec("openvino") is None:
         pytest.skip("needs: pip install 'faces[fast]'")
@@ -51,10 +61,12 @@ def shared(a: Detections, b: Detections) -> float:
 
 
 @needs_openvino
-def test_it_finds_the_same_faces(photos: list[np.ndarray]) -> None:
+def test_it_finds_the_same_faces(gain: None, photos: list[np.ndarray]) -> None:
     """With the shipped network: untrained scores are too close to each other for 8 bits."""
     normal = load_detector(score_threshold=0.4, threads=1).detect_batch(photos)
-    fast = load_detector(score_threshold=0.4, speed="fast", threads=1).detect_batch(photos)
+    detector = load_detector(score_threshold=0.4, speed="fast", threads=1)
+    assert isinstance(detector.network, OpenVinoNetwork)
+    fast = detector.detect_batch(photos)
     for a, b in zip(normal, fast, strict=True):
         assert len(a.above(0.5)) > 3
         assert shared(a.above(0.5), b) == shared(b.above(0.5), a) == 1
@@ -91,6 +103,9 @@ PRIVATE = """
 import sys
 import numpy as np
 from detector import load_detector
+from detector.inference import openvino_backend
+openvino_backend.has_bfloat16 = lambda: True
+openvino_backend.time_share = lambda *networks: 0.5
 detector = load_detector(sys.argv[1], speed="fast", threads=1)
 detector.detect(np.zeros((64, 64, 3), np.uint8))
 print("torch" in sys.modules, sys.modules["openvino_telemetry"])
@@ -146,11 +161,89 @@ def test_a_damaged_file_is_refused(small_export: SmallExport, tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
+# -- never slower than normal
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "share", "speed", "told"),
+    [
+        (True, 0.6, "fast", "takes 0.60 of the time of normal"),
+        (True, 0.97, "normal", "bfloat16 takes 0.97 of the time"),
+        (True, 3.7, "normal", "bfloat16 takes 3.70 of the time"),
+        (False, 0.6, "normal", "does not compute in bfloat16"),
+    ],
+)
 @needs_openvino
-def test_a_processor_without_bfloat16_is_told(
-    small_export: SmallExport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_what_is_no_gain_runs_as_normal_and_is_told(
+    small_export: SmallExport,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bfloat16: bool,
+    share: float,
+    speed: str,
+    told: str,
 ) -> None:
-    openvino = import_openvino()
-    monkeypatch.setattr(openvino.Core, "get_property", lambda *arguments: ["FP32", "INT8"])
-    load_detector(small_export.onnx, speed="fast", threads=1)
-    assert "has no bfloat16" in caplog.text
+    monkeypatch.setattr(openvino_backend, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(openvino_backend, "time_share", lambda *networks: share)
+    with caplog.at_level("INFO"):
+        detector = load_detector(small_export.onnx, speed="fast", threads=1)
+    assert detector.speed == speed
+    assert isinstance(detector.network, OpenVinoNetwork if speed == "fast" else OnnxNetwork)
+    assert told in caplog.text
+    assert ("it is normal that runs" in caplog.text) == (speed == "normal")
+
+
+def test_a_file_that_openvino_cannot_run_runs_as_normal(
+    fast: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Any, *arguments: Any) -> None:
+        raise RuntimeError("first\nno kernel for Pooling")
+
+    monkeypatch.setattr(openvino_backend.import_openvino().Core, "compile_model", broken)
+    assert fast().speed == "normal"
+    assert "no kernel for Pooling" in caplog.text
+
+
+MEASURED = """
+import sys, time
+from detector import load_detector
+from detector.inference import openvino_backend
+real = openvino_backend.OpenVinoNetwork.__call__
+def slowed(self, batch):
+    time.sleep(0.5)
+    return real(self, batch)
+openvino_backend.OpenVinoNetwork.__call__ = slowed
+print(load_detector(sys.argv[1], speed="fast", threads=1).speed)
+"""
+
+
+@needs_openvino
+def test_it_is_really_measured(small_export: SmallExport) -> None:
+    output = subprocess.check_output(
+        [sys.executable, "-c", MEASURED, str(small_export.onnx)], cwd=ROOT, text=True
+    )
+    assert output == "normal\n"
+
+
+class Sleeper:
+    """A network that takes so many seconds, and once as much again for a new size."""
+
+    def __init__(self, seconds: float, lanes: int = 1) -> None:
+        self.seconds, self.lanes, self.warm = seconds, lanes, False
+
+    def __call__(self, batch: np.ndarray) -> list[Any]:
+        time.sleep(self.seconds * (1 if self.warm else 10))
+        self.warm = True
+        return []
+
+
+def test_the_measured_share_leaves_the_first_look_out() -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    assert 0.4 < time_share(Sleeper(0.02), Sleeper(0.04), pixels) < 0.7
+    assert 1.5 < time_share(Sleeper(0.04), Sleeper(0.02), pixels) < 2.5
+
+
+def test_pictures_done_side_by_side_count_as_well() -> None:
+    """Four at once at normal speed: then 0.6 of the time for one by one is slower."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    assert 2.0 < time_share(Sleeper(0.03), Sleeper(0.05, lanes=4), pixels) < 2.8

@@ -19,6 +19,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    monkeypatch.setattr("detector.inference.torch_backend._try", lambda device: None)
     return devices
 
 

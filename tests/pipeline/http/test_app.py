@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 
 from pipeline.http.keys import KeyFile
@@ -18,7 +20,7 @@ from pipeline.service.operations import OPERATIONS
 from pipeline.service.runtime.limits import Limits
 from pipeline.service.runtime.logs import JsonFormatter
 from tests.pipeline.http.live import Live, live
-from tests.pipeline.service.fakes import FakeDetector, photo
+from tests.pipeline.service.fakes import BASE64, FakeDetector, encode, photo
 
 
 @pytest.fixture(scope="module")
@@ -457,3 +459,47 @@ def test_shutting_down_answers_what_was_accepted(tmp_path):
     for thread in threads:
         thread.join()
     assert answers == [200] * 8
+
+
+# -- HEAD
+
+
+def test_head_is_answered_as_get_without_the_body(server):
+    reading = [f"/v1/{name}" for name, operation in OPERATIONS.items() if operation.reads]
+    assert reading
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", *reading, "/nowhere"):
+        got, head = server.client.get(path), server.client.head(path)
+        assert head.status_code == got.status_code, path
+        assert head.content == b""
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if path != "/metrics":  # whose numbers grow
+            assert head.headers["content-length"] == str(len(got.content))
+    assert server.client.head("/v1/detect").status_code == 405
+    refused = server.client.post("/healthz")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+# -- base64
+
+
+@pytest.mark.parametrize("form", BASE64)
+def test_an_image_may_come_as_base64(server, form):
+    text = BASE64[form](photo(1, 2))
+    answer = server.client.post("/v1/detect", files=[("image", (None, text))])
+    assert answer.status_code == 200, answer.text
+    (image,) = answer.json()["images"]
+    assert len(image["faces"]) == 2
+
+
+def test_a_large_image_may_come_as_base64(server):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    text = base64.b64encode(encode(noise)).decode()
+    assert len(text) > 300_000
+    answer = server.client.post("/v1/detect", files=[("image", (None, text))])
+    assert answer.status_code == 200, answer.text
+
+
+def test_other_texts_are_no_images(server):
+    answer = server.client.post("/v1/detect", files=[("image", (None, "photo.jpg"))])
+    assert code(answer) == (422, "invalid_request")
+    assert "as a file, with a filename, or in base64" in answer.json()["error"]["message"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,25 @@ def encode(picture: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
 def photo(*people: int, kind: str = "PNG", **options: Any) -> bytes:
     """A photo of made-up people."""
     return encode(draw(*people, **options), kind)
+
+
+def _broken(data: bytes, end: str) -> str:
+    text = base64.b64encode(data).decode()
+    return end.join(text[i : i + 76] for i in range(0, len(text), 76))
+
+
+BASE64: dict[str, Callable[[bytes], str]] = {
+    "plain": lambda data: base64.b64encode(data).decode(),
+    "lines": lambda data: _broken(data, "\n"),
+    "windows lines": lambda data: _broken(data, "\r\n"),
+    "newline at the end": lambda data: base64.encodebytes(data).decode(),
+    "urlsafe": lambda data: base64.urlsafe_b64encode(data).decode(),
+    "unpadded": lambda data: base64.b64encode(data).decode().rstrip("="),
+    "data URL": lambda data: "data:image/png;base64," + base64.b64encode(data).decode(),
+    "named": lambda data: "DATA:image/png;name=a.png;BASE64," + base64.b64encode(data).decode(),
+    "quoted": lambda data: "data:;base64," + quote(base64.b64encode(data).decode(), safe=""),
+}
+"""An image as programs write it in base64."""
 
 
 class FakeDetector:

@@ -19,12 +19,13 @@ from detector.inference.resize import Resize
 from pipeline.service.audit import entries, verify
 from pipeline.service.core import Service
 from pipeline.service.errors import ServiceError
+from pipeline.service.images import decode_base64
 from pipeline.service.operations import find_operation
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.limits import Limits
 from recognizer.quality import Gates
 from recognizer.store.people import Store
-from tests.pipeline.service.fakes import FakeDetector, draw, encode, make_service, photo
+from tests.pipeline.service.fakes import BASE64, FakeDetector, draw, encode, make_service, photo
 
 
 @pytest.fixture
@@ -566,3 +567,31 @@ def test_fit_people_teaches_a_head_that_is_in_use_at_once(tmp_path):
     assert face.name == "P2"
     assert face.confidence is not None
     service.close()
+
+
+def test_a_request_that_comes_while_the_server_closes_gets_the_documented_error():
+    """Between looking whether it closes and handing the request over."""
+    service, detect = make_service(), find_operation("detect")
+    service._pool.shutdown()
+    for _ in range(3):
+        with pytest.raises(ServiceError) as caught:
+            service.submit(detect, detect.parse({}), [photo(1)], Call())
+        assert caught.value.code == "shutting_down"
+    assert service.health.waiting == 0, "its place in the queue is given back"
+    service.close()
+
+
+@pytest.mark.parametrize("length", range(5))
+@pytest.mark.parametrize("form", BASE64)
+def test_base64_is_read_however_it_is_written(form, length):
+    data = bytes(range(256)) * 2 + b"\xfb\xff" * length + b"x" * length
+    assert decode_base64(BASE64[form](data)) == data
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "ab!d", "ab=d", "abcdé", "photo.jpg", "data:image/png,abcd", "data:abcd", "aaaaa"]
+)
+def test_what_is_no_base64_is_refused(text):
+    with pytest.raises(ServiceError, match="not base64") as caught:
+        decode_base64(text)
+    assert caught.value.code == "invalid_request"

@@ -155,6 +155,35 @@ def test_ending_does_not_wait_for_ever(monkeypatch, caplog):
     assert "were not sent" in caplog.text
 
 
+@pytest.mark.parametrize("codes", [(), (500,) * 99], ids=["slow", "broken"])
+def test_nothing_is_posted_after_the_block(monkeypatch, caplog, codes):
+    monkeypatch.setattr("pipeline.sinks.webhook.GRACE", 0.3)
+    with running(*codes, delay=0.25) as server:
+        with Webhook(server.url, timeout=5, pause=0.01) as hook:
+            for i in range(9):
+                hook.post(i)
+        time.sleep(0.3)  # of what was under way
+        got = len(server.got)
+        hook.post("too late")
+        time.sleep(1.0)
+        assert len(server.got) == got < 9
+    assert "came too late to be sent" in caplog.text
+    assert not hook._thread.is_alive()
+
+
+def test_what_is_posted_is_what_it_was_then():
+    with running(delay=0.1) as server:
+        with Webhook(server.url) as hook:
+            value = {"i": 0}
+            for i in range(3):
+                value["i"] = i
+                hook.post(value)
+            with pytest.raises(TypeError):
+                hook.post({"i": object()})  # here, and not in the thread, which it would end
+            hook.post("after")
+        assert [body for *_, body in server.got] == [{"i": 0}, {"i": 1}, {"i": 2}, "after"]
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://a/b", "file:///etc/passwd", "http://", "nothing", "http://[::1", "http://a:x/"]
 )

@@ -40,7 +40,7 @@ def video(path: Path, count: int = 20, fps: float = 12.5) -> Path:
 
 
 def everything(source: EverySource) -> list[Picture]:
-    return list(iter(lambda: source.read(0.1), None))
+    return list(iter(lambda: source.read(5), None))
 
 
 class Camera:
@@ -177,6 +177,25 @@ def test_a_thread_that_dies_is_noticed():
         assert source.read(1) is not None, "what was there is not lost"
         with pytest.raises(RuntimeError, match="driver"):
             source.read(1)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_capture_whose_reading_raises_is_closed(reopened):
+    broken = Camera([grey(1), RuntimeError("driver")])
+    script = [Camera([grey(1), None]), broken] if reopened else [broken]
+    cameras = iter(script)
+    with LiveSource(lambda: next(cameras), "camera", pauses=(0.01, 0.01)) as source:
+        with pytest.raises(RuntimeError, match="driver"):
+            everything(source)
+        assert broken.closed
+
+
+def test_a_capture_is_closed_when_its_picture_cannot_be_used():
+    odd = Camera(["no picture at all"])
+    with LiveSource(lambda: odd, "camera", mirror=True) as source:
+        with pytest.raises(TypeError):
+            source.read(5)
+        assert odd.closed
 
 
 def test_a_camera_that_says_nothing_is_reported(monkeypatch):
@@ -364,14 +383,14 @@ def test_cameras_are_listed_when_a_name_fits_none_or_several(cameras):
 
 def test_no_secret_of_an_address_is_shown():
     url = "rtsp://ada:pass%40word@10.0.0.7:554/live?token=secret"
-    assert without_secrets(url) == "rtsp://10.0.0.7:554/live"
+    assert without_secrets(url) == "rtsp://10.0.0.7:554/..."
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         VideoCapture(
             "http://user:hunter2@127.0.0.1:9/x", without_secrets("http://u:p@127.0.0.1:9/x")
         )
     assert "hunter2" not in str(caught.value)
-    assert "http://127.0.0.1:9/x cannot be opened" in str(caught.value)
+    assert "http://127.0.0.1:9/... cannot be opened" in str(caught.value)
     assert time.monotonic() - start < 15
 
 
@@ -391,6 +410,42 @@ def test_an_address_that_cannot_be_understood_is_not_shown(url):
     assert caught.value.__suppress_context__, "a ValueError would show a part of the password"
     told = str(caught.value)
     assert not any(part in told for part in ("pa/", "pa#", "'pa", "99999", "fe80", "admin"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://10.0.0.7/user=admin&password=geheim&channel=1.sdp", "rtsp://10.0.0.7/..."),
+        ("rtsp://10.0.0.7:554/user=admin_password=geheim_ch1.sdp?real", "rtsp://10.0.0.7:554/..."),
+        ("rtsp://cam.local/admin/geheim/ch1", "rtsp://cam.local/..."),
+        ("rtsp://cam/user:geheim@/ch1", "rtsp://..."),
+        ("rtsp://cam/user:geheim%40cam/ch1", "rtsp://..."),
+        ("rtsp://admin%3Ageheim%40cam/ch1", "rtsp://..."),
+        ("rtsp://user=admin&password=geheim/ch1", "rtsp://..."),
+        ("http://cam/hls/geheim/index.m3u8#geheim", "http://cam/..."),
+        ("http://cam/?token=geheim", "http://cam/..."),
+        ("http://ada:geheim@[fe80::1]:8080/x", "http://[fe80::1]:8080/..."),
+        ("http://cam:80/", "http://cam:80"),
+        ("rtsp://:geheim@cam", "rtsp://cam"),
+    ],
+)
+def test_no_part_that_may_be_secret_is_shown(url, shown):
+    assert without_secrets(url) == shown
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "admin:geheim@10.0.0.7/ch1",
+        "rtsp:/admin:geheim@cam/1",
+        "rtsp:admin/geheim",
+        "HTTP%3A//geheim",
+    ],
+)
+def test_what_was_meant_as_an_address_is_not_shown(what, tmp_path):
+    with pytest.raises(UserError, match="begin with a scheme such as rtsp://") as caught:
+        open_source(what, SourceOptions(live=True))
+    assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["rtsp://admin:12/34@10.0.0.7/s", "rtsp://a:12#34@10.0.0.7/s"])

@@ -22,7 +22,7 @@ from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.limits import Limits
 from pipeline.stdio.pipe import LineTooLong, Pipe
 from pipeline.stdio.server import FRAMES, StdioServer
-from tests.pipeline.service.fakes import FakeDetector, make_service, photo
+from tests.pipeline.service.fakes import BASE64, FakeDetector, make_service, photo
 
 ROOT = Path(__file__).parents[3]
 SERVING = "tests.pipeline.service.serving"
@@ -74,6 +74,13 @@ def test_images_come_as_base64_or_as_frames(tmp_path):
     assert [len(i["faces"]) for i in found["two"]["images"]] == [1, 2]
     assert [len(i["faces"]) for i in found[3]["images"]] == [1, 2]
     assert found[4]["name"] == "Ada"
+
+
+@pytest.mark.parametrize("form", BASE64)
+def test_base64_is_taken_however_it_is_written(tmp_path, form):
+    answers = converse(line(id=1, op="detect", images=[BASE64[form](photo(1, 2))]), tmp_path)
+    [answer] = [answer for answer in answers if answer["id"] == 1]
+    assert len(answer["result"]["images"][0]["faces"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,12 @@ class Server:
 
 
 def watched(page: Any) -> list[str]:
-    """Errors of the page and breaches of its policy, from now on."""
+    """Errors of the page, breaches of its policy, and what it asked for in vain, from now on."""
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text)
-            if "Content Security Policy" in message.text else None)  # fmt: skip
+            if "Content Security Policy" in message.text or "404" in message.text
+            else None)  # fmt: skip
     return problems
 
 

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from pipeline.teaching.progress import Teaching
 from pipeline.web import hub as hub_module
-from pipeline.web.app import MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
+from pipeline.web.app import FILES, MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
 from pipeline.web.guard import Access
 from pipeline.web.hub import Hub, to_jpeg
 from pipeline.web.switch import Switch
@@ -357,3 +357,14 @@ def test_a_face_is_checked_for_life(hub, web):
         assert check["instruction"] == "Look straight at the camera and hold still."
         assert ask(socket, type="unchecked")["ok"]
         assert wait_for(socket, "state")["check"] is None
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, "/alive", "/favicon.ico", "/thumbnail?name=Ada", "/thumbnail?name=Bob"]
+)
+def test_head_is_answered_as_get_without_the_body(web, path):
+    got, head = web.get(path), web.head(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert head.headers.get(name) == got.headers.get(name)
