@@ -7,15 +7,16 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from faces.errors import UserError
+from faces.film_kinds import VIDEO_SUFFIXES, is_film, is_media
 from faces.images import IMAGE_SUFFIXES, SAVED_AS, find_images, tell_passed_over
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"}
-)
-_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+_DOUBTFUL = frozenset({"", ".ts"})
+"""Suffixes that say little (.ts is TypeScript, too): such files count if their content does."""
+_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | _DOUBTFUL
 
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,10 @@ class Source:
     path: Path
     name: str
 
-    @property
+    @cached_property
     def is_video(self) -> bool:
-        """Whether the file's suffix is that of a video."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Whether the file is a video; see `is_film`."""
+        return is_film(self.path)
 
 
 def expand_sources(arguments: Sequence[str], leave_out: Path | None = None) -> list[Source]:
@@ -140,7 +141,7 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
         raise UserError("an address was given where files and folders belong: see `faces webcam`")
     path = Path(argument).expanduser()
     if path.is_dir():
-        return path, find_images(path, VIDEO_SUFFIXES), True
+        return path, _search(path), True
     if path.exists():
         return path.parent, [path], False
     if not glob.has_magic(argument):
@@ -149,8 +150,8 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
     others: list[Path] = []
     for match in map(Path, sorted(glob.glob(str(path), recursive=True))):  # noqa: PTH207 (no hidden files)
         if match.is_dir():
-            files += find_images(match, VIDEO_SUFFIXES)
-        elif match.suffix.lower() in _SUFFIXES:
+            files += _search(match)
+        elif _wanted(match):
             files.append(match)
         else:
             others.append(match)
@@ -159,6 +160,17 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
         raise UserError(f"the pattern {argument} matches no image and no video")
     fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
     return Path(*path.parts[:fixed]), files, True
+
+
+def _search(folder: Path) -> list[Path]:
+    files = find_images(folder, VIDEO_SUFFIXES | _DOUBTFUL)
+    tell_passed_over(str(folder), [path for path in files if not _wanted(path)])
+    return [path for path in files if _wanted(path)]
+
+
+def _wanted(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in _SUFFIXES and (suffix not in _DOUBTFUL or is_media(path))
 
 
 def _names_below_common_folder(paths: Sequence[Path]) -> list[str]:

@@ -112,19 +112,22 @@ def _detect_frames(detector: Detector, batch: list[Frame]) -> list[tuple[Frame, 
 
 
 class Linger:
-    """Keeps boxes for some frames more, so that a face missed in one frame of a video stays hidden.
+    """Keeps boxes a little longer, so that a face missed in one frame of a video stays hidden.
 
     Args:
-        frames: how many frames a box stays, its own included.
+        seconds: how long a box stays.
     """
 
-    def __init__(self, frames: int) -> None:
-        self._recent: deque[NDArray[np.float32]] = deque(maxlen=max(1, frames))
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._recent: deque[tuple[float, NDArray[np.float32]]] = deque()
 
-    def __call__(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The boxes (N, 4) of this frame and those of the frames just before it."""
-        self._recent.append(xyxy)
-        return np.concatenate(self._recent)
+    def __call__(self, xyxy: NDArray[np.float32], time: float) -> NDArray[np.float32]:
+        """The boxes (N, 4) of the frame at ``time`` and those of the time just before it."""
+        self._recent.append((time, xyxy))
+        while time - self._recent[0][0] > self._seconds:
+            self._recent.popleft()
+        return np.concatenate([boxes for _, boxes in self._recent])
 
 
 def _pixels(path: Path) -> int:

@@ -258,18 +258,19 @@ class Job:
         from tqdm import tqdm
 
         from faces.prefetch import WriteBehind
+        from faces.sound import copy_sound
         from faces.video import VideoReader, VideoWriter
         from pipeline.media import Linger, detect_video
         from pipeline.sinks.json_lines import json_line
 
         with ExitStack() as stack:
             video = stack.enter_context(VideoReader(source.path))
-            writer = None
+            writer, seen = None, 0
             if source in self.targets:
-                writer = stack.enter_context(VideoWriter(self.targets[source], video.fps))
+                writer = stack.enter_context(VideoWriter(self.targets[source], video.rate))
             # One thread keeps the frames in order; it ends before the writer does.
             behind = stack.enter_context(WriteBehind(threads=1))
-            linger = Linger(round(LINGER_SECONDS * video.fps))
+            linger = Linger(LINGER_SECONDS)
             frames = detect_video(self.detector, video, self.options.batch_size)
             found = stack.enter_context(closing(frames))
             count, name = video.frames or None, source.name
@@ -279,10 +280,16 @@ class Job:
                 shown = everything.above(self.options.shown)
                 self.write_line(json_line(source.path, shown, frame.index, frame.time))
                 if writer is not None:
-                    draw = self._drawing(frame.image, shown, linger(shown.xyxy))
-                    behind.submit(_then(draw, writer.write), frame.image)
+                    draw = self._drawing(frame.image, shown, linger(shown.xyxy, frame.time))
+                    write = partial(writer.write, time=frame.time)
+                    behind.submit(_then(draw, write), frame.image)
+                seen += 1
                 self.tally.frames += 1
                 self.tally.faces += len(shown)
+            if writer is not None and seen:
+                writer.end = video.end
+        if writer is not None and seen:
+            copy_sound(video, writer.path)
         video.check_end()  # what could be read is kept
         self.tally.videos += 1
 

@@ -59,7 +59,7 @@ class Options:
     video: Annotated[tyro.conf.Positional[str], arg("required", metavar="VIDEO|FOLDER|-")] = ""
     """A video file, a folder of photos, or - for raw frames on the standard input."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
-    """Write the video with boxes and names, with its own frame rate, and with its sound where the
+    """Write the video with boxes and names, as long as the original, and with its sound where the
     program ffmpeg is installed."""
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
     """Write a JSON line for each frame to this file; - prints them."""
@@ -190,9 +190,7 @@ def _sinks(options: Options, source: EverySource) -> list[Sink]:
 
     sinks: list[Sink] = []
     if options.out is not None:
-        video = Path(options.video)
-        has_sound = source.follow and video.is_file()
-        sinks.append(Recorder(options.out, source.fps, sound_of=video if has_sound else None))
+        sinks.append(Recorder(options.out, source.fps, film=source.film))
     if options.json is not None:
         plain = options.json == "-"
         sinks.append(JsonLines(partial(print, flush=True) if plain else Path(options.json)))

@@ -16,9 +16,9 @@ from PIL import Image
 
 from faces.images import save_image
 from faces.prefetch import WriteBehind
-from faces.video import VideoWriter
+from faces.sound import copy_sound
+from faces.video import VideoReader, VideoWriter
 from pipeline.sinks.json_lines import LineFile
-from pipeline.sinks.sound import copy_sound
 from pipeline.types import Tick
 
 LONGEST_GAP = 2.0
@@ -80,16 +80,18 @@ class Recorder:
         live: frames come at any time: pictures are repeated or left out, so that the video is as
             long as what it shows. That goes on while no picture comes. Only when there were no
             ticks either (the program stood still) for longer than ``LONGEST_GAP``, the video is
-            shorter. Else there is exactly one picture for each frame.
-        sound_of: a file whose sound is copied, see `copy_sound`.
+            shorter. Else every frame is at its own time, see `VideoWriter.write`.
+        film: which film is shown: its rate is taken instead of ``fps``, it says when its last frame
+            is over, and its sound is copied, see `copy_sound`.
     """
 
     def __init__(
-        self, path: Path, fps: float, live: bool = False, sound_of: Path | None = None
+        self, path: Path, fps: float, live: bool = False, film: VideoReader | None = None
     ) -> None:
-        self.path, self._fps, self._live, self._sound_of = path, fps, live, sound_of
+        self._fps = film.rate if film else fps
+        self.path, self._live, self._film = path, live, film
         self._stack = ExitStack()
-        self._writer = self._stack.enter_context(VideoWriter(path, fps))
+        self._writer = self._stack.enter_context(VideoWriter(path, self._fps))
         # One thread keeps the frames in order; it ends before the writer does.
         self._behind = self._stack.enter_context(WriteBehind(threads=1))
         self._size: tuple[int, int] | None = None
@@ -120,6 +122,9 @@ class Recorder:
     def _append(self, tick: Tick, count: int) -> None:
         assert self._size is not None
         picture = fit(tick.drawn, self._size)
+        if not self._live:
+            self._writer.write(picture, tick.picture.time)
+            return
         for _ in range(count):
             self._writer.write(picture)
 
@@ -132,9 +137,13 @@ class Recorder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        film = self._film if error is None and self._written else None
+        if film is not None and not self._live:
+            self._writer.end = film.end
         self._stack.__exit__(kind, error, traceback)
-        if error is None and self._sound_of is not None and self._written:
-            copy_sound(self._sound_of, self.path)
+        if film is not None:
+            # Whoever ends the playing early does not want to hear the rest.
+            copy_sound(film, self.path, self._written / self._fps if self._live else None)
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -145,6 +145,10 @@ class PlayedFile:
     Args:
         path: of the file.
         again: begin anew at its end instead of ending.
+
+    Attributes:
+        film: the film, unless it is played again and again.
+        time: of the last picture, in seconds from the first.
     """
 
     def __init__(self, path: Path, again: bool = False) -> None:
@@ -152,7 +156,10 @@ class PlayedFile:
 
         self._path, self._again = path, again
         self._reader = VideoReader(path)
+        self.film = None if again else self._reader
         self.fps = self._reader.fps
+        self.time = 0.0
+        self._before = 0.0  # seconds that were played in earlier rounds
         self._start: float | None = None
 
     def read(self) -> NDArray[np.uint8] | None:
@@ -161,15 +168,16 @@ class PlayedFile:
 
         frame = self._reader.read()
         if frame is None and self._again:
+            self._before += self._reader.end
             self._reader.close()
             self._reader = VideoReader(self._path)
-            self._start = None
             frame = self._reader.read()
         if frame is None:
             return None
         if self._start is None:
             self._start = time.monotonic()
-        time.sleep(max(0.0, self._start + frame.time - time.monotonic()))
+        self.time = self._before + frame.time
+        time.sleep(max(0.0, self._start + self.time - time.monotonic()))
         return frame.image
 
     def close(self) -> None:

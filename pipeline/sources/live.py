@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from pipeline.sources.captures import Capture
 from pipeline.types import Picture
+
+if TYPE_CHECKING:
+    from faces.video import VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class LiveSource:
 
     Attributes:
         fps: as the capture says.
+        film: the film that is played; None for a camera.
         mirrored: left and right are exchanged.
         dropped: frames that were replaced by newer ones before anybody took them.
         frames: None: nobody knows how many will come.
@@ -64,6 +69,7 @@ class LiveSource:
         self._gone = False  # and that was said
         first = open_capture()
         self.fps = first.fps
+        self.film: VideoReader | None = getattr(first, "film", None)
         self._slot = threading.Condition()
         self._newest: Picture | None = None
         self._problem: str | None = None
@@ -137,7 +143,7 @@ class LiveSource:
             while capture is not None and not self._stop.is_set():
                 with closing(capture):  # whatever goes wrong while it is read
                     while not self._stop.is_set() and (image := capture.read()) is not None:
-                        self._put(image)
+                        self._put(image, getattr(capture, "time", None))
                 again = self._reopen and not self._stop.is_set()
                 capture = self._wait_for_it() if again else None
             if capture is not None:
@@ -149,7 +155,7 @@ class LiveSource:
                 self._over = True
                 self._slot.notify_all()
 
-    def _put(self, image: NDArray[np.uint8]) -> None:
+    def _put(self, image: NDArray[np.uint8], time_of_file: float | None) -> None:
         now = time.monotonic()
         if self._gone:
             logger.warning("%s is back", self.name)
@@ -158,7 +164,9 @@ class LiveSource:
             image = np.ascontiguousarray(image[:, ::-1])
         if self._count == 0:
             self._start = now
-        picture = Picture(self._count, now - self._start, image, now)
+        # A file's pictures have times of their own; those of a camera are when they came.
+        seconds = now - self._start if time_of_file is None else time_of_file
+        picture = Picture(self._count, seconds, image, now)
         self._count += 1
         with self._slot:
             self.dropped += self._newest is not None

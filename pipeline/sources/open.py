@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from faces.errors import UserError
-from faces.images import IMAGE_SUFFIXES, find_images, read_image
+from faces.images import find_images, read_image
 from faces.run import in_thread
 from pipeline.sources.captures import (
     Layout,
@@ -30,6 +30,9 @@ from pipeline.sources.captures import (
 )
 from pipeline.sources.live import LiveSource
 from pipeline.types import Picture
+
+if TYPE_CHECKING:
+    from faces.video import VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class EverySource:
         follow: whether its frames belong together; photos do not.
         finish: called when it is closed.
         check: raises UserError after the end when not everything could be read.
+        film: the film that the frames are of.
     """
 
     dropped = 0
@@ -81,10 +85,12 @@ class EverySource:
         follow: bool = True,
         finish: Callable[[], None] = lambda: None,
         check: Callable[[], None] = lambda: None,
+        film: VideoReader | None = None,
     ) -> None:
         from faces.prefetch import read_ahead
 
         self.name, self.fps, self.frames, self.follow = name, fps, frames, follow
+        self.film = film
         self.ended = False
         self._finish, self._check = finish, check
         pixels = 2_000_000  # a 1080p frame; about a dozen are decoded ahead
@@ -140,9 +146,10 @@ def open_source(
             lambda: in_thread(lambda: VideoCapture(what, name)), name, mirror=options.mirror
         )
     refuse_misspelt(what)
+    from faces.film_kinds import is_picture
+
     path = Path(what).expanduser()
-    still = path.suffix.lower() in IMAGE_SUFFIXES - {".gif"}  # which alone may be a short film
-    if path.is_dir() or (path.is_file() and still):
+    if path.is_dir() or (path.is_file() and is_picture(path)):
         return _photos(path, options.fps or 1.0)
     if path.is_file() and not path.as_posix().startswith("/dev/"):
         if options.live:
@@ -171,8 +178,9 @@ def _video(path: Path) -> EverySource:
         return Picture(frame.index, frame.time, frame.image, time.monotonic())
 
     return EverySource(
-        read, path.name, reader.fps, reader.frames or None, True, reader.close, reader.check_end
-    )
+        read, path.name, reader.fps, reader.frames or None, True, reader.close, reader.check_end,
+        reader,
+    )  # fmt: skip
 
 
 def _photos(path: Path, fps: float) -> EverySource:

@@ -29,7 +29,8 @@ class Options:
     window: bool = True
     """Show the picture in a window; --no-window is for machines without a screen."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
-    """Record the picture as it is shown. Without sound: a camera gives none."""
+    """Record the picture as it is shown. A camera gives no sound; that of a video file is copied
+    where the program ffmpeg is installed."""
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
     """Write a JSON line for each frame to this file; - prints them."""
     events: Annotated[str | None, arg("none", metavar="FILE")] = None

@@ -54,7 +54,7 @@ def open_sinks(options: Options, source: LiveSource | None, stack: ExitStack) ->
 
     sinks: list[Sink] = []
     if options.out is not None and source is not None:
-        sinks.append(Recorder(options.out, source.fps, live=True))
+        sinks.append(Recorder(options.out, source.fps, live=True, film=source.film))
     if options.json is not None:
         sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
     listeners = _listeners(options, stack)

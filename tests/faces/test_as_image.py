@@ -110,7 +110,7 @@ def test_an_image_that_needs_nothing_is_not_copied() -> None:
         (Image.new("RGB", (0, 5)), "is empty"),
         (b"no image", "it is none"),
     ],
-    ids=str,
+    ids=lambda value: None if isinstance(value, Image.Image) else str(value),
 )
 def test_what_is_no_image_is_told_what_is_wanted(given: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -217,7 +217,7 @@ def test_a_transparent_palette_gives_its_colours(tmp_path: Path) -> None:
         ("GIF", {"save_all": True, "append_images": [Image.new("RGB", (30, 20))]}),
         ("MPO", {"save_all": True, "append_images": [Image.new("RGB", (30, 20))]}),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_other_formats_give_their_first_picture(
     tmp_path: Path, kind: str, options: dict[str, Any]

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -138,7 +139,7 @@ def test_a_whole_video_is_not_reported(tmp_path):
 class FakeCapture:
     """An OpenCV capture of three frames whose container tells neither times nor a rate."""
 
-    def __init__(self, path: str, backend: int) -> None:
+    def __init__(self, path: str, backend: int, settings: Sequence[int] = ()) -> None:
         self.left = 3
 
     def isOpened(self) -> bool:
@@ -154,6 +155,9 @@ class FakeCapture:
         self.left -= 1
         return (True, picture(0)) if self.left >= 0 else (False, None)
 
+    def grab(self) -> bool:
+        return self.read()[0]
+
     def release(self) -> None:
         pass
 
@@ -165,6 +169,19 @@ def test_a_container_without_times_gets_even_ones(tmp_path, monkeypatch):
         assert (video.fps, video.frames) == (25.0, 0)
         assert [frame.time for frame in iter(video.read, None)] == [0, 0.04, 0.08]
         video.check_end()
+
+
+def test_a_clock_that_is_set_forward_makes_no_day_of_one_picture(tmp_path, monkeypatch):
+    shown = iter([0.0, 0.0, 40.0, 26.5 * 3600e3])
+    monkeypatch.setattr(FakeCapture, "grab", lambda self: False)
+    monkeypatch.setattr(
+        FakeCapture, "get", lambda self, key: next(shown) if key == cv2.CAP_PROP_POS_MSEC else 25.0
+    )
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    next(shown)
+    (tmp_path / "a.avi").touch()
+    with VideoReader(tmp_path / "a.avi") as video:
+        assert [frame.time for frame in iter(video.read, None)] == pytest.approx([0, 0.04, 0.08])
 
 
 def test_a_video_without_a_frame_is_reported(tmp_path, monkeypatch):

@@ -189,14 +189,14 @@ def test_frames_stay_in_order_when_each_core_takes_one(tmp_path):
     assert all(abs(found.xyxy[0][0] - 4 * frame.index) <= 2 for frame, found in results)
 
 
-def test_boxes_linger_for_some_frames():
-    linger = Linger(3)
+def test_boxes_linger_for_some_time():
+    linger = Linger(0.25)
     one = np.array([[1, 2, 3, 4]], np.float32)
     none = np.zeros((0, 4), np.float32)
-    assert [len(linger(boxes)) for boxes in (none, one, none, none, none, one, one)] == [
-        *(0, 1, 1, 1, 0, 1, 2)
-    ]
-    assert Linger(0)(one).tolist() == one.tolist()
+    boxes = (none, one, none, none, none, one, one)
+    assert [len(linger(box, i / 10)) for i, box in enumerate(boxes)] == [0, 1, 1, 1, 0, 1, 2]
+    assert len(linger(none, 0.9)) == 0, "frames come at any time"
+    assert Linger(0)(one, 0.0).tolist() == one.tolist()
 
 
 # -- saving

@@ -23,6 +23,7 @@ from faces.errors import UserError
 from faces.images import read_image, save_image
 from faces.video import VideoReader, VideoWriter
 from scripts.main import main
+from tests.films import SOUND, ffmpeg, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -233,6 +234,24 @@ def test_a_video_is_marked_at_its_own_rate(photos, capsys):
 def edge(image: np.ndarray, x: int) -> int:
     """The largest step between neighbouring pixels of the face at ``x``."""
     return int(np.abs(np.diff(image[54:86, x + 3 : x + 27].astype(int), axis=1)).max())
+
+
+def test_a_film_that_starts_late_and_has_sound_is_done_in_full(photos, capsys):
+    make_video(Path("party.mp4"), 25, 12.5)
+    ffmpeg(Path("late.mkv"), "-i", "party.mp4", *SOUND, "-c:v", "copy", "-output_ts_offset", "5")
+    detect("late.mkv", "--out", "found")
+    assert "videos:      1 (25 frames)" in capsys.readouterr().out
+    tracks = shown(Path("found/late.mkv.mp4"))
+    assert tracks["video"][1] == pytest.approx(2, abs=0.01)
+    assert tracks["audio"][1] == pytest.approx(2, abs=0.1)
+
+
+def test_an_animation_is_a_film_as_it_is_for_run(photos, capsys):
+    images = [Image.fromarray(np.full((48, 64, 3), 80 * i, np.uint8)) for i in range(3)]
+    images[0].save("a.gif", save_all=True, append_images=images[1:], duration=[100, 300, 200])
+    detect("a.gif", "--out", "found")
+    with VideoReader(Path("found/a.gif.mp4")) as video:
+        assert video.frames == 6, "0.6 s at ten frames a second"
 
 
 def test_hidden_faces_of_a_video_stay_hidden_in_a_frame_where_they_are_missed(photos, monkeypatch):

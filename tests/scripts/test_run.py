@@ -19,6 +19,7 @@ from faces.video import VideoReader, VideoWriter
 from recognizer.store.people import Store
 from scripts.main import main
 from tests.commands import parse_only
+from tests.films import SOUND, ffmpeg
 from tests.pipeline.live_fakes import SIDE, CountingEmbedder, FakeDetector, scene
 
 
@@ -87,7 +88,7 @@ def test_everything_at_once(world, capsys, monkeypatch):
     assert captured.out.splitlines()[1].split()[:4] == ["Ada", "0:00.0", "0:02.0", "0:02.0"]
     assert "timeline: party-faces/timeline.png" in captured.out
     assert "1 person known from people.db" in captured.err
-    assert "ffmpeg" not in captured.err, "the film has no sound that could be missed"
+    assert "new/a.mp4 has no sound; if party.mp4 has any: install ffmpeg" in captured.err
 
 
 def test_only_lines_are_on_stdout_when_they_are_asked_for(world, capsys):
@@ -131,6 +132,21 @@ def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(world, capsys, monk
     assert main(["run", "party.mp4", "--json", "a.jsonl"]) == 1
     assert len(lines("a.jsonl")) == 40
     assert "faces: party.mp4: the video is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["none", "film.ts", "film.jpg", "film.gif"])
+def test_films_are_known_by_their_content(world, name):
+    film(count=20, fps=20)
+    if name == "film.gif":
+        ffmpeg(Path(name), "-i", "party.mp4")
+    elif name == "film.ts":
+        ffmpeg(Path(name), "-i", "party.mp4", *SOUND, "-c:v", "mpeg2video", "-vf", "fps=25")
+    else:
+        Path("party.mp4").rename(name)
+    assert main(["run", name, "--json", "a.jsonl", "--out", "a.mp4", "--no-report"]) == 0
+    assert len(lines("a.jsonl")) == (25 if name == "film.ts" else 20)
+    with VideoReader(Path("a.mp4")) as video:
+        assert video.frames / video.fps == pytest.approx(1.0)
 
 
 def test_the_detector_is_opened_as_asked(world):

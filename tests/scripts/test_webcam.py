@@ -19,6 +19,7 @@ from faces.errors import UserError
 from faces.video import VideoReader
 from scripts.main import main
 from tests.commands import parse_only
+from tests.films import SOUND, ffmpeg, shown
 from tests.pipeline.live_fakes import scene
 from tests.pipeline.sinks.test_webhook import running
 from tests.scripts.test_run import enrol, film, lines, world
@@ -55,6 +56,22 @@ def test_all_outputs_at_once(world, capsys):
         assert 30 <= video.frames <= 45, "as long as what it shows: two seconds"
     assert any(path.name.startswith("Ada-") for path in Path("seen").glob("*.jpg"))
     assert "frames shown" in capsys.readouterr().err
+
+
+def test_a_film_is_recorded_with_its_sound(world):
+    """It has ten frames a second, then a pause of a second, and starts late."""
+    film(count=40, fps=20)
+    ffmpeg(
+        Path("late.mkv"), "-i", "party.mp4", *SOUND, "-vf",
+        r"select=not(mod(n\,2))*not(between(n\,11\,29)),settb=1/1000", "-vsync", "passthrough",
+        "-c:v", "mpeg4", "-output_ts_offset", "3",
+    )  # fmt: skip
+    assert main(["webcam", "late.mkv", "--no-window", "--out", "a.mp4", "--json", "a.jsonl"]) == 0
+    tracks = shown(Path("a.mp4"))
+    assert tracks["video"][1] == pytest.approx(2, abs=0.21)
+    assert tracks["audio"][1] == pytest.approx(tracks["video"][1], abs=0.15)
+    times = [frame["time"] for frame in lines("a.jsonl")]
+    assert times[-1] == pytest.approx(1.9, abs=0.01), "the film's own times"
 
 
 def test_events_may_be_printed(world, capsys):

@@ -124,7 +124,7 @@ def test_faces_are_drawn_into_the_video(tmp_path):
 def test_frames_of_another_size_are_fitted_in(tmp_path):
     with Recorder(tmp_path / "a.mp4", 10) as sink:
         sink.show(tick(0))
-        sink.show(tick(1, size=(100, 20)))
+        sink.show(tick(1, 0.1, size=(100, 20)))
     assert [frame.shape for frame in frames(tmp_path / "a.mp4")] == [(48, 64, 3)] * 2
     fitted = fit(np.full((100, 20, 3), 200, np.uint8), (48, 64))
     assert fitted.shape == (48, 64, 3)
