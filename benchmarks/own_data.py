@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fine_tune import faces
+from detector.data.voc_folder import usable_pairs
 from faces.folders import atomic_folder
 from faces.history import read_history
-from faces.images import find_images
 from faces.table import text_table
 
 WAYS = {
@@ -38,14 +38,15 @@ def split(images: Path, annotations: Path, work: Path) -> None:
     Both appear when they are complete, train/ last: `main` splits again while it is missing.
     """
     with atomic_folder(work / "train") as most, atomic_folder(work / "valid") as rest:
-        for number, image in enumerate(find_images(images)):
+        for number, (image, xml) in enumerate(usable_pairs(images, annotations)):
             part = rest if number % 3 == 2 else most
-            xml = annotations / image.relative_to(images).with_suffix(".xml")
-            if not xml.is_file():
-                sys.exit(f"{image} has no annotation {xml}: see `faces prepare check`")
-            for kind, source in (("images", image), ("annotations", xml)):
-                (part / kind).mkdir(exist_ok=True)
-                shutil.copyfile(source, part / kind / source.name)
+            place = image.relative_to(images)
+            for target, source in (
+                (part / "images" / place, image),
+                (part / "annotations" / place.with_suffix(".xml"), xml),
+            ):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
 
 
 def train(way: str, options: argparse.Namespace) -> Path:

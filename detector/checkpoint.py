@@ -7,6 +7,7 @@ A checkpoint is a dict of tensors and plain values, read with ``weights_only=Tru
     weights             the state dict to use (the running average, when there is one)
     history             one dict an epoch
     provenance          versions, date, number of images
+    pictures            which images it was trained on, see `detector.training_pictures`
     training            only in last.pt: everything that a resumed run needs
 """
 

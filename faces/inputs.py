@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from faces.errors import UserError
+from faces.filenames import as_on_disk, nfc, nfd
 from faces.film_kinds import VIDEO_SUFFIXES, is_film, is_media
 from faces.images import IMAGE_SUFFIXES, SAVED_AS, find_images, tell_passed_over
 
@@ -20,6 +21,9 @@ _SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | _DOUBTFUL
 
 
 logger = logging.getLogger(__name__)
+
+
+_FORMS = (str, nfc, nfd)  # what was typed may be written otherwise on the disk
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
     """The folder that names start at, the files, and whether they were searched for."""
     if "://" in argument:  # not shown: there may be a password in it
         raise UserError("an address was given where files and folders belong: see `faces webcam`")
-    path = Path(argument).expanduser()
+    path = as_on_disk(Path(argument).expanduser())
     if path.is_dir():
         return path, _search(path), True
     if path.exists():
@@ -148,7 +152,8 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
         raise UserError(f"{argument}: there is no such file or folder")
     files: list[Path] = []
     others: list[Path] = []
-    for match in map(Path, sorted(glob.glob(str(path), recursive=True))):  # noqa: PTH207 (no hidden files)
+    matches = {x for form in _FORMS for x in glob.glob(form(str(path)), recursive=True)}  # noqa: PTH207 (no hidden files)
+    for match in map(Path, sorted(matches)):
         if match.is_dir():
             files += _search(match)
         elif _wanted(match):

@@ -30,8 +30,8 @@ def shipped_file(folder: Path, name: str) -> Path:
 
 
 def write_digests(folder: Path) -> list[Path]:
-    """List the digests of all networks in ``folder``; returns their paths."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".pt"))
+    """List the digests of all networks, and lists that go with them; returns their paths."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".pt", ".gz"))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     atomic_write_text(folder / DIGESTS, "".join(lines))
     return files

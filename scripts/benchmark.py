@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -140,6 +140,8 @@ def _compare(options: Options, folder: Path) -> int:
             logger.info("exporting the MobileNetV2 body ...")
             export_body(body)
             contestants.append(body_contestant(body))
+        if truth:
+            contestants = [_with_pictures(x, [t.name for t in truth], files) for x in contestants]
         busy = psutil.cpu_percent(interval=1.0) / 100
         if busy > BUSY:
             logger.warning(
@@ -248,6 +250,29 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
     truth = wider.restrict(everything, files)
     wider.check_sizes(truth, {name: image_size(path) for name, path in files.items()})
     return truth, files
+
+
+def _with_pictures(contestant: Contestant, names: list[str], files: dict[str, Path]) -> Contestant:
+    """A contestant of ours, noting how many of the images to be judged it has learnt from."""
+    from detector.inference.load import load_detector
+    from detector.training_pictures import pictures_of, report_seen, seen_sentence
+
+    if contestant.kind not in ("ours", "reference") or contestant.path is None:
+        return contestant
+    try:
+        artefact = load_detector(contestant.path, device="cpu").artefact
+    except UserError:  # it will fail in its turn, and be told then
+        return contestant
+    if artefact is None:
+        return contestant
+    found = report_seen(pictures_of(artefact.pictures, artefact.provenance), files, names)
+    sentence = seen_sentence(found)
+    if not sentence:
+        return contestant
+    if found["seen"]:
+        logger.warning("%s: %s", contestant.name, sentence)
+    notes = [contestant.note, f"AP: {sentence}"]
+    return replace(contestant, note="; ".join(filter(None, notes)))
 
 
 def _profile(options: Options, folder: Path) -> int:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -146,12 +146,14 @@ def main(argv: Sequence[str]) -> int:
     check_writable(options.out)
     truth, images, of_images = _truth(options)
     fast = ""
+    trained_on = None
     if options.detections is not None:
         truth, detections = _read_detections(options, truth)
         scale = "scale not stated" if options.max_side is None else _fit(options.max_side)
         max_side = options.max_side
     else:
         detector = _load(options)
+        trained_on = _trained_on(detector, [image.name for image in truth], images)
         scale, max_side = _scale(detector.resize)
         detections = _detect(detector, [image.name for image in truth], images, options)
         if detector.speed == "fast":  # at which it ran, whatever was asked for
@@ -165,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
         of_images=of_images,
         resamples=options.resamples,
         seed=options.seed,
+        trained_on=trained_on,
     )
     result = judge(truth, detections, setup, attributes, lambda step: logger.info("%s ...", step))
 
@@ -223,6 +226,7 @@ def _read_detections(
 ) -> tuple[list[ImageFaces], dict[str, NDArray[np.float64]]]:
     """The detections by image, and the truth without the images that are to be skipped."""
     from detector.data.submission import find_submissions, read_submission
+    from detector.evaluation.matching import require_faces
     from detector.evaluation.truth import Names
 
     assert options.detections is not None
@@ -259,7 +263,7 @@ def _read_detections(
         how = "left out" if options.missing == "skip" else "taken as without detections"
         logger.warning("%d of %d images have no file and are %s", len(missing), len(truth), how)
     if options.missing == "skip":
-        truth = [image for image in truth if image.name in files]
+        truth = require_faces([image for image in truth if image.name in files])
     read = {name: read_submission(path) for name, path in _bar(options, files.items(), "reading")}
     return truth, read
 
@@ -275,6 +279,21 @@ def _load(options: Options) -> FaceDetector:
         threads=options.threads,
         speed=options.speed,
     )
+
+
+def _trained_on(
+    detector: FaceDetector, names: list[str], images: dict[str, Path]
+) -> dict[str, Any] | None:
+    """Which of the images the model has learnt from; see `training_pictures.report_seen`."""
+    from detector.training_pictures import pictures_of, report_seen, seen_sentence
+
+    artefact = detector.artefact
+    if artefact is None:
+        return None
+    found = report_seen(pictures_of(artefact.pictures, artefact.provenance), images, names)
+    if found["seen"]:
+        logger.warning("%s", seen_sentence(found))
+    return found
 
 
 def _detect(

@@ -91,6 +91,8 @@ class Check:
     exif_boxes: Literal["auto", "upright", "stored"] = "auto"
     """What boxes refer to in images that their EXIF data turns: the upright image, or the pixels as
     stored. By default the size in the annotation tells; where it cannot, upright."""
+    classes: tuple[str, ...] = ()
+    """Object names that are faces, as for `faces train`; none given: every object is a face."""
     headers_only: bool = False
     """Do not decode the images: much faster, but images cut off after their header pass."""
     report: Path = Path("runs/check")
@@ -208,7 +210,12 @@ def _check(options: Check) -> int:
     if options.fix is not None:  # it is made in the folder above, and renamed
         check_writable(options.fix.absolute().parent, "--fix")
     reports = [
-        check_set(folder, decode=not options.headers_only, boxes=options.exif_boxes)
+        check_set(
+            folder,
+            decode=not options.headers_only,
+            boxes=options.exif_boxes,
+            classes=options.classes,
+        )
         for folder in _sets(options)
     ]
     text = json.dumps([report.to_json() for report in reports], indent=1, ensure_ascii=False)

@@ -1,10 +1,14 @@
 """Make a run's checkpoint the detector that is shipped.
 
     python -m scripts.ship runs/fpn/best.pt --half 0.8
+    python -m scripts.ship runs/old/best.pt --half 0.8 --pictures names.txt
 
 `--half`: the score that is to become 0.5, the default threshold everywhere. A network that is
 trained on as many faces as it has to tell apart says 0.5 too easily; at which score it stops seeing
 faces where there are none, `benchmarks/false_alarms.py` says. The order of the scores stays.
+
+`--pictures`: names of the training pictures, one a line, for a checkpoint that is older than its
+own record of them. They are kept beside the weights, for `faces evaluate` to warn.
 
 For maintainers, so it is no command of `faces`.
 """
@@ -30,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from detector.export.publish import run_checkpoint, run_exported, serialise
     from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, NETWORK
+    from detector.training_pictures import LIST, pictures_of, write_list
     from faces.files import atomic_write
     from faces.onnx_export import store_in_half
     from faces.shipped import write_digests
@@ -39,10 +44,21 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--half", type=float, required=True, help="score that becomes 0.5")
+    parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     args = parser.parse_args(argv)
     if not 0 < args.half < 1:
         raise UserError("--half must be between 0 and 1")
     payload = load_checkpoint(args.checkpoint)
+    known = pictures_of(payload.get("pictures", ""), payload["provenance"])
+    if args.pictures is not None:
+        names = args.pictures.read_text(encoding="utf-8").splitlines()
+        write_list(FOLDER, payload["provenance"]["written"], names)
+    elif payload.get("pictures"):
+        (FOLDER / LIST).unlink(missing_ok=True)  # it is of the weights that are replaced
+    elif known is None:
+        raise UserError(
+            f"{args.checkpoint} does not know its training pictures: name them with --pictures"
+        )
     del payload["format"], payload["version"]
     payload.pop("training", None)
     payload["config"]["model"]["half"] = args.half

@@ -12,9 +12,11 @@ import torch
 from detector.checkpoint import save_checkpoint
 from detector.config import TrainConfig, to_dict
 from detector.model import FaceRCNN, build_model
+from detector.training_pictures import TrainingPictures
 from tests.tiny import TINY_MODEL
 
 CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, half=0.8))
+PICTURES = TrainingPictures(frozenset({b"aaaaaa", b"bbbbbb"}), frozenset({b"cccccc"}))
 PROVENANCE = {"training_images": 7, "written": "2026-01-01T00:00:00+00:00"}
 
 
@@ -58,6 +60,7 @@ def write_checkpoint(path: Path, model: FaceRCNN, config: TrainConfig = CONFIG) 
         "weights": model.state_dict(),
         "history": [],
         "provenance": PROVENANCE,
+        "pictures": PICTURES.to_text(),
     }
     save_checkpoint(path, payload)
     return path

@@ -8,25 +8,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from detector.data.voc import VocAnnotation, parse_voc, read_bytes, read_tree, to_utf8
+from detector.data.voc import VocAnnotation, load_voc
+from detector.data.voc_boxes import (
+    BoxFrame,
+    boxes_as_stored,
+    boxes_in_pixels,
+    mend_box,
+    upright_annotation_boxes,
+)
 from detector.data.voc_folder import Pairing, VocFolder, pair
+from detector.data.voc_truth import faces_of, why_no_face
 from faces.errors import UserError
+from faces.filenames import folded
 from faces.folders import in_threads
-from faces.images import ImageInfo, image_info, upright_boxes
+from faces.images import ImageInfo, image_info
 
 # Every kind of problem, in the order of the table, and what a repair does about it.
 PROBLEMS = {
+    "no face": "left to you",
     "unreadable annotation": "left out",
     "unreadable image": "left out",
     "cut short": "written whole",
     "missing image": "annotation left out",
     "missing annotation": "image left out",
     "duplicate name": "renamed, or left out where it is unclear which is meant",
+    "several annotations": "joined",
+    "damaged": "whole objects kept",
+    "not well-formed": "mended",
     "not UTF-8": "re-encoded",
+    "not as VOC": "rewritten",
+    "unreadable object": "dropped",
+    "fractions": "multiplied by the image's size",
     "no size": "filled in",
-    "wrong size": "corrected",
+    "wrong size": "corrected, boxes scaled with it; left out where they cannot fit",
     "EXIF rotation": "pixels and boxes turned upright",
     "inverted box": "corners swapped",
     "degenerate box": "dropped",
@@ -35,9 +51,6 @@ PROBLEMS = {
 }
 
 BOX_PROBLEMS = frozenset({"inverted box", "degenerate box", "box outside", "box over the edge"})
-
-BoxFrame = Literal["auto", "upright", "stored"]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -103,94 +116,60 @@ class SetReport:
         }
 
 
-def check_set(folder: VocFolder, *, decode: bool = True, boxes: BoxFrame = "auto") -> SetReport:
+def check_set(
+    folder: VocFolder,
+    *,
+    decode: bool = True,
+    boxes: BoxFrame = "auto",
+    classes: tuple[str, ...] = (),
+) -> SetReport:
     """Read one set and find everything that is wrong with it.
 
     Args:
         folder: from `voc_folder.find_sets`.
         decode: read all of every image, which finds the broken ones; otherwise only the headers.
         boxes: what the boxes of an image with EXIF rotation refer to, see `boxes_as_stored`.
+        classes: object names that are faces; empty: all.
 
     Raises UserError when a folder of the set is missing.
     """
-    pairing = pair(folder, _image_name)
+    pairing = pair(folder)
     findings = list(_lonely(pairing)) + list(_duplicates(folder, pairing))
-    classes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     difficult = without_object = 0
+    faces = []
     work = partial(_check_pair, decode=decode, frame=boxes)
     name = folder.name or folder.annotations.name
-    for found, annotation in in_threads(work, pairing.pairs, description=f"checking {name}"):
+    further = [(image, path) for image, several in pairing.doubles for path in several]
+    every = [*pairing.pairs, *further]
+    checked = in_threads(work, every, description=f"checking {name}")
+    for (_, path), (found, annotation, size) in zip(every, checked, strict=True):
         findings += found
         if annotation is not None:
-            classes.update(item.name for item in annotation.objects)
+            faces.append(faces_of(annotation, path, size, classes))
+            counts.update(item.name for item in annotation.objects)
             difficult += sum(item.difficult for item in annotation.objects)
             without_object += not annotation.objects
+    why = why_no_face(faces, classes) if faces else None
+    if why is not None:
+        findings.append(Finding("no face", folder.annotations, 0, why))
     order = {kind: i for i, kind in enumerate(PROBLEMS)}
     findings.sort(key=lambda finding: order[finding.kind])  # stable: files stay in their order
     return SetReport(
-        folder, pairing, dict(classes.most_common()), difficult, without_object, tuple(findings)
+        folder, pairing, dict(counts.most_common()), difficult, without_object, tuple(findings)
     )
-
-
-def mend_box(box: Box, width: int, height: int) -> tuple[Box | None, list[str]]:
-    """A box brought into an image of ``width`` x ``height`` pixels, and what was wrong with it.
-
-    Inverted corners are swapped, then what lies over the edge is cut off. None when nothing with an
-    area is left.
-    """
-    x1, y1, x2, y2 = box
-    kinds = []
-    if x2 < x1 or y2 < y1:
-        kinds.append("inverted box")
-        x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
-    if x1 == x2 or y1 == y2:
-        return None, [*kinds, "degenerate box"]
-    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-        return None, [*kinds, "box outside"]
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-        kinds.append("box over the edge")
-        x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
-    return (x1, y1, x2, y2), kinds
-
-
-def boxes_as_stored(annotation: VocAnnotation, info: ImageInfo, frame: BoxFrame) -> bool:
-    """Whether boxes refer to the pixels as stored rather than to the upright image.
-
-    With "auto", the size in the annotation tells where the rotation exchanges height and width and
-    the size is one of the two. Otherwise the boxes are taken to refer to the upright image, which
-    is what viewers and most annotation tools show.
-    """
-    if info.orientation == 1:
-        return False
-    if frame != "auto":
-        return frame == "stored"
-    upright = (info.height, info.width)
-    return info.stored != upright and info.stored == (annotation.height, annotation.width)
-
-
-def upright_annotation_boxes(
-    annotation: VocAnnotation, info: ImageInfo, frame: BoxFrame
-) -> list[Box]:
-    """The boxes of an annotation, in pixels of the upright image."""
-    boxes: list[Box] = [item.xyxy for item in annotation.objects]
-    if boxes_as_stored(annotation, info, frame):
-        turned = upright_boxes(boxes, info.orientation, info.stored).tolist()
-        boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in turned]
-    return boxes
 
 
 def _check_pair(
     item: tuple[Path, Path], decode: bool, frame: BoxFrame
-) -> tuple[list[Finding], VocAnnotation | None]:
+) -> tuple[list[Finding], VocAnnotation | None, tuple[int, int] | None]:
     image, path = item
     findings: list[Finding] = []
     annotation: VocAnnotation | None = None
     info: ImageInfo | None = None
     try:
-        data, encoding = to_utf8(read_bytes(path))
-        annotation = parse_voc(read_tree(data, path), path)
-        if encoding != "utf-8":
-            findings.append(Finding("not UTF-8", path, 0, f"it is encoded as {encoding}"))
+        annotation = load_voc(path)[1]
+        findings += [Finding(flaw.kind, path, flaw.line, flaw.detail) for flaw in annotation.flaws]
     except UserError as error:
         findings.append(Finding("unreadable annotation", path, 0, _without_name(error, path)))
     try:
@@ -212,15 +191,13 @@ def _check_pair(
                 f"orientation {info.orientation}; boxes are taken to refer to {meant}",
             )
         )
-    return findings, annotation
+    return findings, annotation, None if info is None else (info.height, info.width)
 
 
 def _check_boxes(
     annotation: VocAnnotation, path: Path, info: ImageInfo | None, frame: BoxFrame
 ) -> Iterator[Finding]:
-    if not (annotation.width and annotation.height):
-        yield Finding("no size", path, 0, "it does not give the image's size")
-    elif info is not None:
+    if annotation.width and annotation.height and info is not None:
         right = (info.height, info.width)
         if boxes_as_stored(annotation, info, frame):
             right = info.stored
@@ -236,7 +213,14 @@ def _check_boxes(
         info = ImageInfo(annotation.height, annotation.width)
         if not (annotation.width and annotation.height):
             return
+    if any(flaw.kind == "fractions" for flaw in annotation.flaws):
+        return  # told once for all; in pixels they would all be wrong
     boxes = upright_annotation_boxes(annotation, info, frame)
+    if not boxes_as_stored(annotation, info, frame):
+        try:
+            boxes = boxes_in_pixels(annotation, boxes, (info.height, info.width))[0]
+        except ValueError:
+            return  # the size is told, and that is what is wrong with them
     for i, (item, box) in enumerate(zip(annotation.objects, boxes, strict=True), start=1):
         for kind in mend_box(box, info.width, info.height)[1]:
             numbers = " ".join(f"{value:g}" for value in item.xyxy)
@@ -256,6 +240,10 @@ def _lonely(pairing: Pairing) -> Iterator[Finding]:
     for path, images in pairing.ambiguous:
         names = " or ".join(image.name for image in images)
         yield Finding("duplicate name", path, 0, f"it could belong to {names}")
+    for image, paths in pairing.doubles:
+        for path in paths:
+            detail = f"{image.name} has another annotation already"
+            yield Finding("several annotations", path, 0, detail)
 
 
 def _duplicates(folder: VocFolder, pairing: Pairing) -> Iterator[Finding]:
@@ -265,18 +253,10 @@ def _duplicates(folder: VocFolder, pairing: Pairing) -> Iterator[Finding]:
     for paths, top in ((images, folder.images), (annotations, folder.annotations)):
         groups: defaultdict[str, list[Path]] = defaultdict(list)
         for path in sorted(paths):
-            groups[path.relative_to(top).with_suffix("").as_posix().casefold()].append(path)
+            groups[folded(path.relative_to(top).with_suffix("").as_posix())].append(path)
         for first, *others in groups.values():
             for path in others:
                 yield Finding("duplicate name", path, 0, f"the same as {first.name}")
-
-
-def _image_name(annotation: Path) -> str:
-    try:
-        root = read_tree(to_utf8(read_bytes(annotation))[0], annotation)
-    except UserError:
-        return ""
-    return (root.findtext("filename") or "").strip()
 
 
 def _without_name(error: UserError, path: Path) -> str:

@@ -8,15 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.check import (
-    BOX_PROBLEMS,
-    Box,
-    BoxFrame,
-    SetReport,
-    mend_box,
-    upright_annotation_boxes,
-)
-from detector.data.voc import parse_voc, read_bytes, read_tree, to_utf8
+from detector.data.check import BOX_PROBLEMS, SetReport
+from detector.data.voc import load_voc
+from detector.data.voc_boxes import Box, BoxFrame, mend_box, upright_annotation_boxes
 from detector.draw import MISSED, TRUTH, contact_sheet, draw_boxes
 from faces.errors import UserError
 from faces.images import image_info, read_image
@@ -38,7 +32,7 @@ def draw_check(
     pictures, titles = [], []
     for image, annotation in [*bad, *good]:
         try:
-            voc = parse_voc(read_tree(to_utf8(read_bytes(annotation))[0], annotation), annotation)
+            voc = load_voc(annotation)[1]
             info = image_info(image)
             picture = read_image(image)
         except UserError:

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from lxml import etree
 
-from detector.data.check import (
-    Box,
-    BoxFrame,
-    SetReport,
-    boxes_as_stored,
-    mend_box,
-)
+from detector.data.check import SetReport
 from detector.data.voc import (
+    VocAnnotation,
+    are_fractions,
     box_of,
-    parse_voc,
-    read_bytes,
-    read_tree,
+    load_voc,
     set_box,
     set_filename,
+    set_name,
     set_size,
-    to_utf8,
 )
+from detector.data.voc_boxes import Box, BoxFrame, boxes_as_stored, boxes_in_pixels, mend_box
+from detector.evaluation.matching import IOU, best_overlap
 from faces.errors import UserError
+from faces.filenames import folded
 from faces.files import atomic_write_text
 from faces.folders import atomic_folder, copy_file, in_threads, link_file
 from faces.images import ImageInfo, image_info, upright_boxes, write_upright
@@ -69,12 +67,15 @@ def repair(
         boxes: what boxes refer to in images with EXIF rotation, see `check.boxes_as_stored`.
         images: copy them, or link those that need no change.
 
-    Boxes are turned upright, swapped, clipped or dropped; sizes filled in; texts re-encoded as
-    UTF-8; pixels turned as EXIF says; files that are cut short made whole, grey where the picture
-    is missing. Such JPEG files are encoded again, at quality 95, without their EXIF data; what is
-    neither JPEG, PNG, WebP, BMP nor TIFF becomes PNG. Everything else in an annotation stays. Pairs
-    with a file that cannot be read, and files without a partner, are left out. Raises UserError
-    when ``out`` is in use or inside a checked folder.
+    Boxes are turned upright, multiplied where they are fractions, scaled where the image was
+    resized, swapped, clipped, or dropped where nothing of them lies in the image; sizes filled in;
+    texts re-encoded as UTF-8 and brought into VOC's form; of damaged files all whole objects kept;
+    several annotations of an image joined; pixels turned as EXIF says; files that are cut short
+    made whole, gray where the picture is missing. Such JPEG files are encoded again, at quality 95,
+    without their EXIF data; what is neither JPEG, PNG, WebP, BMP nor TIFF becomes PNG. Everything
+    else in an annotation stays. Pairs with a file of which nothing can be read or whose boxes
+    cannot fit, and files without a partner, are left out. Raises UserError when ``out`` is in use
+    or inside a checked folder.
     """
     for report in reports:
         _require_free(out, report.folder.images, report.folder.annotations)
@@ -89,9 +90,13 @@ def repair(
             cut = frozenset(found.file for found in report.findings if found.kind == "cut short")
             work = partial(_repair_pair, frame=boxes, link=images == "link", cut=cut)
             name = report.folder.name or report.folder.annotations.name
-            for repairs in in_threads(work, jobs, description=f"repairing {name}"):
+            repaired = in_threads(work, jobs, description=f"repairing {name}")
+            for job, repairs in zip(jobs, repaired, strict=True):
+                if isinstance(repairs, str):
+                    left_out |= dict.fromkeys(map(str, (job.image, *job.annotations)), repairs)
+                    continue
                 done.update(repairs)
-            pairs += len(jobs)
+                pairs += 1
         result = Repairs(pairs, dict(done.most_common()), left_out)
         text = json.dumps({"done": result.done, "left_out": left_out}, indent=1, ensure_ascii=False)
         atomic_write_text(new / REPORT_NAME, text + "\n")
@@ -101,7 +106,7 @@ def repair(
 @dataclass(frozen=True)
 class _Job:
     image: Path
-    annotation: Path
+    annotations: tuple[Path, ...]
     new_image: Path
     new_annotation: Path
 
@@ -117,13 +122,14 @@ def _require_free(out: Path, *sources: Path) -> None:
 
 def _unusable(report: SetReport) -> dict[str, str]:
     """Files that cannot be in the copy, by name, and why."""
-    broken = {f.file: f.detail for f in report.findings if f.kind.startswith("unreadable")}
+    broken = {f.file: f.detail for f in report.findings if f.kind in _BROKEN}
     files: dict[Path, str] = dict(broken)
-    for image, annotation in report.pairs.pairs:
+    for image, paths in _together(report):
         if image in broken:
-            files[annotation] = f"its image {image.name} is unreadable"
-        if annotation in broken:
-            files[image] = f"its annotation {annotation.name} is unreadable"
+            why = f"its image {image.name} is unreadable"
+            files |= dict.fromkeys(paths, why)
+        elif all(path in broken for path in paths):
+            files[image] = f"its annotation {paths[0].name} is unreadable"
     files |= dict.fromkeys(report.pairs.images, "it has no annotation")
     files |= dict.fromkeys(report.pairs.annotations, "it has no image")
     for annotation, images in report.pairs.ambiguous:
@@ -131,28 +137,45 @@ def _unusable(report: SetReport) -> dict[str, str]:
     return {str(path): why for path, why in files.items()}
 
 
+def _together(report: SetReport) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Every image with all its annotations."""
+    further = dict(report.pairs.doubles)
+    return [(image, (path, *further.get(image, ()))) for image, path in report.pairs.pairs]
+
+
 def _jobs(report: SetReport, unusable: set[str], new: Path) -> list[_Job]:
     """Where everything goes: mirrored folders, no two names that differ in letter case only."""
     taken: set[str] = set()
     jobs = []
-    for image, annotation in report.pairs.pairs:
-        if str(image) in unusable or str(annotation) in unusable:
+    for image, paths in _together(report):
+        readable = tuple(path for path in paths if str(path) not in unusable)
+        if str(image) in unusable or not readable:
             continue
         place = image.relative_to(report.folder.images)
         stem, number = place.stem, 1
-        while (key := place.with_suffix("").as_posix().casefold()) in taken:
+        while (key := folded(place.with_suffix("").as_posix())) in taken:
             number += 1
             place = place.with_name(f"{stem}-{number}{place.suffix}")
         taken.add(key)
         target = new / "annotations" / place.with_suffix(".xml")
-        jobs.append(_Job(image, annotation, new / "images" / place, target))
+        jobs.append(_Job(image, readable, new / "images" / place, target))
     return jobs
 
 
-def _repair_pair(job: _Job, frame: BoxFrame, link: bool, cut: frozenset[Path]) -> Counter[str]:
-    """Write one image and its annotation; the repairs that were made."""
-    done: Counter[str] = Counter()
+def _repair_pair(
+    job: _Job, frame: BoxFrame, link: bool, cut: frozenset[Path]
+) -> Counter[str] | str:
+    """Write one image and its annotation; the repairs that were made, or why it is left out."""
     info = image_info(job.image)
+    root, done, why = _repair_tree(job.annotations[0], job, info, frame)
+    for path in job.annotations[1:]:
+        if why is None:
+            other, more, why = _repair_tree(path, job, info, frame)
+            done += more
+            done["annotations joined"] += 1
+            done["boxes that two annotations have"] += _join(root, other, job)
+    if why is not None:
+        return why
     if info.orientation != 1 or job.image in cut:
         job.new_image.parent.mkdir(parents=True, exist_ok=True)
         job = replace(job, new_image=write_upright(job.image, job.new_image))
@@ -164,36 +187,52 @@ def _repair_pair(job: _Job, frame: BoxFrame, link: bool, cut: frozenset[Path]) -
         link_file(job.image.resolve(), job.new_image)
     else:
         copy_file(job.image, job.new_image)
-    data, encoding = to_utf8(read_bytes(job.annotation))
-    if encoding != "utf-8":
-        done["annotations re-encoded as UTF-8"] += 1
-    root = read_tree(data, job.annotation)
-    done.update(_repair_tree(root, job, info, frame))
     job.new_annotation.parent.mkdir(parents=True, exist_ok=True)
     job.new_annotation.write_bytes(etree.tostring(root, encoding="utf-8"))
-    return done
+    return +done  # what was never done is not told
 
 
-def _repair_tree(root: etree._Element, job: _Job, info: ImageInfo, frame: BoxFrame) -> Counter[str]:
-    """Change what is wrong in an annotation, and nothing else."""
+def _repair_tree(
+    path: Path, job: _Job, info: ImageInfo, frame: BoxFrame
+) -> tuple[etree._Element, Counter[str], str | None]:
+    """Change what is wrong in an annotation, and nothing else; why it cannot be, if it cannot."""
     done: Counter[str] = Counter()
-    annotation = parse_voc(root, job.annotation)
+    root, annotation = load_voc(path)
+    for kind in {flaw.kind for flaw in annotation.flaws}:
+        if kind in _MENDED:
+            done[_MENDED[kind]] += 1
+    bad = sum(flaw.kind == "unreadable object" for flaw in annotation.flaws)
+    if bad and not annotation.objects:
+        return root, done, "none of its objects can be read"
     stored = boxes_as_stored(annotation, info, frame)
+    try:
+        boxes = _in_pixels(annotation, info, stored, done)
+    except ValueError as error:
+        return root, done, str(error)
     if (annotation.width, annotation.height) != (info.width, info.height):
         set_size(root, info.width, info.height)
         done["sizes corrected"] += not stored
     # XML cannot hold a name that is no UTF-8.
-    name = job.new_image.name.encode("utf-8", "backslashreplace").decode("utf-8")
-    if annotation.filename != name:
+    name = job.new_image.name.encode("utf-8", "replace").decode("utf-8")
+    if root.findtext("filename") != name:
         set_filename(root, name)
     for element in root.findall("object"):
+        try:
+            own = box_of(element, path)
+        except UserError:
+            root.remove(element)
+            continue
+        if not (element.findtext("name") or "").strip():
+            set_name(element, "face")  # what a box without a name is taken for
         # An object of VOC 2012 can have parts with boxes of their own.
+        change = _same_change(own, boxes.pop(0))
         for owner in [*element.findall("part"), element]:
             try:
-                box = box_of(owner, job.annotation)
+                box = box_of(owner, path)
             except UserError:  # a part without a box; the object's own box has been read before
                 continue
-            turned = _turn(box, info) if stored else box
+            moved = change(box)
+            turned = _turn(moved, info) if stored else moved
             mended, kinds = mend_box(turned, info.width, info.height)
             done.update(_REPAIRS[kind] for kind in kinds)
             if mended is None:
@@ -201,8 +240,70 @@ def _repair_tree(root: etree._Element, job: _Job, info: ImageInfo, frame: BoxFra
                 parent.remove(owner)
             elif mended != box:
                 set_box(owner, mended)
-    return done
+    done["objects dropped, whose box cannot be read"] += bad
+    return root, done, None
 
+
+def _in_pixels(
+    annotation: VocAnnotation, info: ImageInfo, stored: bool, done: Counter[str]
+) -> list[Box]:
+    """The boxes in pixels of the image (as it is stored, if they are meant so).
+
+    Raises ValueError where they cannot be brought there.
+    """
+    height, width = info.stored if stored else (info.height, info.width)
+    fraction = are_fractions(annotation.objects).tolist()
+    boxes: list[Box] = []
+    for item, is_fraction in zip(annotation.objects, fraction, strict=True):
+        x1, y1, x2, y2 = item.xyxy
+        boxes.append(
+            (x1 * width, y1 * height, x2 * width, y2 * height) if is_fraction else item.xyxy
+        )
+    done["boxes multiplied by the image's size"] += sum(fraction)
+    if stored or any(fraction):
+        return boxes
+    boxes, how = boxes_in_pixels(annotation, boxes, (height, width))
+    done["boxes scaled with their image"] += len(boxes) if how else 0
+    return boxes
+
+
+def _same_change(before: Box, after: Box) -> Callable[[Box], Box]:
+    """The scaling that made ``after`` of ``before``, for the parts of an object."""
+    if before == after:
+        return lambda box: box
+    factors = [new / old if old else 1.0 for old, new in zip(before, after, strict=True)]
+    horizontal = factors[2] if before[2] else factors[0]
+    vertical = factors[3] if before[3] else factors[1]
+    return lambda box: (
+        box[0] * horizontal, box[1] * vertical, box[2] * horizontal, box[3] * vertical,
+    )  # fmt: skip
+
+
+def _join(root: etree._Element, other: etree._Element, job: _Job) -> int:
+    """Add the objects of another annotation of the image; how many were there already."""
+    there = [
+        (element.findtext("name"), box_of(element, job.annotations[0]))
+        for element in root.findall("object")
+    ]
+    again = 0
+    for element in other.findall("object"):
+        box = box_of(element, job.annotations[0])
+        same = [have for name, have in there if name == element.findtext("name")]
+        if same and best_overlap(np.array([box]), np.array(same))[1][0] >= IOU:
+            again += 1
+        else:
+            root.append(element)
+    return again
+
+
+_BROKEN = ("unreadable annotation", "unreadable image")
+
+_MENDED = {
+    "damaged": "damaged annotations, whole objects kept",
+    "not well-formed": "annotations made well-formed",
+    "not UTF-8": "annotations re-encoded as UTF-8",
+    "not as VOC": "annotations brought into VOC's form",
+}
 
 _REPAIRS = {
     "inverted box": "boxes with corners swapped",

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 
 from detector.types import Detections
 from faces.errors import UserError
+from faces.filenames import nfc
 from faces.files import atomic_write_text
 
 MAX_BYTES = 20_000_000  # 750 detections take 40 kB; a damaged or foreign file is refused early
 
 
 def image_name(path: Path, folder: Path) -> str:
-    """The name of the image ``path`` below ``folder``: relative, no suffix, forward slashes."""
-    return path.relative_to(folder).with_suffix("").as_posix()
+    """The name of the image ``path`` below ``folder``: relative, no suffix, slashes, in NFC."""
+    return nfc(path.relative_to(folder).with_suffix("").as_posix())
 
 
 def scored_boxes(detections: Detections) -> NDArray[np.float64]:

@@ -5,31 +5,33 @@ Coordinates are pixels of the upright image, counted from 0 with exclusive ends:
 WIDER-to-VOC conversions do the same; the original VOC 2007 files count from 1 with inclusive ends,
 a difference of one pixel that nobody marks in the file, so it is not corrected for.
 
-The files are untrusted: document types and entities are refused, nothing is fetched, and a file
-has at most `MAX_BYTES`.
+`detector.data.voc_xml` makes a clean tree of the bytes; here it becomes boxes. There is one reader
+for checking, training and evaluating, so that all three see the same: what is certain is read, with
+a `Flaw` that says what was wrong; what makes boxes doubtful is refused by `read_voc`, and mended by
+`faces prepare check --fix` as far as it can be read. A file has at most `MAX_BYTES`.
 """
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from lxml import etree
 from numpy.typing import NDArray
 
+from detector.data.voc_plain import CORNERS, Flaw, line_of
+from detector.data.voc_xml import read_tree
 from faces.errors import UserError
+from faces.filenames import last_part
 from faces.files import atomic_write
 
 MAX_BYTES = 10_000_000  # a file with 1,968 faces (the most in WIDER FACE) has 0.8 MB
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_DOCTYPE = re.compile(rb"<!\s*(doctype|entity)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FIRST = ("pose", "truncated")  # where the original files have them: before the others
 
 
@@ -38,7 +40,7 @@ class VocObject:
     """One box.
 
     Args:
-        name: the class.
+        name: the class; empty when the file gives none.
         xyxy: x1 y1 x2 y2 in pixels, as written in the file: it may be empty, inverted or outside
             the image.
         difficult: the VOC flag; for WIDER FACE it says that the face is marked invalid.
@@ -62,12 +64,14 @@ class VocAnnotation:
         filename: the image's name as written, without its folder; empty when the file has none.
         width, height: the image's size in pixels as written; 0 when the file has none.
         objects: the boxes in the order of the file.
+        flaws: what is not as it should be in the file.
     """
 
     filename: str
     width: int
     height: int
     objects: tuple[VocObject, ...] = ()
+    flaws: tuple[Flaw, ...] = field(default=(), compare=False)
 
     def boxes(self) -> NDArray[np.float32]:
         """The objects' boxes as float32 (N, 4), x1 y1 x2 y2."""
@@ -75,13 +79,30 @@ class VocAnnotation:
 
 
 def read_voc(path: Path) -> VocAnnotation:
-    """Read one annotation file. Boxes are given as they are, degenerate ones too.
+    """Read one annotation file to learn from or to judge by. Boxes are as written, inverted too.
 
-    Raises UserError, naming the file and line, when it is missing, too large, not well-formed, in
-    the wrong encoding, has a document type, is no VOC annotation, or has an object without a box,
-    a name or numbers.
+    Raises UserError, naming the file and line, when it is missing, too large, no VOC annotation or
+    has a document type, and for every flaw that makes its boxes doubtful: XML that is cut off, an
+    object whose box cannot be read, coordinates between 0 and 1.
     """
-    return parse_voc(read_tree(read_bytes(path), path), path)
+    annotation = load_voc(path)[1]
+    for flaw in annotation.flaws:
+        if flaw.doubtful:
+            where = f"{path}, line {flaw.line}" if flaw.line else path
+            raise UserError(
+                f"{where}: {flaw.detail}; correct it, or let `faces prepare check --fix` keep what "
+                "can be read"
+            )
+    return annotation
+
+
+def load_voc(path: Path) -> tuple[etree._Element, VocAnnotation]:
+    """The tree and the annotation of a file, whatever is wrong with it (see its ``flaws``).
+
+    Raises UserError when nothing can be read, see `read_tree`.
+    """
+    root, flaws = read_tree(read_bytes(path), path)
+    return root, parse_voc(root, path, flaws)
 
 
 def write_voc(path: Path, annotation: VocAnnotation) -> None:
@@ -105,76 +126,58 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def to_utf8(data: bytes) -> tuple[bytes, str]:
-    """An annotation's bytes in UTF-8, and the encoding they came in ("utf-8" for unchanged).
+def parse_voc(root: etree._Element, path: Path, flaws: Sequence[Flaw] = ()) -> VocAnnotation:
+    """The annotation in a tree from `read_tree`, with ``flaws`` and those that are found here.
 
-    Tried in turn: UTF-8, UTF-16 with a byte order mark, the encoding that the XML declares, and
-    Windows-1252 or, for the few bytes that it does not define, Latin-1.
+    An object whose box cannot be read is a flaw, and not among the objects.
     """
-    try:
-        data.decode("utf-8")
-        return data, "utf-8"
-    except UnicodeDecodeError:
-        pass
-    declared = re.match(rb"""<\?xml[^>]*?encoding=["']([A-Za-z0-9._-]+)["']""", data)
-    encodings = [declared[1].decode("ascii")] if declared else []
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings.insert(0, "utf-16")
-    for encoding in [*encodings, "windows-1252", "latin-1"]:
+    found = list(flaws)
+    size = _size(root)
+    if not all(size):
+        element = root.find("size")
+        line = 0 if element is None else line_of(element)
+        texts = [(root.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
+        detail = "it does not give the image's size"
+        if any(texts):
+            detail += f" ({texts[0]!r} x {texts[1]!r})"
+        found.append(Flaw("no size", line, detail))
+    objects = []
+    for element in root.iterfind("object"):
         try:
-            text = re.sub(r"^<\?xml[^>]*\?>", "", data.decode(encoding))
-            return text.encode("utf-8"), encoding
-        except (LookupError, UnicodeError):  # there is no such encoding, or it is not in it
+            item = _object(element, path)
+        except UserError as error:
+            detail = re.sub(r"^line \d+: ", "", str(error).removeprefix(f"{path}, "))
+            found.append(Flaw("unreadable object", _line_in(error, element), detail, doubtful=True))
             continue
-    raise AssertionError("latin-1 decodes any bytes")
-
-
-def read_tree(data: bytes, path: Path) -> etree._Element:
-    """The root element of an annotation's XML; UserError, naming ``path`` and line, as read_voc."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        # Brought to UTF-8 first, so that nothing hides from the search for a document type.
-        try:
-            text = re.sub(r"^<\?xml[^>]*\?>", "", data.decode("utf-16"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not valid UTF-16: {error.reason}") from error
-        data = text.encode("utf-8")
-    # Refused before the parser sees it: libxml2 expands entities inside attributes whatever its
-    # options say, and no annotation needs them.
-    if _DOCTYPE.search(data):
-        raise UserError(
-            f"{path}: has a document type or entities, which annotations must not have; remove them"
+        if not item.name:
+            found.append(Flaw("not as VOC", item.line, "the object has no <name>"))
+        objects.append(item)
+    fractions = [objects[i] for i in np.flatnonzero(are_fractions(objects))]
+    if fractions:
+        numbers = " ".join(f"{value:g}" for value in fractions[0].xyxy)
+        found.append(
+            Flaw(
+                "fractions",
+                fractions[0].line,
+                f"{len(fractions)} of {len(objects)} boxes lie between 0 and 1, the first is "
+                f"{numbers}: they are fractions of the image, and pixels are wanted",
+                doubtful=True,
+            )
         )
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    try:
-        root = etree.fromstring(data, parser)
-    except etree.XMLSyntaxError as error:
-        message = re.sub(r", line \d+, column \d+$", "", error.msg or "")
-        raise UserError(f"{path}, line {error.lineno or 1}: not valid XML: {message}") from error
-    if root.getroottree().docinfo.internalDTD is not None:  # hidden by an exotic encoding
-        raise UserError(f"{path}: has a document type, which annotations must not have; remove it")
-    if root.tag != "annotation":
-        raise UserError(
-            f"{path}: not a PASCAL VOC annotation: its root is <{root.tag}>, not <annotation>"
-        )
-    return root
+    filename = last_part(root.findtext("filename") or "")
+    return VocAnnotation(filename, *size, tuple(objects), tuple(found))
 
 
-def parse_voc(root: etree._Element, path: Path) -> VocAnnotation:
-    """The annotation in a tree from `read_tree`; UserError, naming ``path`` and line."""
-    return VocAnnotation(
-        filename=(root.findtext("filename") or "").strip(),
-        width=_size(root, "width", path),
-        height=_size(root, "height", path),
-        objects=tuple(_object(element, path) for element in root.iterfind("object")),
-    )
+def are_fractions(objects: Sequence[VocObject]) -> NDArray[np.bool_]:
+    """Which boxes are given as fractions of the image instead of in pixels: bool (N,).
+
+    Those between 0 and 1 (give or take rounding) that are no whole numbers; whole ones too where
+    all boxes lie there and one is a fraction, as 0 0 1 1 may be a pixel or all of the image.
+    """
+    boxes = np.array([item.xyxy for item in objects], np.float64).reshape(-1, 4)
+    low = np.all((boxes >= -0.05) & (boxes <= 1.05), axis=1)
+    broken = low & np.any(boxes != np.round(boxes), axis=1)
+    return np.asarray(low if low.all() and broken.any() else broken, bool)
 
 
 def format_voc(annotation: VocAnnotation) -> bytes:
@@ -194,7 +197,7 @@ def format_voc(annotation: VocAnnotation) -> bytes:
                 _add(element, key, item.attributes[key])
         _add(element, "difficult", str(int(item.difficult)))
         box = etree.SubElement(element, "bndbox")
-        for corner, value in zip(_CORNERS, item.xyxy, strict=True):
+        for corner, value in zip(CORNERS, item.xyxy, strict=True):
             _add(box, corner, format_number(value))
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
 
@@ -205,7 +208,7 @@ def box_of(owner: etree._Element, path: Path) -> tuple[float, float, float, floa
     if box is None:
         raise UserError(f"{_where(owner, path)}: the <{owner.tag}> has no <bndbox>")
     values = []
-    for corner in _CORNERS:
+    for corner in CORNERS:
         element = box.find(corner)
         if element is None:
             raise UserError(f"{_where(box, path)}: the <bndbox> has no <{corner}>")
@@ -216,7 +219,7 @@ def box_of(owner: etree._Element, path: Path) -> tuple[float, float, float, floa
 
 def set_box(owner: etree._Element, xyxy: tuple[float, float, float, float]) -> None:
     """Change the coordinates that `box_of` reads, and nothing else."""
-    for corner, value in zip(_CORNERS, xyxy, strict=True):
+    for corner, value in zip(CORNERS, xyxy, strict=True):
         _set_text(owner, f"bndbox/{corner}", format_number(value))
 
 
@@ -240,6 +243,13 @@ def set_filename(root: etree._Element, name: str) -> None:
     _set_text(root, "filename", name)
 
 
+def set_name(element: etree._Element, name: str) -> None:
+    """Change the class of an object in an annotation's tree."""
+    if element.find("name") is None:
+        element.insert(0, etree.Element("name"))
+    _set_text(element, "name", name)
+
+
 def _set_text(root: etree._Element, path: str, text: str) -> None:
     element = root.find(path)
     assert element is not None
@@ -257,14 +267,14 @@ def _add(parent: etree._Element, tag: str, text: str) -> None:
     etree.SubElement(parent, tag).text = text
 
 
-def _size(root: etree._Element, side: str, path: Path) -> int:
-    element = root.find(f"size/{side}")
-    if element is None or not (element.text or "").strip():
-        return 0
-    value = _number(element, path)
-    if value != int(value) or value < 0:
-        raise UserError(f"{_where(element, path)}: <{side}> must be a whole number of pixels")
-    return int(value)
+def _size(root: etree._Element) -> tuple[int, int]:
+    """Width and height, 0 where they are missing or no whole number of pixels."""
+    sides = []
+    for side in ("width", "height"):
+        text = (root.findtext(f"size/{side}") or "").strip()
+        value = float(text) if _NUMBER.fullmatch(text) else 0.0
+        sides.append(int(value) if 0 < value < 1e9 and value == int(value) else 0)
+    return sides[0], sides[1]
 
 
 def _object(element: etree._Element, path: Path) -> VocObject:
@@ -279,28 +289,24 @@ def _object(element: etree._Element, path: Path) -> VocObject:
         if tag == "name":
             name = text
         elif tag == "difficult":
-            difficult = text.lower() in ("1", "true")
+            difficult = text == "1"  # `read_tree` has written it so
         else:
             attributes[tag] = text
-    if not name:
-        raise UserError(f"{_where(element, path)}: the object has no <name>")
-    return VocObject(name, box_of(element, path), difficult, attributes, _line(element))
+    return VocObject(name, box_of(element, path), difficult, attributes, line_of(element))
 
 
 def _number(element: etree._Element, path: Path) -> float:
     text = (element.text or "").strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise UserError(f"{_where(element, path)}: <{element.tag}> must be a number, got {text!r}")
     return value
 
 
 def _where(element: etree._Element, path: Path) -> str:
-    return f"{path}, line {_line(element)}"
+    return f"{path}, line {line_of(element)}"
 
 
-def _line(element: etree._Element) -> int:
-    return cast("int | None", element.sourceline) or 0
+def _line_in(error: UserError, element: etree._Element) -> int:
+    found = re.search(r", line (\d+): ", str(error))
+    return line_of(element) if found is None else int(found[1])

@@ -3,6 +3,8 @@
 A set of images and annotations lies in two folders (``images`` and ``annotations``, or
 ``JPEGImages`` and ``Annotations``), with the same sub-folders in both or the annotations all in one
 place, or both lie mixed in one folder. Some folders hold several such sets (train and val).
+
+Names are compared as they are, then in one Unicode form, then without letter case.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from detector.data.voc import read_voc
+from detector.data.voc import load_voc
 from faces.errors import UserError
+from faces.filenames import folded, nfc
 from faces.images import find_files, find_images
 
 log = logging.getLogger(__name__)
 
-K = TypeVar("K")
+_FORMS: tuple[Callable[[str], str], ...] = (str, nfc, folded)
+_SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
 
 _IMAGE_FOLDERS = ("images", "jpegimages", "image", "imgs")
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "xml", "xmls")
@@ -50,12 +53,14 @@ class Pairing:
         images: those without an annotation.
         annotations: those without an image.
         ambiguous: annotations that several images could belong to, with these images.
+        doubles: images in ``pairs`` that have further annotations, with these.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
     images: tuple[Path, ...]
     annotations: tuple[Path, ...]
     ambiguous: tuple[tuple[Path, tuple[Path, ...]], ...]
+    doubles: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
 
 
 def find_sets(folder: Path) -> list[VocFolder]:
@@ -77,42 +82,118 @@ def find_sets(folder: Path) -> list[VocFolder]:
     )
 
 
-def pair(folder: VocFolder, image_name: Callable[[Path], str]) -> Pairing:
-    """Match images and annotations: by sub-folder and stem, then by stem where it is unique.
+def written_name(annotation: Path) -> str:
+    """The image's name that an annotation gives; "" when it gives none or cannot be read."""
+    try:
+        return load_voc(annotation)[1].filename
+    except UserError:
+        return ""
+
+
+def pair(folder: VocFolder, image_name: Callable[[Path], str] = written_name) -> Pairing:
+    """Match images and annotations.
+
+    By sub-folder and stem, then by stem where it is unique, then by the name that the annotation
+    gives, where that image has no annotation of its own. An annotation may also be called after the
+    whole name of its image (``photo.jpg.xml``).
 
     Args:
         folder: the set.
         image_name: the image's name that an annotation gives ("" for unknown); asked only where
-            several images share a stem.
+            the files' own names do not tell.
 
     Raises UserError when a folder is missing.
     """
     images = find_images(folder.images)
     annotations = find_files(folder.annotations, _XML)
-    mirrored = _group(images, lambda path: path.relative_to(folder.images).with_suffix(""))
-    by_stem = _group(images, lambda path: path.stem)
-    stems = _group(annotations, lambda path: path.stem)
-    pairs: list[tuple[Path, Path]] = []
+    finder = _Finder(folder, images, annotations)
+    claims: defaultdict[Path, list[Path]] = defaultdict(list)
     alone: list[Path] = []
     ambiguous: list[tuple[Path, tuple[Path, ...]]] = []
     for annotation in annotations:
-        candidates = mirrored[annotation.relative_to(folder.annotations).with_suffix("")]
-        if not candidates and len(stems[annotation.stem]) == 1:
-            candidates = by_stem[annotation.stem]
+        candidates = finder.by_own_name(annotation)
         if len(candidates) > 1:
-            name = image_name(annotation)
-            named = [path for path in candidates if path.name == name]
+            named = _named(candidates, image_name(annotation))
             if len(named) != 1:
                 ambiguous.append((annotation, tuple(candidates)))
                 continue
             candidates = named
         if candidates:
-            pairs.append((candidates[0], annotation))
+            claims[candidates[0]].append(annotation)
         else:
             alone.append(annotation)
-    used = {image for image, _ in pairs} | {image for _, several in ambiguous for image in several}
-    rest = tuple(image for image in images if image not in used)
-    return Pairing(tuple(pairs), rest, tuple(alone), tuple(ambiguous))
+    unsure = {image for _, several in ambiguous for image in several}
+    free = [image for image in images if image not in claims and image not in unsure]
+    if free and alone:
+        names = _Finder(folder, free, alone)
+        for annotation in list(alone):
+            found = names.by_written_name(image_name(annotation))
+            if len(found) == 1:
+                claims[found[0]].append(annotation)
+                alone.remove(annotation)
+    rest = tuple(image for image in images if image not in claims and image not in unsure)
+    pairs = {found[0]: image for image, found in claims.items()}
+    return Pairing(
+        tuple((pairs[annotation], annotation) for annotation in annotations if annotation in pairs),
+        rest,
+        tuple(alone),
+        tuple(ambiguous),
+        tuple((image, tuple(found[1:])) for image, found in claims.items() if len(found) > 1),
+    )
+
+
+class _Finder:
+    """Images by the names that an annotation may have, in each form of names."""
+
+    def __init__(self, folder: VocFolder, images: list[Path], annotations: list[Path]) -> None:
+        self.folder = folder
+        places = [image.relative_to(folder.images) for image in images]
+        self.tables = [
+            (
+                form,
+                _group(images, [form(place.as_posix()) for place in places]),
+                _group(images, [form(_bare(place)) for place in places]),
+                _group(images, [form(place.name) for place in places]),
+                _group(images, [form(place.stem) for place in places]),
+                _group(annotations, [form(path.stem) for path in annotations]),
+            )
+            for form in _FORMS
+        ]
+
+    def by_own_name(self, annotation: Path) -> list[Path]:
+        place = _bare(annotation.relative_to(self.folder.annotations))
+        for form, paths, bare, names, stems, ours in self.tables:
+            found = bare.get(form(place)) or paths.get(form(place))
+            if not found and len(ours[form(annotation.stem)]) == 1:
+                found = stems.get(form(annotation.stem)) or names.get(form(annotation.stem))
+            if found:
+                return found
+        return []
+
+    def by_written_name(self, name: str) -> list[Path]:
+        for form, _, _, names, stems, _ in self.tables:
+            found = names.get(form(name)) or stems.get(form(Path(name).stem)) if name else None
+            if found:
+                return found
+        return []
+
+
+def _named(candidates: list[Path], name: str) -> list[Path]:
+    """Those of several images that have the name which the annotation gives."""
+    for form in (*_FORMS, _one_suffix):
+        found = [path for path in candidates if form(path.name) == form(name)]
+        if found:
+            return found
+    return []
+
+
+def _one_suffix(name: str) -> str:
+    stem, point, suffix = folded(name).rpartition(".")
+    return stem + _SAME_SUFFIX.get(point + suffix, point + suffix)
+
+
+def _bare(path: Path) -> str:
+    return path.with_suffix("").as_posix()
 
 
 def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
@@ -127,12 +208,19 @@ def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
             raise UserError(f"the folder of {what} {folder} does not exist")
     if not find_files(annotations, _XML):
         raise UserError(f"there are no annotations (.xml) in {annotations}")
-    found = pair(VocFolder("", images, annotations), lambda path: read_voc(path).filename)
+    found = pair(VocFolder("", images, annotations))
     if found.ambiguous:
         annotation, several = found.ambiguous[0]
         raise UserError(
             f"{annotation} could belong to {several[0]} or {several[1]}: give the annotations the "
             "same sub-folders as the images"
+        )
+    if found.doubles:
+        image, others = found.doubles[0]
+        first = next(annotation for other, annotation in found.pairs if other == image)
+        raise UserError(
+            f"{image} has several annotations, {first} and {others[0]}: remove one, or let `faces "
+            "prepare check --fix` join them"
         )
     total = len(found.pairs) + len(found.images)
     if total == 0:
@@ -157,10 +245,10 @@ def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
     return sorted(found.pairs, key=lambda both: both[0].parts)
 
 
-def _group(paths: Iterable[Path], key: Callable[[Path], K]) -> defaultdict[K, list[Path]]:
-    groups: defaultdict[K, list[Path]] = defaultdict(list)
-    for path in paths:
-        groups[key(path)].append(path)
+def _group(paths: Iterable[Path], keys: Iterable[str]) -> defaultdict[str, list[Path]]:
+    groups: defaultdict[str, list[Path]] = defaultdict(list)
+    for path, key in zip(paths, keys, strict=True):
+        groups[key].append(path)
     return groups
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.filenames import folded, nfc
 from faces.images import IMAGE_SUFFIXES
 
 # blur: 0 clear, 1 normal, 2 heavy; expression: 0 typical, 1 exaggerated; illumination: 0 normal,
@@ -155,7 +156,7 @@ def _checked_name(name: str, where: str) -> str:
     safe = not any(part in ("", ".", "..") for part in parts) and not set(name) & set("\\:\0")
     if not safe or not name.lower().endswith(tuple(IMAGE_SUFFIXES)):
         raise UserError(f"{where}: expected an image like EVENT/NAME.jpg, got {name[:80]!r}")
-    return name
+    return nfc(name)
 
 
 def _count(lines: Sequence[str], at: int, where: str) -> int:
@@ -194,7 +195,7 @@ def _refuse_duplicates(names: Sequence[str], where: str) -> None:
     """Names that differ only in letter case or suffix would share one annotation file."""
     seen: dict[str, str] = {}
     for name in names:
-        key = name.rpartition(".")[0].casefold()
+        key = folded(name.rpartition(".")[0])
         if key in seen:
             raise UserError(f"{where}: {name} is listed twice (also as {seen[key]}); remove one")
         seen[key] = name

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from faces.errors import UserError
+from faces.filenames import nfc
 from faces.folders import copy_file, link_file, write_stream
 from faces.images import find_images
 
@@ -79,7 +80,7 @@ def read_member(archive: Path, name: str) -> bytes:
 class ImageStore(Protocol):
     """The images of one split."""
 
-    sizes: dict[str, int]  # "EVENT/NAME.jpg" -> bytes
+    sizes: dict[str, int]  # "EVENT/NAME.jpg" in NFC -> bytes
 
     def place(self, name: str, destination: Path) -> tuple[Path, str]:
         """Bring an image to ``destination`` unless it is there; (where it is now, how it came)."""
@@ -123,11 +124,12 @@ class _FolderImages:
         self.folder = folder.resolve()
         self.placement = placement
         self.overwrite = overwrite
-        paths = find_images(folder)
-        self.sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+        paths = [path.relative_to(folder) for path in find_images(folder)]
+        self.paths = {nfc(path.as_posix()): self.folder / path for path in paths}
+        self.sizes = {name: path.stat().st_size for name, path in self.paths.items()}
 
     def place(self, name: str, destination: Path) -> tuple[Path, str]:
-        source = self.folder / name
+        source = self.paths[name]
         if self.placement == "reference":
             return source, "left in place"
         if _is_there(destination, self.sizes[name], self.overwrite):
@@ -148,8 +150,8 @@ class _ZipImages:
         for info in archive.infolist():
             _, found, name = f"/{info.filename}".partition("/images/")
             if found and name and not info.is_dir():
-                self.members[name] = info.filename
-                self.sizes[name] = info.file_size
+                self.members[nfc(name)] = info.filename
+                self.sizes[nfc(name)] = info.file_size
 
     def place(self, name: str, destination: Path) -> tuple[Path, str]:
         if _is_there(destination, self.sizes[name], self.overwrite):

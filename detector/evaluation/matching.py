@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.errors import UserError
+
 IOU = 0.5
 
 
@@ -37,6 +39,18 @@ class ImageFaces:
 
     def __len__(self) -> int:
         return len(self.xyxy)
+
+
+def require_faces(truth: list[ImageFaces]) -> list[ImageFaces]:
+    """``truth``, if any of its faces counts; otherwise UserError: there is nothing to judge by."""
+    if all(image.ignored.all() for image in truth):
+        total = sum(len(image) for image in truth)
+        there = "has a face" if not total else f"has a face that counts ({total:,} are ignored)"
+        raise UserError(
+            f"none of the {len(truth):,} images to judge {there}: there is "
+            "nothing to find; take other images"
+        )
+    return truth
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from detector.evaluation.breakdown import (
 from detector.evaluation.curves import Curve
 from detector.evaluation.figures import Error, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
+from detector.training_pictures import seen_sentence
 from faces.table import text_table
 
 FALSE_ALARM_RATES = (0.01, 0.1, 1.0)
@@ -42,6 +43,8 @@ class Setup:
         threshold: score from which a detection counts in the figures at one threshold.
         of_images: how many images the whole set has, when only a part may have been judged.
         resamples, seed: of the bootstrap intervals.
+        trained_on: how many of the images the model has learnt from, from
+            `training_pictures.report_seen`; None for detections of nobody knows what.
     """
 
     source: str
@@ -51,6 +54,7 @@ class Setup:
     of_images: int | None = None
     resamples: int = 1000
     seed: int = 0
+    trained_on: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,8 @@ def judge(
         "ignored_faces": ignored,
         "detections": len(matches.score),
     }
+    if setup.trained_on is not None:
+        report["trained_on"] = dict(setup.trained_on)
     curves: dict[str, Curve] = {}
     if truth and truth[0].listed:
         progress("WIDER FACE")
@@ -184,6 +190,9 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"  {_images(report)}, {report['scale']}, {report['faces']:,} faces "
         f"(and {report['ignored_faces']:,} ignored), {report['detections']:,} detections",
     ]
+    sentence = seen_sentence(report["trained_on"]) if "trained_on" in report else ""
+    if sentence:
+        lines.append(f"  NOTE: {sentence}")
     if "wider_face" in report:
         section = report["wider_face"]
         rows = [

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from detector.data.submission import image_name
-from detector.data.voc import VocAnnotation, VocObject, read_voc
+from detector.data.voc import VocObject
 from detector.data.voc_folder import usable_pairs
+from detector.data.voc_truth import VocFaces, check_truth, read_faces
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
 from faces.errors import UserError
+from faces.filenames import folded, nfc
 from faces.images import find_files, image_size
-from faces.words import counted
-
-logger = logging.getLogger(__name__)
 
 
 class Names:
-    """Finds images by what people write: name or stem, with or without a suffix."""
+    """Finds images by what people write: name or stem, with or without a suffix.
+
+    Names are compared in one Unicode form, and without letter case where that leaves one.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = set(names)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(self._names):
-            self._by_stem[_stem(name)].append(name)
+        self._tables: list[tuple[Callable[[str], str], dict[str, list[str]]]] = []
+        ordered = sorted(set(names))
+        for part in (str, _stem):
+            for form in (nfc, folded):
+                table: dict[str, list[str]] = defaultdict(list)
+                for name in ordered:
+                    table[form(part(name))].append(name)
+                self._tables.append((form, table))
 
     def find(self, text: str) -> str | None:
         """The one name that ``text`` means, None if there is none.
 
-        Raises UserError when it is the stem of several images.
+        Raises UserError when it could be several images.
         """
         text = text.strip().replace("\\", "/")
         # A name may itself hold points, so the suffix is taken off only as a second try.
         spellings = (text, text.rpartition(".")[0])
-        for name in spellings:
-            if name in self._names:
-                return name
-        for stem in spellings:
-            found = self._by_stem.get(stem, [])
-            if len(found) > 1:
-                raise UserError(
-                    f"{text!r} could be {found[0]!r} or {found[1]!r}: write it with its folder"
-                )
-            if found:
-                return found[0]
+        for form, table in self._tables:
+            for spelling in spellings:
+                found = table.get(form(spelling), []) if spelling else []
+                if len(found) > 1:
+                    raise UserError(
+                        f"{text!r} could be {found[0]!r} or {found[1]!r}: write it with its folder"
+                    )
+                if found:
+                    return found[0]
         return None
 
 
@@ -69,8 +70,8 @@ def read_voc_truth(
     Labels are the objects' attributes and their class, ``class``; WIDER FACE's numbers are written
     as words.
 
-    Raises UserError when a folder is missing or empty, a file cannot be read, or an image does not
-    have the size that its annotation says (its boxes would be of another scale).
+    Raises UserError when a folder is missing or empty, a file cannot be read, an image does not
+    have the size that its annotation says (its boxes would be of another scale), or no face counts.
     """
     annotations = find_files(annotation_dir, frozenset({".xml"}))
     if not annotations:
@@ -80,20 +81,14 @@ def read_voc_truth(
         images: dict[str, Path] = {}
     else:
         files, images = _pair(image_dir, annotation_dir)
-    truth = []
-    for name, path in files.items():
-        voc = read_voc(path)
-        if name in images:
-            _check_size(voc, path, images[name])
-        truth.append(_faces(name, voc, classes))
-    empty = sum(int((image.xyxy[:, 2:] <= image.xyxy[:, :2]).any(1).sum()) for image in truth)
-    if empty:
-        logger.warning(
-            "%s: ignored %s without area (`faces prepare check` names them)",
-            annotation_dir,
-            counted(empty, "box"),
+    faces = [
+        read_faces(
+            path, image_size(images[name]) if name in images else None, classes, images.get(name)
         )
-    return truth, images
+        for name, path in files.items()
+    ]
+    check_truth(faces, str(annotation_dir), classes)
+    return [_faces(name, item) for name, item in zip(files, faces, strict=True)], images
 
 
 def _pair(image_dir: Path, annotation_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -104,27 +99,12 @@ def _pair(image_dir: Path, annotation_dir: Path) -> tuple[dict[str, Path], dict[
     return dict(zip(names, (annotation for _, annotation in pairs), strict=True)), images
 
 
-def _check_size(voc: VocAnnotation, path: Path, image: Path) -> None:
-    height, width = image_size(image)
-    if (voc.width, voc.height) not in ((0, 0), (width, height)):
-        raise UserError(
-            f"{path} is for an image of {voc.width}x{voc.height} pixels, but {image} has "
-            f"{width}x{height}: use the images that were annotated, or repair the folder with "
-            "`faces prepare check --fix`"
-        )
-
-
-def _faces(name: str, voc: VocAnnotation, classes: tuple[str, ...]) -> ImageFaces:
-    objects = [item for item in voc.objects if not classes or item.name in classes]
-    boxes = np.array([item.xyxy for item in objects], np.float64).reshape(-1, 4)
-    if voc.width and voc.height:
-        boxes = boxes.clip(0, [voc.width, voc.height] * 2)
-    ignored = np.array([item.difficult for item in objects], bool)
-    ignored |= (boxes[:, 2:] <= boxes[:, :2]).any(1)
+def _faces(name: str, faces: VocFaces) -> ImageFaces:
+    objects = faces.objects
     attributes = sorted({key for item in objects for key in item.attributes})
     labels = {key: [_label(item, key) for item in objects] for key in attributes}
     labels["class"] = [item.name for item in objects]
-    return ImageFaces(name, boxes, ignored, labels)
+    return ImageFaces(name, faces.xyxy, faces.difficult | ~faces.sound, labels)
 
 
 def _label(item: VocObject, key: str) -> str:

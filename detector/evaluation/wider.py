@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 
 from detector.data.wider_source import read_member
 from detector.evaluation.curves import Curve, curve
-from detector.evaluation.matching import ImageFaces, counted_without, match
+from detector.evaluation.matching import ImageFaces, counted_without, match, require_faces
 from faces.errors import UserError
+from faces.filenames import nfc
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def read_ground_truth(source: Path) -> list[ImageFaces]:
                 }
                 ignored = _inner(everything, "invalid_label_list", e, i).astype(bool)
                 ignored |= (boxes[:, 2:] <= boxes[:, :2]).any(1)
-                truth.append(ImageFaces(f"{event}/{stem}", boxes, ignored, labels, listed))
+                truth.append(ImageFaces(nfc(f"{event}/{stem}"), boxes, ignored, labels, listed))
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(
             f"{source}: the .mat files are not the official ground truth or not of one release "
@@ -117,7 +118,7 @@ def restrict(truth: Sequence[ImageFaces], names: Iterable[str]) -> list[ImageFac
     """The images of the ground truth that are to be judged, in its order.
 
     Raises UserError for a name that the ground truth does not know, because its detections would
-    be lost without a word, and when there is no name at all.
+    be lost without a word, and when there is no name at all, or no face that counts.
     """
     wanted = set(names)
     unknown = sorted(wanted - {image.name for image in truth})
@@ -128,7 +129,7 @@ def restrict(truth: Sequence[ImageFaces], names: Iterable[str]) -> list[ImageFac
         )
     if not wanted:
         raise UserError("there is no image to judge")
-    return [image for image in truth if image.name in wanted]
+    return require_faces([image for image in truth if image.name in wanted])
 
 
 def check_sizes(truth: Sequence[ImageFaces], sizes: Mapping[str, tuple[int, int]]) -> None:

@@ -26,6 +26,7 @@ from detector.inference.onnx_backend import OnnxNetwork, open_onnx
 from detector.inference.script_backend import ScriptNetwork, open_script
 from detector.inference.torch_backend import TorchNetwork, open_checkpoint
 from detector.model import FaceRCNN
+from detector.training_pictures import pictures_of
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 
@@ -76,8 +77,10 @@ def export_checkpoint(
     from it: the report is written all the same, and an older file of that name stays as it was.
     """
     model, artefact = open_checkpoint(checkpoint)
+    learnt = pictures_of(artefact.pictures, artefact.provenance)
     artefact = replace(
         artefact,
+        pictures="" if learnt is None else learnt.to_text(),
         provenance={
             **artefact.provenance,
             "checkpoint": checkpoint.name,

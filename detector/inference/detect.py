@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from detector.inference.resize import Resize, Resized
 from detector.types import Detections, Detector
 from faces.images import as_images
+
+if TYPE_CHECKING:
+    from detector.inference.metadata import Artefact
 
 Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
 """uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
@@ -49,17 +52,24 @@ class FaceDetector:
         score_threshold: faces below this score (0..1) are left out.
         batch_size: pictures that go through the network at once, at most.
         speed: at which it runs, see `detector.inference.load.load_detector`.
+        artefact: what its file says of itself; None for a network that comes from no file.
     """
 
     def __init__(
-        self, network: Network, resize: Resize, score_threshold: float = 0.5, batch_size: int = 8,
+        self,
+        network: Network,
+        resize: Resize,
+        score_threshold: float = 0.5,
+        batch_size: int = 8,
         speed: Speed = "normal",
-    ) -> None:  # fmt: skip
+        artefact: Artefact | None = None,
+    ) -> None:
         self.network = network
         self.resize = resize
         self.score_threshold = score_threshold
         self.batch_size = batch_size
         self.speed: Speed = speed
+        self.artefact = artefact
 
     @property
     def lanes(self) -> int:

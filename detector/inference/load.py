@@ -95,7 +95,7 @@ def load_detector(
         normal = network
         network = fast_network(path, normal, resize, score_threshold, nms, threads)
         speed = "normal" if network is normal else "fast"
-    return FaceDetector(network, resize, score_threshold, batch_size, speed)
+    return FaceDetector(network, resize, score_threshold, batch_size, speed, artefact)
 
 
 def file_kind(path: Path) -> Kind:

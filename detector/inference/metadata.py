@@ -34,6 +34,8 @@ class Artefact:
         classes: what a box is.
         score_threshold: the lowest score (0..1) the file gives when it is told nothing else.
         nms_threshold: the overlap (IoU, 0..1) of its non-maximum suppression, likewise.
+        pictures: the record of its training pictures, see `detector.training_pictures`; "" for
+            files that have none.
     """
 
     config: TrainConfig
@@ -41,6 +43,7 @@ class Artefact:
     classes: tuple[str, ...] = ("face",)
     score_threshold: float = 0.005
     nms_threshold: float = 0.4
+    pictures: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """Keys and values as text: `format` and `version` plain, the others JSON."""
@@ -64,6 +67,8 @@ class Artefact:
             "input": how_to_feed,
         }
         texts = {key: json.dumps(value) for key, value in values.items()}
+        if self.pictures:
+            texts["pictures"] = self.pictures
         return {"format": FORMAT, "version": str(VERSION), **texts}
 
     @classmethod
@@ -87,6 +92,7 @@ class Artefact:
                 tuple(json.loads(metadata["classes"])),
                 float(thresholds["score"]),
                 float(thresholds["nms"]),
+                metadata.get("pictures", ""),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(

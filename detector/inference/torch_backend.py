@@ -90,6 +90,7 @@ def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artefact]:
         payload.get("provenance", {}),
         score_threshold=model.roi_heads.score_thresh,
         nms_threshold=model.roi_heads.nms_thresh,
+        pictures=payload.get("pictures", ""),
     )
     return model, artefact
 

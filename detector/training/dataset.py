@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from detector.data.voc import read_voc
 from detector.data.voc_folder import usable_pairs
+from detector.data.voc_truth import VocFaces, check_truth, read_faces
 from detector.inference.resize import Resize
 from detector.training.transforms import FACE, IGNORED, IgnoreSmall
 from faces.errors import UserError
@@ -50,10 +50,10 @@ class FaceIndex:
 
     An annotated image without faces stays in as a negative. An image without an annotation is left
     out with a warning. Objects marked ``difficult`` (WIDER's "invalid") are to be ignored, boxes
-    are clipped to the picture, and those with no area are dropped; both are counted in the log.
+    are clipped to the picture, and those with no area in it are dropped, counted in the log.
 
-    Raises UserError when a folder is missing or has no usable pair, an image cannot be read, or its
-    size disagrees with the annotation.
+    Raises UserError when a folder is missing or has no usable pair, an image cannot be read, its
+    size disagrees with the annotation, or no face is left to count; see `detector.data.voc_truth`.
     """
 
     def __init__(
@@ -76,18 +76,14 @@ class FaceIndex:
                     disable=None if progress else True,
                 )
             )
+        faces = [item for item, _ in rows]
+        check_truth(faces, str(annotation_dir), classes)
         self._names = np.array([str(image.relative_to(image_dir)) for image, _ in pairs])
-        self._boxes = np.concatenate([boxes for boxes, _, _, _ in rows])
-        self._labels = np.concatenate([labels for _, labels, _, _ in rows])
-        self._ends = np.cumsum([len(boxes) for boxes, _, _, _ in rows])
-        self.sizes = np.array([size for _, _, size, _ in rows])
-        degenerate = sum(dropped for _, _, _, dropped in rows)
-        if degenerate:
-            log.warning(
-                "%s: dropped %s without area (`faces prepare check` names them)",
-                annotation_dir,
-                counted(degenerate, "box"),
-            )
+        self._boxes = np.concatenate([item.xyxy[item.sound] for item in faces]).astype(np.float32)
+        labels = [np.where(item.difficult, IGNORED, FACE)[item.sound] for item in faces]
+        self._labels = np.concatenate(labels).astype(np.int64)
+        self._ends = np.cumsum([len(part) for part in labels])
+        self.sizes = np.array([size for _, size in rows])
         log.info(
             "%s: %s, %s, %d ignored, %s without a face",
             image_dir,
@@ -129,26 +125,15 @@ class FaceIndex:
 
 def _read_pair(
     image: Path, annotation: Path, classes: tuple[str, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, int], int]:
-    """Boxes, labels, (height, width) of the picture, and how many boxes had no area."""
+) -> tuple[VocFaces, tuple[int, int]]:
+    """The faces, and (height, width) of the picture."""
     height, width = image_size(image)
     if height * width > MAX_PIXELS:  # reading it would end the training in some later epoch
         raise UserError(
             f"{image} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}: make it "
             "smaller, or remove it"
         )
-    voc = read_voc(annotation)
-    if (voc.width, voc.height) != (width, height):
-        raise UserError(
-            f"{annotation} says that {image.name} has {voc.width}x{voc.height} pixels, but it has "
-            f"{width}x{height}: repair the folder with `faces prepare check --fix`"
-        )
-    objects = [o for o in voc.objects if not classes or o.name in classes]
-    boxes = np.array([o.xyxy for o in objects], np.float32).reshape(-1, 4)
-    labels = np.array([IGNORED if o.difficult else FACE for o in objects], np.int64)
-    boxes = boxes.clip(0, [width, height, width, height]).astype(np.float32)
-    keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return boxes[keep], labels[keep], (height, width), int((~keep).sum())
+    return read_faces(annotation, (height, width), classes, image), (height, width)
 
 
 class FaceDataset(Dataset[Sample]):

@@ -15,7 +15,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ from detector.training.run_folder import open_run
 from detector.training.start import inherit, settle
 from detector.training.transforms import train_transform
 from detector.training.validate import set_train_mode, to_device, validate
+from detector.training_pictures import TrainingPictures, pictures_of
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import copy_file
@@ -169,6 +170,9 @@ class Trainer:
         )
         self.loader = make_loader(dataset, self.batches, data.num_workers, device.type == "cuda")
         self.train_index = index
+        self.pictures = TrainingPictures()
+        if world.main:
+            self.pictures = TrainingPictures.of([index.path(i) for i in range(len(index))])
         self.valid_batches = ValidationBatches(
             self.valid_index,
             inference_resize(config.model, data),
@@ -186,7 +190,7 @@ class Trainer:
         fresh = resumed is None and parent is None
         self.model = build_model(config.model, pretrained=fresh).to(device)
         if parent is not None:
-            _start_from(self.model, parent["weights"], config.init)
+            self.pictures |= _start_from(self.model, parent, config.init)
         elif resumed is not None:
             self.model.load_state_dict(resumed["training"]["model"])
         optim = settle(optim, self.model, resumed=resumed is not None)
@@ -496,6 +500,7 @@ class Trainer:
                 "processes": self.world.size,
                 "steps": self.progress.step,
             },
+            "pictures": self.pictures.to_text(),
         }
 
     def _save_last(self) -> None:
@@ -548,6 +553,7 @@ class Trainer:
             group.setdefault("full_lr", group["lr"])  # runs from before the cooldown
         self.scheduler.load_state_dict(training["scheduler"])
         self.progress = Progress(**training["progress"])
+        self.pictures |= pictures_of(payload.get("pictures", ""), payload["provenance"])
         for part, index in (("training", self.train_index), ("validation", self.valid_index)):
             before = payload["provenance"][f"{part}_images"]
             if before != len(index):
@@ -587,15 +593,18 @@ def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
         return None, str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
 
 
-def _start_from(model: FaceRCNN, weights: dict[str, Tensor], path: Path | None) -> None:
-    """Load the weights of another run's checkpoint, ``path``."""
+def _start_from(
+    model: FaceRCNN, parent: Mapping[str, Any], path: Path | None
+) -> TrainingPictures | None:
+    """Load the weights of another run's checkpoint, ``path``; returns what they learned from."""
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(parent["weights"])
     except RuntimeError as error:
         raise UserError(
             f"--init {path} holds a network of another architecture than the one asked for: give "
             "the same --arch, --width, --channels and --head-width as it was trained with"
         ) from error
+    return pictures_of(parent.get("pictures", ""), parent.get("provenance", {}))
 
 
 def _tensorboard(folder: Path) -> Any:

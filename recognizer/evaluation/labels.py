@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from faces.errors import UserError
+from faces.filenames import nfc
 
 KEYS = ("person", "image")
 MAX_GROUPS = 50
@@ -90,14 +91,14 @@ def _find(
     found: list[str | None] = []
     for person, image in zip(people, images, strict=True):
         name = _plain(image)
-        options = (name, name.rpartition(".")[0], person)
+        options = (name, name.rpartition(".")[0], _plain(person))
         found.append(next((option for option in options if option in rows), None))
     return found
 
 
 def _plain(text: str) -> str:
-    """A path with forward slashes, whichever system wrote it."""
-    return PurePath(text.replace("\\", "/")).as_posix() if text else text
+    """A path with forward slashes in NFC, whichever system wrote it."""
+    return nfc(PurePath(text.replace("\\", "/")).as_posix()) if text else text
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.filenames import nfc
 from faces.images import find_images
 
 FaceBox = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -29,7 +30,7 @@ class Photos:
 
     Args:
         paths: the files (N,).
-        names: each path below the folder of people, with forward slashes.
+        names: each path below the folder of people, with forward slashes, in NFC.
         people: who is on each.
     """
 
@@ -56,7 +57,7 @@ class Photos:
 
 def of_people(paths: Sequence[Path], people: Sequence[str]) -> Photos:
     """Photos that each lie in the folder of their person."""
-    names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
+    names = tuple(nfc(f"{path.parent.name}/{path.name}") for path in paths)
     return Photos(tuple(paths), names, tuple(people))
 
 
@@ -71,8 +72,8 @@ def read_folders(root: Path) -> Photos:
     if loose or not paths:
         found = f"{root / loose[0]} lies beside them" if loose else "there is no image"
         raise UserError(f"{root}: expected a folder for each person with photos in it; {found}")
-    names = tuple(path.as_posix() for path in relative)
-    return Photos(tuple(paths), names, tuple(path.parts[0] for path in relative))
+    names = tuple(nfc(path.as_posix()) for path in relative)
+    return Photos(tuple(paths), names, tuple(nfc(path.parts[0]) for path in relative))
 
 
 def limit(person: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int64]:

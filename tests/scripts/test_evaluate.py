@@ -296,6 +296,48 @@ def test_flags_that_do_not_fit_together(tmp_path, monkeypatch, capsys, flags, me
     assert not list(tmp_path.iterdir())
 
 
+def test_it_says_which_images_the_model_was_trained_on(tmp_path, wider, voc, capsys):
+    from detector.checkpoint import save_checkpoint
+    from detector.training_pictures import TrainingPictures
+    from tests.small_export import CONFIG, talkative_model, to_dict
+
+    files = sorted((wider / "WIDER_val" / "images").rglob("*.png"))
+    payload = {"config": to_dict(CONFIG), "weights": talkative_model().state_dict()}
+    model = tmp_path / "best.pt"
+    flags = ["--wider", wider, "--device", "cpu", "--out", tmp_path / "out", "--resamples", 100]
+    for pictures, said, found in (
+        (TrainingPictures.of(files[:2]).to_text(), "2 of these 3 images were trained on", 2),
+        (TrainingPictures().to_text(), "", 0),
+        ("", "not known which images it was trained on", None),
+    ):
+        save_checkpoint(model, {**payload, "pictures": pictures})
+        assert evaluate(model, *flags) == 0
+        assert said in capsys.readouterr().out
+        section = report(tmp_path / "out")["trained_on"]
+        assert (section["seen"], section["images"]) == (found, 3)
+        assert section["known"] == bool(pictures)
+
+
+@pytest.mark.parametrize("class_", ["face", "Fac"])
+def test_a_class_that_is_not_there_is_refused(class_, model, voc, tmp_path, capsys):
+    flags = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
+    for path in (voc / "xml").rglob("*.xml"):
+        path.write_text(path.read_text().replace("<name>face", "<name>Face"))
+    assert evaluate(model, *flags, "--classes", class_, "--out", tmp_path / "out") == 2
+    assert "did you mean 'Face'?" in capsys.readouterr().err
+
+
+def test_images_without_a_face_that_counts_are_refused(model, wider, tmp_path, capsys):
+    for path in (wider / "WIDER_val" / "images").rglob("*.png"):
+        path.unlink()
+    everything = {**BOXES, ELSEWHERE: np.zeros((0, 4))}
+    truth = [faces(name, boxes, listed=LISTED) for name, boxes in everything.items()]
+    write_ground_truth(wider / "eval_ground_truth", truth)
+    paint(wider / "WIDER_val" / "images" / f"{ELSEWHERE}.png", [])
+    assert evaluate(model, "--wider", wider, "--out", tmp_path / "out") == 2
+    assert "none of the 1 images to judge has a face" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_judged(tmp_path):
     from detector.checkpoint import save_checkpoint
     from detector.config import to_dict

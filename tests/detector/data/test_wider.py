@@ -221,7 +221,7 @@ def test_text_to_voc_and_back_loses_nothing(faces: dict[tuple[str, str], list[An
         if rows == [(0, 0, 0, 0, (0, 0, 0, 0, 0, 0))]:
             rows = []  # how the MATLAB files say "no face"
         xml = format_voc(to_voc(image, ImageInfo(480, 640)))
-        annotation = parse_voc(read_tree(xml, Path("x.xml")), Path("x.xml"))
+        annotation = parse_voc(read_tree(xml, Path("x.xml"))[0], Path("x.xml"))
         assert (annotation.width, annotation.height) == (640, 480)
         assert annotation.filename == image.name.split("/")[1]
         found = [

@@ -66,11 +66,11 @@ def test_annotations_mirror_the_images_or_are_found_by_stem(tmp_path, where):
 def test_images_without_annotation_are_left_out_aloud(tmp_path, caplog):
     for name in ("a", "b"):
         picture(tmp_path / "images" / f"{name}.png")
-    annotate(tmp_path / "xml" / "a.xml")
+    annotate(tmp_path / "xml" / "a.xml", FACE)
     annotate(tmp_path / "xml" / "c.xml", FACE)
     with caplog.at_level(logging.WARNING):
         truth, _ = read_voc_truth(tmp_path / "xml", tmp_path / "images")
-    assert [(image.name, len(image)) for image in truth] == [("a", 0)]
+    assert [(image.name, len(image)) for image in truth] == [("a", 1)]
     assert "1 of 2 images have no annotation" in caplog.text
     assert "b.png" in caplog.text
     assert "1 of 2 annotations have no image" in caplog.text

@@ -15,15 +15,24 @@ from detector.config import preset, to_dict
 from detector.export import publish as export
 from detector.export.parity import Case, check, draw_crowd
 from detector.export.publish import ParityError, export_checkpoint, run_checkpoint, run_exported
+from detector.inference.load import load_detector
 from detector.inference.metadata import EXTRA_FILE
 from detector.inference.resize import Resize
 from detector.inference.script_backend import read_extra_file
 from detector.inference.torch_backend import open_checkpoint
 from detector.model import build_model
+from detector.training_pictures import pictures_of
 from faces.errors import UserError
 from faces.images import find_images, read_image
 from faces.onnx_session import onnxruntime
-from tests.small_export import CONFIG, PROVENANCE, SmallExport, talkative_model, write_checkpoint
+from tests.small_export import (
+    CONFIG,
+    PICTURES,
+    PROVENANCE,
+    SmallExport,
+    talkative_model,
+    write_checkpoint,
+)
 
 SIZES = [
     *((1, 32, 32), (2, 32, 64), (5, 64, 96), (1, 96, 96)),
@@ -46,6 +55,13 @@ def test_exactly_these_files_are_written(small_export: SmallExport) -> None:
     names = {path.name for path in small_export.folder.iterdir()}
     files = {"small.onnx", "small.torchscript"}
     assert names == {"small.pt", *files, *(f"{name}.parity.json" for name in files)}
+
+
+def test_files_know_the_training_pictures(small_export: SmallExport) -> None:
+    for path in (small_export.checkpoint, small_export.onnx, small_export.torchscript):
+        artefact = load_detector(path, device="cpu").artefact
+        assert artefact is not None
+        assert pictures_of(artefact.pictures, artefact.provenance) == PICTURES
 
 
 def test_every_report_says_that_its_file_passed(small_export: SmallExport) -> None:

@@ -40,6 +40,7 @@ from detector.training.optimizer import (
 from detector.training.run_folder import open_run
 from detector.training.train import LossNotFinite, Trainer, fit
 from detector.training.validate import Validation
+from detector.training_pictures import TrainingPictures, pictures_of
 from faces import run as run_process
 from faces.errors import UserError
 from faces.files import temporary_name
@@ -642,6 +643,41 @@ def test_fine_tuning_starts_from_another_runs_weights(
     other = replace(config, run=tmp_path / "other", model=replace(config.model, channels=16))
     with pytest.raises(UserError, match=r"--init .*another architecture.*--channels"):
         fit(other)
+
+
+def pictures(run: Path, file: str = "last.pt") -> TrainingPictures:
+    payload = load_checkpoint(run / file)
+    found = pictures_of(payload["pictures"], payload["provenance"])
+    assert found is not None
+    return found
+
+
+def test_a_run_knows_its_training_pictures_and_those_it_began_from(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    mine, valid = ((data / part / "images").iterdir() for part in ("train", "val"))
+    for file in ("best.pt", "last.pt"):
+        assert len(pictures(finished, file)) == 8
+    assert all(pictures(finished).has(path) for path in mine)
+    assert not any(pictures(finished).has(path) for path in valid)
+
+    other = make_voc(tmp_path / "train", 4, seed=7)
+    config = tiny_config(data, tmp_path / "run", epochs=1)
+    config = replace(
+        config,
+        init=finished / "best.pt",
+        data=replace(config.data, image_path=other / "images", train_ann_dir=other / "annotations"),
+    )
+    fit(config)
+    assert len(pictures(tmp_path / "run")) == 8 + 4
+    assert pictures(tmp_path / "run").has(other / "images" / "scene_00.png")
+
+    for part in ("images", "annotations"):  # seen is seen, also when it is taken away later
+        (path,) = (other / part).glob("scene_03.*")
+        path.unlink()
+    more = replace(config, init=None, optim=replace(config.optim, epochs=2))
+    fit(replace(more, resume=tmp_path / "run", run=None))
+    assert len(pictures(tmp_path / "run")) == 8 + 4
 
 
 def test_tensorboard_events_on_request(data: Path, tmp_path: Path) -> None:
