@@ -28,7 +28,7 @@ class Face:
             followed (photos).
         match: who it is; unknown until the face has been looked at.
         agreement: the share (0..1) of what was seen of this track that speaks for ``match``; None
-            before the first look.
+            before the first look, and while it is not certain that it is the same face still.
     """
 
     box: Box
@@ -149,6 +149,7 @@ class Sighting:
         crossing: its box touches that of another face, so its crop may show both.
         crop: uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time.
         embedding: unit float32 (D,); None like ``crop``.
+        match: who it is by this one look alone; None like ``crop``.
     """
 
     box: Box
@@ -159,6 +160,7 @@ class Sighting:
     crossing: bool = False
     crop: NDArray[np.uint8] | None = None
     embedding: NDArray[np.float32] | None = None
+    match: Match | None = None
 
 
 @dataclass(frozen=True, eq=False)

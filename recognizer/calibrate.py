@@ -23,17 +23,14 @@ from faces.files import atomic_write_text
 from recognizer.evaluation.scores import NEEDED, Scores, supported, threshold_for
 from recognizer.evaluation.verification import wilson
 from recognizer.gallery import Gallery
-from recognizer.shipped import FOLDER
-from recognizer.snapshot import Thresholds
+from recognizer.thresholds import DEFAULTS as DEFAULTS
+from recognizer.thresholds import FORMAT, Thresholds, read_defaults
+from recognizer.thresholds import default_thresholds as default_thresholds
 from recognizer.training.background import measure_spread
 from recognizer.training.fit import fit_head
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = FOLDER / "thresholds.json"
-"""Thresholds of the shipped embedders, written by `faces calibrate`."""
-
-FORMAT = "faces-thresholds"
 MOST_IMAGES = 6_000  # 18 million pairs, 72 MB
 RESAMPLES = 1_000
 ROUNDS = 5
@@ -263,41 +260,6 @@ def _one_each(
 
 
 # ---- what is known of the shipped embedders ----------------------------------------------------
-
-
-def default_thresholds(contract: str, path: Path = DEFAULTS) -> Thresholds:
-    """The calibrated thresholds of an embedder; the rule's 0.7, with a warning, for an unknown one.
-
-    Raises UserError when the file of the shipped ones is damaged.
-    """
-    entry = read_defaults(path).get(contract)
-    if entry is None:
-        log.warning(
-            "no thresholds are known for this embedder (%s): 0.7 is only a habit; measure them "
-            "with `faces calibrate`",
-            contract,
-        )
-        return Thresholds()
-    return Thresholds(head=entry["head"], gallery=entry["gallery"])
-
-
-def read_defaults(path: Path = DEFAULTS) -> dict[str, dict[str, Any]]:
-    """Contract -> thresholds and what they were measured on; empty without such a file.
-
-    Raises UserError when it is damaged.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT or content["version"] != 1:
-            raise ValueError("another format")
-        entries: dict[str, dict[str, Any]] = content["embedders"]
-        for entry in entries.values():
-            _ = float(entry["head"]), float(entry["gallery"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no file of thresholds, or it is damaged: {error}") from error
-    return entries
 
 
 def write_defaults(

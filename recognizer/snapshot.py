@@ -9,37 +9,28 @@ from numpy.typing import NDArray
 
 from recognizer.gallery import Gallery
 from recognizer.head import Head
+from recognizer.thresholds import Thresholds as Thresholds
+from recognizer.thresholds import default_thresholds
 from recognizer.types import Match
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From when on a face is somebody.
-
-    Args:
-        head: a class of the head must be more probable than this (0..1).
-        gallery: the cosine with the nearest prototype must be more than this (-1..1).
-
-    0.7 is the rule's habit; each embedder has its own, see `recognizer.calibrate`.
-    """
-
-    head: float = 0.7
-    gallery: float = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """Gallery, head and thresholds of one contract; immutable, saved and swapped as a whole.
 
-    It is a `recognizer.types.Recognizer`. Raises ValueError when the parts have two contracts.
+    It is a `recognizer.types.Recognizer`. Thresholds that are not given are those of the gallery's
+    embedder, see `recognizer.thresholds.default_thresholds`. Raises ValueError when the parts have
+    two contracts.
     """
 
     gallery: Gallery
     head: Head | None = None
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = None  # type: ignore[assignment]  # those of the embedder
     version: int = 0
 
     def __post_init__(self) -> None:
+        if self.thresholds is None:
+            object.__setattr__(self, "thresholds", default_thresholds(self.gallery.contract))
         if self.head is not None and self.head.contract != self.gallery.contract:
             raise ValueError(
                 f"the head was trained on vectors of {self.head.contract}, the gallery holds those "
@@ -50,6 +41,11 @@ class Snapshot:
     def contract(self) -> str:
         """Of the embedder whose vectors it can name."""
         return self.gallery.contract
+
+    @property
+    def same(self) -> float:
+        """The cosine from which on two faces are one person's; the threshold of the gallery."""
+        return self.thresholds.gallery
 
     def identify(self, embeddings: NDArray[np.float32]) -> list[Match]:
         """The hybrid rule, for unit vectors float32 (N, D).

@@ -38,6 +38,7 @@ EXAMPLES = """\
 faces enroll "Anna Lind" anna1.jpg anna2.jpg
 faces enroll Bob "holiday/bob*.jpg" --largest --keep-crops
 faces enroll --from-folders family
+faces enroll Anna passport1990.jpg --force
 faces enroll Anna scans/anna --gallery team.db --min-size 32"""
 
 
@@ -64,6 +65,8 @@ class Options:
     keep_crops: bool = False
     """Also store a small picture of each face, so that the people can be carried over to another
     embedder with `faces people reembed`. Without it only vectors are stored."""
+    force: bool = False
+    """Take photos that do not look like the other photos of the person, too."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
     finding: DetectorOptions = field(default_factory=DetectorOptions)
@@ -111,6 +114,7 @@ def main(argv: Sequence[str]) -> int:
             options.gates,
             options.largest,
             options.keep_crops,
+            options.force,
         )
         tally = enroll_all(enroller, people, options.quiet)
         print(summary(tally, store))
@@ -146,9 +150,9 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
     with tqdm(total=total, desc="photos", unit=" photos", disable=quiet or None) as bar:
 
         def report(result: PhotoResult) -> None:
-            bar.update()
             for sentence in result.refusals:
-                tqdm.write(f"faces: {result.path}: {sentence}", file=sys.stderr)
+                remedy = "; --force takes it all the same" if result.another else ""
+                tqdm.write(f"faces: {result.path}: {sentence}{remedy}", file=sys.stderr)
             if result.looks_like is not None:
                 other, cosine = result.looks_like
                 tqdm.write(
@@ -158,7 +162,7 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
                 )
 
         for name, photos in people.items():
-            results = enroller.enroll(name, photos, report)
+            results = enroller.enroll(name, photos, report, lambda path: bar.update())
             enrolled = sum(result.enrolled for result in results)
             duplicates = sum(result.duplicate for result in results)
             tally.photos += len(results)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from faces.errors import UserError
+from faces.words import counted
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.live import (
     Networks,
@@ -29,8 +30,7 @@ from scripts.options.live import (
 
 if TYPE_CHECKING:
     from pipeline.live.loop import Loop
-    from pipeline.report.presence import ReportMaker
-    from pipeline.sinks.files import Sink
+    from pipeline.sinks.files import Showing, Sink
     from pipeline.sources.open import EverySource
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, run, write; 0 fine, 1 when the video ended too early."""
+    """Parse, run, write; 0 fine, 1 when the video ended too early or frames were skipped."""
     options: Options = parse(
         Options, argv, prog="faces run", description=DESCRIPTION, examples=EXAMPLES
     )
@@ -111,6 +111,7 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.live.loop import Loop, LoopOptions
     from pipeline.report.files import table, write_report
     from pipeline.report.presence import ReportMaker
+    from pipeline.sinks.files import Showing
 
     networks = options.networks
     try:
@@ -136,7 +137,8 @@ def main(argv: Sequence[str]) -> int:
             start = time.monotonic()
             with ExitStack() as outputs:
                 sinks = [outputs.enter_context(sink) for sink in _sinks(options, source)]
-                _run(options, source, loop, [*sinks, maker])
+                showing = Showing([*sinks, maker])
+                problem = _run(options, source, loop, showing)
             seconds = time.monotonic() - start
         report = maker.report()
         if folder is not None:
@@ -152,6 +154,9 @@ def main(argv: Sequence[str]) -> int:
     _say_files(say, options, folder)
     rate = report.frames / max(seconds, 1e-9)
     say(f"speed:    {rate:.1f} frames/s, {rate / source.fps:.1f} times as fast as it plays")
+    if problem is not None:
+        print(f"faces: {problem}", file=sys.stderr)
+        return 1
     try:
         source.check_end()  # what could be read is kept
     except UserError as error:
@@ -197,18 +202,23 @@ def _sinks(options: Options, source: EverySource) -> list[Sink]:
     return sinks
 
 
-def _run(
-    options: Options, source: EverySource, loop: Loop, sinks: Sequence[Sink | ReportMaker]
-) -> None:
+def _run(options: Options, source: EverySource, loop: Loop, showing: Showing) -> str | None:
+    """The whole video; what was wrong with it, if anything."""
     from tqdm import tqdm
+
+    from pipeline.live.patience import GaveUp
 
     quiet = True if options.quiet else None  # None: no bar where stderr is no terminal
     bar = tqdm(total=source.frames, desc=source.name, unit=" frames", disable=quiet)
-    with bar:
-        for tick in loop.run(source):
-            for sink in sinks:
-                sink.show(tick)
-            bar.update()
+    try:
+        with bar:
+            for tick in loop.run(source):
+                showing.show(tick)
+                bar.update()
+    except GaveUp as error:
+        return str(error)
+    failed = loop.failures + showing.failures
+    return f"{counted(failed, 'frame')} failed and were skipped (named above)" if failed else None
 
 
 def _report_folder(options: Options) -> Path | None:

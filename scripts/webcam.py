@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from faces.errors import UserError
 from scripts.options.command_line import log_to_stderr, parse
@@ -28,6 +28,7 @@ from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
     from pipeline.live.loop import Loop, Source
+    from pipeline.sinks.files import Shows
     from pipeline.sinks.window import Window
     from pipeline.sources.live import LiveSource
     from pipeline.teaching.session import Live
@@ -55,15 +56,8 @@ faces webcam - --stdin-size 640x480 --stdin-fps 25"""
 MAX_SIDE = 480
 
 
-class Shows(Protocol):
-    """Takes every tick, see `pipeline.sinks.files.Sink`."""
-
-    def show(self, tick: Tick) -> None:
-        """Take a tick."""
-
-
 def main(argv: Sequence[str]) -> int:
-    """Parse, open everything, show until the user or the source ends it."""
+    """Parse, open everything, show until the user or the source ends it; 1 when it was given up."""
     options: Options = parse(
         Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
     )
@@ -71,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
     refuse_originals(
         options.source, {"--out": options.out, "--json": options.json, "--events": options.events}
     )
+    from pipeline.live.patience import GaveUp
+
     windowed, paged = _shown_where(options)
     with ExitStack() as stack:
         camera = None
@@ -95,6 +91,9 @@ def main(argv: Sequence[str]) -> int:
                 for sink in open_sinks(options, camera, outputs):
                     sinks.append(outputs.enter_context(sink))
                 last = watch(options, source, loop, sinks, window)
+        except GaveUp as error:
+            print(f"faces: {error}", file=sys.stderr)
+            return 1
         except BrokenPipeError:  # whoever read the lines has left
             raise
         except OSError as error:
@@ -229,7 +228,9 @@ def watch(
 ) -> Tick | None:
     """Hand every tick to every sink until somebody ends it; the last tick."""
     from faces.run import stop_signals
+    from pipeline.sinks.files import Showing
 
+    showing = Showing(sinks)
     end = None if options.seconds is None else time.monotonic() + options.seconds
     last = None
     with stop_signals() as stopped:
@@ -239,8 +240,7 @@ def watch(
             return bool(stopped) or late or (window is not None and window.closed)
 
         for last in loop.run(source, over):
-            for sink in sinks:
-                sink.show(last)
+            showing.show(last)
     return last
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from faces.files import atomic_write, refuse_pipe
 from faces.images import read_image
-from pipeline.enroll.one_face import Refused, one_face
+from pipeline.enroll.photo_sample import Refused, one_face
 from recognizer.evaluation.photos import FaceBox, centre_box, main_face
 from recognizer.quality import Gates
 from recognizer.training.fit_samples import stack

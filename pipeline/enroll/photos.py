@@ -13,7 +13,7 @@ from detector.types import Detector
 from faces.errors import UserError
 from faces.images import IMAGE_SUFFIXES, find_images, read_image, tell_passed_over
 from faces.words import counted
-from pipeline.enroll.one_face import Refused, one_face
+from pipeline.enroll.photo_sample import Refused, judge, one_face
 from recognizer.names import clean_name
 from recognizer.quality import Gates
 from recognizer.store.cutout import Cutout
@@ -34,12 +34,14 @@ class PhotoResult:
         duplicate: it shows nothing new, which is no fault of the photo.
         looks_like: somebody else in the store whom the face resembles enough to be named so, and
             the cosine; the photo is used all the same.
+        another: it does not look like the other photos of the person; `Enroller.force` takes it.
     """
 
     path: Path
     refusals: tuple[str, ...] = ()
     duplicate: bool = False
     looks_like: tuple[str, float] | None = None
+    another: bool = False
 
     @property
     def enrolled(self) -> bool:
@@ -57,6 +59,7 @@ class Enroller:
         gates: what a face must have.
         largest: of several faces take the largest instead of refusing the photo.
         keep_crops: also store the pictures, so that another embedder can use them later.
+        force: take photos that do not look like the other ones of the person.
     """
 
     store: Store
@@ -65,54 +68,65 @@ class Enroller:
     gates: Gates = field(default_factory=Gates)
     largest: bool = False
     keep_crops: bool = False
+    force: bool = False
 
     def enroll(
         self,
         name: str,
         photos: Iterable[Path | str],
         report: Callable[[PhotoResult], object] = lambda result: None,
+        read: Callable[[Path], object] = lambda path: None,
     ) -> list[PhotoResult]:
         """Add the photos that pass to a new or known person, in one step after the last one.
 
-        ``report`` is called after each photo. A photo that cannot be used stops nothing; when none
-        can, nothing is stored. Raises UserError for a name that cannot be and for what can happen
-        to the store's file.
+        ``read`` is called when a photo has been looked at, ``report`` with each result, in order,
+        when all have: whether a photo shows somebody else is seen from the others. A photo that
+        cannot be used stops nothing; when none can, nothing is stored. Raises UserError for a name
+        that cannot be and for what can happen to the store's file.
         """
         name = clean_name(name)
-        snapshot = self.store.snapshot()
-        gallery = snapshot.gallery
-        mine = np.array([known == name for known in gallery.names], bool)
-        known = list(gallery.embeddings[mine])
+        looked: list[PhotoResult | NewSample] = []
+        paths = []
+        for path in map(Path, photos):
+            looked.append(self._look(path))
+            paths.append(path)
+            read(path)
+        fine = [found for found in looked if isinstance(found, NewSample)]
+        vectors = np.array([sample.embedding for sample in fine], np.float32)
+        vectors = vectors.reshape(-1, self.embedder.dimension)
+        judged = iter(judge(self.store.snapshot(), name, vectors, self.gates, self.force))
         samples: list[NewSample] = []
         results = []
-        for path in map(Path, photos):
-            try:
-                image = read_image(path)
-                boxes = self.detector.detect(image).xyxy
-                box = one_face(image, boxes, self.gates, self.largest)
-                vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
-                again = self.gates.duplicate(vector, np.array(known).reshape(-1, len(vector)))
-                result = PhotoResult(path)
-                if again is not None:
-                    result = PhotoResult(path, (again,), duplicate=True)
+        for path, found in zip(paths, looked, strict=True):
+            if isinstance(found, NewSample):
+                verdict = next(judged)
+                if verdict.why is None:
+                    samples.append(found)
+                    result = PhotoResult(path, looks_like=verdict.looks_like)
                 else:
-                    [nearest], [cosine] = gallery.nearest(vector[None])
-                    if nearest >= 0 and cosine > snapshot.thresholds.gallery:
-                        other = gallery.people[nearest]
-                        if other != name:
-                            result = PhotoResult(path, looks_like=(other, float(cosine)))
-                    known.append(vector)
-                    cutout = Cutout.of(image, box) if self.keep_crops else None
-                    samples.append(NewSample(vector, cutout, f"photo {path.name}"))
-            except Refused as refused:
-                result = PhotoResult(path, refused.reasons)
-            except UserError as error:  # it names the file itself
-                result = PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
+                    duplicate = verdict.why == "duplicate_photo"
+                    result = PhotoResult(path, (verdict.reason,), duplicate, None, not duplicate)
+            else:
+                result = found
             report(result)
             results.append(result)
         if samples:
             self.store.add_samples({name: samples})
         return results
+
+    def _look(self, path: Path) -> PhotoResult | NewSample:
+        """A sample, if the photo itself is good enough for one."""
+        try:
+            image = read_image(path)
+            boxes = self.detector.detect(image).xyxy
+            box = one_face(image, boxes, self.gates, self.largest)
+        except Refused as refused:
+            return PhotoResult(path, refused.reasons)
+        except UserError as error:  # it names the file itself
+            return PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
+        vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
+        cutout = Cutout.of(image, box) if self.keep_crops else None
+        return NewSample(vector, cutout, f"photo {path.name}")
 
 
 def people_folders(folder: Path) -> dict[str, list[Path]]:

@@ -87,7 +87,7 @@ class BestLooks:
         best = self._best.get(track)
         if tick is None or face is None:
             raise UserError("this face is not in the picture any more")
-        if best is None:
+        if best is None or face.agreement is None:  # not looked at yet, or maybe another one now
             raise UserError("this face cannot be told apart just now: try again in a moment")
         if best.bad is not None:
             raise UserError(f"this face cannot be learnt from: {best.bad}")

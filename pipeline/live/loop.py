@@ -26,8 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detector
+from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, SceneWatch
 from pipeline.live.frame_rate import Meter
 from pipeline.live.naming import Namer, NamingOptions, face_quality
+from pipeline.live.patience import GaveUp, Patience
+from pipeline.live.places import PlaceWatch
 from pipeline.live.tasks import Embedded, Looker, Seen, box_of
 from pipeline.live.tracking import FaceTracker
 from pipeline.live.worker import Inline, Worker
@@ -70,7 +73,8 @@ class LoopOptions:
     """What the loop looks at.
 
     Args:
-        every: detect on every Nth frame; faces are moved on in between.
+        every: detect on every Nth frame, and whenever the picture or a face in it changes all at
+            once; faces are moved on in between.
         min_face: faces narrower or lower than this many pixels are left out.
         start_score: see `pipeline.live.tracking.FaceTracker`.
         follow: False for photos, which have nothing to do with one another: no tracks, every face
@@ -125,6 +129,10 @@ class Loop:
         self._last: Tick | None = None
         self._meter = Meter()
         self._since = options.every  # frames since one was given to the detector
+        self._scene = SceneWatch()
+        self._cut = 0  # the first frame of this shot
+        self._looking, self._turning = Patience("looking at a frame"), Patience("a frame")
+        self._places = PlaceWatch()
 
     # -- for other threads
 
@@ -168,8 +176,16 @@ class Loop:
         """Drop what was seen of a track and who it was taken for."""
         self._namer.forget(track)
 
+    @property
+    def failures(self) -> int:
+        """Frames that could not be looked at, in all; each was reported when it happened."""
+        return self._looking.failures + self._turning.failures
+
     def run(self, source: Source, over: Callable[[], bool] = lambda: False) -> Generator[Tick]:
-        """Ticks until the source ends or ``over()``; raises what the source or the worker raised.
+        """Ticks until the source ends or ``over()``; raises what the source raised.
+
+        An error while a frame is looked at is reported, and the frame comes out without that look.
+        Raises `pipeline.live.patience.GaveUp` when many in a row have failed.
 
         Without a new frame there is a tick that is not ``fresh`` about every 0.1 s once a first
         frame was seen, so that windows stay alive and what is wrong can be shown.
@@ -178,7 +194,7 @@ class Loop:
             picture = source.read(PATIENCE)
             self._meter.dropped = source.dropped
             if picture is not None:
-                tick = self.step(picture)
+                tick = self._step_or_skip(picture)
                 yield replace(tick, status=source.status) if source.status else tick
             elif source.ended:
                 return
@@ -187,15 +203,38 @@ class Loop:
                 if tick_or_none is not None:
                     yield tick_or_none
 
+    def _step_or_skip(self, picture: Picture) -> Tick:
+        """A frame on which something fails comes out without faces: no film becomes shorter."""
+        try:
+            tick = self.step(picture)
+        except GaveUp:
+            raise
+        except Exception as error:
+            self._turning.failed(error, f" (frame {picture.index})")
+            version = self._recognizer.version
+            nobody = FrameFaces(picture.index, picture.time, picture.size, (), version)
+            stats = self._meter.tick(picture.captured)
+            return Tick(picture, nobody, (), self.notes, stats=stats)
+        self._turning.fine()
+        return tick
+
     def step(self, picture: Picture) -> Tick:
-        """Take one frame."""
+        """Take one frame.
+
+        An error of a network is reported and costs this look only. Raises
+        `pipeline.live.patience.GaveUp` when many looks in a row have failed.
+        """
         self._obey()
         recognizer = self._recognizer  # once: see the property
-        looks = [*self._collect(recognizer)]
         self._since += 1
+        if self.options.follow:
+            self._watch_for_changes(picture)
+        elif isinstance(self._worker, Inline):
+            self._photo_faces = ()  # each photo is looked at below; if that fails, it has no faces
+        looks = [*self._collect(recognizer)]
         if self._since >= self.options.every and self._worker.idle:
             self._since = 0
-            self._worker.submit(partial(self._looker.see, picture))
+            self._worker.submit(partial(_tried, partial(self._looker.see, picture), picture.index))
             looks += self._collect(recognizer)
         faces = self._faces(picture, recognizer)
         tick = Tick(
@@ -233,17 +272,48 @@ class Loop:
 
     # -- what comes of them
 
+    def _watch_for_changes(self, picture: Picture) -> None:
+        """See that this frame goes on from the last one; look at it now if it does not."""
+        if picture.index < self._cut:  # a source that counts anew
+            self._cut = picture.index
+        if self._scene.cut(picture.image):
+            self._cut, self._since = picture.index, self.options.every
+            self._tracker.reset()
+            self._namer.keep(())
+            self._places.clear()
+            return
+        if self._scene.drifted():
+            self._since = self.options.every
+            self._namer.look_again()
+        if isinstance(self._worker, Inline) and self._since >= self.options.every:
+            self._places.clear()
+            return  # it is looked at now in any case
+        if self._last is not None:
+            for track in self._tracker.tracks:
+                alike = self._places.alike(track, self._last.picture, picture)
+                if alike < SAME_PLACE:
+                    self._since = self.options.every
+                if alike < OTHER_PLACE:
+                    self._namer.doubt(track.id)
+
     def _collect(self, recognizer: Recognizer) -> Iterator[Look]:
         """The looks that are complete, as far as the worker has got."""
         for result in self._worker.finished():
+            if isinstance(result, Failure):
+                self._looking.failed(result.error, f" (frame {result.index})")
+                continue
             if isinstance(result, Seen):
+                if self.options.follow and result.picture.index < self._cut:
+                    continue  # of the shot before: nobody is there any more
                 look, chosen = self._follow(result)
                 if chosen:
-                    self._worker.submit(partial(self._looker.embed, look, chosen))
+                    job = partial(self._looker.embed, look, chosen)
+                    self._worker.submit(partial(_tried, job, result.picture.index))
                     continue
             else:
-                look = self._learn(result)
+                look = self._learn(result, recognizer)
             self._meter.look()
+            self._looking.fine()
             if not self.options.follow:
                 self._photo_faces = _photo_faces(look, recognizer)
             yield look
@@ -255,8 +325,13 @@ class Loop:
         crossing: set[int] = set()
         if self.options.follow:
             ids = self._tracker.update(found, picture.time)
-            crossing = {track.id for track in self._tracker.tracks if track.crossing}
-            self._namer.keep([track.id for track in self._tracker.tracks])
+            tracks = self._tracker.tracks
+            crossing = {track.id for track in tracks if track.crossing}
+            self._namer.keep([track.id for track in tracks])
+            for track in tracks:
+                if track.doubtful:
+                    self._namer.doubt(track.id)
+            self._places.take(ids, seen.views, {track.id for track in tracks})
         sightings = tuple(
             Sighting(
                 box := box_of(found.xyxy[i]),
@@ -271,17 +346,34 @@ class Loop:
         if not self.options.follow:
             return Look(picture, sightings), tuple(range(len(found)))
         self._watched = {t: until for t, until in self._watched.items() if until > picture.time}
-        chosen = self._namer.choose(sightings, picture.time, self._watched)
+        chosen = self._namer.choose(
+            sightings, picture.time, self._watched, seen.views, isinstance(self._worker, Inline)
+        )
         return Look(picture, sightings), tuple(chosen)
 
-    def _learn(self, done: Embedded) -> Look:
+    def _learn(self, done: Embedded, recognizer: Recognizer) -> Look:
+        """The vectors become votes; a track on which there is another face gets a new number."""
         sightings = list(done.look.sightings)
+        alive = {track.id for track in self._tracker.tracks}
         for i, crop, vector in zip(done.chosen, done.crops, done.vectors, strict=True):
-            sightings[i] = replace(sightings[i], crop=crop, embedding=vector)
-            track = sightings[i].track
-            if track is not None:
-                self._namer.learn(track, vector, sightings[i].quality, done.look.picture.time)
+            seen = replace(sightings[i], crop=crop, embedding=vector)
+            track = seen.track
+            if track in alive:
+                found = self._namer.learn(
+                    track, vector, seen.quality, done.look.picture.time, recognizer
+                )
+                if found.other:
+                    track = self._part(track)
+                seen = replace(seen, track=track, match=found.match)
+            sightings[i] = seen
         return replace(done.look, sightings=tuple(sightings))
+
+    def _part(self, track: int) -> int:
+        new = self._tracker.part(track)
+        self._namer.move(track, new)
+        self._places.forget(track)
+        self._watched.pop(track, None)
+        return new
 
     def _faces(self, picture: Picture, recognizer: Recognizer) -> tuple[Face, ...]:
         if not self.options.follow:
@@ -293,6 +385,7 @@ class Loop:
             Face(box, track.score, track.id, *names[track.id])
             for track in tracks
             if (box := boxes[track.id]) is not None
+            and not (track.misses and self._places.is_gone(track.id, box, picture))
         )
 
     def _obey(self) -> None:
@@ -315,6 +408,22 @@ class Loop:
                 f"{self.embedder.contract}"
             )
         return recognizer
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """A job of the worker raised an error."""
+
+    error: Exception
+    index: int
+
+
+def _tried(job: Callable[[], Any], index: int) -> Any:
+    """What ``job`` gives for the frame ``index``, or its error."""
+    try:
+        return job()
+    except Exception as error:
+        return Failure(error, index)
 
 
 def _photo_faces(look: Look, recognizer: Recognizer) -> tuple[Face, ...]:

@@ -3,17 +3,22 @@
 Of each track a few embeddings are kept, with how good the face was to see. The name is their vote.
 When the recognizer learns something, the same embeddings are asked again, so a new name is there on
 the very next frame without another look.
+
+A track says where a face is, not whose it is. When something speaks for another face at its place,
+it is looked at at once, and what it was taken for before counts only if the new look agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.live.changes import SAME_FACE, SAME_VIEW
 from pipeline.types import Box, Sighting
 from recognizer.types import UNKNOWN, Match, Recognizer, Source
 
@@ -41,6 +46,14 @@ STICKY = 1.3
 HALF_LIFE = 10.0
 """Seconds after which an embedding counts half."""
 
+CLEAR = 0.5
+"""How good a face must be to see, as a part of the best look at its track, for one look to show
+that it is another one when it looks different all at once."""
+
+OTHER = 1.2
+"""How much must speak for another face when nothing else does: the sum of the same parts over looks
+in a row, so two good ones or many blurred ones."""
+
 
 @dataclass(frozen=True)
 class NamingOptions:
@@ -52,7 +65,7 @@ class NamingOptions:
             ``soonest`` and doubles with every look that did not help.
         refresh: seconds until a sure name is looked at again, as tracks can be wrong.
         better: how much better than its best (as a factor) a face must be to be looked at sooner.
-        batch: faces that are looked at together, at most.
+        batch: faces that are looked at together, at most; a file waits for all that are new.
     """
 
     soonest: float = 0.25
@@ -62,24 +75,61 @@ class NamingOptions:
     batch: int = 8
 
 
+@dataclass(eq=False)
+class _Vote:
+    """One look at a face."""
+
+    embedding: NDArray[np.float32]
+    quality: float
+    time: float
+    match: Match | None = None  # None: not asked yet
+    other: bool = False  # it was not like the looks before it
+
+
+class Learnt(NamedTuple):
+    """What a look has shown.
+
+    Args:
+        other: the track has gone on with another face; what was seen before it is forgotten.
+        match: who it is by this look alone; None without a recognizer.
+    """
+
+    other: bool
+    match: Match | None
+
+
 @dataclass
 class _Memory:
     """What is known of one track."""
 
-    embeddings: list[NDArray[np.float32]] = field(default_factory=list)
-    quality: list[float] = field(default_factory=list)
-    time: list[float] = field(default_factory=list)
+    votes: list[_Vote] = field(default_factory=list)
     looks: int = 0
     last: float = -np.inf
     best: float = 0.0
+    view: NDArray[np.float32] | None = None  # see `changes.face_view`; as it was detected last
+    looked: NDArray[np.float32] | None = None  # the same, as it was looked at last
     crossed: bool = False  # since it was looked at
-    stale: bool = True  # the name does not know the newest embedding yet
+    doubtful: bool = False  # its track was lost, or jumped; no name until it is looked at
+    changed: bool = False  # it does not look as it did a moment ago
+    changing: bool = False  # nor as it did when it was looked at, bit by bit
+    unsettled: bool = False  # it was changing when it was looked at last, as in a cross-fade
+    against: float = 0.0  # what speaks for another face, see OTHER
+    disputes: int = 0
+    stale: bool = True  # the name does not know the newest vote yet
     match: Match = UNKNOWN
     agreement: float | None = None
 
     @property
     def sure(self) -> bool:
-        return len(self.quality) >= ENOUGH and (self.agreement or 0.0) >= SURE
+        enough = len(self.votes) >= ENOUGH and not self.against
+        return enough and (self.agreement or 0.0) >= SURE
+
+    def see(self, view: NDArray[np.float32]) -> None:
+        """Compare with what was seen before."""
+        if self.view is not None and self.looked is not None:
+            self.changed |= float(view @ self.view) < SAME_FACE
+            self.changing |= float(view @ self.looked) < SAME_VIEW
+        self.view = view
 
 
 class Namer:
@@ -90,13 +140,37 @@ class Namer:
         self._memories: dict[int, _Memory] = {}
         self._recognizer: tuple[Recognizer, int] | None = None
 
+    def doubt(self, track: int) -> None:
+        """It may be another face than before: it has no name until it has been looked at."""
+        if track in self._memories:
+            self._memories[track].doubtful = True
+
+    def look_again(self) -> None:
+        """Look at everybody at the next opportunity; until then they keep their names."""
+        for memory in self._memories.values():
+            memory.changing = True
+
     def choose(
-        self, sightings: Sequence[Sighting], time: float, watched: Collection[int] = ()
+        self,
+        sightings: Sequence[Sighting],
+        time: float,
+        watched: Collection[int] = (),
+        views: Sequence[NDArray[np.float32]] = (),
+        whole: bool = False,
     ) -> list[int]:
         """Positions of the sightings that should be embedded now, most urgent first.
 
-        Those of ``watched`` tracks always are, others when they are new, better to see than before,
-        or their name is unsure or old; never while two faces cross, except when they are new.
+        Those of ``watched`` tracks always are, others when they are new, in doubt, changed, better
+        to see than before, or their name is unsure or old; never while two faces cross, except when
+        they are new or in doubt.
+
+        Args:
+            sightings: of one picture.
+            time: of the picture, in seconds.
+            watched: see above.
+            views: of each sighting its `pipeline.live.changes.face_view`; without them no change is
+                noticed.
+            whole: take all that cannot wait, however many they are.
         """
         urgent: list[tuple[int, float, int]] = []
         for i, sighting in enumerate(sightings):
@@ -104,82 +178,154 @@ class Namer:
                 continue
             memory = self._memories.setdefault(sighting.track, _Memory())
             memory.crossed |= sighting.crossing
-            if not memory.looks:
+            if views:
+                memory.see(views[i])
+            if not memory.looks or memory.doubtful:
                 urgent.append((0, -sighting.quality, i))
             elif sighting.crossing:
                 continue
-            elif sighting.track in watched:
+            elif memory.changed or memory.changing:
                 urgent.append((1, memory.last, i))
-            elif time - memory.last >= self._pause(memory, sighting):
+            elif sighting.track in watched:
                 urgent.append((2, memory.last, i))
-        return [i for *_, i in sorted(urgent)[: self.options.batch]]
+            elif time - memory.last >= self._pause(memory, sighting):
+                urgent.append((3, memory.last, i))
+        urgent.sort()
+        most = self.options.batch
+        if whole:
+            most = max(most, sum(order < 2 for order, *_ in urgent))
+        return [i for *_, i in urgent[:most]]
 
     def _pause(self, memory: _Memory, sighting: Sighting) -> float:
         """Seconds to wait after the last look."""
         options = self.options
-        if memory.crossed or sighting.quality >= options.better * memory.best:
+        if memory.crossed or memory.unsettled or sighting.quality >= options.better * memory.best:
             return options.soonest
         if memory.sure:
             return options.refresh
-        return min(options.soonest * 2.0 ** max(0, memory.looks - ENOUGH), options.unsure)
+        pause = options.soonest * 2.0 ** max(0, memory.looks - ENOUGH)
+        if memory.against:  # soon again, but somebody between two names not for ever
+            pause = min(pause, options.soonest * 2.0**memory.disputes)
+        return min(pause, options.unsure)
 
     def learn(
-        self, track: int, embedding: NDArray[np.float32], quality: float, time: float
-    ) -> None:
+        self,
+        track: int,
+        embedding: NDArray[np.float32],
+        quality: float,
+        time: float,
+        recognizer: Recognizer | None = None,
+    ) -> Learnt:
         """Take a new embedding (D,) of a track, seen with a quality of 0..1 at ``time``."""
+        if recognizer is not None:
+            self._use(recognizer)
         memory = self._memories.setdefault(track, _Memory())
-        if memory.crossed:
-            # Two faces met: the track may have gone on with the other one. What was seen before
-            # says nothing any more.
-            memory.embeddings, memory.quality, memory.time = [], [], []
-            memory.looks, memory.best, memory.match, memory.crossed = 0, 0.0, UNKNOWN, False
-        memory.embeddings.append(embedding)
-        memory.quality.append(max(quality, 1e-3))
-        memory.time.append(time)
-        if len(memory.quality) > KEEP:
-            worst = int(np.argmin(_weights(memory)[:-1]))  # the newest stays
-            for values in (memory.embeddings, memory.quality, memory.time):
-                del values[worst]
+        match = None
+        if self._recognizer is not None:
+            [match] = self._recognizer[0].identify(embedding[None])
+        vote = _Vote(embedding, max(quality, 1e-3), time, match)
+        other = self._is_another(memory, vote)
+        if other:
+            row = [old for old in memory.votes if old.other and memory.against]
+            view = memory.view
+            memory.__dict__.update(_Memory(row[-ENOUGH:], view=view).__dict__)
+            memory.looks = len(memory.votes)
+            memory.best = max((old.quality for old in memory.votes), default=0.0)
+            for old in memory.votes:
+                old.other = False
+        memory.votes.append(vote)
+        if len(memory.votes) > KEEP:
+            del memory.votes[int(np.argmin(_weights(memory)[:-1]))]  # the newest stays
         memory.looks += 1
         memory.last, memory.best = time, max(memory.best, quality)
+        memory.looked = memory.view
+        memory.unsettled = memory.changing and not other
+        memory.crossed = memory.doubtful = memory.changed = memory.changing = False
         memory.stale = True
+        return Learnt(other, match)
+
+    def _is_another(self, memory: _Memory, vote: _Vote) -> bool:
+        """Whether the face of a new vote is not the one that was seen before.
+
+        One look is enough when something speaks for it already: the track was lost, two faces met,
+        or this one looks different from one moment to the next. Without that it may be a bad look.
+        """
+        if not memory.votes:
+            return False
+        known = self._recognizer[0] if self._recognizer else None
+        bar = getattr(known, "same", None)  # only a `Snapshot` must know it
+        if bar is None:  # it cannot be told; two who met are taken to have changed places
+            return memory.crossed or memory.doubtful
+        # What was seen while it was changing may show two people in one.
+        certain = memory.votes[: -1 if memory.unsettled else None]
+        before = [old.embedding for old in certain if not old.other]
+        alike = float((np.stack(before) @ vote.embedding).max()) if before else -1.0
+        named = vote.match.name if vote.match else None
+        contradicts = named is not None and memory.match.name not in (named, None)
+        if alike > bar and not contradicts:
+            memory.against = 0.0
+            return False
+        if memory.against == 0:
+            memory.disputes += 1
+            for old in memory.votes:  # only those in a row count
+                old.other = False
+        vote.other = True
+        clear = min(vote.quality / max(memory.best, 1e-3), 1.0)
+        memory.against += clear
+        changing = memory.changed or memory.changing or memory.unsettled
+        if memory.crossed or memory.doubtful or (changing and clear >= CLEAR):
+            return True
+        return memory.against >= OTHER
 
     def names(
         self, tracks: Collection[int], recognizer: Recognizer
     ) -> dict[int, tuple[Match, float | None]]:
-        """For each track its name and the share of the votes for it (None before the first look).
+        """For each track its name and the share of the votes for it.
 
-        Only what has changed is asked: embeddings since the last call, or all of them when the
-        recognizer is another one.
+        Nothing is known of those that are in doubt or were not looked at yet: unknown, None. Only
+        what has changed is asked: votes since the last call, or all of them when the recognizer is
+        another one.
         """
-        known = (recognizer, recognizer.version)
-        if self._recognizer is None or self._recognizer[0] is not recognizer or (
-            self._recognizer[1] != known[1]
-        ):  # fmt: skip
-            self._recognizer = known
-            for each in self._memories.values():
-                each.stale, each.match, each.agreement = True, UNKNOWN, None
-        ask = [
+        self._use(recognizer)
+        stale = [
             memory
             for track in tracks
-            if (memory := self._memories.get(track)) and memory.stale and memory.quality
+            if (memory := self._memories.get(track)) and memory.stale and memory.votes
         ]
+        ask = [vote for memory in stale for vote in memory.votes if vote.match is None]
         if ask:
-            vectors = np.stack([vector for memory in ask for vector in memory.embeddings])
-            matches = list(recognizer.identify(vectors))
-            for memory in ask:
-                count = len(memory.quality)
-                _vote(memory, matches[:count])
-                del matches[:count]
+            matches = recognizer.identify(np.stack([vote.embedding for vote in ask]))
+            for vote, match in zip(ask, matches, strict=True):
+                vote.match = match
+        for memory in stale:
+            _vote(memory)
         found = {track: self._memories.get(track, _Memory()) for track in tracks}
-        return {track: (memory.match, memory.agreement) for track, memory in found.items()}
+        return {
+            track: (UNKNOWN, None) if memory.doubtful else (memory.match, memory.agreement)
+            for track, memory in found.items()
+        }
+
+    def _use(self, recognizer: Recognizer) -> None:
+        """Ask everything anew when it is another one."""
+        known = self._recognizer
+        if known and known[0] is recognizer and known[1] == recognizer.version:
+            return
+        self._recognizer = (recognizer, recognizer.version)
+        for memory in self._memories.values():
+            memory.stale, memory.match, memory.agreement = True, UNKNOWN, None
+            for vote in memory.votes:
+                vote.match = None
 
     def embeddings(self, track: int) -> NDArray[np.float32]:
         """What is kept of a track: (K, D); (0, 0) for one that was not looked at."""
         memory = self._memories.get(track)
-        if memory is None or not memory.embeddings:
+        if memory is None or not memory.votes:
             return np.zeros((0, 0), np.float32)
-        return np.stack(memory.embeddings)
+        return np.stack([vote.embedding for vote in memory.votes])
+
+    def move(self, track: int, new: int) -> None:
+        """A track has got another number."""
+        self._memories[new] = self._memories.pop(track)
 
     def forget(self, track: int) -> None:
         """Drop what was seen of a track; it is looked at again as if it were new."""
@@ -192,12 +338,13 @@ class Namer:
 
 
 def _weights(memory: _Memory) -> NDArray[np.float64]:
-    age = memory.time[-1] - np.array(memory.time)
-    return np.array(memory.quality) * 0.5 ** (age / HALF_LIFE)
+    age = memory.votes[-1].time - np.array([vote.time for vote in memory.votes])
+    return np.array([vote.quality for vote in memory.votes]) * 0.5 ** (age / HALF_LIFE)
 
 
-def _vote(memory: _Memory, matches: Sequence[Match]) -> None:
+def _vote(memory: _Memory) -> None:
     """Put the name that the embeddings agree on into the memory."""
+    matches = [vote.match or UNKNOWN for vote in memory.votes]
     weights = _weights(memory) * [_strength(match) for match in matches]
     tally: dict[str | None, float] = {}
     for match, weight in zip(matches, weights, strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
+from pipeline.live.changes import face_view
 from pipeline.live.naming import sharpness
 from pipeline.types import Box, Look, Picture
 from recognizer.types import Embedder
@@ -18,11 +19,12 @@ from recognizer.types import Embedder
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the detector found in a picture, and how sharp each face is."""
+    """What the detector found in a picture; how sharp each face is, and its `face_view`."""
 
     picture: Picture
     detections: Detections
     sharp: tuple[float, ...]
+    views: tuple[NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,10 @@ class Looker:
         found = self.detector.detect(picture.image)
         sides = np.minimum(found.xyxy[:, 2] - found.xyxy[:, 0], found.xyxy[:, 3] - found.xyxy[:, 1])
         found = found[sides >= self.min_face]
-        sharp = tuple(sharpness(picture.image, box_of(box)) for box in found.xyxy)
-        return Seen(picture, found, sharp)
+        boxes = [box_of(row) for row in found.xyxy]
+        sharp = tuple(sharpness(picture.image, box) for box in boxes)
+        views = tuple(face_view(picture.image, box) for box in boxes)
+        return Seen(picture, found, sharp, views)
 
     def embed(self, look: Look, chosen: tuple[int, ...]) -> Embedded:
         """Cut out the chosen sightings and embed them, all in one batch."""

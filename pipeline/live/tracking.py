@@ -40,6 +40,13 @@ CROSSING = 0.1
 AHEAD = 0.5
 """Seconds for which a movement is believed to go on unchanged."""
 
+HELD = 0.2
+"""Seconds for which a face is shown on that the last detection did not find."""
+
+JUMP = 0.6
+"""How far from where it is expected (as `REACH`) a face is taken to have jumped: it is followed,
+and may be another one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Track:
@@ -54,6 +61,7 @@ class Track:
         seen: time of its last one.
         misses: updates in a row that did not find it.
         crossing: its box touches that of another face.
+        doubtful: it was lost until now, or has jumped: somebody else may be at its place.
     """
 
     id: int
@@ -64,13 +72,15 @@ class Track:
     seen: float
     misses: int = 0
     crossing: bool = False
+    doubtful: bool = False
 
     def at(self, time: float, image_size: tuple[int, int]) -> Box | None:
         """Where it should be at ``time``, inside an image (height, width); None when it has left.
 
-        A face that was missed twice is taken to be gone, although its track waits for it.
+        A face that was missed twice, or once and a while ago, is taken to be gone, although its
+        track waits for it.
         """
-        if self.misses > 1:
+        if self.misses > 1 or (self.misses and time - self.seen > HELD + 1e-6):
             return None
         ahead = min(max(time - self.seen, 0.0), AHEAD)
         dx, dy = self.velocity[0] * ahead, self.velocity[1] * ahead
@@ -96,7 +106,7 @@ class FaceTracker:
     def __init__(self, start_score: float = 0.5, patience: float = 1.0) -> None:
         self.start_score = start_score
         self.patience = patience
-        self._first_id = 1
+        self._count = 0
         self.reset()
 
     def reset(self) -> None:
@@ -104,8 +114,7 @@ class FaceTracker:
         from norfair import FilterPyKalmanFilterFactory, Tracker
         from norfair.distances import VectorizedDistance
 
-        self._first_id += getattr(self, "_highest", 0)
-        self._highest = 0
+        self._numbers: dict[int, int] = {}  # of norfair's objects -> ours
         self._time: float | None = None
         self._tracks: dict[int, Track] = {}
         self._updates = 0
@@ -160,6 +169,20 @@ class FaceTracker:
         self._tracks = _mark_crossings(alive)
         return ids
 
+    def part(self, number: int) -> int:
+        """The face on a track is another one than before: it is followed on under a new number.
+
+        Raises KeyError when there is no such track.
+        """
+        track = self._tracks.pop(number)
+        self._count += 1
+        new = self._count
+        for item, other in self._numbers.items():
+            if other == number:
+                self._numbers[item] = new
+        self._tracks[new] = replace(track, id=new, begun=track.seen, doubtful=False)
+        return new
+
     def _drop_tracks(self, time: float) -> None:
         """End what was not seen for too long, here and in norfair, so that both have the same."""
         self._tracks = {
@@ -170,10 +193,15 @@ class FaceTracker:
         self._norfair.tracked_objects = [
             item for item in self._norfair.tracked_objects if self._number(item) in self._tracks
         ]
+        kept = {item.id for item in self._norfair.tracked_objects}
+        self._numbers = {item: ours for item, ours in self._numbers.items() if item in kept}
 
     def _number(self, item: Any) -> int:
         """Of a norfair object's track. Norfair counts from 1 after every reset."""
-        return int(self._first_id + item.id - 1)
+        if item.id not in self._numbers:
+            self._count += 1
+            self._numbers[item.id] = self._count
+        return self._numbers[item.id]
 
     def _worth(self, detections: Detections, time: float) -> NDArray[np.bool_]:
         """Which detections are strong, or near enough to a track to continue it."""
@@ -193,11 +221,10 @@ class FaceTracker:
     ) -> tuple[Track, int | None]:  # fmt: skip
         """The track of a norfair object, and which detection continued it now, if any."""
         number = self._number(item)
-        self._highest = max(self._highest, item.id)
         update, index = item.last_detection.data
         if update != self._updates:
             missed = self._tracks[number]  # of an earlier update, and kept by `_drop_tracks`
-            return replace(missed, misses=missed.misses + 1), None
+            return replace(missed, misses=missed.misses + 1, doubtful=False), None
         old = self._tracks.get(number)
         x1, y1, x2, y2 = detections.xyxy[index].tolist()
         new = (x1, y1, x2, y2)
@@ -205,7 +232,20 @@ class FaceTracker:
         if old is None:
             return Track(number, new, (0.0, 0.0), score, time, time), index
         velocity = _velocity(old, new, time)
-        return Track(number, new, velocity, score, old.begun, time), index
+        doubtful = old.misses > 0 or _has_jumped(old, new, time)
+        return (
+            Track(number, new, velocity, score, old.begun, time, doubtful=doubtful),
+            index,
+        )
+
+
+def _has_jumped(old: Track, box: Box, time: float) -> bool:
+    """Whether a face is nowhere near the place where it was, nor where it was going."""
+    ahead = min(max(time - old.seen, 0.0), AHEAD)
+    dx, dy = old.velocity[0] * ahead, old.velocity[1] * ahead
+    x1, y1, x2, y2 = old.box
+    places = np.array([old.box, (x1 + dx, y1 + dy, x2 + dx, y2 + dy)])
+    return bool(_apart(np.array([box]), places).min() > JUMP)
 
 
 def _velocity(old: Track, box: Box, time: float) -> tuple[float, float]:

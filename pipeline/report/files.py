@@ -10,7 +10,7 @@ from faces.files import atomic_write_text
 from faces.folders import atomic_folder
 from faces.images import save_image
 from pipeline.report.presence import Person, Report
-from pipeline.report.timeline import clock, draw_timeline
+from pipeline.report.timeline import clock, draw_timeline, how_sure
 from pipeline.sinks.files import file_name
 
 
@@ -63,6 +63,7 @@ def _row(person: Person) -> dict[str, Any]:
         "similarity": rounded(person.similarity),
         "confidence": rounded(person.confidence),
         "agreement": rounded(person.agreement),
+        "looks": person.looks,
     }
 
 
@@ -74,8 +75,7 @@ def table(report: Report) -> str:
     lines = [f"{'who':<{width}}  {'from':>8}  {'to':>8}  {'for':>8}  sure"]
     for person in report.people:
         begin, end = person.intervals[0][0], person.intervals[-1][1]
-        sure = person.confidence if person.confidence is not None else person.similarity
-        told = "" if sure is None or not person.known else f"{max(sure, 0.0):.0%}"
+        told = how_sure(person)
         times = "  ".join(f"{clock(t):>8}" for t in (begin, end, person.seconds))
         lines.append(f"{person.name:<{width}}  {times}  {told}".rstrip())
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.types import Box, Face, Sighting, Tick
+from pipeline.types import Box, Face, Picture, Sighting, Tick
 
 GAP = 1.0
 """Seconds without a face that do not end an appearance."""
@@ -35,7 +35,9 @@ class Person:
         frames: on which they were seen.
         tracks: under which numbers.
         similarity, confidence: means over these frames, see `recognizer.types.Match`.
-        agreement: mean over these frames, see `pipeline.types.Face`.
+        agreement: how sure the name is: of the single looks at their face, the share (0..1) that
+            gave this name by itself; where nothing was looked at, the mean of the frames.
+        looks: how many looks that were.
         thumbnail: their best picture, RGB uint8 (h, w, 3); None when no face was good enough.
     """
 
@@ -47,6 +49,7 @@ class Person:
     similarity: float | None
     confidence: float | None
     agreement: float | None
+    looks: int = 0
     thumbnail: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -81,6 +84,8 @@ class _Run:
     end: float
     frames: int = 0
     tally: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 2)))
+    looks: int = 0
+    agreeing: int = 0
 
     def add(self, face: Face) -> None:
         """Count similarity, confidence and agreement: their sums, and of how many frames."""
@@ -95,6 +100,7 @@ class _Run:
 class _Track:
     runs: list[_Run] = field(default_factory=list)
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    looks: list[tuple[float, str | None]] = field(default_factory=list)  # when, and who it was
     quality: float = -1.0
     thumbnail: NDArray[np.uint8] | None = None
 
@@ -128,12 +134,13 @@ class ReportMaker:
                 self._photo -= 1
                 number = self._photo
                 if i < len(photos):
-                    self._see(number, photos[i], tick.picture.image)
+                    self._see(number, photos[i], tick.picture)
+                    self._tracks[number].looks.append((tick.picture.time, face.match.name))
             self._count(number, face, tick.picture.time)
         for look in tick.looks:
             for sighting in look.sightings:
                 if sighting.track is not None:
-                    self._see(sighting.track, sighting, look.picture.image)
+                    self._see(sighting.track, sighting, look.picture)
 
     def _count(self, number: int, face: Face, time: float) -> None:
         track = self._tracks.setdefault(number, _Track())
@@ -143,13 +150,15 @@ class ReportMaker:
         run.end = time + self._step
         run.add(face)
 
-    def _see(self, number: int, sighting: Sighting, image: NDArray[np.uint8]) -> None:
+    def _see(self, number: int, sighting: Sighting, picture: Picture) -> None:
         track = self._tracks.setdefault(number, _Track())
+        if sighting.match is not None:
+            track.looks.append((picture.time, sighting.match.name))
         if sighting.embedding is not None and not sighting.crossing:
             track.vectors = [*track.vectors[-15:], sighting.embedding]
         if sighting.quality > track.quality and not sighting.crossing:
             track.quality = sighting.quality
-            track.thumbnail = _cut(image, sighting.box)
+            track.thumbnail = _cut(picture.image, sighting.box)
 
     def report(self) -> Report:
         """What is known so far."""
@@ -157,7 +166,9 @@ class ReportMaker:
         strangers: dict[int, list[_Run]] = {}
         brief = 0
         for number, track in self._tracks.items():
-            for run in _joined(track.runs):
+            joined = _joined(track.runs)
+            _count_looks(joined, track.looks)
+            for run in joined:
                 if run.name is not None:
                     runs.setdefault(run.name, []).append((number, run))
                 elif number >= 0 and run.frames < BRIEF:
@@ -194,6 +205,9 @@ class ReportMaker:
 
     def _person(self, name: str, known: bool, own: Sequence[tuple[int, _Run]]) -> Person:
         similarity, confidence, agreement = _means([run for _, run in own])
+        looks = sum(run.looks for _, run in own)
+        if looks:
+            agreement = sum(run.agreeing for _, run in own) / looks
         numbers = sorted({number for number, _ in own})
         best = max(numbers, key=lambda number: self._tracks[number].quality)
         return Person(
@@ -205,6 +219,7 @@ class ReportMaker:
             similarity,
             confidence,
             agreement,
+            looks,
             self._tracks[best].thumbnail,
         )
 
@@ -234,6 +249,16 @@ def _joined(runs: Sequence[_Run]) -> list[_Run]:
         frames = sum(run.frames for run in own)
         joined.append(_Run(name, own[0].begin, own[-1].end, frames, tally))
     return joined
+
+
+def _count_looks(runs: Sequence[_Run], looks: Sequence[tuple[float, str | None]]) -> None:
+    """To each run of a track the looks that were made during it, and how many gave its name."""
+    for time, name in looks:
+        # One that is made beside a running camera may be a little older than what it leads to.
+        run = min(runs, key=lambda run: max(run.begin - time, time - run.end, 0.0), default=None)
+        if run is not None:
+            run.looks += 1
+            run.agreeing += name == run.name
 
 
 def _merged(intervals: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.words import counted
 from pipeline.live.draw import colour_of
-from pipeline.report.presence import Report
+from pipeline.report.presence import Person, Report
 
 ROWS = 30
 """People on one picture, those who were there longest."""
@@ -33,10 +35,7 @@ def draw_timeline(report: Report) -> NDArray[np.uint8]:
             (begin, max(end - begin, report.duration / 400)) for begin, end in person.intervals
         ]
         axes.broken_barh(spans, (row - 0.3, 0.6), facecolors=[colour], edgecolor=(0.2,) * 3, lw=0.5)
-        sure = person.confidence if person.confidence is not None else person.similarity
-        told = clock(person.seconds)
-        if person.known and sure is not None:
-            told += f", {max(sure, 0.0):.0%}"
+        told = ", ".join(filter(None, (clock(person.seconds), how_sure(person))))
         label = f"{_short(person.name)}\n{told}"
         axes.annotate(
             label, (0, row), xycoords=("axes fraction", "data"), xytext=(-58, 0),
@@ -63,6 +62,16 @@ def draw_timeline(report: Report) -> NDArray[np.uint8]:
         axes.text(0.5, 0.5, "nobody was seen", transform=axes.transAxes, ha="center")
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def how_sure(person: Person) -> str:
+    """Which part of the single looks at somebody known gave their name; empty for others.
+
+    Never 100 % when one of them did not.
+    """
+    if not person.known or person.agreement is None:
+        return ""
+    return f"{math.floor(100 * person.agreement + 1e-9)}%"
 
 
 def _short(name: str) -> str:

@@ -30,6 +30,7 @@ CODES: dict[str, Code] = {
     "several_faces": Code(422, "a photo that must show one face shows more"),
     "poor_photo": Code(422, "a photo is too small, blurred or dark to enrol"),
     "duplicate_photo": Code(422, "a photo shows nothing new; only within the answer of enroll"),
+    "another_face": Code(422, "a photo does not look like the other ones of the person"),
     "not_found": Code(404, "there is no such person, job or session"),
     "conflict": Code(409, "the name is taken, a fit is running already, or a session is busy"),
     "unavailable": Code(409, "this server was started without what the operation needs"),

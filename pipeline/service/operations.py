@@ -109,7 +109,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation(
             "enroll", "Learn a person from photos; answered when it is safe on the disk",
             t.EnrollRequest, t.EnrollResponse, "enroll", (1, None),
-            errors=(*_ONE_FACE, "poor_photo"),
+            errors=(*_ONE_FACE, "poor_photo", "another_face"),
         ),
         Operation(
             "liveness/begin", "Begin to test that a living person is there",

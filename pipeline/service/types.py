@@ -146,6 +146,9 @@ class EnrollRequest(Model):
 
     name: Name
     largest: bool = Field(False, description="take the largest face where a photo shows several")
+    force: bool = Field(
+        False, description="take photos that do not look like the other photos of the person"
+    )
 
 
 class RefusedPhoto(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces.errors import UserError
 from faces.images import save_image
 from faces.prefetch import WriteBehind
 from faces.sound import copy_sound
 from faces.video import VideoReader, VideoWriter
+from pipeline.live.patience import Patience
 from pipeline.sinks.json_lines import LineFile
 from pipeline.types import Tick
 
 LONGEST_GAP = 2.0
 """Seconds of video that a single tick may add to a live recording."""
+
+
+class Shows(Protocol):
+    """Takes every tick of a loop."""
+
+    def show(self, tick: Tick) -> None:
+        """Take one tick, which may not be ``fresh``."""
 
 
 class Sink(Protocol):
@@ -43,6 +52,36 @@ class Sink(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class Showing:
+    """Hands ticks to sinks, so that an error in one on one frame ends neither it nor the others.
+
+    Files that cannot be written and readers who have left do end it, as does a `UserError`.
+
+    Args:
+        sinks: anything with ``show``.
+    """
+
+    def __init__(self, sinks: Sequence[Shows]) -> None:
+        self._sinks = [(sink, Patience(f"{type(sink).__name__}.show")) for sink in sinks]
+
+    @property
+    def failures(self) -> int:
+        """Ticks that a sink could not take, in all; each was reported when it happened."""
+        return sum(patience.failures for _, patience in self._sinks)
+
+    def show(self, tick: Tick) -> None:
+        """Raises `pipeline.live.patience.GaveUp` when one sink has failed many times in a row."""
+        for sink, patience in self._sinks:
+            try:
+                sink.show(tick)
+            except (OSError, UserError):
+                raise
+            except Exception as error:
+                patience.failed(error, f" (frame {tick.picture.index})")
+            else:
+                patience.fine()
 
 
 class JsonLines:

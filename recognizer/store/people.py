@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.names import clean_name
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.snapshot import Snapshot
 from recognizer.store import read as store_read
 from recognizer.store import write as store_write
 from recognizer.store.cutout import Cutout
 from recognizer.store.read import PersonInfo, Sample
 from recognizer.store.schema import SCHEMA, connect, explained, prepare, scrub, transaction
 from recognizer.store.write import Change, NewSample, set_meta
+from recognizer.thresholds import Thresholds, default_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,11 @@ class Store:
     than 10 s, damaged, full disk.
     """
 
-    def __init__(self, path: Path, thresholds: Thresholds) -> None:
+    def __init__(self, path: Path, thresholds: Thresholds | None) -> None:
         """Use `open` or `open_existing`."""
         self.path = path
         self._defaults = thresholds
+        self._calibrated: tuple[str, Thresholds] | None = None
         self._reader, self._writer = connect(path), connect(path)
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._cached: Snapshot | None = None
@@ -70,14 +72,15 @@ class Store:
         path: Path,
         contract: str,
         dimension: int,
-        thresholds: Thresholds = Thresholds(),  # noqa: B008 (immutable)
+        thresholds: Thresholds | None = None,
     ) -> Store:
         """Open the file, making it when it is missing and upgrading one of an older version.
 
         Args:
             path: the file.
             contract, dimension: of the embedder in use, see `recognizer.types.Embedder`.
-            thresholds: hold until others are saved; those of the embedder.
+            thresholds: hold until others are saved; those that were measured for the embedder
+                unless given, see `recognizer.thresholds.default_thresholds`.
 
         Raises UserError for a file that is foreign, newer, or of another contract.
         """
@@ -96,14 +99,14 @@ class Store:
     def open_existing(
         cls,
         path: Path,
-        thresholds: Thresholds = Thresholds(),  # noqa: B008 (immutable)
+        thresholds: Thresholds | None = None,
     ) -> Store:
-        """Open a file that must be there, whatever its contract. Raises UserError as `open`."""
+        """Open a file that must be there, whatever its contract; see `open`."""
         prepare(path, None)
         return cls._opened(path, thresholds)
 
     @classmethod
-    def _opened(cls, path: Path, thresholds: Thresholds) -> Store:
+    def _opened(cls, path: Path, thresholds: Thresholds | None) -> Store:
         with explained(path):
             return cls(path, thresholds)
 
@@ -152,11 +155,20 @@ class Store:
                 head = store_read.head(db, self._contract, self._dimension, self.path)
                 saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
                 known = {f.name for f in fields(Thresholds)}
-                thresholds = Thresholds(
-                    **{**asdict(self._defaults), **{k: v for k, v in saved.items() if k in known}}
-                )
+                given = {k: v for k, v in saved.items() if k in known}
+                if given.keys() != known:
+                    given = {**asdict(self._default_thresholds()), **given}
+                thresholds = Thresholds(**given)
                 self._cached = Snapshot(gallery, head, thresholds, version)
             return self._cached
+
+    def _default_thresholds(self) -> Thresholds:
+        """Those given, or those of the embedder whose vectors are held now."""
+        if self._defaults is not None:
+            return self._defaults
+        if self._calibrated is None or self._calibrated[0] != self._contract:
+            self._calibrated = (self._contract, default_thresholds(self._contract))
+        return self._calibrated[1]
 
     def people(self) -> list[PersonInfo]:
         """Everyone, sorted by name."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,13 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write
+from recognizer.likeness import bar, mean_cosine, sentence
+from recognizer.snapshot import Snapshot
 from recognizer.store.cutout import MAX_SIDE, Cutout
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
+
+log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "faces-people", 1
 
@@ -111,7 +116,8 @@ def import_people(store: Store, path: Path) -> Moved:
 
     Samples that are there already (to the bit) are skipped, so a file can be read twice. Raises
     UserError for a file that is missing, damaged, too large or foreign, and for one of another
-    contract than the store's.
+    contract than the store's. Warns of somebody who does not look like the person of the same name
+    here.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -132,9 +138,27 @@ def import_people(store: Store, path: Path) -> Moved:
         if fresh:
             new[name] = fresh
     if new:
+        _point_out_others(store.snapshot(), new, path)
         store.add_samples(new)
     added = [sample for samples in new.values() for sample in samples]
     return Moved(len(new), len(added), sum(s.cutout is not None for s in added), skipped)
+
+
+def _point_out_others(
+    snapshot: Snapshot, new: Mapping[str, Sequence[NewSample]], path: Path
+) -> None:
+    """Two people may have one name. The file was made on purpose, so this is no refusal."""
+    gallery = snapshot.gallery
+    for name, samples in new.items():
+        here = gallery.embeddings[np.array([other == name for other in gallery.names], bool)]
+        if not len(here):
+            continue
+        cosine = mean_cosine(np.stack([sample.embedding for sample in samples]), here)
+        if cosine <= bar(snapshot):
+            log.warning(
+                "%s: %s %s here; if they are two people, remove one and import it under another "
+                "name", path, name, sentence(name, cosine),
+            )  # fmt: skip
 
 
 def _read(

@@ -8,6 +8,7 @@ import pytest
 from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.thresholds import default_thresholds, read_defaults
 from recognizer.types import Match, Recognizer
 
 
@@ -119,3 +120,12 @@ def test_nothing_in_a_snapshot_can_be_changed():
     assert snapshot.head is not None
     with pytest.raises(ValueError, match="read-only"):
         snapshot.head.weight[0, 0] = 1
+
+
+def test_thresholds_cannot_be_left_out():
+    """Those of the embedder take their place; 0.7 is for an embedder of which nothing is known."""
+    contract = next(iter(read_defaults()))
+    snapshot = Snapshot(Gallery(contract, ("ada",), np.eye(1, 4, dtype=np.float32)))
+    assert snapshot.thresholds == default_thresholds(contract)
+    assert snapshot.thresholds.gallery < 0.6
+    assert snapshot.same == snapshot.thresholds.gallery

@@ -239,3 +239,25 @@ def test_the_database_of_another_program_is_refused(capsys):
     error = capsys.readouterr().err
     assert "another program" in error
     assert len(error.splitlines()) == 1
+
+
+def test_somebody_else_under_a_known_name_needs_force(capsys):
+    enrol(1, photos=3)
+    save(Path("other.png"), person(2))
+    capsys.readouterr()
+    assert main(["enroll", "P1", "other.png", "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert "other.png: does not look like the other photos of P1 (" in error
+    assert "--force takes it all the same" in error
+    assert listed(capsys) == [("P1", 3, 0)]
+    assert main(["enroll", "P1", "other.png", "--quiet", "--force"]) == 0
+    assert listed(capsys) == [("P1", 4, 0)]
+
+
+def test_a_wrong_photo_in_somebodys_folder(capsys):
+    for i in range(3):
+        save(Path("family") / "Anna" / f"{i}.png", person(1, variant=i))
+    save(Path("family") / "Anna" / "00.png", person(2))
+    assert main(["enroll", "--from-folders", "family", "--quiet"]) == 1
+    assert "00.png: does not look like the other photos of Anna" in capsys.readouterr().err
+    assert listed(capsys) == [("Anna", 3, 0)]

@@ -242,3 +242,21 @@ def test_a_full_disk_is_no_bug(world, capsys, monkeypatch):
     assert main(["run", "party.mp4", "--json", "a.jsonl", "--out", "a.mp4"]) == 2
     assert "cannot be written: [Errno 28] No space left" in capsys.readouterr().err
     assert not Path("a.mp4").exists()
+
+
+@pytest.mark.parametrize(("bad", "told"), [(1, "1 frame failed"), (999, "times in a row")])
+def test_frames_that_fail_are_skipped_and_told(world, monkeypatch, capsys, bad, told):
+    class Broken(FakeDetector):
+        def detect(self, image):
+            self.calls += 1
+            if self.calls <= bad:
+                raise RuntimeError("out of memory")
+            self.calls -= 1
+            return super().detect(image)
+
+    monkeypatch.setattr("detector.inference.load.load_detector", lambda path, **options: Broken())
+    film()
+    flags = ["--every", "1", "--json", "a.jsonl", "--no-report"]
+    assert main(["run", "party.mp4", *flags]) == 1
+    assert told in capsys.readouterr().err
+    assert len(lines("a.jsonl")) == (40 if bad == 1 else 29)

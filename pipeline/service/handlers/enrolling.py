@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections
+from pipeline.enroll.photo_sample import Judgement, Refused, one_face
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Image, Vision
-from recognizer.quality import Gates, measure
+from recognizer.quality import Gates
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,44 +59,37 @@ def _take(
     i: int, picture: Image, faces: Detections, take_largest: bool, gates: Gates | None
 ) -> Photo:
     details = {"image": i, "faces": len(faces)}
-    if not len(faces):
-        return Photo(faces, ServiceError("no_face", f"image {i} shows no face", details))
-    if len(faces) > 1 and not take_largest:
-        message = f"image {i} shows {len(faces)} faces; one is needed, or `largest`"
-        return Photo(faces[:0], ServiceError("several_faces", message, details))
-    face = largest(faces)
-    reasons = [] if gates is None else gates.refusals(measure(picture, face.xyxy[0]))
-    if reasons:
-        message = f"image {i} cannot be used: {'; '.join(reasons)}"
-        return Photo(face, ServiceError("poor_photo", message, {"image": i}))
-    return Photo(face)
+    try:
+        one_face(picture, faces.xyxy, gates, take_largest)
+    except Refused as refused:
+        if refused.why == "no_face":
+            return Photo(faces, ServiceError("no_face", f"image {i} shows no face", details))
+        if refused.why == "several_faces":
+            message = f"image {i} shows {len(faces)} faces; one is needed, or `largest`"
+            return Photo(faces[:0], ServiceError("several_faces", message, details))
+        message = f"image {i} cannot be used: {'; '.join(refused.reasons)}"
+        return Photo(largest(faces), ServiceError("poor_photo", message, {"image": i}))
+    return Photo(largest(faces))
 
 
-def without_duplicates(
-    photos: Sequence[Photo],
-    vectors: NDArray[np.float32],
-    known: NDArray[np.float32],
-    gates: Gates | None,
+def judge_photos(
+    photos: Sequence[Photo], judged: Sequence[Judgement]
 ) -> tuple[list[Photo], NDArray[np.bool_]]:
-    """Refuse photos that show nothing new.
+    """Refuse photos that show nothing new, or somebody else.
 
     Args:
         photos: of one person.
-        vectors: of those that are not refused, in their order, float32 (N, D).
-        known: the person's vectors that are stored already, (M, D).
+        judged: those that are not refused, in their order.
 
     Returns:
-        The photos again, and which of ``vectors`` stay, bool (N,).
+        The photos again, and which of ``judged`` stay, bool (N,).
     """
     checked = list(photos)
-    keep = np.ones(len(vectors), bool)
     places = [i for i, photo in enumerate(photos) if photo.refusal is None]
-    for row, i in enumerate(places):
-        reason = None if gates is None else gates.duplicate(vectors[row], known)
-        if reason is not None:
-            refusal = ServiceError("duplicate_photo", f"image {i}: {reason}", {"image": i})
+    for i, verdict in zip(places, judged, strict=True):
+        if verdict.why is not None:
+            more = "; `force` takes it all the same" if verdict.why == "another_face" else ""
+            message = f"image {i}: {verdict.reason}{more}"
+            refusal = ServiceError(verdict.why, message, {"image": i})
             checked[i] = Photo(photos[i].face, refusal)
-            keep[row] = False
-        else:
-            known = np.concatenate([known, vectors[row : row + 1]])
-    return checked, keep
+    return checked, np.array([verdict.why is None for verdict in judged], bool)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel
 
+from pipeline.enroll.photo_sample import judge
 from pipeline.service import answers
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
-from pipeline.service.handlers.enrolling import take_photos, without_duplicates
+from pipeline.service.handlers.enrolling import judge_photos, take_photos
 from pipeline.service.handlers.faces import need_people
 from pipeline.service.people import People
 from pipeline.service.runtime.batching import Call
@@ -53,11 +54,17 @@ class PeopleOperations:
             crops = None
             if self._keep_crops:
                 crops = [Cutout.of(picture, xyxy[0]) for picture, xyxy in good]
-        gallery = people.snapshot.gallery
-        known = gallery.embeddings[np.array([n == request.name for n in gallery.names], bool)]
-        photos, keep = without_duplicates(photos, vectors, known, self._gates)
-        names = [match.name for match in people.snapshot.identify(vectors)]
-        number = people.snapshot.version
+        snapshot = people.refresh()
+        judged = judge(snapshot, request.name, vectors, self._gates, request.force)
+        photos, keep = judge_photos(photos, judged)
+        if all(verdict.why == "another_face" for verdict in judged):
+            first = next(
+                p.refusal for p in photos if p.refusal and p.refusal.code == "another_face"
+            )
+            refused = [refusal.model_dump() for refusal in answers.refused(photos)]
+            raise ServiceError(first.code, first.message, {"refused": refused})
+        others = [verdict.looks_like[0] for verdict in judged if verdict.looks_like]
+        number = snapshot.version
         if keep.any():
             if crops is not None:
                 crops = [crop for crop, kept in zip(crops, keep, strict=True) if kept]
@@ -66,7 +73,7 @@ class PeopleOperations:
             name=request.name,
             added=int(keep.sum()),
             refused=answers.refused(photos),
-            looks_like=next((name for name in names if name not in (None, request.name)), None),
+            looks_like=next(iter(others), None),
             version=number,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -205,9 +207,50 @@ def test_real_photos_with_the_shipped_detector(store, shared_data):
 
     folders = sorted((shared_data / "lfw" / "images").iterdir())[::150]
     photos = [next(iter(sorted(folder.glob("*.jpg")))) for folder in folders]
-    enroller = Enroller(store, load_detector(threads=1), EMBEDDER)
+    enroller = Enroller(store, load_detector(threads=1), EMBEDDER, force=True)  # many people
     results = enroller.enroll("Everybody", photos)
     enrolled = sum(result.enrolled for result in results)
     assert len(photos) > 15
     assert enrolled >= 0.75 * len(photos), reasons(results)
     assert read_image(photos[0]).shape == (150, 150, 3)
+
+
+# -- somebody else under a known name
+
+
+def test_a_photo_of_somebody_else_is_refused_under_a_known_name(store, enroller, tmp_path):
+    enroller.enroll("Bob", [save(tmp_path / f"b{i}.png", person(1, variant=i)) for i in range(3)])
+    other = save(tmp_path / "other.png", person(2))
+    more = save(tmp_path / "more.png", person(1, variant=7))
+    refused, taken = enroller.enroll("Bob", [other, more])
+    assert refused.another
+    assert re.fullmatch(
+        r"does not look like the other photos of Bob \(-?0\.\d\d\)", refused.refusals[0]
+    )
+    assert taken.enrolled
+    assert store.people()[0].samples == 4
+    insisting = Enroller(store, PatchDetector(), EMBEDDER, force=True)
+    [taken] = insisting.enroll("Bob", [other])
+    assert taken.enrolled
+    assert store.people()[0].samples == 5
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_the_wrong_photo_of_a_new_person_is_found_wherever_it_is(enroller, tmp_path, place):
+    photos = [save(tmp_path / f"{i}.png", person(1, variant=i)) for i in range(4)]
+    photos.insert(place, save(tmp_path / "wrong.png", person(2)))
+    results = enroller.enroll("Bob", photos)
+    assert [result.another for result in results] == [path.stem == "wrong" for path in photos]
+
+
+def test_whom_the_other_face_looks_like_is_said(store, enroller, tmp_path):
+    for number in (1, 2):
+        photos = [save(tmp_path / f"{number}{i}.png", person(number, variant=i)) for i in (0, 1, 2)]
+        enroller.enroll(f"P{number}", photos)
+    [result] = enroller.enroll("P1", [save(tmp_path / "x.png", person(2, variant=9))])
+    assert "; it looks like P2 (0." in result.refusals[0]
+
+
+def test_of_two_that_are_unlike_the_first_stays(enroller, tmp_path):
+    photos = [save(tmp_path / f"{i}.png", person(i)) for i in (1, 2)]
+    assert [r.another for r in enroller.enroll("Bob", photos)] == [False, True]

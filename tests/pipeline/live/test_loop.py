@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.live.loop import Loop, LoopOptions
+from pipeline.live.patience import MANY, GaveUp
 from pipeline.live.tracking import overlap
 from pipeline.live.worker import Background
 from pipeline.types import Note, Picture, Tick
@@ -326,3 +327,85 @@ def test_what_is_kept_does_not_grow():
 def test_options_that_cannot_work(values):
     with pytest.raises(ValueError, match="at least 1"):
         LoopOptions(**values)
+
+
+# -- errors
+
+
+class Broken(FakeDetector):
+    """Fails at some calls."""
+
+    def __init__(self, fails) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def detect(self, image):
+        if self.fails(self.calls):
+            self.calls += 1
+            raise RuntimeError("out of memory")
+        return super().detect(image)
+
+
+@pytest.mark.parametrize("where", ["detector", "embedder", "recognizer", "anything else"])
+def test_an_error_in_one_frame_costs_that_frame_only(where, caplog):
+    live = loop("Ada", detector=Broken(lambda call: where == "detector" and call == 3))
+    if where == "embedder":
+        embed, calls = live.embedder.embed, []
+
+        def fail_once(faces):
+            calls.append(1)
+            if len(calls) == 2:
+                raise RuntimeError("out of memory")
+            return embed(faces)
+
+        live.embedder.embed = fail_once
+    if where == "recognizer":
+        known = live.recognizer
+
+        class Once:
+            version, asked = 1, 0
+
+            def identify(self, embeddings):
+                self.asked += 1
+                if self.asked == 2:
+                    raise RuntimeError("out of memory")
+                return known.identify(embeddings)
+
+        live.recognizer = Once()
+    frames = [picture(i, {"Ada": (20, 30)}) for i in range(40)]
+    if where == "anything else":
+        live._meter.look = _fails_at(3, live._meter.look)
+    ticks = list(live.run(Frames(frames)))
+    assert [tick.faces.index for tick in ticks] == list(range(40)), "no frame is lost"
+    assert names(ticks[-1]) == {1: "Ada"}
+    assert live.failures == 1
+    assert "out of memory" in caplog.text
+    assert "(frame " in caplog.text
+
+
+def _fails_at(number, function):
+    calls = []
+
+    def wrapped(*args):
+        calls.append(1)
+        if len(calls) == number:
+            raise RuntimeError("out of memory")
+        return function(*args)
+
+    return wrapped
+
+
+def test_it_is_given_up_after_many_errors_in_a_row():
+    detector = Broken(lambda call: call > 10)
+    live = loop("Ada", detector=detector)
+    frames = Frames(picture(i, {"Ada": (20, 30)}) for i in range(500))
+    with pytest.raises(GaveUp, match=f"{MANY} times in a row.*out of memory"):
+        list(live.run(frames))
+    assert live.failures == MANY
+    assert detector.calls == 11 + MANY
+
+
+def test_a_photo_that_fails_does_not_show_the_faces_of_the_one_before():
+    live = loop("Ada", options=LoopOptions(follow=False), detector=Broken(lambda call: call == 1))
+    frames = [picture(i, {"Ada": (20, 30)}) for i in range(3)]
+    assert [len(t.faces.faces) for t in live.run(Frames(frames))] == [1, 0, 1]

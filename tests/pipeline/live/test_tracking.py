@@ -167,3 +167,37 @@ def test_numbers_of_a_crowd_are_those_of_its_boxes():
 )
 def test_overlap(other, expected):
     assert overlap((0, 0, 10, 10), other) == pytest.approx(expected)
+
+
+def test_a_face_that_was_lost_or_has_jumped_is_doubtful():
+    tracker = FaceTracker()
+    for i in range(5):
+        tracker.update(found(square(100 + 4 * i)), i / 10)
+    assert not tracker.tracks[0].doubtful
+    tracker.update(found(), 0.5)
+    assert not tracker.tracks[0].doubtful
+    tracker.update(found(square(124)), 0.6)
+    assert tracker.tracks[0].doubtful
+    tracker.update(found(square(128)), 0.7)
+    assert not tracker.tracks[0].doubtful
+    assert tracker.update(found(square(180)), 0.8) == [1]
+    assert tracker.tracks[0].doubtful
+
+
+def test_another_face_on_a_track_gets_a_number_of_its_own():
+    tracker = FaceTracker()
+    assert tracker.update(found(square(100), square(300)), 0.0) == [1, 2]
+    assert tracker.part(1) == 3
+    assert tracker.update(found(square(102), square(300), square(500)), 0.1) == [3, 2, 4]
+    with pytest.raises(KeyError):
+        tracker.part(1)
+    tracker.reset()
+    assert tracker.update(found(square(102)), 0.2) == [5]
+
+
+def test_a_face_that_is_missed_is_shown_for_a_moment_only_however_seldom_it_is_looked_for():
+    tracker = FaceTracker()
+    tracker.update(found(square(100)), 0.0)
+    tracker.update(found(), 0.8)
+    assert tracker.tracks[0].misses == 1
+    assert tracker.tracks[0].at(0.8, SIZE) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,17 @@ def test_the_timeline_has_a_row_for_everyone_and_an_end():
 
 
 def test_the_table():
-    text = table(made([[face("Ada", 1), face(None, 2)]] * 90))
+    """How sure: the share of the looks that gave the name, and nothing else."""
+    maker = ReportMaker(0.1)
+    for i in range(90):
+        looks = []
+        if i % 18 == 0:
+            name = "Bob" if i == 36 else "Ada"
+            looks = [replace(sighting(1, [1, 0]), match=face(name).match)]
+        maker.show(tick(i, [face("Ada", 1), face(None, 2)], looks))
+    [ada, _] = maker.report().people
+    assert (ada.looks, ada.agreement) == (5, pytest.approx(0.8))
+    text = table(maker.report())
     assert text.splitlines()[0].split() == ["who", "from", "to", "for", "sure"]
     assert text.splitlines()[1].split() == ["Ada", "0:00.0", "0:09.0", "0:09.0", "80%"]
     assert text.splitlines()[2].split() == ["unknown", "1", "0:00.0", "0:09.0", "0:09.0"]

@@ -169,6 +169,17 @@ def test_somebody_who_is_known_under_another_name_is_pointed_out(service):
     assert ask(service, "enroll", photo(1), name="Adele").looks_like == "Ada"
 
 
+def test_somebody_else_under_a_known_name_needs_force(service):
+    ask(service, "enroll", photo(1), photo(1, size=80), name="Ada")
+    error = refusal(service, "enroll", photo(2), name="Ada")
+    assert error.code == "another_face"
+    assert "image 0: does not look like the other photos of Ada (" in error.message
+    assert error.details["refused"][0]["code"] == "another_face"
+    answer = ask(service, "enroll", photo(1, size=100), photo(2), name="Ada")
+    assert [(r.image, r.code) for r in answer.refused] == [(1, "another_face")]
+    assert ask(service, "enroll", photo(2), name="Ada", force=True).added == 1
+
+
 def test_pictures_are_kept_only_when_asked_for(tmp_path):
     for keep in (False, True):
         service = make_service(tmp_path / str(keep), keep_crops=keep)

@@ -19,6 +19,7 @@ from recognizer.store.cutout import Cutout
 from recognizer.store.people import Store
 from recognizer.store.schema import connect
 from recognizer.store.write import NewSample
+from recognizer.thresholds import read_defaults
 from recognizer.types import unit
 
 DIMENSION = 16
@@ -446,3 +447,14 @@ def test_threads_share_one_store(path):
             thread.join()
         assert failures == []
         assert len(store.people()) == 40
+
+
+def test_a_store_opened_without_thresholds_has_those_of_its_embedder(tmp_path):
+    """What `faces` commands name, Python names as well."""
+    contract, wanted = next(iter(read_defaults().items()))
+    with Store.open(tmp_path / "real.db", contract, DIMENSION) as store:
+        assert store.snapshot().thresholds == Thresholds(wanted["head"], wanted["gallery"])
+    with Store.open_existing(tmp_path / "real.db") as store:
+        assert store.snapshot().thresholds.gallery == wanted["gallery"]
+        store.save_thresholds(Thresholds(0.9, 0.3))
+        assert store.snapshot().thresholds == Thresholds(0.9, 0.3)
