@@ -14,6 +14,7 @@ import tyro
 from faces.errors import UserError
 
 Arch = Literal["fpn", "reference"]
+Precision = Literal["auto", "bf16", "float32"]
 
 OLD_HALF = 0.965
 """`ModelConfig.half` of the checkpoints that do not say it: what was once everybody's default."""
@@ -67,9 +68,9 @@ class ModelConfig:
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
     """Width of the fully connected layer that judges a proposal (`fpn`)."""
-    box_loss: float = 0.25
-    """Weight of the two box-regression losses in the sum; that of the proposals is a mean over
-    faces for `fpn`, and over all sampled boxes, as torchvision has it, for `reference`."""
+    box_loss: float = 1.5
+    """Weight of the two box-regression losses in the sum: means over faces of what is missing of
+    the overlap (GIoU) for `fpn`; torchvision's smooth L1 over all sampled boxes for `reference`."""
     anchors: Annotated[tuple[tuple[float, ...], ...], tyro.conf.Suppress] = (
         (8.0, 12.5),
         (19.0, 30.0),
@@ -161,6 +162,10 @@ class TrainConfig:
     """Also write the plot of the losses to this file (.png, .pdf, .svg)."""
     device: str = "auto"
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps` (slow and may hang)."""
+    precision: Precision = "auto"
+    """What the network computes in while it learns: `bf16` (bfloat16 where that is safe, half the
+    memory and up to twice as fast where the processor has instructions for it), `float32`, or
+    `auto`: bf16 on CUDA and, for `fpn`, on processors that have them."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to torch. Bit-for-bit resuming needs the same number."""
     save_minutes: float = 10.0

@@ -42,7 +42,7 @@ class Artefact:
     provenance: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ("face",)
     score_threshold: float = 0.005
-    nms_threshold: float = 0.4
+    nms_threshold: float = 0.5
     pictures: str = ""
 
     def to_metadata(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.checkpoint import checkpoint_config, load_checkpoint, model_from_checkpoint
+from detector.config import Arch, Precision
 from detector.inference.metadata import Artefact
 from detector.inference.metadata import inference_resize as inference_resize  # the trainer's import
 from detector.model import FaceRCNN
@@ -58,6 +59,24 @@ def _try(device: torch.device) -> str | None:
     except (RuntimeError, AssertionError) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     return None
+
+
+def trains_in_bf16(precision: Precision, device: torch.device, arch: Arch) -> bool:
+    """Whether a network learns in bfloat16, see `detector.config.TrainConfig.precision`.
+
+    A processor without instructions for it computes bfloat16 several times slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cpu":
+        return arch == "fpn" and _cpu_has_bf16()
+    return device.type == "cuda"
+
+
+def _cpu_has_bf16() -> bool:
+    # Private names, which another release of torch may not have.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 class TorchNetwork:

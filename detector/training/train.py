@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
-from detector.inference.torch_backend import inference_resize, pick_device
+from detector.inference.torch_backend import inference_resize, pick_device, trains_in_bf16
 from detector.model import FaceRCNN, Targets, build_model
 from detector.shipped import find_checkpoint
 from detector.training.dataset import (
@@ -146,6 +146,7 @@ class Trainer:
         assert config.run is not None
         self.config, self.world, self.device, self.folder = config, world, device, config.run
         resumed = self._saved() if resume else None
+        self.bf16 = trains_in_bf16(config.precision, device, config.model.arch)
         data, optim = config.data, config.optim
         for name in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
             if getattr(data, name) is None:
@@ -317,7 +318,7 @@ class Trainer:
         set_learning_rate(self.optimizer, optim, self.done, self.steps)
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.parallel(
                 images.to(self.device, non_blocking=True), to_device(targets, self.device)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from torchvision.ops import roi_align
 
 from detector.config import ModelConfig, OptimConfig, TrainConfig
 from detector.inference.resize import Resize
-from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge
+from detector.inference.torch_backend import trains_in_bf16
+from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge, normed
 from detector.training.dataset import FaceIndex, ValidationBatches
 from detector.training.validate import set_train_mode, validate
 from faces.errors import UserError
@@ -254,17 +256,85 @@ def test_a_batch_that_ignored_faces_fill_has_losses_and_gradients(arch: str) -> 
     assert all(grad is not None and not grad.any() for grad in gradients)
 
 
-def test_the_box_loss_of_fpn_is_a_mean_over_faces() -> None:
+def test_both_losses_of_fpn_are_means_over_faces() -> None:
+    """Twice the same picture, or one beside it without faces, has the same loss of the boxes."""
     torch.manual_seed(0)
-    model = build_model(TINY_MODEL).train()
+    model = build_model(TINY_MODEL).eval()  # its batch norm; the parts below are in training mode
+    for part in (model, model.rpn, model.roi_heads):
+        part.training = True
     images = torch.randint(0, 255, (1, 3, 128, 128), dtype=torch.uint8)
     target = {"boxes": torch.tensor([[20.0, 20, 60, 70]]), "labels": torch.ones(1).long()}
-    found = {}
-    for mean in (False, True):
-        model.roi_heads.mean_box_loss = mean
-        torch.manual_seed(1)
-        found[mean] = model(images, [target])["loss_box_reg"].item()
-    sampled = model.roi_heads._sampled / model.roi_heads._on_faces
-    assert sampled > 2
-    assert found[True] == pytest.approx(found[False] * sampled, rel=1e-5)
-    assert not build_model(replace(TINY_MODEL, arch="reference")).roi_heads.mean_box_loss
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
+    heads = model.roi_heads
+    heads.fg_bg_sampler.batch_size_per_image = 10_000  # all, so that chance has no part in it
+    heads.fg_bg_sampler.positive_fraction = 0.9
+    once = model(images, [target])
+    twice = model(images.expand(2, -1, -1, -1), [target, target])
+    beside = model(images.expand(2, -1, -1, -1), [target, nothing])
+    for name, loss in once.items():
+        torch.testing.assert_close(twice[name], loss, msg=name)
+        if name.endswith("box_reg"):
+            torch.testing.assert_close(beside[name], loss, msg=name)
+    assert not build_model(replace(TINY_MODEL, arch="reference")).roi_heads.quality
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norm_that_does_not_move_is_part_of_the_convolution(frozen: bool) -> None:
+    """The same maps and gradients as module by module, also of what batch norm scales by."""
+    torch.manual_seed(0)
+    model = build_model(replace(TINY_MODEL, width=0.25))
+    for child in model.modules():
+        if isinstance(child, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(child.running_mean, -1, 1)
+            torch.nn.init.uniform_(child.running_var, 0.5, 2)
+            torch.nn.init.uniform_(child.weight, 0.5, 2)
+            torch.nn.init.uniform_(child.bias, -1, 1)
+    other = copy.deepcopy(model)
+    images = torch.rand(2, 3, 64, 64)
+    found = []
+    for network, run in ((model, normed), (other, lambda module, x: module(x))):
+        network.train(not frozen)
+        x = images
+        for block in [*network.backbone.body, network.backbone.lateral[3], network.rpn.head.conv]:
+            x = run(block, x)
+        x.square().mean().backward()
+        parts = (network.backbone.body, network.backbone.lateral[3], network.rpn.head.conv)
+        found.append((x, [p.grad for part in parts for p in part.parameters()], network))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert all(grad is not None for grad in found[0][1])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+    for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("arch", ["fpn", "reference"])
+def test_proposals_are_exact_in_bfloat16(arch: str) -> None:
+    """BoxCoder gives boxes the type of the deltas: at 600 px bfloat16 has steps of four pixels."""
+    model = build_model(replace(TINY_MODEL, arch=arch)).eval()
+    torch.nn.init.zeros_(model.rpn.head.bbox_pred.weight)  # proposals are the anchors
+    model.rpn.score_thresh = 0.0
+    images, _ = model.transform(torch.zeros(1, 3, 640, 640, dtype=torch.uint8))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        maps = model.backbone(images.tensors)
+        maps = maps if isinstance(maps, dict) else {"0": maps}
+        [boxes], _ = model.rpn(images, maps)
+    assert boxes.dtype == torch.float32
+    [anchors] = model.rpn.anchor_generator(images, list(maps.values()))
+    inside = (anchors.min(dim=1).values >= 0) & (anchors.max(dim=1).values <= 640)
+    apart = torch.cdist(boxes[:, :4], anchors[inside].float()).amin(dim=1)
+    whole = (boxes[:, :4].min(dim=1).values > 0) & (boxes[:, :4].max(dim=1).values < 640)
+    assert whole.any()
+    assert apart[whole].max() < 1e-3
+
+
+def test_what_learns_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr("detector.inference.torch_backend._cpu_has_bf16", lambda has=has: has)
+        assert trains_in_bf16("auto", CPU, "fpn") == has
+        assert not trains_in_bf16("auto", CPU, "reference")  # as published
+        assert trains_in_bf16("auto", cuda, "reference")
+        for arch in ("fpn", "reference"):
+            assert trains_in_bf16("bf16", CPU, arch)
+            assert not trains_in_bf16("float32", cuda, arch)
+    assert not trains_in_bf16("auto", torch.device("mps"), "fpn")

@@ -112,6 +112,18 @@ def test_checkpoint_rebuilds_the_network_from_itself(finished: Path) -> None:
     assert model.config == TINY_MODEL
 
 
+def test_learning_in_bfloat16_is_nearly_that_in_float32(data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bf16"):
+        config = replace(tiny_config(data, tmp_path / precision), precision=precision)
+        history = fit(config).history
+        losses[precision] = [line["train"]["loss"] for line in history]
+        payload = load_checkpoint(tmp_path / precision / "last.pt")
+        assert all(t.dtype != torch.bfloat16 for t in payload["training"]["model"].values())
+    assert losses["bf16"] != losses["float32"]
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
 def average_precision(model: Path | str, folder: Path) -> float:
     """PASCAL VOC's AP50 on a folder of `make_voc`."""
     truth, images = read_voc_truth(folder / "annotations", folder / "images")

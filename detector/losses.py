@@ -1,0 +1,125 @@
+"""What `fpn` is told in training: which anchors are faces, how sure to be, how boxes are judged.
+
+All of it says one thing in three places: a score is to be the overlap that its own box has with a
+face. So the best box of a face ranks first, and wins where they suppress each other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NEAREST = 9
+"""Anchors of every level that a face may choose from, those whose centres are nearest to its own
+(Zhang et al. 2020, https://arxiv.org/abs/1912.02424, table 4)."""
+
+GROWTH = 4.135166556742356
+"""log(1000 / 16): torchvision's bound on how much a box grows in one step."""
+
+
+def assign_anchors(anchors: Tensor, per_level: list[int], faces: Tensor) -> Tensor:
+    """Which face every anchor is to find: int64 (A,), -1 for none (ATSS, Zhang et al. 2020).
+
+    Args:
+        anchors: (A, 4), level by level.
+        per_level: how many of them each level has.
+        faces: (N, 4).
+
+    Of the nearest anchors of all levels those count whose overlap with the face is above the mean
+    plus the standard deviation of all of them, and whose centre lies in the face. So a small face
+    gets as many anchors as a large one, where a fixed overlap starves it. A face that gets none so
+    has the one that overlaps it most. An anchor of two faces is for that which it overlaps more.
+    """
+    chosen = anchors.new_full((len(anchors),), -1, dtype=torch.int64)
+    if not len(faces):
+        return chosen
+    centres, middles = _centres(anchors), _centres(faces)
+    candidates = []
+    before = 0
+    for count in per_level:
+        near = torch.cdist(middles, centres[before : before + count])
+        nearest = near.topk(min(NEAREST, count), dim=1, largest=False).indices
+        candidates.append(nearest + before)
+        before += count
+    near = torch.cat(candidates, dim=1)  # (N, C)
+    overlap, _ = overlaps(anchors[near], faces[:, None].expand(-1, near.shape[1], -1))
+    enough = overlap.mean(dim=1, keepdim=True) + overlap.std(dim=1, keepdim=True)
+    x, y = centres[near].unbind(-1)
+    inside = (x > faces[:, None, 0]) & (x < faces[:, None, 2])
+    inside &= (y > faces[:, None, 1]) & (y < faces[:, None, 3])
+    good = (overlap >= enough) & inside
+    best = overlap.argmax(dim=1)
+    none = ~good.any(dim=1)
+    good[none, best[none]] = True
+    face, place = good.nonzero(as_tuple=True)
+    anchor, value = near[face, place], overlap[face, place]
+    most = value.new_zeros(len(anchors)).scatter_reduce(0, anchor, value, "amax")
+    first = value == most[anchor]
+    chosen[anchor[first]] = face[first]
+    return chosen
+
+
+def boxes_of_deltas(deltas: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Deltas (..., 4) of torchvision's BoxCoder as boxes, in sides of the box that they move.
+
+    Overlaps do not change when both boxes are stretched alike, so they can be taken of these.
+    """
+    dx, dy, dw, dh = (d / w for d, w in zip(deltas.unbind(-1), weights, strict=True))
+    half_wide, half_high = 0.5 * dw.clamp(max=GROWTH).exp(), 0.5 * dh.clamp(max=GROWTH).exp()
+    return torch.stack((dx - half_wide, dy - half_high, dx + half_wide, dy + half_high), dim=-1)
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union, and its generalisation (GIoU), of boxes (..., 4) pair by pair.
+
+    GIoU (Rezatofighi et al. 2019) goes below zero, down to -1, the further the two are apart.
+    """
+    area = _area(boxes) + _area(others)
+    corner = torch.maximum(boxes[..., :2], others[..., :2])
+    other = torch.minimum(boxes[..., 2:], others[..., 2:])
+    shared = (other - corner).clamp(min=0).prod(dim=-1)
+    union = (area - shared).clamp(min=1e-7)
+    overlap = shared / union
+    around = torch.maximum(boxes[..., 2:], others[..., 2:])
+    around = (around - torch.minimum(boxes[..., :2], others[..., :2])).prod(dim=-1).clamp(min=1e-7)
+    return overlap, overlap - (around - union) / around
+
+
+def quality_loss(logits: Tensor, quality: Tensor) -> Tensor:
+    """Cross-entropy with a target from 0 to 1, weighted by the square of how far off it is.
+
+    Quality focal loss (Li et al. 2020, https://arxiv.org/abs/2006.04388): thousands of places that
+    are easily no face weigh next to nothing, so that none need be left out.
+    """
+    off = (logits.sigmoid() - quality).detach().square()
+    return functional.binary_cross_entropy_with_logits(logits, quality, off, reduction="sum")
+
+
+def detection_losses(
+    logits: Tensor, deltas: Tensor, wanted: Tensor, weights: tuple[float, ...], faces: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The loss of the scores and that of the boxes, each a mean over the boxes on faces.
+
+    Args:
+        logits: (N,) of all boxes.
+        deltas: (F, 4), how the network moves those that are on faces.
+        wanted: (F, 4), how they should be moved.
+        weights: of the box coder.
+        faces: which of the N the F are, int64 (F,).
+    """
+    overlap, generalised = overlaps(
+        boxes_of_deltas(deltas.float(), weights), boxes_of_deltas(wanted, weights)
+    )
+    quality = torch.zeros_like(logits, dtype=torch.float32)
+    quality[faces] = overlap.detach()
+    count = max(1, len(faces))
+    return quality_loss(logits.float(), quality) / count, (1 - generalised).sum() / count
+
+
+def _centres(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
