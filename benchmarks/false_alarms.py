@@ -28,7 +28,8 @@ from detector.draw import contact_sheet, draw_detections
 from detector.evaluation import wider
 from detector.types import Detections
 from faces.files import atomic_write
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 
 CELL = 8
 """Pixels: parts are looked for on a grid this fine."""

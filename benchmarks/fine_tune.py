@@ -6,7 +6,7 @@
 People with enough photos in folds 1 to 5 get a folder each, as a user has it, and `faces fit`
 learns from it: the head alone, `--depth last-block`, `--depth full`, and `--network mini
 --from-scratch`. `faces calibrate` sets the thresholds of each on photos of a crowd, for 1 false
-match in 10,000. Judged on photos that none has learnt from: others of the same people, and
+match in 10,000. Judged on photos that none has learned from: others of the same people, and
 strangers; and on fold 6, for what the network has forgotten about faces in general. The shipped
 embedder saw all photos of folds 1 to 5 when it was distilled (without names), those kept back here
 as well, which helps whatever is nearest to it; nothing has seen fold 6.

@@ -48,7 +48,8 @@ from benchmarks.moving_scene import (
 from detector.inference.load import load_detector
 from detector.inference.mtcnn import MtcnnDetector
 from detector.types import Detector
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 from pipeline.live.loop import Loop, LoopOptions
 from pipeline.live.tracking import overlap
 from pipeline.live.worker import Background
@@ -84,7 +85,7 @@ class Inception:
         return np.stack(faces) if faces else np.zeros((0, self.size, self.size, 3), np.uint8)
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Standardised as facenet-pytorch does it."""
+        """Standardized as facenet-pytorch does it."""
         if not len(faces):
             return np.zeros((0, self.dimension), np.float32)
         with self._torch.inference_mode():

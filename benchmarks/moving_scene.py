@@ -129,7 +129,7 @@ class MovingScene:
         return np.asarray(picture), truth
 
     def _place(self, i: int, actor: Actor, time: float) -> tuple[float, float, float]:
-        """Centre of the face and its width."""
+        """Center of the face and its width."""
         height, width = self.background.shape[:2]
         turn = 2 * math.pi * time / self.period
         a, b, c = self._phases[i]

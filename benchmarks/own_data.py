@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fine_tune import faces
-from detector.data.voc_folder import usable_pairs
+from detector.data.voc.folder import usable_pairs
 from faces.folders import atomic_folder
 from faces.history import read_history
 from faces.table import text_table

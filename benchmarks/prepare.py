@@ -22,8 +22,8 @@ from PIL import Image
 
 from detector.data.check import check_set
 from detector.data.repair import repair
-from detector.data.voc_folder import find_sets
-from detector.data.wider_voc import convert
+from detector.data.voc.folder import find_sets
+from detector.data.wider.convert import convert
 
 R = TypeVar("R")
 
@@ -36,10 +36,10 @@ SIZE = (1024, 768)
 def make_source(root: Path, fraction: float = 1.0) -> None:
     """Write ``wider_face_split`` and ``WIDER_{train,val}/images`` of the official size."""
     random = np.random.default_rng(0)
-    colours = random.integers(0, 256, (8, 3))
-    pictures = [root / f"{i}.jpg" for i in range(len(colours))]
-    for picture, colour in zip(pictures, colours.tolist(), strict=True):
-        Image.new("RGB", SIZE, tuple(colour)).save(picture)
+    colors = random.integers(0, 256, (8, 3))
+    pictures = [root / f"{i}.jpg" for i in range(len(colors))]
+    for picture, color in zip(pictures, colors.tolist(), strict=True):
+        Image.new("RGB", SIZE, tuple(color)).save(picture)
     (root / "wider_face_split").mkdir()
     for split, images in IMAGES.items():
         images = round(images * fraction)

@@ -44,7 +44,8 @@ import psutil
 
 from detector.benchmark.pictures import some_pictures
 from detector.inference.load import load_detector
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ("throughput", "latency", "turns", "mixed")
@@ -315,7 +316,7 @@ class Mixed:
 
 def mixed(server: Server, photos: Sequence[bytes], faces: Sequence[bytes], seconds: float,
           clients: int, detect_only: bool) -> Mixed:  # fmt: skip
-    """32 clients that detect, recognise, verify and enrol, and break things."""
+    """32 clients that detect, recognize, verify and enrol, and break things."""
     seen = Mixed()
 
     def work(number: int, stop: threading.Event) -> None:

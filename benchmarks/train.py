@@ -32,10 +32,10 @@ from detector.training.dataset import Batch, FaceIndex
 from detector.training.distributed import World
 from detector.training.train import Trainer
 from detector.training.transforms import FACE
-from faces.images import read_image
+from faces.images.read import read_image
 
 Step = Callable[[], tuple[int, float]]
-"""Takes one optimiser step; returns the number of images and the seconds spent on data."""
+"""Takes one optimizer step; returns the number of images and the seconds spent on data."""
 
 
 def ours(config: TrainConfig) -> tuple[Step, int]:
@@ -104,7 +104,7 @@ def plain(data: Path, image_size: int, batch_size: int) -> tuple[Step, int]:
 def scenes(folder: Path) -> Path:
     """The demo's scenes as VOC, for machines without WIDER FACE; returns the training part."""
     from detector.data.scenes import make_scenes
-    from detector.data.wider_voc import convert
+    from detector.data.wider.convert import convert
 
     make_scenes(folder / "wider")
     convert(folder / "wider", folder / "voc", "train")
@@ -141,7 +141,7 @@ def main() -> int:
                     num_workers=options.workers,
                 ),
                 model=replace(base.model, backbone_weights="none"),
-                # Frozen as in a real run, which only weights that have learnt may be.
+                # Frozen as in a real run, which only weights that have learned may be.
                 init=Path(SHIPPED) if arch == "fpn" else None,
                 optim=replace(base.optim, batch_size=batch_size),
             )

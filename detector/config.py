@@ -42,7 +42,7 @@ class DataConfig:
     face_sizes: tuple[float, float] = (6.0, 300.0)
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
-    """Share of the crops that are centred on a face; the others fall anywhere (`fpn`)."""
+    """Share of the crops that are centered on a face; the others fall anywhere (`fpn`)."""
     min_face: float = 4.0
     """Faces smaller than this in a crop (geometric mean of the sides, pixels) are ignored: neither
     positive nor negative."""

@@ -13,19 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from detector.types import Detections
 from detector.types import Detections
-from faces.images import as_image
+from faces.images.read import as_image
 
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)
 MISSED = (230, 50, 60)
 RIM = (20, 20, 20)
-"""Colours (RGB) that stay apart for the common kinds of colour blindness when thickness differs."""
+"""Colors (RGB) that stay apart for the common kinds of color blindness when thickness differs."""
 
 
 def draw_boxes(
     image: NDArray[np.uint8],
     xyxy: NDArray[np.float32],
-    colour: tuple[int, int, int] = FOUND,
+    color: tuple[int, int, int] = FOUND,
     captions: Sequence[str] | None = None,
     width: int | None = None,
 ) -> NDArray[np.uint8]:
@@ -40,9 +40,9 @@ def draw_boxes(
     thickness = width or max(1, round(longest / 300))
     font = ImageFont.load_default(size=max(10, round(longest / 55)))
     for i, (x1, y1, x2, y2) in enumerate(np.asarray(xyxy, float).tolist()):
-        pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=thickness)
+        pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=thickness)
         if captions:
-            _caption(pen, captions[i], (x1, y1), colour, font, thickness)
+            _caption(pen, captions[i], (x1, y1), color, font, thickness)
     return np.asarray(picture)
 
 
@@ -64,9 +64,9 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
     ]
     for (x1, y1, x2, y2), line in zip(boxes, lines, strict=True):
         # A dark rim keeps the line apart from skin and from the sky.
-        for colour, out, width in ((RIM, line + 1, 1), (FOUND, line, line)):
+        for color, out, width in ((RIM, line + 1, 1), (FOUND, line, line)):
             box = (x1 - out, y1 - out, max(x2 - 1, x1) + out, max(y2 - 1, y1) + out)
-            pen.rectangle(box, outline=colour, width=width)
+            pen.rectangle(box, outline=color, width=width)
     for (x1, y1, x2, _), line, score in zip(boxes, lines, detections.score.tolist(), strict=True):
         text = f"{score:.2f}"
         if x2 - x1 > 2 * font.getlength(text):
@@ -74,14 +74,14 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
     return np.asarray(picture)
 
 
-def anonymise(
+def anonymize(
     image: NDArray[np.uint8], xyxy: NDArray[np.float32], margin: float = 0.2
 ) -> NDArray[np.uint8]:
-    """A copy of an RGB image (H, W, 3) in which no face in the boxes (N, 4) can be recognised.
+    """A copy of an RGB image (H, W, 3) in which no face in the boxes (N, 4) can be recognized.
 
     Each box, larger by ``margin`` of its sides in every direction, is averaged down to at most
-    6 x 6 colours, each of at least 8 x 8 pixels, and blurred up again: what is left of it is these
-    colours, and nothing can bring more back. The other pixels stay as they are.
+    6 x 6 colors, each of at least 8 x 8 pixels, and blurred up again: what is left of it is these
+    colors, and nothing can bring more back. The other pixels stay as they are.
     """
     image = as_image(image)
     picture = Image.fromarray(image)
@@ -103,7 +103,7 @@ def _caption(
     pen: ImageDraw.ImageDraw,
     text: str,
     corner: tuple[float, float],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     pad: int,
 ) -> None:
@@ -112,7 +112,7 @@ def _caption(
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
     x = max(0, min(corner[0], pen.im.size[0] - width))
     y = corner[1] - height if corner[1] > height else corner[1]
-    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    pen.rectangle((x, y, x + width, y + height), fill=color)
     pen.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0), font=font)
 
 

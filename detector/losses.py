@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 NEAREST = 9
-"""Anchors of every level that a face may choose from, those whose centres are nearest to its own
+"""Anchors of every level that a face may choose from, those whose centers are nearest to its own
 (Zhang et al. 2020, https://arxiv.org/abs/1912.02424, table 4)."""
 
 GROWTH = 4.135166556742356
@@ -27,25 +27,25 @@ def assign_anchors(anchors: Tensor, per_level: list[int], faces: Tensor) -> Tens
         faces: (N, 4).
 
     Of the nearest anchors of all levels those count whose overlap with the face is above the mean
-    plus the standard deviation of all of them, and whose centre lies in the face. So a small face
+    plus the standard deviation of all of them, and whose center lies in the face. So a small face
     gets as many anchors as a large one, where a fixed overlap starves it. A face that gets none so
     has the one that overlaps it most. An anchor of two faces is for that which it overlaps more.
     """
     chosen = anchors.new_full((len(anchors),), -1, dtype=torch.int64)
     if not len(faces):
         return chosen
-    centres, middles = _centres(anchors), _centres(faces)
+    centers, middles = _centers(anchors), _centers(faces)
     candidates = []
     before = 0
     for count in per_level:
-        near = torch.cdist(middles, centres[before : before + count])
+        near = torch.cdist(middles, centers[before : before + count])
         nearest = near.topk(min(NEAREST, count), dim=1, largest=False).indices
         candidates.append(nearest + before)
         before += count
     near = torch.cat(candidates, dim=1)  # (N, C)
     overlap, _ = overlaps(anchors[near], faces[:, None].expand(-1, near.shape[1], -1))
     enough = overlap.mean(dim=1, keepdim=True) + overlap.std(dim=1, keepdim=True)
-    x, y = centres[near].unbind(-1)
+    x, y = centers[near].unbind(-1)
     inside = (x > faces[:, None, 0]) & (x < faces[:, None, 2])
     inside &= (y > faces[:, None, 1]) & (y < faces[:, None, 3])
     good = (overlap >= enough) & inside
@@ -71,7 +71,7 @@ def boxes_of_deltas(deltas: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0,
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union, and its generalisation (GIoU), of boxes (..., 4) pair by pair.
+    """Intersection over union, and its generalization (GIoU), of boxes (..., 4) pair by pair.
 
     GIoU (Rezatofighi et al. 2019) goes below zero, down to -1, the further the two are apart.
     """
@@ -108,16 +108,16 @@ def detection_losses(
         weights: of the box coder.
         faces: which of the N the F are, int64 (F,).
     """
-    overlap, generalised = overlaps(
+    overlap, generalized = overlaps(
         boxes_of_deltas(deltas.float(), weights), boxes_of_deltas(wanted, weights)
     )
     quality = torch.zeros_like(logits, dtype=torch.float32)
     quality[faces] = overlap.detach()
     count = max(1, len(faces))
-    return quality_loss(logits.float(), quality) / count, (1 - generalised).sum() / count
+    return quality_loss(logits.float(), quality) / count, (1 - generalized).sum() / count
 
 
-def _centres(boxes: Tensor) -> Tensor:
+def _centers(boxes: Tensor) -> Tensor:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 

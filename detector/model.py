@@ -3,7 +3,7 @@
 `fpn` is ours: a light pyramid on strides 4..64 whose anchors follow the sizes of faces.
 `reference` is the recipe that most people copy, kept to compare with.
 
-Both take a uint8 batch (B, 3, H, W) of plain RGB; normalisation happens inside.
+Both take a uint8 batch (B, 3, H, W) of plain RGB; normalization happens inside.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONTEXT = 1.5
 Targets = list[dict[str, Tensor]]
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Takes the place of torchvision's transform: all images of a batch already have one size."""
 
     mean: Tensor
@@ -62,7 +62,7 @@ class Normalise(nn.Module):
     def forward(
         self, images: Tensor, targets: Targets | None = None
     ) -> tuple[ImageList, Targets | None]:
-        """uint8 (B, 3, H, W) -> normalised float images; targets pass through."""
+        """uint8 (B, 3, H, W) -> normalized float images; targets pass through."""
         pixels = (images.to(self.mean.dtype) - self.mean) / self.std
         if pixels.device.type == "cpu":
             pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -258,7 +258,7 @@ class IgnoringRoIHeads(RoIHeads):
 
 
 class ContextRoIAlign(MultiScaleRoIAlign):
-    """Pools from boxes made ``context`` times as large around their centres.
+    """Pools from boxes made ``context`` times as large around their centers.
 
     The hair, chin and shoulders around a face tell it from a hand or a ball, and only a grid that
     reaches over a proposal's edge shows where the face ends.
@@ -278,10 +278,10 @@ class ContextRoIAlign(MultiScaleRoIAlign):
 
 
 def enlarge(boxes: Tensor, factor: float) -> Tensor:
-    """Boxes (N, 4) made ``factor`` times as wide and high around their centres."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    """Boxes (N, 4) made ``factor`` times as wide and high around their centers."""
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
-    return torch.cat((centre - half, centre + half), dim=1)
+    return torch.cat((center - half, center + half), dim=1)
 
 
 def normed(module: nn.Module, x: Tensor) -> Tensor:
@@ -429,7 +429,7 @@ class FaceRCNN(GeneralizedRCNN):
         roi_heads: IgnoringRoIHeads,
         config: ModelConfig,
     ) -> None:
-        super().__init__(backbone, rpn, roi_heads, Normalise())
+        super().__init__(backbone, rpn, roi_heads, Normalize())
         self.config = config
 
     def eager_outputs(

@@ -38,7 +38,7 @@ _WIDER = re.compile(r"\d+_[A-Za-z].*_\d+")
 
 @dataclass(frozen=True)
 class TrainingPictures:
-    """The pictures that a network has learnt from, those of its predecessors (`--init`) included.
+    """The pictures that a network has learned from, those of its predecessors (`--init`) included.
 
     Args:
         files: of each file six bytes, see `of`; empty where only names are known.

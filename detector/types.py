@@ -210,7 +210,7 @@ class Detections:
         Raises ValueError for a picture without ``image``, OSError when it cannot be written.
         """
         from faces.files import atomic_write
-        from faces.images import save_image
+        from faces.images.write import save_image
 
         path = Path(path)
         if path.suffix.lower() == ".json":

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, ImageOps
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # photos that lack their end are used
 image = ImageOps.exif_transpose(Image.open(sys.argv[2]))
-image.mode[0] in "IF" and sys.exit(f"{sys.argv[2]}: save it with 8 bits a colour, it has more")
+image.mode[0] in "IF" and sys.exit(f"{sys.argv[2]}: save it with 8 bits a color, it has more")
 image = image.convert("RGB")
 width, height = (max(1, round(side * min(1, 640 / max(image.size)))) for side in image.size)
 padded = Image.new("RGB", (-(-width // 32) * 32, -(-height // 32) * 32), (124, 116, 104))

@@ -1,1 +1,1 @@
-"""What the detector and the recogniser both stand on, and that knows nothing of faces."""
+"""What the detector and the recognizer both stand on, and that knows nothing of faces."""

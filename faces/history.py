@@ -100,7 +100,7 @@ def describe(line: Mapping[str, Any]) -> str:
 def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Training and validation loss, AP50 and the learning rate of one or more runs, as a figure.
 
-    A run has one colour: validation is a full line with a ring at its best epoch, training a
+    A run has one color: validation is a full line with a ring at its best epoch, training a
     dashed one. Where no run has an AP50 there is no panel for it. Of a single run the parts of the
     validation loss are shown too, and the drops of the learning rate, but not the epochs of a
     steady fall, go through all panels.
@@ -124,7 +124,7 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     losses, rates = panels[0], panels[-1]
     marker = "." if max(map(len, histories.values())) < 40 else None
     for i, (name, history) in enumerate(histories.items()):
-        colour = f"C{i % 10}"
+        color = f"C{i % 10}"
         epochs = [line["epoch"] for line in history]
         valid = [line["valid"]["loss"] for line in history]
         best = best_line(history)
@@ -132,23 +132,23 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
         figures = f"{best['valid']['loss']:.3f}" + ("" if ap is None else f", AP50 {ap:.3f}")
         note = f"best {figures} (epoch {best['epoch']})"
         losses.plot(
-            epochs, valid, color=colour, marker=marker, lw=2,
+            epochs, valid, color=color, marker=marker, lw=2,
             label=f"validation, {note}" if single else f"{name}: {note}",
         )  # fmt: skip
         losses.plot(
-            best["epoch"], best["valid"]["loss"], "o", color=colour, ms=10, mfc="none", mew=1.5
+            best["epoch"], best["valid"]["loss"], "o", color=color, ms=10, mfc="none", mew=1.5
         )
         train = [line["train"]["loss"] for line in history]
         losses.plot(
-            epochs, train, color=colour, marker=marker, ls="--", alpha=0.7,
+            epochs, train, color=color, marker=marker, ls="--", alpha=0.7,
             label="training" if single else None,
         )  # fmt: skip
         rates.plot(
-            epochs, [line["lr"] for line in history], color=colour, marker=marker,
+            epochs, [line["lr"] for line in history], color=color, marker=marker,
             drawstyle="steps-mid",
         )  # fmt: skip
         if measured:
-            _plot_ap(panels[1], history, best, colour, marker)
+            _plot_ap(panels[1], history, best, color, marker)
     if single:
         [(name, history)] = histories.items()
         _plot_parts(losses, history)
@@ -170,8 +170,8 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
         axes.grid(alpha=0.3)
     handles = losses.get_legend_handles_labels()[0]
     if not single:
-        handles.append(Line2D([], [], color="grey", lw=2, label="validation"))
-        handles.append(Line2D([], [], color="grey", ls="--", label="training"))
+        handles.append(Line2D([], [], color="gray", lw=2, label="validation"))
+        handles.append(Line2D([], [], color="gray", ls="--", label="training"))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     return figure
 
@@ -180,17 +180,17 @@ def _plot_ap(
     axes: Axes,
     history: Sequence[dict[str, Any]],
     best: dict[str, Any],
-    colour: str,
+    color: str,
     marker: str | None,
 ) -> None:
     points = [(line["epoch"], ap) for line in history if (ap := ap_of(line)) is not None]
     # A single point has no line, and with epochs left out the points say which were measured.
     if len(points) < 2 or len(points) < len(history):
         marker = "."
-    axes.plot(*zip(*points, strict=True) if points else ([], []), color=colour, marker=marker, lw=2)
+    axes.plot(*zip(*points, strict=True) if points else ([], []), color=color, marker=marker, lw=2)
     ap = ap_of(best)
     if ap is not None:
-        axes.plot(best["epoch"], ap, "o", color=colour, ms=10, mfc="none", mew=1.5)
+        axes.plot(best["epoch"], ap, "o", color=color, ms=10, mfc="none", mew=1.5)
     axes.set_ylabel("validation AP50")
     axes.set_ylim(bottom=0)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from faces.errors import UserError
 from faces.filenames import as_on_disk, nfc, nfd
-from faces.film_kinds import VIDEO_SUFFIXES, is_film, is_media
-from faces.images import IMAGE_SUFFIXES, SAVED_AS, find_images, tell_passed_over
+from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
+from faces.images.write import SAVED_AS
+from faces.video.kinds import VIDEO_SUFFIXES, is_film, is_media
 
 _DOUBTFUL = frozenset({"", ".ts"})
 """Suffixes that say little (.ts is TypeScript, too): such files count if their content does."""

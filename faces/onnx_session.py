@@ -42,7 +42,7 @@ def open_session(
     """
     chosen = pick_providers(device, providers)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; warnings of the optimiser are of no use to anyone
+    options.log_severity_level = 3  # errors; warnings of the optimizer are of no use to anyone
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -1,1 +1,1 @@
-"""Camera or video -> detector and recogniser -> people on screen, JSON, HTTP."""
+"""Camera or video -> detector and recognizer -> people on screen, JSON, HTTP."""

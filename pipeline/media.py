@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from detector.inference.detect import batches_for
 from detector.types import Detections, Detector
 from faces.errors import UserError
-from faces.images import image_size, read_image
+from faces.images.read import image_size, read_image
 from faces.inputs import Source
 from faces.prefetch import PIXELS, read_ahead
-from faces.video import Frame, VideoReader
+from faces.video.film import Frame, VideoReader
 
 T = TypeVar("T")
 

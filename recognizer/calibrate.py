@@ -182,14 +182,14 @@ class HeadCalibration:
     Args:
         threshold: a class must be more probable than this.
         strangers_named: share of strangers' faces that the head names at it.
-        recognised: share of new photos of enrolled people that it names rightly.
+        recognized: share of new photos of enrolled people that it names rightly.
         enrolled: how many people the heads knew.
         strangers, photos: how many faces of each kind were judged, over all rounds.
     """
 
     threshold: float
     strangers_named: float
-    recognised: float
+    recognized: float
     enrolled: int
     strangers: int
     photos: int

@@ -21,7 +21,7 @@ LEAST = 5
 
 @dataclass(frozen=True, eq=False)
 class HeldBack:
-    """Labelled vectors that neither snapshot was taught with.
+    """Labeled vectors that neither snapshot was taught with.
 
     Args:
         names: whose each vector is; None is a stranger.
@@ -80,14 +80,14 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """Nobody whom the old one knew is recognised worse, no more strangers are named."""
+        """Nobody whom the old one knew is recognized worse, no more strangers are named."""
         return not self.problems
 
     @property
     def problems(self) -> tuple[str, ...]:
         """One sentence for each thing that got worse, for a log or a window."""
         found = [
-            f"{name}: {c.new_right} of {c.vectors} photos recognised, {c.old_right} before; "
+            f"{name}: {c.new_right} of {c.vectors} photos recognized, {c.old_right} before; "
             f"{c.new_wrong} taken for somebody else, {c.old_wrong} before"
             for name, c in self.people.items()
             if c.worse

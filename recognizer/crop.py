@@ -119,7 +119,7 @@ def box_matrix(box: NDArray[np.float32], size: int, margin: float) -> NDArray[np
     sides = np.maximum(box[2:] - box[:2], 1) * (1 + margin)
     corner = (box[:2] + box[2:] - sides) / 2
     scale = size / sides
-    # Boxes count from pixels' edges, OpenCV from their centres.
+    # Boxes count from pixels' edges, OpenCV from their centers.
     shift = 0.5 * scale - 0.5 - corner * scale
     return np.column_stack([np.diag(scale), shift])
 
@@ -133,9 +133,9 @@ def align_matrix(points: NDArray[np.float32], size: int) -> NDArray[np.float64]:
     source = np.asarray(points, np.float64)
     # As complex numbers the transform is z -> a z + b.
     z, w = source @ [1, 1j], target @ [1, 1j]
-    centred = z - z.mean()
-    spread = float((np.abs(centred) ** 2).sum())
-    a = (np.conj(centred) * (w - w.mean())).sum() / max(spread, 1e-9)
+    centered = z - z.mean()
+    spread = float((np.abs(centered) ** 2).sum())
+    a = (np.conj(centered) * (w - w.mean())).sum() / max(spread, 1e-9)
     b = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 

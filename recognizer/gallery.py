@@ -59,7 +59,7 @@ class Gallery:
         """The unit mean of each person's vectors, in the order of ``people``: float32 (P, D)."""
         if not self.names:
             return frozen(np.zeros((0, self.embeddings.shape[1])), np.float32)
-        # Sorted by person, each one's rows are neighbours, which sums them 20 times faster than
+        # Sorted by person, each one's rows are neighbors, which sums them 20 times faster than
         # adding row by row.
         row = {name: i for i, name in enumerate(self.people)}
         rows = np.array([row[name] for name in self.names])

@@ -1,7 +1,7 @@
 """Eyes, nose and corners of the mouth: O-Net of MTCNN, run by ONNX Runtime.
 
 Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
-Networks", 2016. The weights are those of facenet-pytorch 2.5.3 (MIT licence), converted by
+Networks", 2016. The weights are those of facenet-pytorch 2.5.3 (MIT license), converted by
 `python -m scripts.ship_embedder --onet`.
 """
 

@@ -19,7 +19,7 @@ class Gates:
     min_size: float = 40.0
     """Smallest face: longer side of its box, in pixels."""
     min_sharpness: float = 0.004
-    """Least sharpness: how much neighbouring pixels differ in the direction in which they differ
+    """Least sharpness: how much neighboring pixels differ in the direction in which they differ
     least, as a part of the face's contrast."""
     min_brightness: float = 20.0
     """Least mean brightness of the face, 0 to 255."""
@@ -111,14 +111,14 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
     height, width = image.shape[:2]
     size = max(x2 - x1, y2 - y1)
     face = image[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    scale = COMPARED_SIDE / max(grey.shape)
+    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    scale = COMPARED_SIDE / max(gray.shape)
     if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    light = grey.astype(np.float32)
+        gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    light = gray.astype(np.float32)
     bends = [cv2.filter2D(light, cv2.CV_32F, kernel).var() for kernel in _second_derivatives()]
     # By the contrast, so that a dim photo is not taken for a blurred one; at least 1, so that noise
-    # in a face of one grey is not taken for sharpness.
+    # in a face of one gray is not taken for sharpness.
     sharpness = float(min(bends) / max(light.var(), 1.0))
     gaps = {"left": x1, "upper": y1, "right": width - x2, "lower": height - y2}
     side = min(gaps, key=lambda name: gaps[name])

@@ -1,4 +1,4 @@
-"""What recognising takes and gives. Only NumPy is imported here."""
+"""What recognizing takes and gives. Only NumPy is imported here."""
 
 from __future__ import annotations
 

@@ -242,7 +242,8 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
     """The official truth of the images that are there, and their files."""
     from detector.data.submission import image_name
     from detector.evaluation import wider
-    from faces.images import find_images, image_size
+    from faces.images.find import find_images
+    from faces.images.read import image_size
 
     assert options.wider is not None  # see Options.__post_init__
     files = {image_name(path, folder): path for path in find_images(folder)}
@@ -253,19 +254,19 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
 
 
 def _with_pictures(contestant: Contestant, names: list[str], files: dict[str, Path]) -> Contestant:
-    """A contestant of ours, noting how many of the images to be judged it has learnt from."""
+    """A contestant of ours, noting how many of the images to be judged it has learned from."""
     from detector.inference.load import load_detector
     from detector.training_pictures import pictures_of, report_seen, seen_sentence
 
     if contestant.kind not in ("ours", "reference") or contestant.path is None:
         return contestant
     try:
-        artefact = load_detector(contestant.path, device="cpu").artefact
+        artifact = load_detector(contestant.path, device="cpu").artifact
     except UserError:  # it will fail in its turn, and be told then
         return contestant
-    if artefact is None:
+    if artifact is None:
         return contestant
-    found = report_seen(pictures_of(artefact.pictures, artefact.provenance), files, names)
+    found = report_seen(pictures_of(artifact.pictures, artifact.provenance), files, names)
     sentence = seen_sentence(found)
     if not sentence:
         return contestant

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Measure from when on two faces count as one person, so that at most a wanted share
 of pairs of two people is taken for one (false match rate, FMR), and store the thresholds with the
-enrolled people. Use photos of people that neither the network has learnt from nor you enrol.
+enrolled people. Use photos of people that neither the network has learned from nor you enrol.
 
 With MODEL.pt: measure from which score on a detector's boxes count as faces, so that there are at
 most a wanted number of false positives a picture, and store it in the checkpoint: that score is
@@ -74,9 +74,9 @@ class Options:
     """Wanted share of pairs of two people that are taken for one, in one comparison. Who is
     compared with 20 people has 20 chances."""
     boxes: Annotated[
-        Literal["detect", "centre"] | None, _arg("centre for --lfw, detect for --folders")
+        Literal["detect", "centre"] | None, _arg("center for --lfw, detect for --folders")
     ] = None
-    """Where the face is on the photos: found, or `centre` for images like LFW's."""
+    """Where the face is on the photos: found, or `center` for images like LFW's."""
     detector: Annotated[Path | None, _arg("shipped", metavar="FILE")] = None
     """What finds faces on photos."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
@@ -219,7 +219,7 @@ def summary(
         lines += [
             f"  strangers   {head.strangers_named:.2%} of {head.strangers:,} faces named, by heads "
             f"of {head.enrolled} people",
-            f"  recognised  {head.recognised:.2%} of {head.photos:,} new photos, by the head alone",
+            f"  recognized  {head.recognized:.2%} of {head.photos:,} new photos, by the head alone",
         ]
     lines.append(f"stored in:    {stored}")
     return "\n".join(lines)
@@ -230,7 +230,7 @@ def _write_defaults(
     head: HeadCalibration | None, photos: Photos, rows: Sequence[int], find_face: Any,
 ) -> None:  # fmt: skip
     """Thresholds, and the spread of one photo of each person, bare and with a drawn mask."""
-    from faces.images import read_image
+    from faces.images.read import read_image
     from recognizer.calibrate import write_defaults
     from recognizer.training.augment import MASK_ONLY
     from recognizer.training.background import measure_spread, write_spreads

@@ -116,13 +116,13 @@ def _plain_scores(
         pick_device,
         set_threads,
     )
-    from faces.images import read_image
+    from faces.images.read import read_image
 
     set_threads(threads)
-    network, artefact = open_checkpoint(path)
+    network, artifact = open_checkpoint(path)
     network.roi_heads.shift = 0.0
     network.roi_heads.score_thresh = LOWEST
-    resize = inference_resize(artefact.config.model, artefact.config.data, options.max_side)
+    resize = inference_resize(artifact.config.model, artifact.config.data, options.max_side)
     detector = FaceDetector(TorchNetwork(network, pick_device(options.device)), resize, LOWEST)
     bar = tqdm(truth, desc="detecting", unit="image", disable=True if quiet else None)
     return {

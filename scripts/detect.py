@@ -225,7 +225,7 @@ class Job:
         from tqdm import tqdm
 
         from detector.data.submission import write_submission
-        from faces.images import save_image
+        from faces.images.write import save_image
         from faces.prefetch import WriteBehind
         from pipeline.media import Failed, detect_images
         from pipeline.sinks.json_lines import json_line
@@ -258,8 +258,8 @@ class Job:
         from tqdm import tqdm
 
         from faces.prefetch import WriteBehind
-        from faces.sound import copy_sound
-        from faces.video import VideoReader, VideoWriter
+        from faces.video.film import VideoReader, VideoWriter
+        from faces.video.sound import copy_sound
         from pipeline.media import Linger, detect_video
         from pipeline.sinks.json_lines import json_line
 
@@ -296,10 +296,10 @@ class Job:
     def _drawing(
         self, image: NDArray[np.uint8], shown: Detections, hidden: NDArray[np.float32]
     ) -> Callable[[], NDArray[np.uint8]]:
-        from detector.draw import anonymise, draw_detections
+        from detector.draw import anonymize, draw_detections
 
         if self.options.anonymize:
-            return partial(anonymise, image, hidden)
+            return partial(anonymize, image, hidden)
         return partial(draw_detections, image, shown)
 
     @property

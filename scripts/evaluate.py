@@ -199,7 +199,8 @@ def _truth(options: Options) -> tuple[list[ImageFaces], dict[str, Path], int | N
     assert options.wider is not None  # see Options.__post_init__
     from detector.data.submission import image_name
     from detector.evaluation import wider
-    from faces.images import find_images, image_size
+    from faces.images.find import find_images
+    from faces.images.read import image_size
 
     everything = wider.read_ground_truth(wider.find_ground_truth(options.wider))
     folder = options.image_path or options.wider / "WIDER_val" / "images"
@@ -284,13 +285,13 @@ def _load(options: Options) -> FaceDetector:
 def _trained_on(
     detector: FaceDetector, names: list[str], images: dict[str, Path]
 ) -> dict[str, Any] | None:
-    """Which of the images the model has learnt from; see `training_pictures.report_seen`."""
+    """Which of the images the model has learned from; see `training_pictures.report_seen`."""
     from detector.training_pictures import pictures_of, report_seen, seen_sentence
 
-    artefact = detector.artefact
-    if artefact is None:
+    artifact = detector.artifact
+    if artifact is None:
         return None
-    found = report_seen(pictures_of(artefact.pictures, artefact.provenance), images, names)
+    found = report_seen(pictures_of(artifact.pictures, artifact.provenance), images, names)
     if found["seen"]:
         logger.warning("%s", seen_sentence(found))
     return found
@@ -300,7 +301,7 @@ def _detect(
     detector: FaceDetector, names: list[str], images: dict[str, Path], options: Options
 ) -> dict[str, NDArray[np.float64]]:
     from detector.data.submission import scored_boxes, write_submission
-    from faces.images import read_image
+    from faces.images.read import read_image
 
     found = {}
     for name in _bar(options, names, "detecting"):

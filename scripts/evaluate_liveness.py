@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Judge the two defences against photos and screens, in the terms of ISO/IEC 30107-3:
+DESCRIPTION = """Judge the two defenses against photos and screens, in the terms of ISO/IEC 30107-3:
 APCER, the share of attacks that pass, for each kind of attack, and BPCER, the share of live people
-that are refused. The passive network is judged on your own labelled pictures, the active challenge
+that are refused. The passive network is judged on your own labeled pictures, the active challenge
 on made people and photos. Neither is a certification."""
 
 EXAMPLES = """\
@@ -79,7 +79,7 @@ class Options:
             ),
             (
                 not self.model or self.data is not None,
-                "--model is for labelled pictures: give their folder as well",
+                "--model is for labeled pictures: give their folder as well",
             ),
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
             (self.simulate >= 0, "--simulate must not be negative"),
@@ -181,8 +181,8 @@ def _score(source: Source, detector: Detector, passive: PassiveLiveness) -> floa
 
 
 def _frames(source: Source) -> Iterator[NDArray[np.uint8]]:
-    from faces.images import read_image
-    from faces.video import VideoReader
+    from faces.images.read import read_image
+    from faces.video.film import VideoReader
 
     if not source.is_video:
         yield read_image(source.path)

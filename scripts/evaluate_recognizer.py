@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recognizer.evaluation.contestants import Contestant
-    from recognizer.evaluation.judge import Judgement
+    from recognizer.evaluation.judge import Judgment
     from recognizer.evaluation.lfw import Lfw
     from recognizer.evaluation.photos import FaceBox, Photos
     from recognizer.evaluation.report import Operating
@@ -62,12 +62,12 @@ class Options:
     test_folds: tuple[int, ...] = ()
     """Test on these folds alone, with the threshold of the others; not given: each fold in turn."""
     boxes: Literal["auto", "centre", "detect"] = "auto"
-    """Where the face is: `centre`, the known place in LFW's images; `detect` finds it; `auto` is
-    centre for --lfw, else detect."""
+    """Where the face is: `center`, the known place in LFW's images; `detect` finds it; `auto` is
+    center for --lfw, else detect."""
     detector: Path | None = None
     """Checkpoint, TorchScript or ONNX file for `--boxes detect`; left out, the shipped detector."""
     baseline: bool = False
-    """Also judge bare pixels: the cosine of small grey crops."""
+    """Also judge bare pixels: the cosine of small gray crops."""
     compare: tuple[Path, ...] = ()
     """Also judge these ONNX networks, which take RGB (N, 3, S, S) with ImageNet's mean and
     deviation, such as MobileFaceNet, on the same crops."""
@@ -252,8 +252,8 @@ def _face_finder(options: Options) -> tuple[FaceBox, str]:
     """The function that says where the face is, and its name in the report and the cache."""
     from pipeline.enroll.photo_faces import face_finder
 
-    centre = options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None)
-    return face_finder("centre" if centre else "detect", options.detector, options.threads)
+    center = options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None)
+    return face_finder("centre" if center else "detect", options.detector, options.threads)
 
 
 def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
@@ -295,10 +295,10 @@ def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) 
 
 
 def _crops(
-    embedder: Embedder, find_face: FaceBox, result: Judgement
+    embedder: Embedder, find_face: FaceBox, result: Judgment
 ) -> dict[int, NDArray[np.uint8]]:
     """The faces of the worst pairs, as the network saw them."""
-    from faces.images import read_image
+    from faces.images.read import read_image
 
     crops = {}
     for i in sorted({i for pair in result.worst for i in (pair.first, pair.second)}):

@@ -81,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
 
 def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     """The first images of a folder."""
-    from faces.images import find_images, read_image
+    from faces.images.find import find_images
+    from faces.images.read import read_image
 
     files = find_images(folder)[:MOST_IMAGES]
     if not files:

@@ -110,7 +110,7 @@ class Job:
         from pipeline.teaching.fit import Record, store_head, teach_head
 
         record = Record(folder)
-        # The gate against near-duplicates is no measure for a network that learnt these very faces.
+        # The gate against near-duplicates means nothing to a network that learned these very faces.
         samples = self.sources.samples(store, embedder, not self.options.learns_network)
         head = teach_head(samples, self.sources, embedder, plan, record)
         record.write()

@@ -24,7 +24,7 @@ COMMANDS = {
     "people": "List, rename, merge, remove, export and import the people who are known",
     "run": "Find, follow and name the faces of a video: who is in it, and when",
     "webcam": "Show a camera or stream with boxes and names, as it happens",
-    "serve": "Let other programs detect, recognise, enrol: as a child process or over HTTP",
+    "serve": "Let other programs detect, recognize, enrol: as a child process or over HTTP",
     "keys": "Make, list and revoke the keys of programs that may ask a server",
     "audit": "Check and show the record of who was enrolled and removed through a server",
     "export-liveness": "Make one ONNX file of MiniFASNet's published weights, for --liveness",

@@ -225,7 +225,7 @@ def export(options: Export, store: Store) -> None:
     moved = export_people(store, options.file, options.names)
     print(
         f"{options.file}: {counted(moved.people, 'person')}, {counted(moved.samples, 'sample')}, "
-        f"{counted(moved.crops, 'picture')}; whoever has the file can recognise these people"
+        f"{counted(moved.crops, 'picture')}; whoever has the file can recognize these people"
     )
 
 

@@ -16,8 +16,8 @@ from scripts.options.command_line import log_to_stderr, parse
 if TYPE_CHECKING:
     from detector.data.check import SetReport
     from detector.data.repair import Repairs
-    from detector.data.voc_folder import VocFolder
-    from detector.data.wider_voc import SplitSummary
+    from detector.data.voc.folder import VocFolder
+    from detector.data.wider.convert import SplitSummary
 
 EXAMPLES = """
 faces prepare download --out data
@@ -128,8 +128,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wider(options: Wider) -> int:
-    from detector.data.wider_source import splits_in
-    from detector.data.wider_voc import convert
+    from detector.data.wider.convert import convert
+    from detector.data.wider.source import splits_in
     from faces.files import check_writable
 
     check_writable(options.out)
@@ -185,7 +185,7 @@ _TITLES = {
 
 
 def _download(options: Download) -> int:
-    from detector.data.wider_download import download_wider
+    from detector.data.wider.download import download_wider
     from faces.files import check_writable
 
     check_writable(options.out)
@@ -234,7 +234,7 @@ def _check(options: Check) -> int:
 
 
 def _sets(options: Check) -> list[VocFolder]:
-    from detector.data.voc_folder import VocFolder, find_sets
+    from detector.data.voc.folder import VocFolder, find_sets
 
     given = (options.image_dir is not None, options.annotation_dir is not None)
     if options.folder is not None and not any(given):

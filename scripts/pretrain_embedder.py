@@ -60,7 +60,7 @@ class Options:
     folds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Folds of LFW to learn from."""
     held_out: int = 6
-    """Fold of LFW to judge with; none of its people is learnt from."""
+    """Fold of LFW to judge with; none of its people is learned from."""
     wider: Annotated[Path | None, _arg("none")] = None
     """Folder of WIDER FACE, of which the training part is used."""
     voc: Annotated[Path | None, _arg("none")] = None
@@ -129,7 +129,7 @@ def gather(
 
     judged = set(held_out.people)
     if judged & set(tuning.people):
-        raise UserError(f"fold {options.held_out} is to judge with: it cannot be learnt from")
+        raise UserError(f"fold {options.held_out} is to judge with: it cannot be learned from")
     sources = {"LFW": _lfw_photos(tuning)}
     if options.wider is not None:
         sources["WIDER FACE"] = list(_wider_photos(options.wider))
@@ -155,7 +155,7 @@ def _lfw_photos(lfw: Lfw) -> list[Photo]:
 def _lfw_box(path: Path) -> NDArray[np.float32]:
     import numpy as np
 
-    from faces.images import image_size
+    from faces.images.read import image_size
 
     width, height = image_size(path)
     if width != height or width not in (150, 250):
@@ -166,7 +166,7 @@ def _lfw_box(path: Path) -> NDArray[np.float32]:
 def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8]:
     import numpy as np
 
-    from faces.images import read_image
+    from faces.images.read import read_image
 
     return np.concatenate(
         [recipe(read_image(path), _lfw_box(path), landmarks) for path in lfw.images]
@@ -174,7 +174,7 @@ def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8
 
 
 def _wider_photos(folder: Path) -> Iterator[Photo]:
-    from detector.data.wider import parse_text
+    from detector.data.wider.lists import parse_text
     from recognizer.training.pretrain_data import Photo
 
     truth = folder / "wider_face_split" / "wider_face_train_bbx_gt.txt"
@@ -189,8 +189,8 @@ def _wider_photos(folder: Path) -> Iterator[Photo]:
 
 
 def _voc_photos(folder: Path) -> Iterator[Photo]:
-    from detector.data.voc import read_voc
-    from detector.data.voc_folder import usable_pairs
+    from detector.data.voc.annotation import read_voc
+    from detector.data.voc.folder import usable_pairs
     from recognizer.training.pretrain_data import Photo
 
     for image, annotation in usable_pairs(folder / "images", folder / "annotations"):

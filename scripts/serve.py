@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Let other programs detect, recognise and enrol faces: as their child process, a
+DESCRIPTION = """Let other programs detect, recognize and enrol faces: as their child process, a
 JSON object a line (--stdio), or over HTTP (--http). Both do the same; docs/serve.md describes them,
 docs/security.md what to mind."""
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
     from detector.checkpoint import load_checkpoint, save_checkpoint
     from detector.export.parity import check, make_cases, table
-    from detector.export.publish import run_checkpoint, run_exported, serialise
+    from detector.export.publish import run_checkpoint, run_exported, serialize
     from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, NETWORK
     from detector.training_pictures import LIST, pictures_of, write_list
@@ -72,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
     payload["config"]["model"]["backbone_weights"] = "none"
     save_checkpoint(FOLDER / CHECKPOINT, payload)
 
-    model, artefact = open_checkpoint(FOLDER / CHECKPOINT)
-    proto = onnx.load_from_string(serialise(model, artefact, "onnx"))
+    model, artifact = open_checkpoint(FOLDER / CHECKPOINT)
+    proto = onnx.load_from_string(serialize(model, artifact, "onnx"))
     store_in_half(proto.graph)
     onnx.checker.check_model(proto, full_check=True)
     with atomic_write(FOLDER / NETWORK) as file:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     # rounded. What that costs is seen in the average precision, which is measured on this file.
     outcomes = check(
         run_checkpoint(model), run_exported(FOLDER / NETWORK, "onnx"), make_cases(),
-        artefact.nms_threshold, model.roi_heads.detections_per_img,
+        artifact.nms_threshold, model.roi_heads.detections_per_img,
     )  # fmt: skip
     print(table(outcomes))
     for path in write_digests(FOLDER):

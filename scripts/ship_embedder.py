@@ -68,7 +68,7 @@ def ship_mini(checkpoint: Path) -> None:
 
 
 def onet() -> bytes:
-    """facenet-pytorch's O-Net as ONNX, which takes uint8 and standardises it itself."""
+    """facenet-pytorch's O-Net as ONNX, which takes uint8 and standardizes it itself."""
     import facenet_pytorch
     import torch
     from facenet_pytorch.models.mtcnn import ONet
@@ -90,7 +90,7 @@ def onet() -> bytes:
             )
             return shift, points, probability[:, 1]
 
-    origin = {"origin": "O-Net of facenet-pytorch 2.5.3, MIT licence"}
+    origin = {"origin": "O-Net of facenet-pytorch 2.5.3, MIT license"}
     return export_onnx(Network(), INPUT, ("shift", "points", "probability"), origin)
 
 

@@ -48,5 +48,5 @@ class FakeEmbedder:
         blocks = faces[:, : step * 8, : step * 8].astype(np.float32)
         thumbnails = blocks.reshape(-1, 8, step, 8, step, 3).mean(axis=(2, 4)).reshape(-1, 192)
         contrast = (thumbnails - thumbnails.mean(axis=1, keepdims=True)) / 64
-        one = np.ones((len(faces), 1), np.float32)  # a picture of one colour has a direction too
+        one = np.ones((len(faces), 1), np.float32)  # a picture of one color has a direction too
         return unit(np.concatenate([contrast, one], axis=1) @ self._projection)

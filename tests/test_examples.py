@@ -52,7 +52,7 @@ def test_run_onnx_reads_what_people_have(small_export: SmallExport, tmp_path: Pa
         )
         assert result.returncode == 1
         assert (
-            result.stderr == f"{tmp_path / 'wide.tif'}: save it with 8 bits a colour, it has more\n"
+            result.stderr == f"{tmp_path / 'wide.tif'}: save it with 8 bits a color, it has more\n"
         )
 
 

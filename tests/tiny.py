@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from detector.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
-from detector.data.voc import VocAnnotation, VocObject, write_voc
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 
 TINY_MODEL = ModelConfig(
     backbone_weights="none",

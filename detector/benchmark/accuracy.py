@@ -11,7 +11,7 @@ from detector.benchmark.timing import Build, Process
 from detector.evaluation import wider
 from detector.evaluation.matching import ImageFaces
 from detector.inference.resize import Resize
-from faces.images import read_image
+from faces.images.read import read_image
 
 MIN_SCORE = 0.005
 """Lowest score that contestants are asked for here; average precision needs the low ones too."""

@@ -57,7 +57,7 @@ class Contestant:
         return self.path.stat().st_size if self.path is not None else None
 
     def parameters(self) -> int:
-        """How many numbers were (or would have been) learnt."""
+        """How many numbers were (or would have been) learned."""
         if self.path is None:
             return _count(_module(self))
         kind = file_kind(self.path)

@@ -51,7 +51,7 @@ class YuNet(OneByOne):
     a box. As in ``modules/objdetect/src/face_detect.cpp`` of OpenCV 4.8 and
     ``mmdet/models/dense_heads/yunet_head.py`` of libfacedetection.train, the score of a cell is the
     root of the product of the first two, both clipped to 0..1, and at stride s the box of the cell
-    (row, column) is centred at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` wide. The input
+    (row, column) is centered at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` wide. The input
     is BGR, 0..255, padded with zeros to multiples of 32.
 
     Args:
@@ -78,9 +78,9 @@ class YuNet(OneByOne):
             score = np.sqrt(classes[0, :, 0].clip(0, 1) * objects[0, :, 0].clip(0, 1))
             cells = np.flatnonzero(score >= self.min_score)
             corner = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
-            centre = (corner + moves[0, cells, :2]) * stride
+            center = (corner + moves[0, cells, :2]) * stride
             half = np.exp(moves[0, cells, 2:]) * (stride / 2)
-            boxes.append(np.hstack([centre - half, centre + half]))
+            boxes.append(np.hstack([center - half, center + half]))
             scores.append(score[cells])
         return suppressed(np.concatenate(boxes), np.concatenate(scores), YUNET_IOU, (height, width))
 
@@ -181,7 +181,7 @@ class Body(OneByOne):
     """The MobileNetV2 body alone in ONNX Runtime: the floor for every detector built on it.
 
     It is run on noise of the picture's size, padded to multiples of 32, and finds nothing. Reading
-    and normalising the picture are left out on purpose.
+    and normalizing the picture are left out on purpose.
 
     Args:
         path: a file of `export_body`.

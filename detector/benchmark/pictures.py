@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from detector.data.scenes import portraits
 from faces.errors import UserError
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 
 
 def some_pictures(folder: Path | None, count: int = 0) -> list[NDArray[np.uint8]]:

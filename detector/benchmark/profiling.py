@@ -1,6 +1,6 @@
 """Where an exported ONNX file of ours spends its time: by part of the network and by operator.
 
-ONNX Runtime's profiler gives a time for every node of the graph as it was optimised, where nodes
+ONNX Runtime's profiler gives a time for every node of the graph as it was optimized, where nodes
 are fused and renamed. Each is traced back to the part it came from: the parts follow one another,
 so a node belongs to the furthest part that its weights or its inputs belong to.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 
 PARTS = (
-    "input",  # bytes to normalised numbers
+    "input",  # bytes to normalized numbers
     "body",
     "pyramid",
     "RPN convolutions",
@@ -80,12 +80,12 @@ def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -
         raise UserError(f"{path}: only ONNX files can be profiled; export one with `faces export`")
     detector: Any = open_contestant(Contestant("ours", path.name, "", path), threads, THRESHOLD)
     with tempfile.TemporaryDirectory() as name:
-        optimised = Path(name) / "optimised.onnx"
+        optimized = Path(name) / "optimized.onnx"
         # The same options as in everyday use, and the profiler.
         options = detector.network.session.get_session_options()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(name) / "profile")
-        options.optimized_model_filepath = str(optimised)
+        options.optimized_model_filepath = str(optimized)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         detector.network.session = session
         calls = []
@@ -95,7 +95,7 @@ def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -
             detector.detect(image)
             calls.append(time.perf_counter() - start)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        part_of = parts_of(onnx.load(path).graph, onnx.load(optimised).graph)
+        part_of = parts_of(onnx.load(path).graph, onnx.load(optimized).graph)
     runs = [laps for laps in node_times(events) if laps.nodes][1::2]
     return _summary(runs, calls, part_of)
 
@@ -130,13 +130,13 @@ def node_times(events: Iterable[Mapping[str, Any]]) -> list[Run]:
     ]
 
 
-def parts_of(graph: Any, optimised: Any) -> Callable[[str], str]:
-    """A function that names the part of a node of the optimised graph (`onnx.GraphProto`)."""
+def parts_of(graph: Any, optimized: Any) -> Callable[[str], str]:
+    """A function that names the part of a node of the optimized graph (`onnx.GraphProto`)."""
     tensors = _parts_of_tensors(graph, {})
     names = {node.name: tensors[node.output[0]] for node in graph.node if node.output}
-    # What optimisation left as it was keeps its tensors' names; what is new inherits its inputs'.
-    later = _parts_of_tensors(optimised, tensors)
-    for node in optimised.node:
+    # What optimization left as it was keeps its tensors' names; what is new inherits its inputs'.
+    later = _parts_of_tensors(optimized, tensors)
+    for node in optimized.node:
         names.setdefault(node.name, later[node.output[0]])
     return lambda name: PARTS[names.get(name, 0)]
 

@@ -33,7 +33,7 @@ class Result:
         timing: its times, one for each image, and its memory; or why there are none.
         ap: easy, medium and hard AP (None for a setting without a face); None when not asked for or
             not possible; or why there is none.
-        parameters: how many numbers it learnt; None where that could not be told.
+        parameters: how many numbers it learned; None where that could not be told.
         file_bytes: the size of its weights on the disk; None without a file.
     """
 
@@ -265,14 +265,14 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
     for axes, setting in zip(panels, SETTINGS, strict=True):
         for i, result in enumerate(timed):
             middle, low, high = (1000 * value for value in spread(result.seconds))
-            colour, name = f"C{i % 10}", result.contestant.name
+            color, name = f"C{i % 10}", result.contestant.name
             ap = result.ap.get(setting) if isinstance(result.ap, dict) else None
             if ap is None:
-                axes.axvline(middle, color=colour, ls=":", lw=1.5, label=f"{name} (time only)")
+                axes.axvline(middle, color=color, ls=":", lw=1.5, label=f"{name} (time only)")
                 continue
             ours = result.contestant.kind == "ours"
             axes.errorbar(
-                middle, ap, xerr=[[middle - low], [high - middle]], color=colour, capsize=2,
+                middle, ap, xerr=[[middle - low], [high - middle]], color=color, capsize=2,
                 fmt="*" if ours else "o", ms=15 if ours else 8, label=name,
             )  # fmt: skip
         axes.set_xscale("log")

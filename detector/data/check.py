@@ -10,20 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detector.data.voc import VocAnnotation, load_voc
-from detector.data.voc_boxes import (
+from detector.data.voc.annotation import VocAnnotation, load_voc
+from detector.data.voc.boxes import (
     BoxFrame,
     boxes_as_stored,
     boxes_in_pixels,
     mend_box,
     upright_annotation_boxes,
 )
-from detector.data.voc_folder import Pairing, VocFolder, pair
-from detector.data.voc_truth import faces_of, why_no_face
+from detector.data.voc.folder import Pairing, VocFolder, pair
+from detector.data.voc.truth import faces_of, why_no_face
 from faces.errors import UserError
 from faces.filenames import folded
 from faces.folders import in_threads
-from faces.images import ImageInfo, image_info
+from faces.images.read import ImageInfo, image_info
 
 # Every kind of problem, in the order of the table, and what a repair does about it.
 PROBLEMS = {

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import BOX_PROBLEMS, SetReport
-from detector.data.voc import load_voc
-from detector.data.voc_boxes import Box, BoxFrame, mend_box, upright_annotation_boxes
+from detector.data.voc.annotation import load_voc
+from detector.data.voc.boxes import Box, BoxFrame, mend_box, upright_annotation_boxes
 from detector.draw import MISSED, TRUTH, contact_sheet, draw_boxes
 from faces.errors import UserError
-from faces.images import image_info, read_image
+from faces.images.read import image_info, read_image
 
 
 def draw_check(

@@ -14,7 +14,7 @@ import numpy as np
 from lxml import etree
 
 from detector.data.check import SetReport
-from detector.data.voc import (
+from detector.data.voc.annotation import (
     VocAnnotation,
     are_fractions,
     box_of,
@@ -24,13 +24,13 @@ from detector.data.voc import (
     set_name,
     set_size,
 )
-from detector.data.voc_boxes import Box, BoxFrame, boxes_as_stored, boxes_in_pixels, mend_box
+from detector.data.voc.boxes import Box, BoxFrame, boxes_as_stored, boxes_in_pixels, mend_box
 from detector.evaluation.matching import IOU, best_overlap
 from faces.errors import UserError
 from faces.filenames import folded
 from faces.files import atomic_write_text
 from faces.folders import atomic_folder, copy_file, in_threads, link_file
-from faces.images import ImageInfo, image_info, upright_boxes, write_upright
+from faces.images.read import ImageInfo, image_info, upright_boxes, write_upright
 
 REPORT_NAME = "repairs.json"
 

@@ -18,7 +18,7 @@ _HEIGHTS = (16.0, 150.0)
 # the hairline, a little background stays at the sides. Measured by eye on all 100.
 _HALF_WIDTH, _HALF_HEIGHT = 0.42, 0.49
 
-# Exponents for red, green and blue that turn a grey crop into skin: the lights stay light, the
+# Exponents for red, green and blue that turn a gray crop into skin: the lights stay light, the
 # shadows turn red.
 _SKIN = np.array([[0.72, 1.08, 1.40], [0.78, 1.05, 1.25], [0.70, 1.12, 1.60]])
 _HAIR = np.array([[28, 24, 22], [60, 42, 30], [110, 80, 52], [120, 116, 112], [170, 140, 90]])
@@ -59,9 +59,9 @@ class _Canvas:
 
     def ellipse(
         self,
-        centre: tuple[float, float],
+        center: tuple[float, float],
         radii: tuple[float, float],
-        colour: NDArray,
+        color: NDArray,
         *,
         softness: float,
         square: bool = False,
@@ -71,28 +71,28 @@ class _Canvas:
     ) -> int:
         """Paint an ellipse with an edge ``softness`` pixels wide; returns the pixels it covers.
 
-        ``colour`` is (3,), or (S, S, 3) for a texture around the centre. ``square`` fills the
+        ``color`` is (3,), or (S, S, 3) for a texture around the center. ``square`` fills the
         corners more. Only rows under ``below`` are painted.
         """
         height, width = self.owner.shape
         reach = max(radii) + softness
-        x1, x2 = (min(max(round(centre[0] + s * reach), 0), width) for s in (-1, 1))
-        y1, y2 = (min(max(round(centre[1] + s * reach), 0), height) for s in (-1, 1))
+        x1, x2 = (min(max(round(center[0] + s * reach), 0), width) for s in (-1, 1))
+        y1, y2 = (min(max(round(center[1] + s * reach), 0), height) for s in (-1, 1))
         ys, xs = np.mgrid[y1:y2, x1:x2].astype(np.float32)
-        dx, dy = xs + 0.5 - centre[0], ys + 0.5 - centre[1]
+        dx, dy = xs + 0.5 - center[0], ys + 0.5 - center[1]
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         along, across = dx * cos - dy * sin, dx * sin + dy * cos
         along, across = (along / radii[0]) ** 2, (across / radii[1]) ** 2
         distance = np.sqrt(np.sqrt(along**2 + across**2) if square else along + across)
         alpha = ((1 - distance) * min(radii) / softness + 0.5).clip(0, 1)
         alpha *= ys >= below
-        if colour.ndim == 3:
-            half = colour.shape[0] / 2
-            columns = (dx + half).astype(int).clip(0, colour.shape[1] - 1)
-            rows = (dy + half).astype(int).clip(0, colour.shape[0] - 1)
-            colour = colour[rows, columns]
+        if color.ndim == 3:
+            half = color.shape[0] / 2
+            columns = (dx + half).astype(int).clip(0, color.shape[1] - 1)
+            rows = (dy + half).astype(int).clip(0, color.shape[0] - 1)
+            color = color[rows, columns]
         region = self.rgb[y1:y2, x1:x2]
-        region += alpha[..., None] * (colour - region)
+        region += alpha[..., None] * (color - region)
         covered = alpha > 0.5
         self.owner[y1:y2, x1:x2][covered] = owner
         return int(covered.sum())
@@ -106,7 +106,7 @@ def paint_scene(
     Args:
         rng: every choice is drawn from it.
         background: a picture without faces.
-        crops: square grey pictures of one face each, from hairline to chin.
+        crops: square gray pictures of one face each, from hairline to chin.
     """
     width, height = _SIDES[rng.integers(len(_SIDES))]
     canvas = _Canvas(_view(rng, background, (width, height)))
@@ -144,7 +144,7 @@ def _view(rng: Generator, picture: Image.Image, size: tuple[int, int]) -> Image.
 def _places(
     rng: Generator, width: int, height: int, count: int
 ) -> Iterator[tuple[float, float, float]]:
-    """Centres and heights of up to ``count`` faces that leave each other room."""
+    """Centers and heights of up to ``count`` faces that leave each other room."""
     low, high = _HEIGHTS
     high = min(high, 420 / math.sqrt(count)) if count else high
     taken: list[tuple[float, float, float]] = []
@@ -188,22 +188,22 @@ def _person(
     rng: Generator,
     canvas: _Canvas,
     crops: Sequence[Image.Image],
-    centre: tuple[float, float],
+    center: tuple[float, float],
     size: float,
     number: int | None,
 ) -> tuple[SceneFace, int] | None:
     """Clothes, neck, hair and (unless ``number`` is None) a face ``size`` pixels high."""
-    x, y = centre
+    x, y = center
     edge = max(1.0, 0.03 * size)
     skin = _SKIN[rng.integers(len(_SKIN))]
     hair = _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2)
-    greyish = rng.uniform(30, 200) + rng.uniform(-45, 45, 3)
-    clothes, trousers = greyish.clip(10, 230), rng.uniform(20, 110) + rng.uniform(-15, 15, 3)
+    grayish = rng.uniform(30, 200) + rng.uniform(-45, 45, 3)
+    clothes, trousers = grayish.clip(10, 230), rng.uniform(20, 110) + rng.uniform(-15, 15, 3)
 
-    def part(dy: float, rx: float, ry: float, colour: NDArray, square: bool = False) -> None:
-        soft = 3 * edge if colour is hair else edge
+    def part(dy: float, rx: float, ry: float, color: NDArray, square: bool = False) -> None:
+        soft = 3 * edge if color is hair else edge
         radii = (rx * size, ry * size)
-        folds = _folds(rng, round(2 * max(radii))) * colour
+        folds = _folds(rng, round(2 * max(radii))) * color
         canvas.ellipse((x, y + dy * size), radii, folds, softness=soft, square=square)
 
     long_hair = rng.random() < 0.35
@@ -218,11 +218,11 @@ def _person(
     leans = rng.random() < 0.06
     angle = rng.uniform(32, 50) * rng.choice([-1, 1]) if leans else rng.uniform(-12, 12)
     soften = rng.uniform(0.03, 0.06) if rng.random() < 0.15 else 0.0
-    face = _face(rng, canvas, crops, centre, size, number, skin=skin, angle=angle, soften=soften)
+    face = _face(rng, canvas, crops, center, size, number, skin=skin, angle=angle, soften=soften)
     if rng.random() < 0.08:  # a scarf over mouth and chin
         radii = (_HALF_WIDTH * size * 1.1, _HALF_HEIGHT * size * 1.15)
         line = y + rng.uniform(0.08, 0.25) * size
-        canvas.ellipse(centre, radii, clothes * 0.8, softness=edge, below=line)
+        canvas.ellipse(center, radii, clothes * 0.8, softness=edge, below=line)
     return face
 
 
@@ -230,7 +230,7 @@ def _face(
     rng: Generator,
     canvas: _Canvas,
     crops: Sequence[Image.Image],
-    centre: tuple[float, float],
+    center: tuple[float, float],
     size: float,
     number: int,
     *,
@@ -251,17 +251,17 @@ def _face(
     crop = crop.filter(ImageFilter.GaussianBlur(max(blur, 0)))
     extreme = not invalid and rng.random() < 0.08
     gain = rng.choice([0.35, 2.0]) if extreme else rng.uniform(0.8, 1.3)
-    colours = _skin(np.asarray(crop, np.float32) * gain, skin)
+    colors = _skin(np.asarray(crop, np.float32) * gain, skin)
     radii = (_HALF_WIDTH * side, _HALF_HEIGHT * side)
     edge = max(1.0, 0.08 * size)
-    pixels = canvas.ellipse(centre, radii, colours, softness=edge, angle=angle, owner=number)
+    pixels = canvas.ellipse(center, radii, colors, softness=edge, angle=angle, owner=number)
 
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     half_w = math.hypot(radii[0] * cos, radii[1] * sin)
     half_h = math.hypot(radii[0] * sin, radii[1] * cos)
     height, width = canvas.owner.shape
-    x1, y1 = max(0, round(centre[0] - half_w)), max(0, round(centre[1] - half_h))
-    x2, y2 = min(width, round(centre[0] + half_w)), min(height, round(centre[1] + half_h))
+    x1, y1 = max(0, round(center[0] - half_w)), max(0, round(center[1] - half_h))
+    x2, y2 = min(width, round(center[0] + half_w)), min(height, round(center[1] + half_h))
     face = SceneFace(
         box=(x1, y1, x2 - x1, y2 - y1),
         blur=2 if invalid else min(2, int(side > 40) + int(side > 90) + int(soften > 0)),
@@ -279,13 +279,13 @@ def _folds(rng: Generator, side: int) -> NDArray[np.float32]:
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))[..., None]
 
 
-def _skin(grey: NDArray, exponents: NDArray) -> NDArray[np.float32]:
-    """The colours (..., 3) of skin whose brightness is ``grey`` (...), 0..255."""
-    return 255 * (grey[..., None] / 255).clip(0, 1).astype(np.float32) ** exponents
+def _skin(gray: NDArray, exponents: NDArray) -> NDArray[np.float32]:
+    """The colors (..., 3) of skin whose brightness is ``gray`` (...), 0..255."""
+    return 255 * (gray[..., None] / 255).clip(0, 1).astype(np.float32) ** exponents
 
 
 def _photograph(rng: Generator, rgb: NDArray[np.float32]) -> Image.Image:
-    """Light from one side, a colour cast, a lens and a noisy sensor over the whole picture."""
+    """Light from one side, a color cast, a lens and a noisy sensor over the whole picture."""
     height, width = rgb.shape[:2]
     ramp = np.linspace(rng.uniform(0.75, 1.1), rng.uniform(0.75, 1.1), width)
     light = ramp[:, None] * rng.uniform(0.92, 1.08, 3)

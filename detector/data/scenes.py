@@ -1,6 +1,6 @@
 """A small data set of real faces for a first walk through the project; nothing is downloaded.
 
-The faces are 100 crops of Labeled Faces in the Wild (25x25 pixels, grey; the first half of
+The faces are 100 crops of Labeled Faces in the Wild (25x25 pixels, gray; the first half of
 ``skimage.data.lfw_subset()``), tinted and painted onto people in front of pictures that come with
 scikit-image and hold no face. 80 crops serve the training scenes and the other 20 the validation
 scenes, so no face is in both. Everything but the faces is drawn: this shows how the project works
@@ -59,7 +59,7 @@ def portraits() -> dict[str, NDArray[np.uint8]]:
 
 
 def bystander() -> NDArray[np.uint8]:
-    """A third photograph, of somebody whom nobody introduces: RGB uint8 (512, 512, 3), but grey.
+    """A third photograph, of somebody whom nobody introduces: RGB uint8 (512, 512, 3), but gray.
 
     A photographer at work, by Lav Varshney (CC0, from scikit-image). Raises UserError where that
     was installed without its pictures.
@@ -73,7 +73,7 @@ def bystander() -> NDArray[np.uint8]:
 
 
 def brick_wall() -> NDArray[np.uint8]:
-    """A grey texture, uint8 (512, 512), from CC0Textures through scikit-image (CC0).
+    """A gray texture, uint8 (512, 512), from CC0Textures through scikit-image (CC0).
 
     Raises UserError where that was installed without its pictures.
     """
@@ -133,11 +133,11 @@ def _make_split(
 
 
 def _sources() -> tuple[list[Image.Image], list[Image.Image]]:
-    """The 100 face crops (grey) and the backgrounds (RGB)."""
+    """The 100 face crops (gray) and the backgrounds (RGB)."""
     import skimage.data
 
     try:
-        grey = (skimage.data.lfw_subset()[:_CROPS] * 255).round().astype(np.uint8)
+        gray = (skimage.data.lfw_subset()[:_CROPS] * 255).round().astype(np.uint8)
         arrays = [
             skimage.data.stereo_motorcycle()[0]
             if name == "motorcycle"
@@ -146,7 +146,7 @@ def _sources() -> tuple[list[Image.Image], list[Image.Image]]:
         ]
     except _GONE as error:
         raise _missing(error) from error
-    return [Image.fromarray(a) for a in grey], [Image.fromarray(a).convert("RGB") for a in arrays]
+    return [Image.fromarray(a) for a in gray], [Image.fromarray(a).convert("RGB") for a in arrays]
 
 
 def _missing(error: Exception) -> UserError:

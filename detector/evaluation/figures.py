@@ -1,4 +1,4 @@
-"""Pictures of a judgement: its precision-recall curves, and its worst errors."""
+"""Pictures of a judgment: its precision-recall curves, and its worst errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector.evaluation.curves import Curve
 from detector.evaluation.matching import Matches
 from detector.evaluation.voc_ap import found_faces
 from faces.files import atomic_write
-from faces.images import read_image
+from faces.images.read import read_image
 
 CELL = 232
 COLUMNS = 6
@@ -130,13 +130,13 @@ def _cell(error: Error, matches: Matches, path: Path, threshold: float) -> NDArr
     cell = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
     i = matches.names.index(error.image)
     shown = (matches.image == i) & (matches.score >= threshold)
-    for boxes, colour, thickness in (
+    for boxes, color, thickness in (
         (matches.face_xyxy[matches.face_image == i], TRUTH, 2),
         (matches.xyxy[shown], FOUND, 1),
         (np.array([error.xyxy]), MISSED, 2),
     ):
         moved = (boxes - [left, top, left, top]) * factor
-        cell = draw_boxes(cell, moved.astype(np.float32), colour, width=thickness)
+        cell = draw_boxes(cell, moved.astype(np.float32), color, width=thickness)
     return cell
 
 

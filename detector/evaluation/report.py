@@ -43,7 +43,7 @@ class Setup:
         threshold: score from which a detection counts in the figures at one threshold.
         of_images: how many images the whole set has, when only a part may have been judged.
         resamples, seed: of the bootstrap intervals.
-        trained_on: how many of the images the model has learnt from, from
+        trained_on: how many of the images the model has learned from, from
             `training_pictures.report_seen`; None for detections of nobody knows what.
     """
 
@@ -58,7 +58,7 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Judgment:
     """The report, and what its pictures are drawn from."""
 
     report: dict[str, Any]
@@ -73,7 +73,7 @@ def judge(
     setup: Setup,
     attributes: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda step: None,
-) -> Judgement:
+) -> Judgment:
     """Judge the detections by every protocol that the truth allows.
 
     Args:
@@ -166,7 +166,7 @@ def judge(
         "threshold": setup.threshold,
         "errors": [asdict(error) for error in errors],
     }
-    return Judgement(report, curves, matches, errors)
+    return Judgment(report, curves, matches, errors)
 
 
 def _point(matches: Matches, rate: float) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from detector.data.submission import image_name
-from detector.data.voc import VocObject
-from detector.data.voc_folder import usable_pairs
-from detector.data.voc_truth import VocFaces, check_truth, read_faces
+from detector.data.voc.annotation import VocObject
+from detector.data.voc.folder import usable_pairs
+from detector.data.voc.truth import VocFaces, check_truth, read_faces
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
 from faces.errors import UserError
 from faces.filenames import folded, nfc
-from faces.images import find_files, image_size
+from faces.images.find import find_files
+from faces.images.read import image_size
 
 
 class Names:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.wider_source import read_member
+from detector.data.wider.source import read_member
 from detector.evaluation.curves import Curve, curve
 from detector.evaluation.matching import ImageFaces, counted_without, match, require_faces
 from faces.errors import UserError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.export.graph import FaceGraph, dynamic_shapes, example_images
-from detector.inference.metadata import Artefact
+from detector.inference.metadata import Artifact
 from detector.model import FaceRCNN
 from faces.onnx_export import quiet_exporter
 
@@ -37,12 +37,12 @@ class OnnxGraph(FaceGraph):
         return operator(boxes, scores, groups, count, iou, limit)
 
 
-def export_onnx(model: FaceRCNN, artefact: Artefact) -> bytes:
-    """The network as a serialised ONNX model, checked, with ``artefact`` as ``metadata_props``."""
+def export_onnx(model: FaceRCNN, artifact: Artifact) -> bytes:
+    """The network as a serialized ONNX model, checked, with ``artifact`` as ``metadata_props``."""
     graph = OnnxGraph(model).eval()
     thresholds = {
-        "score_threshold": artefact.score_threshold,
-        "nms_threshold": artefact.nms_threshold,
+        "score_threshold": artifact.score_threshold,
+        "nms_threshold": artifact.nms_threshold,
     }
     with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
@@ -61,7 +61,7 @@ def export_onnx(model: FaceRCNN, artefact: Artefact) -> bytes:
     _clean(proto)
     _make_optional(proto, thresholds)
     proto.doc_string = DOC
-    for key, value in artefact.to_metadata().items():
+    for key, value in artifact.to_metadata().items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
@@ -126,7 +126,7 @@ def _clean(proto: onnx.ModelProto) -> None:
 
 
 def _make_optional(proto: onnx.ModelProto, defaults: dict[str, float]) -> None:
-    """An input that is an initialiser as well may be left out, and then has that value."""
+    """An input that is an initializer as well may be left out, and then has that value."""
     for name, value in defaults.items():
         proto.graph.initializer.append(
             onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from detector.export.graph import FaceGraph, dynamic_shapes, example_images
 from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
-from detector.inference.metadata import EXTRA_FILE, Artefact, inference_resize, per_image
+from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize, per_image
 from detector.inference.onnx_backend import OnnxNetwork, open_onnx
 from detector.inference.script_backend import ScriptNetwork, open_script
 from detector.inference.torch_backend import TorchNetwork, open_checkpoint
@@ -76,33 +76,33 @@ def export_checkpoint(
     Raises UserError for a checkpoint that cannot be read, `ParityError` for a file that differs
     from it: the report is written all the same, and an older file of that name stays as it was.
     """
-    model, artefact = open_checkpoint(checkpoint)
-    learnt = pictures_of(artefact.pictures, artefact.provenance)
-    artefact = replace(
-        artefact,
-        pictures="" if learnt is None else learnt.to_text(),
+    model, artifact = open_checkpoint(checkpoint)
+    learned = pictures_of(artifact.pictures, artifact.provenance)
+    artifact = replace(
+        artifact,
+        pictures="" if learned is None else learned.to_text(),
         provenance={
-            **artefact.provenance,
+            **artifact.provenance,
             "checkpoint": checkpoint.name,
             "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "exported_with": f"torch {torch.__version__}, torchvision {torchvision.__version__}",
         },
     )
-    resize = inference_resize(artefact.config.model, artefact.config.data)
+    resize = inference_resize(artifact.config.model, artifact.config.data)
     cases = make_cases([resize(picture).pixels for picture in pictures])
     folder = checkpoint.parent if folder is None else folder
     return [
-        publish(model, artefact, folder / f"{checkpoint.stem}.{format}", format, cases)
+        publish(model, artifact, folder / f"{checkpoint.stem}.{format}", format, cases)
         for format in formats
     ]
 
 
 def publish(
-    model: FaceRCNN, artefact: Artefact, path: Path, format: Format, cases: Sequence[Case]
+    model: FaceRCNN, artifact: Artifact, path: Path, format: Format, cases: Sequence[Case]
 ) -> Exported:
     """Write one format to ``path`` if it gives what ``model`` gives; see `export_checkpoint`."""
     log.info("exporting %s", path)
-    content = serialise(model, artefact, format)
+    content = serialize(model, artifact, format)
     report_path = path.with_name(path.name + ".parity.json")
     if format == "pt2":
         cases = [case for case in cases if min(case.images.shape[1:3]) >= PT2_SMALLEST]
@@ -112,9 +112,9 @@ def publish(
         log.info("comparing %s with the checkpoint on %d cases", path.name, len(cases))
         outcomes = check(
             run_checkpoint(model), run_exported(trial, format), cases,
-            artefact.nms_threshold, model.roi_heads.detections_per_img,
+            artifact.nms_threshold, model.roi_heads.detections_per_img,
         )  # fmt: skip
-    about = report(outcomes, file=path.name, format=format, provenance=artefact.provenance)
+    about = report(outcomes, file=path.name, format=format, provenance=artifact.provenance)
     atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
     failed = [outcome for outcome in outcomes if not outcome.passed]
     if failed:
@@ -130,13 +130,13 @@ def publish(
     return Exported(path, report_path, outcomes)
 
 
-def serialise(model: FaceRCNN, artefact: Artefact, format: Format) -> bytes:
-    """The network in one of the formats, with ``artefact`` inside."""
+def serialize(model: FaceRCNN, artifact: Artifact, format: Format) -> bytes:
+    """The network in one of the formats, with ``artifact`` inside."""
     if format == "onnx":
         from detector.export.onnx import export_onnx
 
-        return export_onnx(model, artefact)
-    extra = {EXTRA_FILE: json.dumps(artefact.to_metadata())}
+        return export_onnx(model, artifact)
+    extra = {EXTRA_FILE: json.dumps(artifact.to_metadata())}
     buffer = io.BytesIO()
     graph = FaceGraph(model).eval()
     with warnings.catch_warnings(), torch.no_grad():
@@ -150,7 +150,7 @@ def serialise(model: FaceRCNN, artefact: Artefact, format: Format) -> bytes:
         else:
             program = torch.export.export(
                 OneThreshold(graph),
-                (example_images(), torch.tensor(artefact.score_threshold)),
+                (example_images(), torch.tensor(artifact.score_threshold)),
                 dynamic_shapes=(dynamic_shapes(PT2_SMALLEST), None),
             )
             torch.export.save(program, buffer, extra_files=extra)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from detector.inference.resize import Resize, Resized
 from detector.types import Detections, Detector
-from faces.images import as_images
+from faces.images.read import as_images
 
 if TYPE_CHECKING:
-    from detector.inference.metadata import Artefact
+    from detector.inference.metadata import Artifact
 
 Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
 """uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
@@ -52,7 +52,7 @@ class FaceDetector:
         score_threshold: faces below this score (0..1) are left out.
         batch_size: pictures that go through the network at once, at most.
         speed: at which it runs, see `detector.inference.load.load_detector`.
-        artefact: what its file says of itself; None for a network that comes from no file.
+        artifact: what its file says of itself; None for a network that comes from no file.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class FaceDetector:
         score_threshold: float = 0.5,
         batch_size: int = 8,
         speed: Speed = "normal",
-        artefact: Artefact | None = None,
+        artifact: Artifact | None = None,
     ) -> None:
         self.network = network
         self.resize = resize
         self.score_threshold = score_threshold
         self.batch_size = batch_size
         self.speed: Speed = speed
-        self.artefact = artefact
+        self.artifact = artifact
 
     @property
     def lanes(self) -> int:
@@ -80,7 +80,7 @@ class FaceDetector:
         """Find the faces of one image, in RGB: turn OpenCV's BGR around with ``image[..., ::-1]``.
 
         Args:
-            image: of any size: a path, a Pillow image, or an array; see `faces.images.as_image`
+            image: of any size: a path, a Pillow image, or an array; see `faces.images.read`
                 for all that is taken. Boxes are in pixels of the upright image.
 
         Raises UserError, saying what is wanted, for what is no image.

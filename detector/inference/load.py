@@ -63,13 +63,13 @@ def load_detector(
     if kind == "onnx":
         from detector.inference.onnx_backend import OnnxNetwork, open_onnx
 
-        session, artefact = open_onnx(path, device, providers, threads)
+        session, artifact = open_onnx(path, device, providers, threads)
         network = OnnxNetwork(session, score_threshold, nms_threshold)
     elif kind == "torchscript":
         from detector.inference.script_backend import ScriptNetwork, open_script
         from detector.inference.torch_backend import pick_device, set_threads
 
-        module, artefact = open_script(path)
+        module, artifact = open_script(path)
         network = ScriptNetwork(module, pick_device(device), score_threshold, nms_threshold)
         set_threads(threads)
     else:
@@ -80,22 +80,22 @@ def load_detector(
             set_threads,
         )
 
-        model, artefact = open_checkpoint(path)
+        model, artifact = open_checkpoint(path)
         # Below the network's own threshold there would be nothing to find; above it, less work.
         model.roi_heads.score_thresh = score_threshold
         if nms_threshold is not None:
             model.roi_heads.nms_thresh = nms_threshold
         network = TorchNetwork(model, pick_device(device))
         set_threads(threads)
-    resize = inference_resize(artefact.config.model, artefact.config.data, max_side)
+    resize = inference_resize(artifact.config.model, artifact.config.data, max_side)
     if speed == "fast":
         from detector.inference.openvino_backend import fast_network
 
-        nms = artefact.nms_threshold if nms_threshold is None else nms_threshold
+        nms = artifact.nms_threshold if nms_threshold is None else nms_threshold
         normal = network
         network = fast_network(path, normal, resize, score_threshold, nms, threads)
         speed = "normal" if network is normal else "fast"
-    return FaceDetector(network, resize, score_threshold, batch_size, speed, artefact)
+    return FaceDetector(network, resize, score_threshold, batch_size, speed, artifact)
 
 
 def file_kind(path: Path) -> Kind:

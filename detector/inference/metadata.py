@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config import DataConfig, ModelConfig, TrainConfig, from_dict, to_dict
-from detector.inference.resize import PAD_COLOUR, Resize
+from detector.inference.resize import PAD_COLOR, Resize
 from faces.errors import UserError
 
 FORMAT = "faces-detector-export"
@@ -25,7 +25,7 @@ EXTRA_FILE = "faces.json"
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """The words.
 
     Args:
@@ -53,11 +53,11 @@ class Artefact:
             "dtype": "uint8",
             "layout": "NHWC",
             "colours": "RGB",
-            "normalisation": "inside the file",
+            "normalization": "inside the file",
             "resize": asdict(resize),
             "resample": "bilinear with antialiasing (Pillow)",
             "pad": "right and bottom",
-            "pad_colour": PAD_COLOUR,
+            "pad_colour": PAD_COLOR,
         }
         values = {
             "config": to_dict(self.config),
@@ -72,7 +72,7 @@ class Artefact:
         return {"format": FORMAT, "version": str(VERSION), **texts}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> Artefact:
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> Artifact:
         """The inverse of `to_metadata`. Raises UserError for a foreign file or another version."""
         if metadata.get("format") != FORMAT:
             raise UserError(

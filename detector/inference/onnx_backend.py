@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.inference.metadata import Artefact, per_image
+from detector.inference.metadata import Artifact, per_image
 from faces.onnx_session import SharedSession, open_session
 
 
@@ -16,7 +16,7 @@ class OnnxNetwork:
     """Runs an exported file with ONNX Runtime; a `detector.inference.detect.Network`.
 
     Args:
-        session: of a file that `Artefact.from_metadata` knows.
+        session: of a file that `Artifact.from_metadata` knows.
         score_threshold: boxes below it are not even given (0..1).
         nms_threshold: overlap (IoU) above which the better of two boxes stays; None takes the
             file's own.
@@ -46,11 +46,11 @@ class OnnxNetwork:
 def open_onnx(
     path: Path, device: str = "auto", providers: Sequence[str] | None = None,
     threads: int | None = None,
-) -> tuple[SharedSession, Artefact]:  # fmt: skip
+) -> tuple[SharedSession, Artifact]:  # fmt: skip
     """A session for an exported file, and what the file says of itself.
 
     Raises UserError for a damaged or foreign file and for a device or provider that is absent.
     """
     content = path.read_bytes()  # once: the file may be another when a second session is opened
     session = SharedSession(lambda n: open_session(path, device, providers, n, content), threads)
-    return session, Artefact.from_metadata(session.get_modelmeta().custom_metadata_map, path)
+    return session, Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, path)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PAD_COLOUR = (124, 116, 104)
-"""ImageNet's mean colour (torchvision's normalisation mean x 255): padding that is zero inside."""
+PAD_COLOR = (124, 116, 104)
+"""ImageNet's mean color (torchvision's normalization mean x 255): padding that is zero inside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,6 @@ def pad(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     if (padded_height, padded_width) == (height, width):
         return np.ascontiguousarray(image)
     canvas = np.empty((padded_height, padded_width, 3), np.uint8)
-    canvas[:] = PAD_COLOUR
+    canvas[:] = PAD_COLOR
     canvas[:height, :width] = image
     return canvas

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.inference.metadata import EXTRA_FILE, Artefact, per_image
+from detector.inference.metadata import EXTRA_FILE, Artifact, per_image
 from faces.errors import UserError
 
 
@@ -47,7 +47,7 @@ class ScriptNetwork:
         return per_image(boxes.cpu().numpy(), scores.cpu().numpy(), image.cpu().numpy(), len(batch))
 
 
-def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artefact]:
+def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artifact]:
     """A TorchScript file on the CPU, and what it says of itself.
 
     The description is read first: a foreign file is refused before any of it is run. Raises
@@ -55,14 +55,14 @@ def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artefact]:
     """
     import torchvision  # noqa: F401  the file uses torchvision's operators nms and roi_align
 
-    artefact = Artefact.from_metadata(read_extra_file(path), path)
+    artifact = Artifact.from_metadata(read_extra_file(path), path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that TorchScript is deprecated
             module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise UserError(f"{path} is damaged or cut short: copy it again or export again") from error
-    return module, artefact
+    return module, artifact
 
 
 def read_extra_file(path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detector.checkpoint import checkpoint_config, load_checkpoint, model_from_checkpoint
 from detector.config import Arch, Precision
-from detector.inference.metadata import Artefact
+from detector.inference.metadata import Artifact
 from detector.inference.metadata import inference_resize as inference_resize  # the trainer's import
 from detector.model import FaceRCNN
 from faces.errors import UserError
@@ -97,21 +97,21 @@ class TorchNetwork:
         return [(r["boxes"].cpu().numpy(), r["scores"].cpu().numpy()) for r in results]
 
 
-def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artefact]:
+def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artifact]:
     """A checkpoint's network on the CPU, and what the checkpoint says of it.
 
     Raises UserError for a file that is missing, damaged, foreign or of another version.
     """
     payload = load_checkpoint(path)
     model = model_from_checkpoint(payload)
-    artefact = Artefact(
+    artifact = Artifact(
         checkpoint_config(payload),
         payload.get("provenance", {}),
         score_threshold=model.roi_heads.score_thresh,
         nms_threshold=model.roi_heads.nms_thresh,
         pictures=payload.get("pictures", ""),
     )
-    return model, artefact
+    return model, artifact
 
 
 def set_threads(threads: int | None) -> None:

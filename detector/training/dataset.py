@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from detector.data.voc_folder import usable_pairs
-from detector.data.voc_truth import VocFaces, check_truth, read_faces
+from detector.data.voc.folder import usable_pairs
+from detector.data.voc.truth import VocFaces, check_truth, read_faces
 from detector.inference.resize import Resize
 from detector.training.transforms import FACE, IGNORED, IgnoreSmall
 from faces.errors import UserError
-from faces.images import MAX_PIXELS, image_size, read_image
+from faces.images.read import MAX_PIXELS, image_size, read_image
 from faces.words import counted
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class FaceIndex:
     are clipped to the picture, and those with no area in it are dropped, counted in the log.
 
     Raises UserError when a folder is missing or has no usable pair, an image cannot be read, its
-    size disagrees with the annotation, or no face is left to count; see `detector.data.voc_truth`.
+    size disagrees with the annotation, or no face is left to count; see `detector.data.voc.truth`.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class ShuffledBatches(Sampler[list[Key]]):
 
     An epoch is as many crops as there are images, and an image with n faces is drawn in proportion
     to the square root of n, at least 1: a crop shows few of a crowd's faces, which with one crop of
-    each image were hardly learnt. Where all images have as many faces each is drawn once.
+    each image were hardly learned. Where all images have as many faces each is drawn once.
 
     Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
     since each has four times the pixels. The others wait for another epoch. A process that takes

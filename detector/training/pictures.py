@@ -16,7 +16,7 @@ from detector.model import FaceRCNN
 from detector.training.dataset import FaceIndex
 from detector.training.transforms import FACE
 from faces.files import atomic_write
-from faces.images import read_image
+from faces.images.read import read_image
 
 
 def draw_samples(

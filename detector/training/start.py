@@ -1,6 +1,6 @@
 """What a run starts from, and so what of its network has to learn.
 
-A block that is frozen, and a batch norm whose statistics stay, must have learnt before: from
+A block that is frozen, and a batch norm whose statistics stay, must have learned before: from
 ImageNet, or in the run whose checkpoint `--init` names. Whether they have is read from the network
 itself, not from the flags: a file of weights, or the checkpoint of an earlier release, can hold a
 body that never saw a picture.
@@ -36,7 +36,7 @@ def settled(value: T | None) -> T:
 def settle(optim: OptimConfig, model: FaceRCNN, *, resumed: bool = False) -> OptimConfig:
     """``optim`` with what was left open chosen by the weights that ``model`` starts from.
 
-    A body that has learnt keeps its first four blocks and its statistics, and learns slower than
+    A body that has learned keeps its first four blocks and its statistics, and learns slower than
     what is new; one that has not learns whole, statistics included. Raises UserError for settings
     under which something that knows nothing would never learn; ``resumed`` runs, whose settings
     were chosen long ago, only where nothing can come of them.

@@ -90,7 +90,7 @@ class Progress:
     batch: int = 0
     """Batches of the current epoch finished."""
     step: int = 0
-    """Optimiser steps taken."""
+    """Optimizer steps taken."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sum of each loss over the batches of the current epoch."""
     seconds: float = 0.0
@@ -312,7 +312,7 @@ class Trainer:
         )
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's part of a batch; returns the losses of the whole."""
+        """One optimizer step on this process's part of a batch; returns the losses of the whole."""
         images, targets, indices = batch
         optim = self.config.optim
         set_learning_rate(self.optimizer, optim, self.done, self.steps)
@@ -405,7 +405,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """Optimizer steps of the whole run."""
         return self.config.optim.epochs * len(self.batches)
 
     @property

@@ -17,13 +17,13 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from detector.config import DataConfig
-from detector.inference.resize import PAD_COLOUR
+from detector.inference.resize import PAD_COLOR
 
 FACE, IGNORED = 1, -1
 
 
 class FaceCrop(v2.Transform):
-    """A square crop that shows one face at a size drawn log-uniformly, so small ones are learnt.
+    """A square crop that shows one face at a size drawn log-uniformly, so small ones are learned.
 
     With probability ``face_crops`` one face is chosen at random, the picture is rescaled so that
     the face gets a size within ``face_sizes`` (geometric mean of its sides, pixels), and the crop
@@ -75,7 +75,7 @@ class FaceCrop(v2.Transform):
         return self._crop(image, left, top, side), self._boxes(target, left, top, side)
 
     def _crop(self, image: Tensor, left: int, top: int, side: int) -> Tensor:
-        """The square, rescaled to ``size``; what lies outside the picture is the mean colour."""
+        """The square, rescaled to ``size``; what lies outside the picture is the mean color."""
         height, width = image.shape[-2:]
         x1, y1 = max(left, 0), max(top, 0)
         x2, y2 = min(left + side, width), min(top + side, height)
@@ -83,7 +83,7 @@ class FaceCrop(v2.Transform):
         a1, b1 = round((x1 - left) * scale), round((y1 - top) * scale)
         a2, b2 = round((x2 - left) * scale), round((y2 - top) * scale)
         canvas = torch.empty(3, self.size, self.size, dtype=torch.uint8)
-        canvas[:] = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(3, 1, 1)
+        canvas[:] = torch.tensor(PAD_COLOR, dtype=torch.uint8).view(3, 1, 1)
         if x2 > x1 and y2 > y1 and a2 > a1 and b2 > b1:
             part = image[:, y1:y2, x1:x2].as_subclass(Tensor)
             canvas[:, b1:b2, a1:a2] = functional.resize(part, [b2 - b1, a2 - a1], antialias=True)
@@ -108,12 +108,12 @@ def _clipped(boxes: Tensor, labels: Tensor, size: int) -> dict[str, Any]:
 
 
 class Tilt(v2.Transform):
-    """Turns a square about its centre by up to ``degrees`` and stretches it in one direction.
+    """Turns a square about its center by up to ``degrees`` and stretches it in one direction.
 
     With probability ``share``: the angle is uniform, the ratio of the axes log-uniform from
     1 / ``stretch`` to ``stretch``. A face is taken for the ellipse in its box, so that the box of
     the turned face does not grow with the corners that it does not fill. What was outside becomes
-    the mean colour.
+    the mean color.
     """
 
     def __init__(self, degrees: float, stretch: float, share: float) -> None:
@@ -129,20 +129,20 @@ class Tilt(v2.Transform):
         angle = math.radians(self.degrees) * (2 * turn - 1)
         wide = self.stretch ** (ratio - 0.5)
         cos, sin = math.cos(angle), math.sin(angle)
-        # Old places -> new ones, from the centre; and the inverse, which is what sampling needs.
+        # Old places -> new ones, from the center; and the inverse, which is what sampling needs.
         forth = torch.tensor([[wide * cos, -wide * sin], [sin / wide, cos / wide]])
         back = torch.tensor([[cos / wide, sin * wide, 0.0], [-sin / wide, cos * wide, 0.0]])
         size = image.shape[-1]
         grid = torch.nn.functional.affine_grid(back[None], [1, 3, size, size], align_corners=False)
-        pad = torch.tensor(PAD_COLOUR, dtype=torch.float32).view(3, 1, 1)
+        pad = torch.tensor(PAD_COLOR, dtype=torch.float32).view(3, 1, 1)
         pixels = image.as_subclass(Tensor).float() - pad
         turned = torch.nn.functional.grid_sample(pixels[None], grid, align_corners=False)[0]
         turned = (turned + pad).round().clamp(0, 255).to(torch.uint8)
 
         boxes = target["boxes"].as_subclass(Tensor)
-        centre = (boxes[:, :2] + boxes[:, 2:] - size) / 2 @ forth.T + size / 2
+        center = (boxes[:, :2] + boxes[:, 2:] - size) / 2 @ forth.T + size / 2
         half = (((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (forth**2).T).sqrt()
-        moved = torch.cat((centre - half, centre + half), dim=1)
+        moved = torch.cat((center - half, center + half), dim=1)
         return tv_tensors.Image(turned), _clipped(moved, target["labels"], size)
 
 
@@ -172,7 +172,7 @@ class IgnoreSmall(v2.Transform):
 
 
 def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
-    """Crop or squeeze, flip, tilt, colour, blur; boxes without area go, small ones are ignored.
+    """Crop or squeeze, flip, tilt, color, blur; boxes without area go, small ones are ignored.
 
     `reference` is only squeezed, as the published recipe has it. ``large`` (`fpn`) are crops of
     twice the size with faces from half of ``image_size`` up, which the others cannot show whole: a

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write, refuse_pipe
-from faces.images import read_image
+from faces.images.read import read_image
 from pipeline.enroll.photo_sample import Refused, one_face
-from recognizer.evaluation.photos import FaceBox, centre_box, main_face
+from recognizer.evaluation.photos import FaceBox, center_box, main_face
 from recognizer.quality import Gates
 from recognizer.training.fit_samples import stack
 from recognizer.types import Embedder
@@ -39,7 +39,7 @@ def face_finder(
     """The function that says where the face is, and words that change when its answers would.
 
     Args:
-        where: ``centre``, where LFW's images have it, or ``detect``.
+        where: ``center``, where LFW's images have it, or ``detect``.
         detector: the detector's file; None is the shipped one.
         threads: CPU threads of the detector.
         gates: take only photos by which somebody could be enrolled: the function raises `Refused`
@@ -62,7 +62,7 @@ def face_finder(
 def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> tuple[FaceBox, str]:
     """All faces of a photo, (N, 4); the words say for "{}" which of them is meant."""
     if where == "centre":
-        return centre_box, "known place in the centre of LFW's images"
+        return center_box, "known place in the center of LFW's images"
     from detector.inference.load import load_detector
     from detector.shipped import SHIPPED, find_model
 

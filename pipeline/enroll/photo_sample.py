@@ -66,7 +66,7 @@ def one_face(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """Whether a good photo becomes a sample.
 
     Args:
@@ -86,7 +86,7 @@ def judge(
     vectors: NDArray[np.float32],
     gates: Gates | None,
     force: bool = False,
-) -> list[Judgement]:
+) -> list[Judgment]:
     """Which photos of one person become samples.
 
     Args:
@@ -107,14 +107,14 @@ def judge(
             reason = sentence(name, cosine)
             if other is not None:
                 reason += f"; it looks like {other[0]} ({other[1]:.2f})"
-            found.append(Judgement("another_face", reason))
+            found.append(Judgment("another_face", reason))
             continue
         again = None if gates is None else gates.duplicate(vector, _stacked(known, none))
         if again is not None:
-            found.append(Judgement("duplicate_photo", again))
+            found.append(Judgment("duplicate_photo", again))
             continue
         known.append(vector)
-        found.append(Judgement(looks_like=other))
+        found.append(Judgment(looks_like=other))
     return found
 
 

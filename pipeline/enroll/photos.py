@@ -11,7 +11,8 @@ import numpy as np
 
 from detector.types import Detector
 from faces.errors import UserError
-from faces.images import IMAGE_SUFFIXES, find_images, read_image, tell_passed_over
+from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
+from faces.images.read import read_image
 from faces.words import counted
 from pipeline.enroll.photo_sample import Refused, judge, one_face
 from recognizer.names import clean_name

@@ -33,7 +33,7 @@ class Rates:
 
     def check_address(self, address: str) -> None:
         """Raises ServiceError ``rate_limited``."""
-        self._hit(self._per_address, "address", neighbourhood(address))
+        self._hit(self._per_address, "address", neighborhood(address))
 
     def check_key(self, name: str) -> None:
         """Raises ServiceError ``rate_limited``."""
@@ -41,7 +41,7 @@ class Rates:
 
     def wrong_key(self, address: str) -> None:
         """Somebody has shown a key that is none. Raises ServiceError when it is one of many."""
-        self._hit(self._wrong_keys, "wrong", neighbourhood(address))
+        self._hit(self._wrong_keys, "wrong", neighborhood(address))
 
     def _hit(self, item: RateLimitItem | None, kind: str, who: str) -> None:
         if item is not None and not self._limiter.hit(item, kind, who):
@@ -53,7 +53,7 @@ class Rates:
         raise ServiceError("rate_limited", f"more than {item} requests", retry_after=pause)
 
 
-def neighbourhood(address: str) -> str:
+def neighborhood(address: str) -> str:
     """An IPv4 address, or the /64 network of an IPv6 address: whoever has one has all of it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from faces.errors import UserError
 from pipeline.http.app import make_app
 from pipeline.http.options import HttpOptions
-from pipeline.http.rates import neighbourhood
+from pipeline.http.rates import neighborhood
 from pipeline.http.sockets import listen
 from pipeline.service.core import Service
 
@@ -146,7 +146,7 @@ def guarded(header_seconds: float, per_address: int | None) -> type[asyncio.Prot
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            place = neighbourhood(self.client[0]) if self.client else ""
+            place = neighborhood(self.client[0]) if self.client else ""
             if per_address is not None and connections[place] >= per_address:
                 transport.abort()
                 return

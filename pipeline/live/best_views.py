@@ -90,7 +90,7 @@ class BestLooks:
         if best is None or face.agreement is None:  # not looked at yet, or maybe another one now
             raise UserError("this face cannot be told apart just now: try again in a moment")
         if best.bad is not None:
-            raise UserError(f"this face cannot be learnt from: {best.bad}")
+            raise UserError(f"this face cannot be learned from: {best.bad}")
         sighting = best.sighting
         assert sighting.embedding is not None
         cutout = None

@@ -44,7 +44,7 @@ FLAT = 4.0
 """Variance that is added to each picture's own: two black pictures are alike, noise or not."""
 
 FACE = 16
-"""Side of the grey picture by which a face is compared with itself."""
+"""Side of the gray picture by which a face is compared with itself."""
 
 SAME_FACE = 0.78
 """Correlation of a face with the same face at the detection before, below which it is looked at
@@ -133,13 +133,13 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 def face_view(image: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
     """A face of an RGB image (H, W, 3) as a unit vector (256,); the product of two is how alike
-    they look, -1..1. Zero for a box outside the picture or a face of one grey."""
+    they look, -1..1. Zero for a box outside the picture or a face of one gray."""
     height, width = image.shape[:2]
     x1, y1 = max(int(box[0]), 0), max(int(box[1]), 0)
     x2, y2 = min(round(box[2]), width), min(round(box[3]), height)
     if x2 - x1 < 2 or y2 - y1 < 2:
         return np.zeros(FACE * FACE, np.float32)
     small = cv2.resize(image[y1:y2, x1:x2], (FACE, FACE), interpolation=cv2.INTER_AREA)
-    grey = small.reshape(-1, 3).mean(axis=1, dtype=np.float32)
-    grey -= grey.mean()
-    return grey / max(float(np.linalg.norm(grey)), 1e-6)
+    gray = small.reshape(-1, 3).mean(axis=1, dtype=np.float32)
+    gray -= gray.mean()
+    return gray / max(float(np.linalg.norm(gray)), 1e-6)

@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from pipeline.types import Face, Note, Tick
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-UNKNOWN_COLOUR: Colour = (225, 225, 225)
-RIM: Colour = (20, 20, 20)
-BANNER: Colour = (180, 40, 40)
+UNKNOWN_COLOR: Color = (225, 225, 225)
+RIM: Color = (20, 20, 20)
+BANNER: Color = (180, 40, 40)
 GOLDEN = 0.618034
 """Steps of the golden ratio spread hues evenly, however many there are."""
 
@@ -40,7 +40,7 @@ def draw_tick(tick: Tick) -> NDArray[np.uint8]:
         _draw_face(pen, face, own, font, unit)
     lines = [note.text for note in notes.get(None, [])]
     for i, text in enumerate(lines):
-        _strip(pen, text, (4 * unit, 4 * unit + i * 20 * unit), UNKNOWN_COLOUR, font, unit)
+        _strip(pen, text, (4 * unit, 4 * unit + i * 20 * unit), UNKNOWN_COLOR, font, unit)
     if tick.status:
         _strip(pen, tick.status, (4 * unit, 4 * unit + len(lines) * 20 * unit), BANNER, font, unit)
     return np.asarray(picture)
@@ -54,7 +54,7 @@ def draw_speed(image: NDArray[np.uint8], tick: Tick) -> NDArray[np.uint8]:
     text = f"{stats.fps:.0f} fps · {1000 * stats.latency:.0f} ms · {stats.looks:.0f} looks/s"
     pen = ImageDraw.Draw(picture)
     place = (4 * unit, picture.height - 20 * unit)
-    _strip(pen, text, place, UNKNOWN_COLOUR, load_font(round(11 * unit)), unit)
+    _strip(pen, text, place, UNKNOWN_COLOR, load_font(round(11 * unit)), unit)
     return np.asarray(picture)
 
 
@@ -69,10 +69,10 @@ def caption(face: Face) -> str:
     return match.name if sure is None else f"{match.name} {max(sure, 0.0):.0%}"
 
 
-def colour_of(name: str | None) -> Colour:
-    """The same bright colour for the same name everywhere; near white for unknown people."""
+def color_of(name: str | None) -> Color:
+    """The same bright color for the same name everywhere; near white for unknown people."""
     if name is None:
-        return UNKNOWN_COLOUR
+        return UNKNOWN_COLOR
     hue = (zlib.crc32(name.encode()) % 1000) * GOLDEN % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -92,22 +92,22 @@ def load_font(size: int) -> Font:
 def _draw_face(
     pen: ImageDraw.ImageDraw, face: Face, notes: list[Note], font: Font, unit: float
 ) -> None:
-    colour = colour_of(face.match.name)
+    color = color_of(face.match.name)
     x1, y1, x2, y2 = (round(v) for v in face.box)
     line = max(1, round(2 * unit))
     # A dark rim keeps the line apart from skin and from the sky.
-    for shade, out, width in ((RIM, line + 1, 1), (colour, line, line)):
+    for shade, out, width in ((RIM, line + 1, 1), (color, line, line)):
         box = (x1 - out, y1 - out, max(x2 - 1, x1) + out, max(y2 - 1, y1) + out)
         pen.rectangle(box, outline=shade, width=width)
-    _strip(pen, caption(face), (x1 - line, y1 - line), colour, font, unit, above=True)
+    _strip(pen, caption(face), (x1 - line, y1 - line), color, font, unit, above=True)
     y = float(y2 + line)
     for note in notes:
-        y = _strip(pen, note.text, (x1 - line, y), colour, font, unit)
+        y = _strip(pen, note.text, (x1 - line, y), color, font, unit)
         if note.progress is not None:
             height = max(3, round(5 * unit))
             share = min(max(note.progress, 0.0), 1.0)
             pen.rectangle((x1 - line, y, x2 + line, y + height), fill=RIM)
-            pen.rectangle((x1 - line, y, x1 + share * (x2 - x1) + line, y + height), fill=colour)
+            pen.rectangle((x1 - line, y, x1 + share * (x2 - x1) + line, y + height), fill=color)
             y += height
 
 
@@ -115,7 +115,7 @@ def _strip(
     pen: ImageDraw.ImageDraw,
     text: str,
     corner: tuple[float, float],
-    colour: Colour,
+    color: Color,
     font: Font,
     unit: float,
     above: bool = False,
@@ -132,7 +132,7 @@ def _strip(
     x = max(0.0, min(corner[0], pen.im.size[0] - width))
     y = corner[1] - height if above and corner[1] >= height else corner[1]
     y = max(0.0, min(y, pen.im.size[1] - height))
-    pen.rectangle((x, y, x + width, y + height), fill=colour)
-    ink = (0, 0, 0) if sum(colour) > 330 else (255, 255, 255)
+    pen.rectangle((x, y, x + width, y + height), fill=color)
+    ink = (0, 0, 0) if sum(color) > 330 else (255, 255, 255)
     pen.text((x + pad - left, y + pad - font_top), text, fill=ink, font=font)
     return y + height

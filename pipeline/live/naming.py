@@ -86,7 +86,7 @@ class _Vote:
     other: bool = False  # it was not like the looks before it
 
 
-class Learnt(NamedTuple):
+class Learned(NamedTuple):
     """What a look has shown.
 
     Args:
@@ -215,7 +215,7 @@ class Namer:
         quality: float,
         time: float,
         recognizer: Recognizer | None = None,
-    ) -> Learnt:
+    ) -> Learned:
         """Take a new embedding (D,) of a track, seen with a quality of 0..1 at ``time``."""
         if recognizer is not None:
             self._use(recognizer)
@@ -242,7 +242,7 @@ class Namer:
         memory.unsettled = memory.changing and not other
         memory.crossed = memory.doubtful = memory.changed = memory.changing = False
         memory.stale = True
-        return Learnt(other, match)
+        return Learned(other, match)
 
     def _is_another(self, memory: _Memory, vote: _Vote) -> bool:
         """Whether the face of a new vote is not the one that was seen before.
@@ -391,7 +391,7 @@ def _mean(values: Sequence[tuple[float | None, float]]) -> float | None:
 
 
 def sharpness(image: NDArray[np.uint8], box: Box) -> float:
-    """The variance of the Laplacian of the grey face at 64 x 64 pixels; 0 for an even surface.
+    """The variance of the Laplacian of the gray face at 64 x 64 pixels; 0 for an even surface.
 
     Blur and enlargement lower it: a face of 20 pixels is never sharp (Pech-Pacheco et al., ICPR
     2000).
@@ -402,10 +402,10 @@ def sharpness(image: NDArray[np.uint8], box: Box) -> float:
     if x2 - x1 < 2 or y2 - y1 < 2:
         return 0.0
     face = Image.fromarray(image[y1:y2, x1:x2]).convert("L")
-    grey = np.asarray(face.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
-    centre = 4 * grey[1:-1, 1:-1]
+    gray = np.asarray(face.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
+    center = 4 * gray[1:-1, 1:-1]
     return float(
-        (centre - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]).var()
+        (center - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]).var()
     )
 
 

@@ -55,7 +55,7 @@ class Track:
     Args:
         id: never given to another face.
         box: where it was detected last.
-        velocity: of its centre (x, y), pixels a second.
+        velocity: of its center (x, y), pixels a second.
         score: of that detection, 0..1.
         begun: time of its first detection in seconds.
         seen: time of its last one.
@@ -264,7 +264,7 @@ def _velocity(old: Track, box: Box, time: float) -> tuple[float, float]:
 
 
 def _apart(candidates: NDArray[np.float64], objects: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How unlike boxes (N, 4) and (M, 4) are: distance of the centres in face widths, plus the
+    """How unlike boxes (N, 4) and (M, 4) are: distance of the centers in face widths, plus the
     absolute logarithm of the ratio of their sizes. (N, M), 0 for equal boxes.
 
     Unlike the overlap it says something of faces that moved by more than their width, as they do

@@ -1,4 +1,4 @@
-"""The active line of defence: random movements are asked for, and watched in five points.
+"""The active line of defense: random movements are asked for, and watched in five points.
 
 Pure logic: no camera, no clock, no thread. The caller gives times and points and shows what the
 state says; `Challenge.to_json` keeps it between two calls of a service.
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.liveness.geometry import View, balance, centre_and_size, is_face, view
+from pipeline.liveness.geometry import View, balance, center_and_size, is_face, view
 from pipeline.liveness.policy import (
     DISTANCES,
     HINTS,
@@ -207,7 +207,7 @@ class Challenge:
 
     def _continues(self, pause: float, points: NDArray[np.float64]) -> bool:
         """Whether this sample can follow the last one: no cut, no other face."""
-        middle, size = centre_and_size(points)
+        middle, size = center_and_size(points)
         last, self.last = self.last, [*middle.tolist(), size]
         if last is None:
             return True
@@ -242,7 +242,7 @@ class Challenge:
             self.embedding = (before + np.asarray(embedding, np.float64)).tolist()
         samples = np.asarray(self.first)
         shape = samples - samples.mean(axis=1, keepdims=True)  # it may drift, but not change
-        if np.abs(shape - shape.mean(axis=0)).max() > STILL * centre_and_size(points)[1]:
+        if np.abs(shape - shape.mean(axis=0)).max() > STILL * center_and_size(points)[1]:
             self._forget_reference()
             self.hint = "hold-still"
             return self.state

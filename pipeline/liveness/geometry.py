@@ -92,7 +92,7 @@ def balance(points: NDArray[np.float64]) -> float:
     return float(2 * ((points[NOSE] - left) @ across) / (across @ across) - 1)
 
 
-def centre_and_size(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def center_and_size(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Middle of eyes and mouth (2,), and the square root of the area between them, in pixels."""
     ring = points[[0, 1, 4, 3]]
     following = np.roll(ring, -1, axis=0)

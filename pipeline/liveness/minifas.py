@@ -112,7 +112,7 @@ class Stage(nn.Module):
 
 
 class MiniFASNet(nn.Module):
-    """BGR float (N, 3, 80, 80), 0..255, not normalised -> logits of three classes (N, 3)."""
+    """BGR float (N, 3, 80, 80), 0..255, not normalized -> logits of three classes (N, 3)."""
 
     def __init__(self, widths: Widths) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The passive line of defence: one picture of a face -> how alive it looks.
+"""The passive line of defense: one picture of a face -> how alive it looks.
 
 An ONNX file needs no torch. What these networks miss is written in docs/liveness.md: a good screen
 passes them.

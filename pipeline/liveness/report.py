@@ -65,7 +65,7 @@ class Rate:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a passive network said of labelled presentations.
+    """What a passive network said of labeled presentations.
 
     Args:
         live: scores of live ones (N,), 0..1; NaN where no face was found.

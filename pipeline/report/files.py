@@ -8,7 +8,7 @@ from typing import Any
 
 from faces.files import atomic_write_text
 from faces.folders import atomic_folder
-from faces.images import save_image
+from faces.images.write import save_image
 from pipeline.report.presence import Person, Report
 from pipeline.report.timeline import clock, draw_timeline, how_sure
 from pipeline.sinks.files import file_name

@@ -238,9 +238,9 @@ def _joined(runs: Sequence[_Run]) -> list[_Run]:
     names: list[str | None] = [run.name for run in runs]
     for order in (range(len(names) - 2, -1, -1), range(1, len(names))):
         for i in order:
-            neighbour = i + 1 if order.step < 0 else i - 1
+            neighbor = i + 1 if order.step < 0 else i - 1
             if names[i] is None:
-                names[i] = names[neighbour]
+                names[i] = names[neighbor]
     joined = []
     for name, group in groupby(zip(names, runs, strict=True), key=lambda pair: pair[0]):
         own = [run for _, run in group]

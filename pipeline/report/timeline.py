@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.words import counted
-from pipeline.live.draw import colour_of
+from pipeline.live.draw import color_of
 from pipeline.report.presence import Person, Report
 
 ROWS = 30
@@ -30,11 +30,11 @@ def draw_timeline(report: Report) -> NDArray[np.uint8]:
     height = figure.get_figheight()
     axes = figure.add_axes((0.27, 0.6 / height, 0.70, 1 - 1.05 / height))
     for row, person in enumerate(people):
-        colour = tuple(v / 255 for v in colour_of(person.name)) if person.known else (0.6,) * 3
+        color = tuple(v / 255 for v in color_of(person.name)) if person.known else (0.6,) * 3
         spans = [
             (begin, max(end - begin, report.duration / 400)) for begin, end in person.intervals
         ]
-        axes.broken_barh(spans, (row - 0.3, 0.6), facecolors=[colour], edgecolor=(0.2,) * 3, lw=0.5)
+        axes.broken_barh(spans, (row - 0.3, 0.6), facecolors=[color], edgecolor=(0.2,) * 3, lw=0.5)
         told = ", ".join(filter(None, (clock(person.seconds), how_sure(person))))
         label = f"{_short(person.name)}\n{told}"
         axes.annotate(

@@ -65,7 +65,7 @@ class Service:
         spans: Spans | None = None,
     ) -> None:
         if people is not None and models.embedder is None:
-            raise ValueError("people cannot be recognised without an embedder")
+            raise ValueError("people cannot be recognized without an embedder")
         self.limits = limits or Limits()
         self.metrics = metrics or Metrics()
         self.vision = Vision(models, self.limits, self.metrics)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import image_info, image_kind, read_image
+from faces.images.file import image_kind
+from faces.images.read import image_info, read_image
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.limits import Limits
 
@@ -20,7 +21,7 @@ from pipeline.service.runtime.limits import Limits
 MAX_SCANS = 32
 
 KINDS = ("jpeg", "png", "webp")
-"""What strangers may send; whoever runs a command may read more (`faces.image_file`)."""
+"""What strangers may send; whoever runs a command may read more (`faces.images.file`)."""
 
 
 def decode_base64(text: str) -> bytes:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import save_image
+from faces.images.write import save_image
 from faces.prefetch import WriteBehind
-from faces.sound import copy_sound
-from faces.video import VideoReader, VideoWriter
+from faces.video.film import VideoReader, VideoWriter
+from faces.video.sound import copy_sound
 from pipeline.live.patience import Patience
 from pipeline.sinks.json_lines import LineFile
 from pipeline.types import Tick

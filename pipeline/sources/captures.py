@@ -152,7 +152,7 @@ class PlayedFile:
     """
 
     def __init__(self, path: Path, again: bool = False) -> None:
-        from faces.video import VideoReader
+        from faces.video.film import VideoReader
 
         self._path, self._again = path, again
         self._reader = VideoReader(path)
@@ -164,7 +164,7 @@ class PlayedFile:
 
     def read(self) -> NDArray[np.uint8] | None:
         """The next picture, when its time has come; None after the last."""
-        from faces.video import VideoReader
+        from faces.video.film import VideoReader
 
         frame = self._reader.read()
         if frame is None and self._again:

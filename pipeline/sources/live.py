@@ -17,7 +17,7 @@ from pipeline.sources.captures import Capture
 from pipeline.types import Picture
 
 if TYPE_CHECKING:
-    from faces.video import VideoReader
+    from faces.video.film import VideoReader
 
 logger = logging.getLogger(__name__)
 

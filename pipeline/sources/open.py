@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from faces.errors import UserError
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 from faces.run import in_thread
 from pipeline.sources.captures import (
     Layout,
@@ -32,7 +33,7 @@ from pipeline.sources.live import LiveSource
 from pipeline.types import Picture
 
 if TYPE_CHECKING:
-    from faces.video import VideoReader
+    from faces.video.film import VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def open_source(
             lambda: in_thread(lambda: VideoCapture(what, name)), name, mirror=options.mirror
         )
     refuse_misspelt(what)
-    from faces.film_kinds import is_picture
+    from faces.video.kinds import is_picture
 
     path = Path(what).expanduser()
     if path.is_dir() or (path.is_file() and is_picture(path)):
@@ -167,7 +168,7 @@ def open_source(
 
 
 def _video(path: Path) -> EverySource:
-    from faces.video import VideoReader
+    from faces.video.film import VideoReader
 
     reader = VideoReader(path)
 

@@ -113,13 +113,13 @@ def samples_of_face(
         else:
             rest.append(samples)
     far = [s.embedding for group in rest for s in group if float(s.embedding @ face) <= bar]
-    centre = unit(np.sum(far, axis=0)) if far else None
+    center = unit(np.sum(far, axis=0)) if far else None
     for group in rest:
         if len(group) > 1:
             continue
         [sample] = group
         # Nobody to compare with: the face must be as near as the mean of a teaching must.
-        nearest = whole if centre is None else max(bar, float(sample.embedding @ centre))
+        nearest = whole if center is None else max(bar, float(sample.embedding @ center))
         if float(sample.embedding @ face) > nearest:
             moved.append(sample.id)
     return moved

@@ -87,7 +87,7 @@ def teach_head(
     copies = plan.copies if len(samples.cropped) else 0
     if plan.copies and not copies:
         log.info(
-            "no pictures were kept, so neither masks nor bad light can be practised: enrol with "
+            "no pictures were kept, so neither masks nor bad light can be practiced: enrol with "
             "--keep-crops, or teach with --from-folders"
         )
     head: Head | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.images import find_images
+from faces.images.find import find_images
 from pipeline.enroll.photo_faces import Where, crop_photos, face_finder
 from recognizer.evaluation.photos import FaceBox, read_folders
 from recognizer.gallery import Gallery

@@ -107,8 +107,8 @@ class Session:
         text = {
             "gathering": f"{state.gathered} of {state.wanted}",
             "training": "learning ...",
-            "swapped": "learnt",
-            "failed": "not learnt",
+            "swapped": "learned",
+            "failed": "not learned",
             "cancelled": "cancelled",
         }[state.phase]
         if state.message:

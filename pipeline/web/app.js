@@ -117,7 +117,7 @@ function showTeaching(teaching) {
   const texts = {
     gathering: `Learning ${name}: ${gathered} of ${wanted} pictures${message ? ` – ${message}` : ""}`,
     training: `Learning ${name}: training with ${pictures}`,
-    swapped: `${name} is learnt from ${pictures}.`,
+    swapped: `${name} is learned from ${pictures}.`,
     failed: `${name} is known, but the training failed: ${message}`,
     cancelled: "Cancelled: nothing of this teaching was kept.",
     idle: `${name} is known.`,

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
-from faces.images import image_kind
+from faces.images.file import image_kind
 from pipeline.http.head import HeadAsGet
 from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError

@@ -87,7 +87,7 @@ export class People {
   forget(name) {
     ask({
       title: `Forget ${name}?`,
-      text: "Name, pictures and everything learnt are deleted at once, here and on the disk. This cannot be undone.",
+      text: "Name, pictures and everything learned are deleted at once, here and on the disk. This cannot be undone.",
       buttons: [{ text: "Forget", kind: "danger", act: () => this.done({ type: "forget", name }) }],
     });
   }

@@ -48,9 +48,9 @@ export class Picture {
 
   box(context, face, scale, dots) {
     const [x1, y1, x2, y2] = face.box.map((v) => v * scale);
-    const colour = this.colour(face);
+    const color = this.color(face);
     context.lineWidth = 2.5 * dots;
-    context.strokeStyle = colour;
+    context.strokeStyle = color;
     context.setLineDash(face.agreement === null ? [6 * dots, 5 * dots] : []);
     context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     context.font = `600 ${14 * dots}px system-ui, sans-serif`;
@@ -58,14 +58,14 @@ export class Picture {
     const width = context.measureText(text).width + 12 * dots, height = 22 * dots;
     const x = Math.max(0, Math.min(x1 - dots, context.canvas.width - width));
     const y = y1 >= height ? y1 - height : Math.min(y2, context.canvas.height - height);
-    context.fillStyle = colour;
+    context.fillStyle = color;
     context.fillRect(x, y, width, height);
     context.fillStyle = "#101418";
     context.textBaseline = "middle";
     context.fillText(text, x + 6 * dots, y + height / 2 + dots);
   }
 
-  colour(face) {
+  color(face) {
     if (face.track === this.taught) return TAUGHT;
     if (face.name) return KNOWN;
     return face.agreement === null ? NEW : UNKNOWN;

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.images import as_image
+from faces.images.read import as_image
 from recognizer.crop import CropRecipe, LandmarkFinder
 from recognizer.landmarks import LandmarkNet
 from recognizer.types import unit
@@ -54,7 +54,7 @@ class FaceEmbedder:
     def crop(self, image: Any, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
         """An RGB image and boxes (N, 4) -> faces uint8 (N, S, S, 3); see `CropRecipe`.
 
-        The image may be whatever `faces.images.as_image` takes, but not OpenCV's BGR. Raises
+        The image may be whatever `faces.images.read.as_image` takes, but not OpenCV's BGR. Raises
         UserError for what is no image.
         """
         return self.recipe(as_image(image), xyxy, self._find_landmarks)

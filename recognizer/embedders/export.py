@@ -84,7 +84,7 @@ def export_embedder(network: OpenNetwork, path: Path) -> float:
 
 
 def parity(module: nn.Module, data: bytes, size: int) -> float:
-    """Largest difference between the vectors of torch and of a serialised ONNX model."""
+    """Largest difference between the vectors of torch and of a serialized ONNX model."""
     random = np.random.default_rng(0)
     reference = TorchNetwork(module)
     worst = 0.0

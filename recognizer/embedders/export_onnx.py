@@ -1,4 +1,4 @@
-"""A network of the recogniser as an ONNX file that describes itself.
+"""A network of the recognizer as an ONNX file that describes itself.
 
 Input: faces, uint8 RGB (N, S, S, 3), N free. All weights are stored in half precision and widened
 when the file is opened, so it is half as large and runs as fast.
@@ -29,7 +29,7 @@ def export_onnx(
     *,
     half: bool = True,
 ) -> bytes:
-    """``network`` (uint8 (N, S, S, 3) -> one or more tensors (N, ...)) as a serialised ONNX model.
+    """``network`` (uint8 (N, S, S, 3) -> one or more tensors (N, ...)) as a serialized ONNX model.
 
     Args:
         size: S.
@@ -52,7 +52,7 @@ def export_onnx(
             optimize=False,
         )
         assert program is not None
-        # Not all that the exporter's own optimiser does: it also merges batch norm into the
+        # Not all that the exporter's own optimizer does: it also merges batch norm into the
         # convolutions (as runtimes do when they open the file), and weights that are
         # half-precision numbers would be so no longer.
         optimizer.fold_constants(program.model)

@@ -3,7 +3,7 @@
 uint8 (N, 112, 112, 3)
   -> stem            one convolution, stride 2              (N, 32, 56, 56)
   -> four stages     residual blocks, the first with stride (N, 256, 7, 7)
-  -> global pooling  a learnt weight for every channel at every place
+  -> global pooling  a learned weight for every channel at every place
   -> embedding       one linear layer, unit length          (N, 128)
 """
 
@@ -71,7 +71,7 @@ class Block(nn.Module):
 
 
 class PlacePool(nn.Module):
-    """(N, C, S, S) -> (N, C): a learnt weight for each channel at each place, then the sum.
+    """(N, C, S, S) -> (N, C): a learned weight for each channel at each place, then the sum.
 
     In an aligned face a place means something (here is the mouth), which a plain average forgets:
     "global depthwise convolution" of MobileFaceNets (Chen et al., 2018).

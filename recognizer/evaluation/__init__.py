@@ -1,4 +1,4 @@
-"""How good a recogniser is: verification, identification, and both for groups of people.
+"""How good a recognizer is: verification, identification, and both for groups of people.
 
 scores          cosines of pairs -> FMR, FNMR, ROC, AUC, EER, thresholds
 verification    accuracy by folds of listed pairs, TAR at FAR

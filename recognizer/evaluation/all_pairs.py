@@ -101,7 +101,7 @@ class Wrong:
 def worst_pairs(faces: Faces, threshold: float, count: int = 12) -> list[Wrong]:
     """The false matches of highest cosine, then the false non-matches of lowest, worst first.
 
-    Of two people (or of one) only the worst pair is taken, or one mislabelled image would fill the
+    Of two people (or of one) only the worst pair is taken, or one mislabeled image would fill the
     list. Pairs with a failed image are left out: there is no face to look at.
     """
     matches: dict[tuple[int, int], Wrong] = {}

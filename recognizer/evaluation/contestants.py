@@ -33,7 +33,7 @@ class Contestant(Protocol):
 
 
 class PixelBaseline:
-    """The crop itself, grey and small: what any face recogniser must beat.
+    """The crop itself, gray and small: what any face recognizer must beat.
 
     The cosine of two such vectors is the correlation of the two pictures.
     """
@@ -45,8 +45,8 @@ class PixelBaseline:
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Less its mean brightness; a crop of one shade only has the same vector as any other."""
         small = _resized(faces, self.side)
-        grey = small @ np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
-        flat = grey.reshape(len(faces), -1)
+        gray = small @ np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
+        flat = gray.reshape(len(faces), -1)
         flat = flat - flat.mean(axis=1, keepdims=True)
         flat[np.linalg.norm(flat, axis=1) < 1e-3] = 1
         return unit(flat)

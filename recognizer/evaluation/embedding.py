@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.images import read_image
+from faces.images.read import read_image
 from recognizer.evaluation.contestants import Contestant
 from recognizer.evaluation.photos import FaceBox, Photos
 from recognizer.types import Embedder

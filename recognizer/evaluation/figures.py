@@ -1,4 +1,4 @@
-"""Pictures of a judgement: curves, histograms, confusions, groups, and the worst errors."""
+"""Pictures of a judgment: curves, histograms, confusions, groups, and the worst errors."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def draw_confusion(
     share = part / np.maximum(part.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(part), strict=True):
-        colour = "white" if share[i, j] > 0.5 else "black"
-        axes.text(j, i, str(part[i, j]), ha="center", va="center", fontsize=6, color=colour)
+        color = "white" if share[i, j] > 0.5 else "black"
+        axes.text(j, i, str(part[i, j]), ha="center", va="center", fontsize=6, color=color)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set(xlabel="named", ylabel="is")

@@ -74,13 +74,13 @@ class Audit:
     """One kind of label.
 
     Args:
-        unlabelled: images without such a label, which are left out.
+        unlabeled: images without such a label, which are left out.
         fmr_ratio, fnmr_ratio: None when fewer than two groups have that rate, or all rates are 0.
     """
 
     kind: str
     groups: tuple[GroupRates, ...]
-    unlabelled: int
+    unlabeled: int
     fmr_ratio: LargestRatio | None
     fnmr_ratio: LargestRatio | None
 
@@ -133,8 +133,8 @@ def audit(
             )
         )
     ratio = {key: _largest_ratio(names, rates[key], drawn[key]) for key in ("FMR", "FNMR")}
-    unlabelled = int((~used).sum())
-    return Audit(kind, tuple(results), unlabelled, ratio["FMR"], ratio["FNMR"])
+    unlabeled = int((~used).sum())
+    return Audit(kind, tuple(results), unlabeled, ratio["FMR"], ratio["FNMR"])
 
 
 class _Tally:

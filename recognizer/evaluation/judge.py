@@ -56,7 +56,7 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Judgment:
     """The report, and what its pictures are drawn from.
 
     Args:
@@ -83,7 +83,7 @@ def judge(
     snapshot: Snapshot | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda step: None,
-) -> Judgement:
+) -> Judgment:
     """Judge vectors of photos.
 
     Args:
@@ -157,31 +157,31 @@ def judge(
             for pair in worst
         ],
     }
-    return Judgement(found, judged, operating[main], listed, every, searched, worst)
+    return Judgment(found, judged, operating[main], listed, every, searched, worst)
 
 
-def draw(judgement: Judgement, folder: Path, crops: Mapping[int, NDArray[np.uint8]]) -> list[Path]:
+def draw(judgment: Judgment, folder: Path, crops: Mapping[int, NDArray[np.uint8]]) -> list[Path]:
     """Write the pictures (PNG) and return their paths.
 
     Args:
-        crops: of the photos in ``judgement.worst``, by position in ``judgement.photos``.
+        crops: of the photos in ``judgment.worst``, by position in ``judgment.photos``.
     """
-    report = judgement.report
+    report = judgment.report
     who = counted(report["people"], "person")
     title = f"{report['source']}: {counted(report['photos'], 'photo')} of {who}"
-    main = next(iter(judgement.every.scores))
-    threshold = judgement.operating.threshold
+    main = next(iter(judgment.every.scores))
+    threshold = judgment.operating.threshold
     written = []
-    for name, section in (("roc-pairs.png", judgement.listed), ("roc.png", judgement.every)):
+    for name, section in (("roc-pairs.png", judgment.listed), ("roc.png", judgment.every)):
         if section is not None:
             counts = {name: len(scores.impostor) for name, scores in section.scores.items()}
             protocol = section.report["protocol"]
             if figures.draw_roc(folder / name, section.curves, counts, f"{title}\n{protocol}"):
                 written.append(folder / name)
-    scores = judgement.every.scores[main]
+    scores = judgment.every.scores[main]
     if figures.draw_cosines(folder / "cosines.png", scores, threshold, title):
         written.append(folder / "cosines.png")
-    searched = judgement.searched
+    searched = judgment.searched
     if searched is not None:
         figures.draw_identification(folder / "identification.png", searched.searches, title)
         figures.draw_confusion(
@@ -192,7 +192,7 @@ def draw(judgement: Judgement, folder: Path, crops: Mapping[int, NDArray[np.uint
         figures.draw_groups(folder / "groups.png", report["groups"])
         written.append(folder / "groups.png")
     if figures.draw_worst(
-        folder / "worst.png", judgement.worst, crops, judgement.photos.names, threshold
+        folder / "worst.png", judgment.worst, crops, judgment.photos.names, threshold
     ):
         written.append(folder / "worst.png")
     return written

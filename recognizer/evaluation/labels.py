@@ -56,7 +56,7 @@ def read_labels(
         about = _plain(cells[key])
         if about in rows:
             raise UserError(
-                f"{path}, line {number}: {cells[key]!r} was labelled in line {rows[about][0]} "
+                f"{path}, line {number}: {cells[key]!r} was labeled in line {rows[about][0]} "
                 "already; remove one of them"
             )
         rows[about] = (number, cells)

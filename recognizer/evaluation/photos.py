@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.filenames import nfc
-from faces.images import find_images
+from faces.images.find import find_images
 
 FaceBox = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB uint8 (H, W, 3) -> the face to judge, float32 (1, 4), or (0, 4) when there is none."""
@@ -90,7 +90,7 @@ def limit(person: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int
     return np.flatnonzero(np.isin(person, people[order[: max(2, count)]]))
 
 
-def centre_box(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def center_box(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Where the face is in LFW's images, float32 (1, 4): a `FaceBox` without a detector.
 
     Images of 250 x 250 pixels are taken as LFW's whole ones, all others as its central part at any

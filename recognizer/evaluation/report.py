@@ -1,4 +1,4 @@
-"""Everything there is to say about a recogniser on a set of photos, as a dictionary for JSON.
+"""Everything there is to say about a recognizer on a set of photos, as a dictionary for JSON.
 
 Each section states its protocol and how many photos, people and pairs are behind its figures, and
 has a list ``results`` with an entry for each contestant: the embedder first.
@@ -19,7 +19,7 @@ from recognizer.evaluation.all_pairs import Faces
 from recognizer.evaluation.groups import Audit
 from recognizer.evaluation.lfw import Lfw
 from recognizer.evaluation.scores import Roc, Scores, roc, supported, threshold_for
-from recognizer.evaluation.verification import accuracy, by_folds, summarise, wilson
+from recognizer.evaluation.verification import accuracy, by_folds, summarize, wilson
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot
 
@@ -98,7 +98,7 @@ def listed_pairs(
                 # Of one fold there is no spread; of several their spread says more.
                 "interval": None if error is not None else wilson(right, int(tested.sum())),
                 "folds": [asdict(fold) for fold in found],
-                **asdict(summarise(scores, curve)),
+                **asdict(summarize(scores, curve)),
                 "roc": thin(curve),
             }
         )
@@ -121,7 +121,7 @@ def every_pair(subjects: Mapping[str, Faces]) -> Section:
         all_scores[name] = scores
         if curve is not None:
             curves[name] = curve
-        figures = asdict(summarise(scores, curve))
+        figures = asdict(summarize(scores, curve))
         for flattered in ("best_threshold", "best_accuracy"):  # nearly all pairs are impostors
             del figures[flattered]
         results.append({"name": name, **figures, "roc": thin(curve)})

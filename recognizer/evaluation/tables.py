@@ -151,8 +151,8 @@ def _groups(section: Mapping[str, Any]) -> list[str]:
         for name in ("fnmr", "fmr"):
             ratio = kind[f"{name}_ratio"]
             lines.append(f"  largest {name.upper()} ratio: {_ratio(ratio)}")
-        if kind["unlabelled"]:
-            lines.append(f"  {kind['unlabelled']:,} photos have no such label")
+        if kind["unlabeled"]:
+            lines.append(f"  {kind['unlabeled']:,} photos have no such label")
     return lines
 
 

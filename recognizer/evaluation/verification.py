@@ -79,7 +79,7 @@ class Verification:
     tar: tuple[TarAtFar, ...]
 
 
-def summarise(scores: Scores, curve: Roc | None) -> Verification:
+def summarize(scores: Scores, curve: Roc | None) -> Verification:
     """Everything that needs no folds; ``curve`` is the scores' `roc`."""
     best: tuple[float, float] | tuple[None, None] = (None, None)
     if curve is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import read_image
+from faces.images.read import read_image
 from recognizer.types import Embedder
 
 AROUND = 0.5

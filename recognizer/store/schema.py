@@ -134,7 +134,7 @@ def prepare(path: Path, create: dict[str, object] | None) -> None:
             )
         _touch(path)
     with explained(path), closing(connect(path)) as db:
-        version = recognise(db, path)
+        version = recognize(db, path)
         if version == 0 and create is None:
             raise UserError(f"{path} is empty: enrol somebody with `faces enroll`")
         _write_ahead(db)
@@ -142,7 +142,7 @@ def prepare(path: Path, create: dict[str, object] | None) -> None:
             _upgrade(db, path, create)
 
 
-def recognise(db: sqlite3.Connection, path: Path) -> int:
+def recognize(db: sqlite3.Connection, path: Path) -> int:
     """The version of a file's tables, 0 for an empty file. Raises UserError for a foreign one."""
     identity, version, tables = db.execute(
         "SELECT (SELECT application_id FROM pragma_application_id), "
@@ -228,7 +228,7 @@ def _write_ahead(db: sqlite3.Connection) -> None:
 
 def _upgrade(db: sqlite3.Connection, path: Path, create: dict[str, object] | None) -> None:
     with transaction(db, "IMMEDIATE"):
-        version = recognise(db, path)  # another program may have been faster
+        version = recognize(db, path)  # another program may have been faster
         for step in STEPS[version:]:
             for statement in step.split(";"):
                 db.execute(statement)  # executescript would commit first

@@ -29,7 +29,7 @@ class Augmentation:
         shift: of the side of the crop, in both directions.
         scale: relative size, as a share more or less.
         brightness, contrast: relative, as a share more or less.
-        colour: relative gain of each channel.
+        color: relative gain of each channel.
         noise: largest standard deviation, of 255.
         blur: largest radius in pixels of a crop of 112.
         jpeg: lowest quality; 100 leaves JPEG out.
@@ -43,7 +43,7 @@ class Augmentation:
     scale: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
-    colour: float = 0.0
+    color: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
     jpeg: int = 100
@@ -53,7 +53,7 @@ class Augmentation:
 
 PLAIN = Augmentation(degrees=4, shift=0.02, scale=0.03, brightness=0.1, contrast=0.1)
 STRONG = Augmentation(
-    degrees=15, shift=0.06, scale=0.10, brightness=0.35, contrast=0.3, colour=0.12,
+    degrees=15, shift=0.06, scale=0.10, brightness=0.35, contrast=0.3, color=0.12,
     noise=10, blur=1.8, jpeg=30, rare=0.4, mask=0.5,
 )  # fmt: skip
 MASK_ONLY = Augmentation(degrees=4, shift=0.02, scale=0.03, brightness=0.1, contrast=0.1, mask=1.0)
@@ -76,7 +76,7 @@ def augment(
     if rng.random() < how.mask:  # first: a mask turns, blurs and darkens with the face
         face = draw_mask(face, rng, landmarks)
     face = _move(face, how, rng)
-    if how.brightness or how.contrast or how.colour:
+    if how.brightness or how.contrast or how.color:
         face = _light(face, how, rng)
     if how.blur and rng.random() < how.rare:
         radius = rng.uniform(0, how.blur) * face.shape[0] / 112
@@ -111,11 +111,11 @@ def _move(
         return np.ascontiguousarray(face)
     margin = side // 4 + 1
     wide = np.pad(face, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    centre = (side - 1) / 2
+    center = (side - 1) / 2
     cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
-    # Pillow wants, for a pixel of the result, the place in the source (pixel centres at .5).
-    x = centre + 0.5 + margin - cos * (centre + 0.5 + shift[0]) - sin * (centre + 0.5 + shift[1])
-    y = centre + 0.5 + margin + sin * (centre + 0.5 + shift[0]) - cos * (centre + 0.5 + shift[1])
+    # Pillow wants, for a pixel of the result, the place in the source (pixel centers at .5).
+    x = center + 0.5 + margin - cos * (center + 0.5 + shift[0]) - sin * (center + 0.5 + shift[1])
+    y = center + 0.5 + margin + sin * (center + 0.5 + shift[0]) - cos * (center + 0.5 + shift[1])
     moved = Image.fromarray(wide).transform(
         (side, side),
         Image.Transform.AFFINE,
@@ -131,7 +131,7 @@ def _light(
     """Brightness, contrast and the gain of each channel: one table of 256 values a channel."""
     gain = 1 + rng.uniform(-how.brightness, how.brightness)
     contrast = 1 + rng.uniform(-how.contrast, how.contrast)
-    channels = gain * (1 + rng.uniform(-how.colour, how.colour, 3))
+    channels = gain * (1 + rng.uniform(-how.color, how.color, 3))
     mean = float(face.mean())
     levels = np.arange(256, dtype=np.float32)
     table = ((levels - mean) * contrast + mean)[:, None] * channels

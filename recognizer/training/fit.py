@@ -23,7 +23,7 @@ from recognizer.types import unit
 
 SCALE = np.float32(24)
 """By which cosines become logits. Face networks train with 16 to 64 (Wang et al., "CosFace", CVPR
-2018); of 16 and 24, which were tried here on LFW, 24 recognises more at the same false alarms."""
+2018); of 16 and 24, which were tried here on LFW, 24 recognizes more at the same false alarms."""
 
 FIRST_BAR = 0.4
 """The cosine from which on the untrained head prefers a person to "unknown"."""

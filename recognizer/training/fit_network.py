@@ -89,7 +89,7 @@ def fit_network(
 
 
 def new_network(size: int = 112, dimension: int = 128, seed: int = 0) -> MiniResNet:
-    """A MiniResNet that has learnt nothing; the same seed gives the same."""
+    """A MiniResNet that has learned nothing; the same seed gives the same."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return MiniResNet(MiniConfig(size=size, dimension=dimension))
@@ -120,9 +120,9 @@ class _Trainer:
         self._choose_parameters()
         generator = torch.Generator().manual_seed(options.seed)
         first = torch.randn(len(self.classes), network.config.dimension, generator=generator)
-        self.centres = nn.Parameter(self._means() if trained else F.normalize(first))
+        self.centers = nn.Parameter(self._means() if trained else F.normalize(first))
         parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam([*parameters, self.centres], options.learning_rate)
+        self.optimizer = torch.optim.Adam([*parameters, self.centers], options.learning_rate)
         self.history: list[Line] = []
         self.drawn = time.monotonic()
         self.phase, self.waited, self.best_loss = 1, 0, float("inf")
@@ -165,7 +165,7 @@ class _Trainer:
         return torch.cat(parts)
 
     def _logits(self, vectors: Tensor) -> Tensor:
-        return float(SCALE) * vectors @ F.normalize(self.centres).T
+        return float(SCALE) * vectors @ F.normalize(self.centers).T
 
     def train(
         self, progress: Callable[[Line], None] | None, stop: Callable[[], bool] | None
@@ -194,7 +194,7 @@ class _Trainer:
     def _epoch(self, stop: Callable[[], bool] | None) -> Line:
         options, number = self.options, len(self.history) + 1
         rate = options.learning_rate / self.phase
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         strong = STRONG if options.masks else without_masks(STRONG)
         how = PLAIN if options.phases == 2 and self.phase == 1 else strong
@@ -225,9 +225,9 @@ class _Trainer:
             parts["drift"] = drift.item()
         if not torch.isfinite(loss):
             raise UserError("the loss is not finite: lower --learning-rate")
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return parts
 
     @torch.no_grad()
@@ -249,8 +249,8 @@ class _Trainer:
                 "faces": len(self.crops),
                 "classes": len(self.classes),
                 "network": _copied(self.network),
-                "centres": self.centres.detach().clone(),
-                "optimiser": self.optimiser.state_dict(),
+                "centres": self.centers.detach().clone(),
+                "optimiser": self.optimizer.state_dict(),
                 "phase": self.phase,
                 "waited": self.waited,
                 "best_loss": self.best_loss,
@@ -287,8 +287,8 @@ class _Trainer:
         if self.teacher is not None:
             self.teacher.load_state_dict(state["teacher"])
         with torch.no_grad():
-            self.centres.copy_(state["centres"])
-        self.optimiser.load_state_dict(state["optimiser"])
+            self.centers.copy_(state["centres"])
+        self.optimizer.load_state_dict(state["optimiser"])
         self.phase, self.waited, self.best_loss = (
             state["phase"], state["waited"], state["best_loss"]
         )  # fmt: skip

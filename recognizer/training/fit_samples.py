@@ -168,7 +168,7 @@ def refuse_without_pictures(store: Store) -> None:
         some = ", ".join(list(missing)[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(
             f"{sum(missing.values())} samples in {store.path} have no stored picture ({some}), and "
-            "a network that has learnt something gives other vectors: everybody must be seen "
+            "a network that has learned something gives other vectors: everybody must be seen "
             "again. Enrol them from the photos with `faces enroll --keep-crops`, or train from a "
             "folder into another file: --from-folders DIR --gallery NEW"
         )

@@ -1,6 +1,6 @@
 """Synthetic masks: a cloth, a surgical or a cone mask or a scarf drawn over the lower face.
 
-The idea of drawing masks on photos of known people, so that a recogniser learns to look at what a
+The idea of drawing masks on photos of known people, so that a recognizer learns to look at what a
 mask leaves free, is that of MaskTheFace (Anwar and Raychowdhury, "Masked Face Recognition for
 Secure Authentication", 2020). The drawing here is our own: polygons in the face's own directions,
 lit as the skin below them is.
@@ -33,8 +33,8 @@ _SHAPES = {
 }
 _STRAPPED = ("surgical", "cloth", "cone")
 
-# What people wear, as RGB; a third of the masks has any other colour.
-_COLOURS = np.array(
+# What people wear, as RGB; a third of the masks has any other color.
+_COLORS = np.array(
     [[240, 243, 245], [150, 190, 215], [110, 165, 195], [25, 25, 28], [60, 62, 70], [150, 200, 185],
      [225, 215, 200], [40, 50, 90]], np.float32,
 )  # fmt: skip
@@ -46,7 +46,7 @@ def draw_mask(
     rng: np.random.Generator,
     landmarks: NDArray[np.floating] | None = None,
 ) -> NDArray[np.uint8]:
-    """A copy of a face crop whose lower face wears a mask of random kind, size and colour.
+    """A copy of a face crop whose lower face wears a mask of random kind, size and color.
 
     Args:
         face: RGB uint8 (S, S, 3).
@@ -75,7 +75,7 @@ def draw_mask(
         np.float32,
     )[..., None] / np.float32(255)  # fmt: skip
 
-    cloth = _cloth(face, alpha[..., 0] > 0.5, _colour(rng), rng)
+    cloth = _cloth(face, alpha[..., 0] > 0.5, _color(rng), rng)
     if kind == "surgical":
         cloth *= _pleats(origin, down, side, rng)
     mixed = face * (1 - alpha) + cloth * alpha
@@ -137,23 +137,23 @@ def _straps(
         draw.line(ends.tolist(), fill=190, width=width)
 
 
-def _colour(rng: np.random.Generator) -> NDArray[np.float32]:
+def _color(rng: np.random.Generator) -> NDArray[np.float32]:
     if rng.random() < 1 / 3:
         return rng.uniform(20, 245, 3).astype(np.float32)
-    colour = _COLOURS[rng.integers(len(_COLOURS))] + rng.normal(0, 8, 3)
-    return np.clip(colour, 0, 255).astype(np.float32)
+    color = _COLORS[rng.integers(len(_COLORS))] + rng.normal(0, 8, 3)
+    return np.clip(color, 0, 255).astype(np.float32)
 
 
 def _cloth(
     face: NDArray[np.uint8],
     covered: NDArray[np.bool_],
-    colour: NDArray[np.float32],
+    color: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """The colour, in the light that falls on the covered skin, with a little texture."""
+    """The color, in the light that falls on the covered skin, with a little texture."""
     side = face.shape[0]
-    grey = Image.fromarray(face).convert("L").filter(ImageFilter.GaussianBlur(side / 14))
-    light = np.asarray(grey, np.float32)
+    gray = Image.fromarray(face).convert("L").filter(ImageFilter.GaussianBlur(side / 14))
+    light = np.asarray(gray, np.float32)
     mean = float(light[covered].mean()) if covered.any() else 128.0
     relative = np.clip(light / max(mean, 8.0), 0.4, 1.5)
     exposure = 0.45 + 0.55 * min(mean / 140, 1.2)  # a white mask is not white in the dark
@@ -164,7 +164,7 @@ def _cloth(
         wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
         weave *= (1 + rng.uniform(0.1, 0.4) * np.sign(wave)).astype(np.float32)
     shade = (0.5 + 0.5 * relative) * exposure * weave
-    return shade[..., None] * colour
+    return shade[..., None] * color
 
 
 def _pleats(

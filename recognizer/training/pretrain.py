@@ -100,7 +100,7 @@ class Trainer:
         inner = [p for name, p in self.network.stages.named_parameters() if p.ndim == 4]
         chosen = {id(p) for p in inner}
         rest = [p for p in self.network.parameters() if id(p) not in chosen]
-        self.optimisers: list[torch.optim.Optimizer] = [
+        self.optimizers: list[torch.optim.Optimizer] = [
             Muon(inner, config.lr),
             torch.optim.AdamW(rest, config.lr_rest, weight_decay=config.weight_decay),
         ]
@@ -113,8 +113,8 @@ class Trainer:
         training = payload["training"]
         self.average.load_state_dict(payload["weights"])
         self.network.load_state_dict(training["weights"])
-        for optimiser, state in zip(self.optimisers, training["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+        for optimizer, state in zip(self.optimizers, training["optimisers"], strict=True):
+            optimizer.load_state_dict(state)
         self.step, self.history = training["step"], payload["history"]
 
     def save(self) -> None:
@@ -129,7 +129,7 @@ class Trainer:
             training={
                 "step": self.step,
                 "weights": self.network.state_dict(),
-                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "optimisers": [optimizer.state_dict() for optimizer in self.optimizers],
             },
         )
         lines = "".join(json.dumps(line) + "\n" for line in self.history)
@@ -139,8 +139,8 @@ class Trainer:
         """One step; returns the loss, 1 - cosine with the teacher's vectors."""
         rate = self.config.rate(self.step)
         highest = (self.config.lr, self.config.lr_rest)
-        for optimiser, lr in zip(self.optimisers, highest, strict=True):
-            optimiser.param_groups[0]["lr"] = lr * rate
+        for optimizer, lr in zip(self.optimizers, highest, strict=True):
+            optimizer.param_groups[0]["lr"] = lr * rate
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16):
             given = self.network(faces)
@@ -148,9 +148,9 @@ class Trainer:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss of step {self.step} is {loss.item()}")
         loss.backward()
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._follow()
         return loss.item()

@@ -10,7 +10,7 @@ class PretrainConfig:
     """How to train."""
 
     steps: int = 6000
-    """Steps of the optimisers. The learning rate falls to 0 in the last of them."""
+    """Steps of the optimizers. The learning rate falls to 0 in the last of them."""
     batch_size: int = 64
     """Crops in a step."""
     merged: float = 0.4

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.images import read_image
+from faces.images.read import read_image
 from recognizer.crop import LandmarkFinder, align_matrix, warp
 
 Face = Any
@@ -64,7 +64,7 @@ class Varied:
         """One crop uint8 (size, size, 3)."""
         random = np.random.default_rng(seed)
         crop = self._bend(self._merge(random), random)
-        return spoil(recolour(crop, random), random)
+        return spoil(recolor(crop, random), random)
 
     def _one(self, random: np.random.Generator) -> Face:
         face = self.faces[random.integers(len(self.faces))]
@@ -83,7 +83,7 @@ class Varied:
         places = random.normal(0, 1, (5, 5)).astype(np.float32)
         mask = cv2.resize(places, (side, side), interpolation=cv2.INTER_CUBIC)
         mask = 1 / (1 + np.exp(-mask * random.uniform(3, 12), dtype=np.float32))
-        second = _with_colours_of(first, second) if random.random() < 0.8 else second
+        second = _with_colors_of(first, second) if random.random() < 0.8 else second
         mixed = first + (second.astype(np.float32) - first) * mask[..., None]
         return mixed.clip(0, 255).astype(np.uint8)
 
@@ -105,8 +105,8 @@ class Varied:
         return cv2.remap(face, seen, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
 
 
-def _with_colours_of(first: Face, second: Face) -> NDArray[np.float32]:
-    """``second`` with the mean and the spread of the first one's colours in the middle."""
+def _with_colors_of(first: Face, second: Face) -> NDArray[np.float32]:
+    """``second`` with the mean and the spread of the first one's colors in the middle."""
     middle = slice(len(first) // 4, -(len(first) // 4))
     to_mean, to_spread = cv2.meanStdDev(first[middle, middle])
     mean, spread = cv2.meanStdDev(second[middle, middle])
@@ -114,8 +114,8 @@ def _with_colours_of(first: Face, second: Face) -> NDArray[np.float32]:
     return second * gain + (to_mean.ravel() - mean.ravel() * gain).astype(np.float32)
 
 
-def recolour(crop: Face, random: np.random.Generator) -> Face:
-    """Brightness, contrast, gamma, tint; sometimes grey."""
+def recolor(crop: Face, random: np.random.Generator) -> Face:
+    """Brightness, contrast, gamma, tint; sometimes gray."""
     if random.random() < 0.1:
         crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if random.random() < 0.2:

@@ -59,7 +59,7 @@ class Seen:
 
 def make_film(folder: Path) -> None:
     """Write `FILM` and, a line for each frame, who is where in it (`TRUTH`)."""
-    from faces.video import VideoWriter
+    from faces.video.film import VideoWriter
     from pipeline.sinks.json_lines import LineFile
     from scripts.demo_parts.wall_film import FPS, WallFilm
 
@@ -96,8 +96,9 @@ def draw_strip(folder: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from faces.images import read_image, save_image
-    from faces.video import VideoReader
+    from faces.images.read import read_image
+    from faces.images.write import save_image
+    from faces.video.film import VideoReader
 
     with VideoReader(folder / NAMED) as video:
         frames = [frame.image for frame in iter(video.read, None)]

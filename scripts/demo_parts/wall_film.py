@@ -73,7 +73,7 @@ class WallFilm:
         part = index / (self.frames - 1)
         # From the first photograph to the last, slowly at both ends.
         pan = 0.5 - 0.5 * math.cos(math.pi * part)
-        first, last = (self._centre(photo) for photo in (self._hung[0], self._hung[-1]))
+        first, last = (self._center(photo) for photo in (self._hung[0], self._hung[-1]))
         x, y = (a + pan * (b - a) for a, b in zip(first, last, strict=True))
         x += _ASIDE * (2 * pan - 1)
         x += 6 * math.sin(11 * part)  # a hand is never still
@@ -99,7 +99,7 @@ class WallFilm:
         return np.asarray(picture), truth
 
     @staticmethod
-    def _centre(photo: _Hung) -> tuple[float, float]:
+    def _center(photo: _Hung) -> tuple[float, float]:
         x1, y1, x2, y2 = photo.face
         return (x1 + x2) / 2, (y1 + y2) / 2
 
@@ -108,8 +108,8 @@ def _bricks(size: tuple[int, int]) -> Image.Image:
     """A wall of red bricks, wider than high, a little out of focus."""
     upright = np.rot90(brick_wall())  # the texture's rows of bricks run downwards
     part = (0, 0, upright.shape[1], upright.shape[1] * size[1] / size[0])
-    grey = Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC, part)
-    light = np.asarray(grey.filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255
+    gray = Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC, part)
+    light = np.asarray(gray.filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255
     # Bricks are redder where they are darker; the exponents were chosen by eye.
     rgb = np.stack([light**power for power in (0.8, 1.3, 1.5)], axis=-1)
     return Image.fromarray((230 * rgb).astype(np.uint8))

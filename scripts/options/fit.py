@@ -55,7 +55,7 @@ class Options:
     batch_size: Annotated[int | None, _arg("256 vectors, 64 faces", aliases=["-b"])] = None
     """Samples in a step."""
     held_out: Annotated[float | None, _arg("0.2")] = None
-    """Share of the photos of everybody with five or more that is never learnt from."""
+    """Share of the photos of everybody with five or more that is never learned from."""
     seed: Annotated[int | None, _arg("0")] = None
     """Of everything that is drawn."""
     run: Annotated[Path | None, _arg("runs/head, or runs/DEPTH", metavar="DIR")] = None
@@ -63,7 +63,7 @@ class Options:
     resume: Annotated[Path | None, _arg("none", metavar="DIR")] = None
     """Go on with the network in this run folder, with the same flags as before."""
     boxes: Literal["detect", "centre"] = "detect"
-    """Where the face is on the photos: found, or `centre` for images in the layout of LFW's."""
+    """Where the face is on the photos: found, or `center` for images in the layout of LFW's."""
     detector: Annotated[Path | None, _arg("shipped", metavar="FILE")] = None
     """What finds faces on photos."""
     store: GalleryOptions = field(default_factory=GalleryOptions)

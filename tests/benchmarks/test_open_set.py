@@ -1,4 +1,4 @@
-"""Unknown stays unknown on people never enrolled, and masks are worth practising: on LFW."""
+"""Unknown stays unknown on people never enrolled, and masks are worth practicing: on LFW."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_unknown_stays_unknown_on_lfw(shared_data):
     """The shipped embedder at its shipped thresholds on fold 6, on which it was not trained.
 
     docs/recognition.md has 0.7 % of strangers named, 90 % of bare and 36 % of masked probes known,
-    and 60 % of masked ones by a head that practised masks; the bounds leave room for one draw.
+    and 60 % of masked ones by a head that practiced masks; the bounds leave room for one draw.
     """
     from recognizer.embedders.load import load_embedder
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from detector.data.check import check_set
 from detector.data.repair import repair
-from detector.data.voc import VocAnnotation, VocObject, load_voc, write_voc
-from detector.data.voc_folder import find_sets
+from detector.data.voc.annotation import VocAnnotation, VocObject, load_voc, write_voc
+from detector.data.voc.folder import find_sets
 from detector.evaluation.truth import read_voc_truth
 from detector.training.dataset import FaceIndex
 from faces.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from faces.errors import UserError
-from faces.sound import copy_sound
-from faces.video import Frame, VideoReader, VideoWriter, _rates
+from faces.video.film import Frame, VideoReader, VideoWriter, _rates
+from faces.video.sound import copy_sound
 from tests.films import LONG_SOUND, MPEG4, PICTURE, SOUND, cut, ffmpeg, shown, with_matrix
 
 

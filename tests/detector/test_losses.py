@@ -48,8 +48,8 @@ def test_every_face_has_anchors(grid: tuple[Tensor, list[int]], seed: int) -> No
         overlap = box_iou(anchors, face)[:, 0]
         assert 1 <= len(chosen) <= NEAREST * len(per_level)
         if len(chosen) > 1:
-            centres = (anchors[chosen, :2] + anchors[chosen, 2:]) / 2
-            assert ((centres > face[0, :2]) & (centres < face[0, 2:])).all()
+            centers = (anchors[chosen, :2] + anchors[chosen, 2:]) / 2
+            assert ((centers > face[0, :2]) & (centers < face[0, 2:])).all()
         assert overlap[chosen].max() > 0.8 * overlap.max()
 
 
@@ -89,11 +89,11 @@ def test_without_faces_no_anchor_is_on_one(grid: tuple[Tensor, list[int]]) -> No
 
 def test_overlaps_are_torchvisions() -> None:
     boxes, others = some_boxes(200, 1, low=60), some_boxes(200, 2, low=60)
-    overlap, generalised = overlaps(boxes, others)
+    overlap, generalized = overlaps(boxes, others)
     torch.testing.assert_close(overlap, box_iou(boxes, others).diagonal())
-    torch.testing.assert_close(generalised, generalized_box_iou(boxes, others).diagonal())
+    torch.testing.assert_close(generalized, generalized_box_iou(boxes, others).diagonal())
     assert (overlap > 0).any()
-    assert (generalised < 0).any()
+    assert (generalized < 0).any()
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])

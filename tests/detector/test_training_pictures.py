@@ -15,7 +15,7 @@ from detector import training_pictures
 from detector.checkpoint import load_checkpoint
 from detector.config import TrainConfig
 from detector.inference.load import load_detector
-from detector.inference.metadata import Artefact
+from detector.inference.metadata import Artifact
 from detector.shipped import FOLDER, find_checkpoint
 from detector.training_pictures import (
     LIST,
@@ -95,17 +95,17 @@ def test_what_came_before_counts_too_and_what_is_not_known_is_said() -> None:
 
 def test_exported_files_carry_it(tmp_path: Path) -> None:
     record = TrainingPictures.of([picture(tmp_path / "a.jpg")])
-    metadata = Artefact(TrainConfig(), pictures=record.to_text()).to_metadata()
-    artefact = Artefact.from_metadata(metadata, Path("x.onnx"))
-    assert pictures_of(artefact.pictures, artefact.provenance) == record
-    assert "pictures" not in Artefact(TrainConfig()).to_metadata()
+    metadata = Artifact(TrainConfig(), pictures=record.to_text()).to_metadata()
+    artifact = Artifact.from_metadata(metadata, Path("x.onnx"))
+    assert pictures_of(artifact.pictures, artifact.provenance) == record
+    assert "pictures" not in Artifact(TrainConfig()).to_metadata()
 
 
 def test_the_shipped_detector_and_what_is_made_of_it_know_theirs(tmp_path: Path) -> None:
     payload = load_checkpoint(find_checkpoint("shipped"))
-    artefact = load_detector().artefact
-    assert artefact is not None
-    for provenance in (payload["provenance"], {**artefact.provenance, "checkpoint": "x.pt"}):
+    artifact = load_detector().artifact
+    assert artifact is not None
+    for provenance in (payload["provenance"], {**artifact.provenance, "checkpoint": "x.pt"}):
         pictures = pictures_of("", provenance)
         assert pictures is not None
         assert len(pictures) == payload["provenance"]["training_images"] == 2000

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import as_image, as_images, image_info, image_kind, read_image
+from faces.images.file import image_kind
+from faces.images.read import as_image, as_images, image_info, read_image
 
 # 48 x 32 pixels, red growing to the right, green downwards; turned by the container (irot).
 HEIC = base64.b64decode("""
@@ -37,8 +38,8 @@ def gradient(height: int = 20, width: int = 30) -> NDArray[np.uint8]:
 
 
 RGB = gradient()
-GREY = RGB[..., 0]
-AS_GREY = np.repeat(GREY[..., None], 3, axis=2)
+GRAY = RGB[..., 0]
+AS_GRAY = np.repeat(GRAY[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,9 @@ AS_GREY = np.repeat(GREY[..., None], 3, axis=2)
         (RGB[..., ::-1], RGB[..., ::-1]),
         (np.asfortranarray(RGB), RGB),
         (RGB[:, ::2], RGB[:, ::2]),
-        (GREY, AS_GREY),
-        (GREY[..., None], AS_GREY),
-        (np.dstack([RGB, GREY]), RGB),
+        (GRAY, AS_GRAY),
+        (GRAY[..., None], AS_GRAY),
+        (np.dstack([RGB, GRAY]), RGB),
         (RGB.astype(np.float32) / 255, RGB),
         (RGB.astype(np.float64), RGB),
         (RGB.astype(np.float16) / 255, RGB),
@@ -61,9 +62,9 @@ AS_GREY = np.repeat(GREY[..., None], 3, axis=2)
         (RGB.astype(np.uint16), RGB),
         (RGB.astype(np.uint16) * 16, RGB),
         (RGB.astype(np.int32) * 257, RGB),
-        (GREY > 100, np.where(AS_GREY > 100, 255, 0)),
+        (GRAY > 100, np.where(AS_GRAY > 100, 255, 0)),
         (RGB.tolist(), RGB),
-        (GREY.tolist(), AS_GREY),
+        (GRAY.tolist(), AS_GRAY),
         (np.ma.masked_array(RGB), RGB),
     ],
     ids=lambda value: f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else "list",
@@ -125,7 +126,7 @@ def test_a_torch_tensor_is_told_the_way() -> None:
 
 def test_torch_is_not_imported_to_look_at_arrays() -> None:
     code = (
-        "import sys, numpy as np; from faces.images import as_image;"
+        "import sys, numpy as np; from faces.images.read import as_image;"
         "as_image(np.zeros((4, 4, 3), np.uint8)); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -153,14 +154,14 @@ def test_a_pillow_image_is_turned_and_may_be_cut_short(tmp_path: Path) -> None:
         as_image(Image.open(path), max_pixels=100)
 
 
-@pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg"), RGB, GREY, Image.fromarray(RGB), b"x"])
+@pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg"), RGB, GRAY, Image.fromarray(RGB), b"x"])
 def test_one_image_is_not_taken_for_several(one: Any) -> None:
     with pytest.raises(UserError, match=r"\[image\]"):
         as_images(one)
 
 
 def test_several_images_of_different_kinds() -> None:
-    found = as_images([RGB, Image.fromarray(RGB), GREY])
+    found = as_images([RGB, Image.fromarray(RGB), GRAY])
     assert [image.shape for image in found] == [RGB.shape] * 3
     assert len(as_images(np.stack([RGB, RGB]))) == 2
     with pytest.raises(UserError, match="image 1: the image is empty"):
@@ -190,14 +191,14 @@ def test_black_and_white_stay_so_in_every_mode(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
-def test_wide_greys_keep_their_steps_in_files(tmp_path: Path, mode: str) -> None:
-    wide = {"I": GREY.astype(np.int32) * 257, "I;16": GREY.astype(np.uint16) * 257}
-    Image.fromarray(wide.get(mode, GREY.astype(np.float32) / 255)).save(tmp_path / "a.tif")
-    assert np.array_equal(read_image(tmp_path / "a.tif"), AS_GREY)
+def test_wide_grays_keep_their_steps_in_files(tmp_path: Path, mode: str) -> None:
+    wide = {"I": GRAY.astype(np.int32) * 257, "I;16": GRAY.astype(np.uint16) * 257}
+    Image.fromarray(wide.get(mode, GRAY.astype(np.float32) / 255)).save(tmp_path / "a.tif")
+    assert np.array_equal(read_image(tmp_path / "a.tif"), AS_GRAY)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_transparent_palette_gives_its_colours(tmp_path: Path) -> None:
+def test_a_transparent_palette_gives_its_colors(tmp_path: Path) -> None:
     image = Image.fromarray(RGB).quantize(16)
     image.save(tmp_path / "a.png", transparency=bytes(range(16)))
     expected = np.asarray(image.convert("RGB"))

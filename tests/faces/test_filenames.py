@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from detector.data.submission import find_submissions
-from detector.data.wider import parse_text
-from detector.data.wider_voc import convert
+from detector.data.wider.convert import convert
+from detector.data.wider.lists import parse_text
 from detector.evaluation.truth import Names
 from faces.filenames import as_on_disk, folded, last_part, nfc
 from faces.inputs import expand_sources

@@ -165,7 +165,7 @@ def test_a_learning_rate_that_falls_in_every_epoch_is_a_slope_and_no_drops():
         assert drops == [2.5]
 
 
-def test_several_runs_have_a_colour_each_and_one_legend_entry():
+def test_several_runs_have_a_color_each_and_one_legend_entry():
     figure = plot_histories({"one": HISTORY, "two": HISTORY[:2]})
     assert labels(figure) == [
         "one: best 0.500 (epoch 4)",
@@ -173,8 +173,8 @@ def test_several_runs_have_a_colour_each_and_one_legend_entry():
         "validation",
         "training",
     ]
-    colours = [item.get_color() for item in figure.axes[1].lines]
-    assert len(colours) == len(set(colours)) == 2
+    colors = [item.get_color() for item in figure.axes[1].lines]
+    assert len(colors) == len(set(colors)) == 2
     assert figure.axes[0].get_title() == "2 runs compared"
 
 

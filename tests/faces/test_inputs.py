@@ -154,7 +154,7 @@ def test_originals_are_never_replaced(photos, monkeypatch, argument):
         plan_pictures(expand_sources([argument]), photos)
 
 
-def test_an_original_is_recognised_behind_links_and_in_other_folders(photos, tmp_path):
+def test_an_original_is_recognized_behind_links_and_in_other_folders(photos, tmp_path):
     link(tmp_path / "link", photos)
     with pytest.raises(UserError, match="would replace the original"):
         plan_pictures(expand_sources([str(photos / "b.jpg")]), tmp_path / "link")

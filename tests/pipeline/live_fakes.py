@@ -1,4 +1,4 @@
-"""A made world for the live loop: coloured squares are faces, their colours are people."""
+"""A made world for the live loop: colored squares are faces, their colors are people."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from detector.types import Detections
 
-GREY = 128
+GRAY = 128
 
 
 def person(number: int, side: int = 80, variant: int = 0) -> np.ndarray:
@@ -25,15 +25,15 @@ def person(number: int, side: int = 80, variant: int = 0) -> np.ndarray:
             noise.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
         )
     face = np.clip(125 + 30 * face, 0, 255).astype(np.uint8)
-    face[(face == GREY).all(axis=2)] += 1
+    face[(face == GRAY).all(axis=2)] += 1
     return face
 
 
 def photo(
     *faces: np.ndarray, at: Sequence[tuple[int, int]] = ((30, 40), (200, 60), (30, 170))
 ) -> np.ndarray:
-    """The faces on grey, with their upper left corners at x, y."""
-    image = np.full((300, 400, 3), GREY, np.uint8)
+    """The faces on gray, with their upper left corners at x, y."""
+    image = np.full((300, 400, 3), GRAY, np.uint8)
     for face, (x, y) in zip(faces, at, strict=False):
         image[y : y + len(face), x : x + len(face)] = face
     return image
@@ -47,11 +47,11 @@ def save(path: Path, *faces: np.ndarray, **options: Sequence[tuple[int, int]]) -
 
 
 class PatchDetector:
-    """Finds what is not grey."""
+    """Finds what is not gray."""
 
     def detect(self, image: np.ndarray) -> Detections:
         """One box for each patch."""
-        mask = (np.abs(image.astype(int) - GREY).max(axis=2) > 0).astype(np.uint8)
+        mask = (np.abs(image.astype(int) - GRAY).max(axis=2) > 0).astype(np.uint8)
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         boxes = [[x, y, x + w, y + h] for x, y, w, h, _ in stats[1:]]

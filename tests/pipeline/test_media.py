@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from detector.types import Detections
-from faces.images import IMAGE_SUFFIXES, SAVED_AS, read_image, save_image
+from faces.images.find import IMAGE_SUFFIXES
+from faces.images.read import read_image
+from faces.images.write import SAVED_AS, save_image
 from faces.inputs import Source, plan_pictures
-from faces.video import VideoReader, VideoWriter
+from faces.video.film import VideoReader, VideoWriter
 from pipeline import media
 from pipeline.media import Failed, Found, Linger, detect_images, detect_video
 

@@ -111,7 +111,7 @@ def test_the_head_s_threshold_is_raised_where_0_7_names_too_many_strangers():
     assert strict.threshold > 0.7
     assert strict.strangers_named <= lax.strangers_named
     assert strict.enrolled == 50
-    assert 0 < lax.recognised <= 1
+    assert 0 < lax.recognized <= 1
 
 
 def test_too_few_people_leave_the_head_s_threshold_unmeasured():

@@ -60,7 +60,7 @@ def test_a_newcomer_who_takes_somebody_s_faces_is_refused():
     assert not verdict.accepted
     assert verdict.people["bob"].new_wrong == 4
     [problem] = verdict.problems
-    assert problem.startswith("bob: 0 of 4 photos recognised, 4 before; 4 taken for somebody else")
+    assert problem.startswith("bob: 0 of 4 photos recognized, 4 before; 4 taken for somebody else")
 
 
 def test_one_photo_less_of_one_person_is_refused_however_much_others_gain():

@@ -68,7 +68,7 @@ def test_strange_boxes_give_a_crop(box: list[float], kind: Kind) -> None:
 
 
 def test_a_large_face_is_averaged_not_sampled() -> None:
-    """A checkerboard of single pixels becomes an even grey."""
+    """A checkerboard of single pixels becomes an even gray."""
     image = np.zeros((640, 640, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     crop = CropRecipe(32, 0, "square")(image, np.array([[0, 0, 640, 640]], np.float32))[0]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.images import read_image
+from faces.images.read import read_image
 from recognizer.quality import Gates, measure
 from recognizer.types import unit
 
@@ -89,9 +89,9 @@ def test_motion_blur_is_seen_in_every_direction(direction):
     assert measure(moved, BOX).sharpness < 0.3 * measure(GOOD, BOX).sharpness
 
 
-def test_noise_on_one_grey_is_not_sharpness():
-    grey = np.full((220, 220, 3), 120, np.uint8)
-    assert measure(grey, BOX).sharpness < 0.001
+def test_noise_on_one_gray_is_not_sharpness():
+    gray = np.full((220, 220, 3), 120, np.uint8)
+    assert measure(gray, BOX).sharpness < 0.001
 
 
 def test_limits_can_be_changed():
@@ -113,12 +113,12 @@ def test_near_duplicates():
 @pytest.mark.data
 def test_the_faces_of_lfw_pass(shared_data):
     """The gates were chosen so; the box is where LFW's face is."""
-    from recognizer.evaluation.photos import centre_box
+    from recognizer.evaluation.photos import center_box
 
     photos = sorted((shared_data / "lfw" / "images").glob("*/*.jpg"))[::45]
     found = []
     for path in photos:
         image = read_image(path)
-        found += refusals(image, centre_box(image)[0])
+        found += refusals(image, center_box(image)[0])
     assert len(photos) > 90
     assert len(found) <= 0.03 * len(photos), found

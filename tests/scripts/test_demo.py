@@ -16,8 +16,9 @@ import pytest
 
 from detector.data.scenes import PORTRAIT_FACES
 from faces.errors import UserError
-from faces.images import read_image, save_image
-from faces.video import VideoWriter
+from faces.images.read import read_image
+from faces.images.write import save_image
+from faces.video.film import VideoWriter
 from scripts import demo
 from scripts.demo_parts import film as demo_film
 from scripts.demo_parts import summary as demo_summary

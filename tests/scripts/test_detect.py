@@ -20,8 +20,9 @@ from detector.data.submission import read_submission
 from detector.draw import FOUND
 from detector.types import Detections
 from faces.errors import UserError
-from faces.images import read_image, save_image
-from faces.video import VideoReader, VideoWriter
+from faces.images.read import read_image
+from faces.images.write import save_image
+from faces.video.film import VideoReader, VideoWriter
 from scripts.main import main
 from tests.films import SOUND, ffmpeg, shown
 
@@ -232,7 +233,7 @@ def test_a_video_is_marked_at_its_own_rate(photos, capsys):
 
 
 def edge(image: np.ndarray, x: int) -> int:
-    """The largest step between neighbouring pixels of the face at ``x``."""
+    """The largest step between neighboring pixels of the face at ``x``."""
     return int(np.abs(np.diff(image[54:86, x + 3 : x + 27].astype(int), axis=1)).max())
 
 
@@ -340,7 +341,7 @@ def test_a_full_disk_ends_the_run_with_its_reason(photos, capsys, monkeypatch):
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("faces.images.save_image", full)
+    monkeypatch.setattr("faces.images.write.save_image", full)
     detect("photos", "--out", "found", code=2)
     err = capsys.readouterr().err
     assert "the results cannot be written: " in err
@@ -492,7 +493,7 @@ def onnx_file(path: Path) -> Path:
     from onnx import TensorProto, helper, numpy_helper
 
     from detector.config import TrainConfig
-    from detector.inference.metadata import Artefact
+    from detector.inference.metadata import Artifact
 
     outputs = {
         "boxes": np.array([[8, 16, 24, 40]], np.float32),
@@ -517,7 +518,7 @@ def onnx_file(path: Path) -> Path:
         ],
     )
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
-    helper.set_model_props(model, Artefact(TrainConfig()).to_metadata())
+    helper.set_model_props(model, Artifact(TrainConfig()).to_metadata())
     onnx.save(model, path)
     return path
 

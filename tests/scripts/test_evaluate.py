@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detector.data.submission import write_submission
-from detector.data.voc import VocAnnotation, VocObject, write_voc
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
 from detector.types import Detections

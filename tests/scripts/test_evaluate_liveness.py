@@ -42,7 +42,7 @@ def presentations(tmp_path):
     return folder
 
 
-def test_labelled_pictures(presentations, tmp_path, capsys):
+def test_labeled_pictures(presentations, tmp_path, capsys):
     model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])  # everything is live: 0.79
     arguments = [str(presentations), "--model", str(model), "--quiet"]
     assert main([*arguments, "--json"]) == 0

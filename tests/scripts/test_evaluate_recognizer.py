@@ -90,7 +90,7 @@ def test_the_layout_of_lfw(lfw, tmp_path, capsys):
     out = tmp_path / "out"
     assert evaluate("--lfw", lfw, "--out", out, "--baseline", "--enroll", 1) == 0
     found = report(out)
-    assert "known place in the centre" in found["boxes"]
+    assert "known place in the center" in found["boxes"]
     (ours, pixels) = found["listed_pairs"]["results"]
     assert (ours["name"], pixels["name"]) == ("fake", "pixels")
     assert ours["accuracy"] == 1
@@ -160,13 +160,13 @@ def test_vectors_are_kept_unless_told_otherwise(
 
 
 def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
-    from recognizer.evaluation.photos import centre_box
+    from recognizer.evaluation.photos import center_box
 
     path = tmp_path / "people.db"
     with Store.open(path, embedder.contract, embedder.dimension) as store:
         for person in ("P00", "P01"):
             image = np.asarray(Image.open(folders / person / f"{person}_0001.png"))
-            store.add(person, embedder.embed(embedder.crop(image, centre_box(image))))
+            store.add(person, embedder.embed(embedder.crop(image, center_box(image))))
         store.save_thresholds(Thresholds(0.9, 0.6))
     flags = ["--probes", folders, "--boxes", "centre", "--out", tmp_path / "out"]
     assert evaluate("--gallery", path, *flags) == 0

@@ -16,8 +16,8 @@ from PIL import Image
 
 from scripts.main import main
 from tests.detector.data.test_check import GOOD, add
-from tests.detector.data.test_wider_download import official  # noqa: F401 (a fixture)
-from tests.detector.data.test_wider_voc import NAMES, check_result, make_source, zip_source
+from tests.detector.data.wider.test_convert import NAMES, check_result, make_source, zip_source
+from tests.detector.data.wider.test_download import official  # noqa: F401 (a fixture)
 from tests.faces.test_download import Server, server  # noqa: F401 (a fixture)
 
 

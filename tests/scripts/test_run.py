@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from faces.images import save_image
-from faces.video import VideoReader, VideoWriter
+from faces.images.write import save_image
+from faces.video.film import VideoReader, VideoWriter
 from recognizer.store.people import Store
 from scripts.main import main
 from tests.commands import parse_only

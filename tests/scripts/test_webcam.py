@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from faces.errors import UserError
-from faces.video import VideoReader
+from faces.video.film import VideoReader
 from scripts.main import main
 from tests.commands import parse_only
 from tests.films import SOUND, ffmpeg, shown

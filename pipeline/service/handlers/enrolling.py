@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections
-from pipeline.enroll.photo_sample import Judgement, Refused, one_face
+from pipeline.enroll.photo_sample import Judgment, Refused, one_face
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Image, Vision
@@ -73,7 +73,7 @@ def _take(
 
 
 def judge_photos(
-    photos: Sequence[Photo], judged: Sequence[Judgement]
+    photos: Sequence[Photo], judged: Sequence[Judgment]
 ) -> tuple[list[Photo], NDArray[np.bool_]]:
     """Refuse photos that show nothing new, or somebody else.
 

@@ -81,7 +81,7 @@ def write_our_onnx(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from detector.inference.metadata import Artefact
+    from detector.inference.metadata import Artifact
     from tests.tiny import tiny_config
 
     def weights(name: str, *shape: int) -> TensorProto:
@@ -139,7 +139,7 @@ def write_our_onnx(path: Path) -> Path:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    for key, value in Artefact(tiny_config(path.parent, path.parent)).to_metadata().items():
+    for key, value in Artifact(tiny_config(path.parent, path.parent)).to_metadata().items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)

@@ -160,12 +160,12 @@ def test_the_body_is_no_detector():
 
 @pytest.mark.slow
 def test_a_torchscript_file_takes_part(tmp_path):
-    from detector.export.publish import serialise
+    from detector.export.publish import serialize
     from detector.inference.torch_backend import open_checkpoint
 
     path = tmp_path / "model.torchscript"
     path.write_bytes(
-        serialise(*open_checkpoint(write_our_checkpoint(tmp_path / "best.pt")), "torchscript")
+        serialize(*open_checkpoint(write_our_checkpoint(tmp_path / "best.pt")), "torchscript")
     )
     [contestant] = line_up([path], skip=SKIP)
     assert (contestant.kind, contestant.runtime) == ("ours", "TorchScript")

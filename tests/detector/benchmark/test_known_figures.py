@@ -10,7 +10,7 @@ from detector.benchmark.accuracy import MIN_SCORE, average_precisions
 from detector.benchmark.peers import UltraLight, YuNet
 from detector.data.submission import image_name
 from detector.evaluation import wider
-from faces.images import find_images
+from faces.images.find import find_images
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ from detector.benchmark import peers
 from detector.benchmark.peers import Mtcnn, Torchvision, UltraLight, YuNet, suppressed
 from detector.data.scenes import portraits
 
-GREY = np.full((40, 60, 3), 90, np.uint8)
+GRAY = np.full((40, 60, 3), 90, np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def yunet_outputs(rows, columns):
 def test_yunet_sees_padded_bgr(monkeypatch):
     session = FakeSession(yunet_outputs(64, 64))
     monkeypatch.setattr(peers, "onnx_session", lambda path, threads: session)
-    image = GREY.copy()
+    image = GRAY.copy()
     image[10, 20] = (1, 2, 3)
     assert len(YuNet("yunet.onnx", threads=1, min_score=0.5).detect(image)) == 0
     assert session.given.shape == (1, 3, 64, 64)
@@ -91,7 +91,7 @@ def test_yunet_decodes_its_cells(monkeypatch):
     image = np.zeros((64, 96, 3), np.uint8)
     found = YuNet("yunet.onnx", threads=1, min_score=0.5).detect(image)
     assert found.score.tolist() == pytest.approx([1.0, 0.6])
-    # Centre (2.5, 2.75) * 8, 16 wide and 24 high.
+    # Center (2.5, 2.75) * 8, 16 wide and 24 high.
     assert found.xyxy[1].tolist() == pytest.approx([12, 10, 28, 34], abs=1e-4)
     assert found.xyxy[0].tolist() == pytest.approx([48, 0, 80, 16])  # clipped at the top
     assert len(YuNet("yunet.onnx", threads=1, min_score=0.7).detect(image)) == 1

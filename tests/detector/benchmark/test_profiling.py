@@ -36,7 +36,7 @@ def test_every_node_of_a_file_is_given_to_its_part(tmp_path):
     )
 
 
-def test_nodes_that_the_optimiser_renamed_or_made_are_traced_back():
+def test_nodes_that_the_optimizer_renamed_or_made_are_traced_back():
     from onnx import helper
 
     def graph(*nodes):
@@ -52,7 +52,7 @@ def test_nodes_that_the_optimiser_renamed_or_made_are_traced_back():
         ("slice", "Slice", ["d"], ["e"]),
         ("roi", "RoiAlign", ["c", "e"], ["f"]),
     )
-    optimised = graph(
+    optimized = graph(
         # A blocked convolution is called after the tensor that it and its activation made.
         ("b_nchwc", "Conv", ["pixels", "reordered_1"], ["token_1"]),
         ("new", "ReorderOutput", ["token_1"], ["token_2"]),
@@ -62,8 +62,8 @@ def test_nodes_that_the_optimiser_renamed_or_made_are_traced_back():
         ("slice/Fused", "Split", ["d"], ["token_4"]),
         ("roi", "RoiAlign", ["c", "token_4"], ["f"]),
     )
-    part_of = parts_of(plain, optimised)
-    assert {node.name: part_of(node.name) for node in optimised.node} == {
+    part_of = parts_of(plain, optimized)
+    assert {node.name: part_of(node.name) for node in optimized.node} == {
         "b_nchwc": "body",
         "new": "body",
         "c_nchwc": "pyramid",

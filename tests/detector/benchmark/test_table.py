@@ -144,8 +144,8 @@ def test_the_scatter_is_drawn_when_there_is_an_ap(tmp_path):
     path = tmp_path / "scatter.png"
     assert draw_scatter(path, RESULTS, SETUP)
     assert Image.open(path).size == (1320, 600)
-    coloured = np.asarray(Image.open(path).convert("RGB")).std(axis=2) > 20
-    assert coloured.mean() > 0.001
+    colored = np.asarray(Image.open(path).convert("RGB")).std(axis=2) > 20
+    assert colored.mean() > 0.001
 
 
 @pytest.mark.parametrize("results", [RESULTS[1:], []])

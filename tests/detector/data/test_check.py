@@ -17,12 +17,12 @@ from PIL import Image
 from detector.data.check import PROBLEMS, SetReport, check_set
 from detector.data.check_picture import draw_check
 from detector.data.repair import REPORT_NAME, repair
-from detector.data.voc import VocAnnotation, VocObject, read_voc, write_voc
-from detector.data.voc_boxes import BoxFrame, mend_box
-from detector.data.voc_folder import VocFolder, find_sets, pair
+from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
+from detector.data.voc.boxes import BoxFrame, mend_box
+from detector.data.voc.folder import VocFolder, find_sets, pair
 from detector.draw import MISSED, TRUTH
 from faces.errors import UserError
-from faces.images import image_info, read_image
+from faces.images.read import image_info, read_image
 
 WIDTH, HEIGHT = 60, 40
 GOOD = (5.0, 6.0, 25.0, 30.0)
@@ -376,7 +376,7 @@ def test_an_interrupted_repair_leaves_nothing(
         ("photos", "photos", [""]),
     ],
 )
-def test_layouts_are_recognised(
+def test_layouts_are_recognized(
     tmp_path: Path, images: str, annotations: str, names: list[str]
 ) -> None:
     add(tmp_path / "made", "a.jpg", GOOD)
@@ -446,8 +446,8 @@ def test_the_picture_shows_sound_and_wrong_boxes(tmp_path: Path) -> None:
     assert draw_check([check(tmp_path / "a")]) is None
 
 
-def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
-    return bool((np.abs(picture.astype(int) - colour).max(axis=2) < 30).any())
+def has(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
+    return bool((np.abs(picture.astype(int) - color).max(axis=2) < 30).any())
 
 
 def test_the_picture_has_troubled_images_and_others(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from detector.data import scene_painting, scenes
 from detector.data.scene_painting import SceneFace, paint_scene
 from detector.data.scenes import BYSTANDER_FACE, PORTRAIT_FACES, bystander, make_scenes, portraits
-from detector.data.wider import WiderImage, parse_text
+from detector.data.wider.lists import WiderImage, parse_text
 from faces.errors import UserError
 
 TRAIN, VAL = 40, 8
@@ -138,9 +138,9 @@ def test_no_face_is_in_both_splits(tmp_path, monkeypatch):
 def difference(seed: int) -> tuple[np.ndarray, list[SceneFace]]:
     """Where two scenes differ that differ only in the crops: (H, W), 0..1, the visible faces."""
     pictures = []
-    for grey in (0, 255):
+    for gray in (0, 255):
         background = Image.new("RGB", (300, 300), (90, 120, 150))
-        crops = [Image.new("L", (25, 25), grey)] * 2
+        crops = [Image.new("L", (25, 25), gray)] * 2
         image, faces = paint_scene(np.random.default_rng(seed), background, crops)
         pictures.append(np.asarray(image, np.float32))
     change = abs(pictures[1] - pictures[0]).max(axis=2)
@@ -205,7 +205,7 @@ def test_the_portraits_are_whole_photographs_with_a_known_face():
 
 
 def test_the_bystander_is_somebody_else():
-    """Grey, and with the face where it is said to be: darker than the sky beside it."""
+    """Gray, and with the face where it is said to be: darker than the sky beside it."""
     image = bystander()
     assert image.shape == (512, 512, 3)
     assert image.dtype == np.uint8

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from detector.evaluation.report import Judgement, Setup, format_report, judge
+from detector.evaluation.report import Judgment, Setup, format_report, judge
 from tests.detector.evaluation.cases import faces, found
 
 SECTIONS = {"voc", "coco", "at_threshold", "at_false_alarms", "recall_by", "worst_errors"}
 FACES = [[0, 0, 20, 20], [100, 0, 160, 70], [200, 0, 210, 10]]
 
 
-def judged(listed: bool = True, **setup) -> Judgement:
+def judged(listed: bool = True, **setup) -> Judgment:
     lists = {"easy": [1], "medium": [0, 1], "hard": [0, 1]} if listed else None
     truth = [
         faces("e/a", FACES, ignored=[2], listed=lists, labels={"blur": ["clear", "heavy", ""]}),

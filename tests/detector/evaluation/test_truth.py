@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.data.voc import VocAnnotation, VocObject, write_voc
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from detector.evaluation.truth import Names, read_voc_truth
 from faces.errors import UserError
 

@@ -7,7 +7,8 @@ import pytest
 
 from detector.data.submission import image_name, read_submission, scored_boxes, write_submission
 from detector.evaluation import wider
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 from tests.detector.evaluation.slow import wider_ap
 from tests.detector.evaluation.yunet import YuNet
 
@@ -66,7 +67,7 @@ def test_the_slow_implementation_agrees_on_real_detections(judged):
 @pytest.mark.data
 def test_rescaled_copies_of_the_images_are_noticed(shared_data):
     # The training images here come from the validation split, shrunk: the names fit, not the size.
-    from faces.images import image_size
+    from faces.images.read import image_size
 
     folder = shared_data / "widerface" / "WIDER_train" / "images"
     sizes = {image_name(p, folder): image_size(p) for p in find_images(folder)[:50]}

@@ -1,7 +1,7 @@
 """YuNet (libfacedetection.train) in ONNX Runtime: a good detector that is not ours, for tests.
 
 Its decoding follows the network's own definition: at stride s the box of the cell (row, column) is
-centred at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` by ``exp(dh) * s`` large, its score
+centered at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` by ``exp(dh) * s`` large, its score
 is ``sqrt(class * objectness)``. Input: BGR, 0..255, sides multiples of 32.
 """
 
@@ -46,9 +46,9 @@ class YuNet:
         for s in STRIDES:
             grid = np.mgrid[: rows // s, : columns // s].reshape(2, -1).T[:, ::-1]
             offset = values[f"bbox_{s}"][0]
-            centre = (grid + offset[:, :2]) * s
+            center = (grid + offset[:, :2]) * s
             half = np.exp(offset[:, 2:]) * s / 2
-            boxes.append(np.hstack([centre - half, centre + half]))
+            boxes.append(np.hstack([center - half, center + half]))
             scores.append(np.sqrt(values[f"cls_{s}"][0] * values[f"obj_{s}"][0]).ravel())
         score = np.concatenate(scores)
         keep = score >= self.min_score

@@ -23,7 +23,8 @@ from detector.inference.torch_backend import open_checkpoint
 from detector.model import build_model
 from detector.training_pictures import pictures_of
 from faces.errors import UserError
-from faces.images import find_images, read_image
+from faces.images.find import find_images
+from faces.images.read import read_image
 from faces.onnx_session import onnxruntime
 from tests.small_export import (
     CONFIG,
@@ -59,9 +60,9 @@ def test_exactly_these_files_are_written(small_export: SmallExport) -> None:
 
 def test_files_know_the_training_pictures(small_export: SmallExport) -> None:
     for path in (small_export.checkpoint, small_export.onnx, small_export.torchscript):
-        artefact = load_detector(path, device="cpu").artefact
-        assert artefact is not None
-        assert pictures_of(artefact.pictures, artefact.provenance) == PICTURES
+        artifact = load_detector(path, device="cpu").artifact
+        assert artifact is not None
+        assert pictures_of(artifact.pictures, artifact.provenance) == PICTURES
 
 
 def test_every_report_says_that_its_file_passed(small_export: SmallExport) -> None:
@@ -180,15 +181,15 @@ def test_no_path_of_this_machine_is_left_in_the_onnx_file(small_export: SmallExp
 
 def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every later export has one weight that is a little wrong."""
-    original = export.serialise
+    original = export.serialize
 
-    def serialise(model, artefact, format):  # type: ignore[no-untyped-def]
+    def serialize(model, artifact, format):  # type: ignore[no-untyped-def]
         with torch.no_grad():
             model = talkative_model()
             model.roi_heads.box_predictor.bbox_pred.bias += 0.01
-        return original(model, artefact, format)
+        return original(model, artifact, format)
 
-    monkeypatch.setattr(export, "serialise", serialise)
+    monkeypatch.setattr(export, "serialize", serialize)
 
 
 def test_a_file_that_differs_is_not_published(
@@ -216,7 +217,7 @@ def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> bytes:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(export, "serialise", fail)
+    monkeypatch.setattr(export, "serialize", fail)
     with pytest.raises(RuntimeError, match="out of luck"):
         export_checkpoint(checkpoint, tmp_path / "out", ["onnx"])
     assert [path.name for path in tmp_path.rglob("*")] == ["small.pt"]

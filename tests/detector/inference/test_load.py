@@ -242,7 +242,7 @@ def test_another_version(small_export: SmallExport, tmp_path: Path, format: str)
     [
         ({"config": "{"}, "is damaged"),
         ({"config": "[]"}, "is damaged"),
-        ({"config": '{"colour": 1}'}, "unknown field 'colour'"),
+        ({"config": '{"color": 1}'}, "unknown field 'color'"),
         ({"config": '{"model": {"arch": "yolo"}}'}, ""),
         ({"thresholds": "{}"}, "is damaged"),
     ],

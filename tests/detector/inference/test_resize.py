@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.inference.resize import PAD_COLOUR, Resize
+from detector.inference.resize import PAD_COLOR, Resize
 
 
 @given(
@@ -30,14 +30,14 @@ def test_boxes_come_back_and_sizes_are_padded(
     np.testing.assert_allclose(resized.boxes_back(whole), [[0, 0, width, height]], rtol=1e-4)
 
 
-def test_small_pictures_are_not_enlarged_and_padding_is_the_mean_colour() -> None:
+def test_small_pictures_are_not_enlarged_and_padding_is_the_mean_color() -> None:
     image = np.full((40, 50, 3), 7, np.uint8)
     resized = Resize("fit", 640)(image)
     assert resized.pixels.shape == (64, 64, 3)
     assert resized.scale == (1.0, 1.0)
     assert (resized.pixels[:40, :50] == 7).all()
-    assert (resized.pixels[40:] == PAD_COLOUR).all()
-    assert (resized.pixels[:, 50:] == PAD_COLOUR).all()
+    assert (resized.pixels[40:] == PAD_COLOR).all()
+    assert (resized.pixels[:, 50:] == PAD_COLOR).all()
 
 
 def test_proportions_are_kept_or_each_axis_has_its_own_factor() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from detector.config import DataConfig
-from detector.data.voc import VocAnnotation, VocObject, write_voc
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from detector.inference.resize import Resize
 from detector.training import dataset
 from detector.training.dataset import (

@@ -127,7 +127,7 @@ def test_an_old_run_that_cannot_learn_is_not_gone_on_with(tmp_path: Path) -> Non
 
 
 def test_what_was_chosen_is_kept_on_resuming(tmp_path: Path) -> None:
-    """By then the weights have learnt, and would be taken for others than it began with."""
+    """By then the weights have learned, and would be taken for others than it began with."""
     data = make_data(tmp_path / "data")
     config = tiny_config(data, tmp_path / "run", epochs=1)
     fit(config)
@@ -167,6 +167,6 @@ def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
     child = replace(config, run=tmp_path / "two", init=tmp_path / "one" / "best.pt")
     fit(child)
     fit(replace(child, resume=tmp_path / "two", optim=replace(child.optim, epochs=2)))
-    model, artefact = open_checkpoint(tmp_path / "two" / "last.pt")
-    assert artefact.config.model == parent
+    model, artifact = open_checkpoint(tmp_path / "two" / "last.pt")
+    assert artifact.config.model == parent
     assert model.roi_heads.shift == pytest.approx(2.1972, abs=1e-4)

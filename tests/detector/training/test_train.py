@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from detector.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
 from detector.config import ModelConfig, OptimConfig, TrainConfig, load_config, to_dict
 from detector.data.submission import scored_boxes
-from detector.data.voc import read_voc, write_voc
+from detector.data.voc.annotation import read_voc, write_voc
 from detector.evaluation.matching import match
 from detector.evaluation.truth import read_voc_truth
 from detector.evaluation.voc_ap import voc_curve
@@ -45,7 +45,7 @@ from faces import run as run_process
 from faces.errors import UserError
 from faces.files import temporary_name
 from faces.history import TIMINGS, read_history
-from faces.images import read_image
+from faces.images.read import read_image
 from tests.conftest import ROOT
 from tests.tiny import TINY_MODEL, make_data, make_voc, tiny_config
 
@@ -66,7 +66,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same_run(one: Path, other: Path) -> None:
-    """The same weights, optimiser and history, bit for bit; only timings may differ."""
+    """The same weights, optimizer and history, bit for bit; only timings may differ."""
 
     def plain(run: Path) -> list[dict[str, Any]]:
         return [{k: v for k, v in line.items() if k not in TIMINGS} for line in read_history(run)]
@@ -698,7 +698,7 @@ def test_tensorboard_events_on_request(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
 
 
-def test_amsgrad_reaches_the_optimiser(data: Path, tmp_path: Path) -> None:
+def test_amsgrad_reaches_the_optimizer(data: Path, tmp_path: Path) -> None:
     fit(tiny_config(data, tmp_path / "run", epochs=1, amsgrad=True))
     state = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["optimizer"]
     assert all("max_exp_avg_sq" in values for values in state["state"].values())
@@ -758,7 +758,7 @@ def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished:
     )
 
 
-def test_optimiser_groups() -> None:
+def test_optimizer_groups() -> None:
     model = build_model(TINY_MODEL)
     config = TrainConfig(model=TINY_MODEL, optim=OptimConfig(body_lr=0.3))
     groups = make_optimizer(model, config).param_groups

@@ -14,7 +14,7 @@ from detector.training.transforms import FaceCrop, IgnoreSmall, Square, Tilt, tr
 def sample(
     boxes: list[list[float]], labels: list[int] | None = None, size: tuple[int, int] = (300, 400)
 ) -> tuple[tv_tensors.Image, dict]:
-    """A grey picture whose boxes are filled with white."""
+    """A gray picture whose boxes are filled with white."""
     pixels = torch.full((3, *size), 60, dtype=torch.uint8)
     for x1, y1, x2, y2 in boxes:
         pixels[:, int(y1) : int(y2), int(x1) : int(x2)] = 255
@@ -69,7 +69,7 @@ def test_large_crops_show_the_largest_face_larger_than_others_can() -> None:
     assert sum(size > 128 for size in largest) > 15
 
 
-def test_crops_without_faces_fall_anywhere_and_pad_with_the_mean_colour() -> None:
+def test_crops_without_faces_fall_anywhere_and_pad_with_the_mean_color() -> None:
     crop = FaceCrop(160, (20.0, 80.0), 1.0)
     shares = []
     for seed in range(40):

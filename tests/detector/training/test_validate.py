@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from detector.config import DataConfig, ModelConfig
-from detector.data.voc import read_voc, write_voc
+from detector.data.voc.annotation import read_voc, write_voc
 from detector.evaluation.matching import match
 from detector.evaluation.truth import read_voc_truth
 from detector.evaluation.voc_ap import voc_curve
@@ -25,7 +25,7 @@ from detector.training.dataset import FaceIndex, ValidationBatches
 from detector.training.distributed import World
 from detector.training.validate import average_precision, validate
 from faces.errors import UserError
-from faces.images import read_image
+from faces.images.read import read_image
 from tests.tiny import TINY_MODEL, make_voc
 
 CPU = torch.device("cpu")

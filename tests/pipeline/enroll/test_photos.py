@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faces.errors import UserError
-from faces.images import read_image
+from faces.images.read import read_image
 from pipeline.enroll.photos import Enroller, PhotoResult, people_folders
 from recognizer.quality import Gates
 from recognizer.snapshot import Thresholds
@@ -54,7 +54,7 @@ def test_photos_become_samples(store, enroller, tmp_path):
     assert store.samples("Anna")[1].embedding == pytest.approx(expected)
 
 
-def test_whoever_was_enrolled_is_recognised(store, enroller, tmp_path):
+def test_whoever_was_enrolled_is_recognized(store, enroller, tmp_path):
     for number in (1, 2, 3):
         enroller.enroll(
             f"P{number}",

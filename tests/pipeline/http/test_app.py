@@ -46,7 +46,7 @@ def test_every_operation_has_a_path(server):
         assert ("get" if operation.reads else "post") in paths[f"/v1/{name}"]
 
 
-def test_a_person_is_enrolled_recognised_renamed_and_forgotten(tmp_path):
+def test_a_person_is_enrolled_recognized_renamed_and_forgotten(tmp_path):
     with live(tmp_path) as server:
         assert server.post("enroll", photo(1), photo(1, 2), name="Ada").json()["added"] == 1
         (image,) = server.post("recognize", photo(2, 1)).json()["images"]
@@ -113,7 +113,7 @@ def test_requests_that_are_refused(server):
     assert code(server.client.get("/v1/info", headers=late)) == (422, "invalid_request")
 
 
-def test_a_deadline_is_honoured():
+def test_a_deadline_is_honored():
     detector = FakeDetector()
     with live(detector=detector) as server:
         detector.gate.clear()

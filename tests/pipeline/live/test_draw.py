@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.live.draw import UNKNOWN_COLOUR, caption, colour_of, draw_speed, draw_tick, load_font
+from pipeline.live.draw import UNKNOWN_COLOR, caption, color_of, draw_speed, draw_tick, load_font
 from pipeline.types import Face, FrameFaces, Note, Picture, Stats, Tick
 from recognizer.types import Match
 
@@ -17,8 +17,8 @@ def tick(*faces: Face, size: tuple[int, int] = (240, 320), **more: object) -> Ti
     return Tick(picture, FrameFaces(0, 0.0, size, faces, 1), **more)
 
 
-def has(image: np.ndarray, colour: tuple[int, int, int]) -> bool:
-    return bool((image == colour).all(axis=2).any())
+def has(image: np.ndarray, color: tuple[int, int, int]) -> bool:
+    return bool((image == color).all(axis=2).any())
 
 
 @pytest.mark.parametrize(
@@ -35,28 +35,28 @@ def test_captions(face, text):
     assert caption(face) == text
 
 
-def test_a_name_has_its_colour_everywhere():
+def test_a_name_has_its_color_everywhere():
     names = ["Ada", "Bob", "Zoë", "李雷", "a" * 300]
-    assert len({colour_of(name) for name in names}) == len(names)
-    assert colour_of("Ada") == colour_of("Ada")
-    assert colour_of(None) == UNKNOWN_COLOUR
-    assert all(max(colour_of(name)) == 255 for name in names), "bright"
+    assert len({color_of(name) for name in names}) == len(names)
+    assert color_of("Ada") == color_of("Ada")
+    assert color_of(None) == UNKNOWN_COLOR
+    assert all(max(color_of(name)) == 255 for name in names), "bright"
 
 
-def test_a_face_is_boxed_in_the_colour_of_its_name():
+def test_a_face_is_boxed_in_the_color_of_its_name():
     face = Face((100, 80, 160, 150), 0.9, 1, ADA, 1.0)
     drawn = draw_tick(tick(face))
-    colour = colour_of("Ada")
-    assert tuple(drawn[110, 99]) == colour, "the line lies around the face"
+    color = color_of("Ada")
+    assert tuple(drawn[110, 99]) == color, "the line lies around the face"
     assert (drawn[85:145, 105:155] == 60).all(), "and not on it"
-    assert has(drawn[60:79], colour), "the name above"
+    assert has(drawn[60:79], color), "the name above"
 
 
 @pytest.mark.parametrize(
     "box", [(0, 0, 30, 30), (290, 200, 320, 240), (0, 0, 320, 240), (5, 5, 6, 6)]
 )
 def test_faces_at_the_edge_are_drawn_without_trouble(box):
-    assert has(draw_tick(tick(Face(box, 0.9, 1, ADA, 1.0))), colour_of("Ada"))
+    assert has(draw_tick(tick(Face(box, 0.9, 1, ADA, 1.0))), color_of("Ada"))
 
 
 def test_notes_lie_below_their_face_and_status_above_all():

@@ -1,4 +1,4 @@
-"""The live loop, on a made world of coloured squares."""
+"""The live loop, on a made world of colored squares."""
 
 from __future__ import annotations
 

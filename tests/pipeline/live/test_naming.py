@@ -245,7 +245,7 @@ def test_a_box_without_pixels_is_not_sharp(box):
 # -- another face on a track
 
 
-def learnt(namer: Namer, *vectors: np.ndarray, quality: float = 0.5, start: float = 0.0) -> list:
+def learned(namer: Namer, *vectors: np.ndarray, quality: float = 0.5, start: float = 0.0) -> list:
     found = []
     for i, vector in enumerate(vectors):
         found.append(namer.learn(1, vector, quality, start + i / 10, BOTH).other)
@@ -256,20 +256,20 @@ def learnt(namer: Namer, *vectors: np.ndarray, quality: float = 0.5, start: floa
 @pytest.mark.parametrize("other", [BOB, NOBODY], ids=["known", "stranger"])
 def test_a_track_in_doubt_has_no_name_until_it_was_looked_at(other):
     namer = Namer()
-    learnt(namer, *[towards(ADA, 0.95)] * 8)
+    learned(namer, *[towards(ADA, 0.95)] * 8)
     namer.doubt(1)
     assert namer.names([1], BOTH)[1] == (Match(None), None)
     assert namer.choose([seen(crossing=True)], 0.81) == [0], "at once, also while crossing"
-    assert learnt(namer, other, start=0.81) == [True]
+    assert learned(namer, other, start=0.81) == [True]
     assert name(namer) == ("Bob" if other is BOB else None)
     assert len(namer.embeddings(1)) == 1, "what was seen before counts no more"
 
 
 def test_a_track_in_doubt_that_shows_the_same_face_goes_on():
     namer = Namer()
-    learnt(namer, *[towards(ADA, 0.95)] * 5)
+    learned(namer, *[towards(ADA, 0.95)] * 5)
     namer.doubt(1)
-    assert learnt(namer, towards(ADA, 0.9), start=0.6) == [False]
+    assert learned(namer, towards(ADA, 0.9), start=0.6) == [False]
     assert name(namer) == "Ada"
     assert len(namer.embeddings(1)) == 6
 
@@ -280,28 +280,28 @@ def test_a_face_that_looks_different_at_once_is_looked_at():
     for i in range(5):
         assert (namer.choose([seen()], i / 30, views=[one]) == [0]) == (i == 0)
         if i == 0:
-            learnt(namer, ADA)
+            learned(namer, ADA)
     assert namer.choose([seen()], 0.2, views=[two]) == [0]
     assert name(namer) == "Ada", "it may be a hand: the name stays for this moment"
-    assert learnt(namer, BOB, start=0.2) == [True]
+    assert learned(namer, BOB, start=0.2) == [True]
     assert name(namer) == "Bob"
 
 
 def test_without_any_sign_two_good_looks_show_another_face_and_a_bad_one_none():
     namer = Namer()
-    learnt(namer, *[towards(ADA, 0.95)] * 8)
-    assert learnt(namer, BOB, quality=0.1, start=1.0) == [False]
-    assert learnt(namer, towards(ADA, 0.9), start=1.1) == [False]
-    assert learnt(namer, BOB, BOB, start=1.2) == [False, True]
+    learned(namer, *[towards(ADA, 0.95)] * 8)
+    assert learned(namer, BOB, quality=0.1, start=1.0) == [False]
+    assert learned(namer, towards(ADA, 0.9), start=1.1) == [False]
+    assert learned(namer, BOB, BOB, start=1.2) == [False, True]
     assert name(namer) == "Bob"
     assert namer.embeddings(1) == pytest.approx(np.stack([BOB, BOB]))
 
 
 def test_a_contradiction_is_never_sure_and_looked_at_soon():
     namer = Namer(NamingOptions(soonest=0.25, refresh=100))
-    learnt(namer, *[ADA] * 5)
+    learned(namer, *[ADA] * 5)
     assert namer._memories[1].sure
-    learnt(namer, BOB, quality=0.3, start=1.0)
+    learned(namer, BOB, quality=0.3, start=1.0)
     assert not namer._memories[1].sure
     assert namer.choose([seen()], 1.6) == [0]
 
@@ -315,7 +315,7 @@ def test_a_file_looks_at_all_who_are_new_at_once():
 
 def test_a_number_can_change():
     namer = Namer()
-    learnt(namer, ADA)
+    learned(namer, ADA)
     namer.move(1, 7)
     assert name(namer, track=7) == "Ada"
     assert name(namer, track=1) is None

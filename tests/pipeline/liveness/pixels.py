@@ -30,13 +30,13 @@ def head_depth(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.flo
 
 @dataclass
 class Surface:
-    """Coloured dots in space: places (N, 3) in cm as in `scene.FACE`, colours uint8 (N, 3)."""
+    """Colored dots in space: places (N, 3) in cm as in `scene.FACE`, colors uint8 (N, 3)."""
 
     places: NDArray[np.float64]
-    colours: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
 
     def film(self, pose: Pose, pivot: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """The picture of a camera, RGB uint8 (720, 1280, 3), in front of grey."""
+        """The picture of a camera, RGB uint8 (720, 1280, 3), in front of gray."""
         turn = rotation(pose.yaw, pose.pitch, pose.roll)
         placed = (self.places - pivot) @ turn.T + pivot
         away = pose.distance - placed[:, 2]
@@ -48,7 +48,7 @@ class Surface:
             for dy in (0, 1):
                 x = (column[order] + dx).astype(int).clip(0, WIDTH - 1)
                 y = (row[order] + dy).astype(int).clip(0, HEIGHT - 1)
-                image[y, x] = self.colours[order]
+                image[y, x] = self.colors[order]
         return image
 
 
@@ -68,8 +68,8 @@ def surface(
     places, where = shape(places[there]), where[there].astype(np.float32)
     real = np.isfinite(places).all(axis=1)
     parts = np.array_split(where[real], 1 + len(where) // 30000)  # remap takes 32767 rows at most
-    colours = [cv2.remap(image, part[:, None], None, cv2.INTER_LINEAR)[:, 0] for part in parts]
-    return Surface(places[real], np.concatenate(colours))
+    colors = [cv2.remap(image, part[:, None], None, cv2.INTER_LINEAR)[:, 0] for part in parts]
+    return Surface(places[real], np.concatenate(colors))
 
 
 def over_head(places: NDArray[np.float64]) -> NDArray[np.float64]:

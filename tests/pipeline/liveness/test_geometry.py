@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.liveness.geometry import balance, centre_and_size, is_face, view
+from pipeline.liveness.geometry import balance, center_and_size, is_face, view
 from pipeline.liveness.scene import FACE, NECK, Pose, bent, flat, folded, project
 
-CENTRE = np.zeros(3)
+CENTER = np.zeros(3)
 REFERENCE = project(FACE, Pose(), NECK)
 
 
@@ -27,8 +27,8 @@ def angle(limit):
 )  # fmt: skip
 def test_a_flat_photo_never_shows_parallax(yaw, pitch, roll, x, y, distance):
     photo = flat(FACE)
-    reference = project(photo, Pose(distance=60), CENTRE)
-    seen = view(reference, project(photo, Pose(yaw, pitch, roll, x, y, distance), CENTRE))
+    reference = project(photo, Pose(distance=60), CENTER)
+    seen = view(reference, project(photo, Pose(yaw, pitch, roll, x, y, distance), CENTER))
     assert seen is not None
     assert seen.parallax < 1e-6
 
@@ -57,8 +57,8 @@ def test_a_turning_head_moves_its_nose_to_that_side(pose, x, y, roll):
 
 def test_tilt_and_scale_are_measured():
     photo = flat(FACE)
-    reference = project(photo, Pose(distance=200), CENTRE)
-    seen = view(reference, project(photo, Pose(yaw=0.6, distance=100), CENTRE))
+    reference = project(photo, Pose(distance=200), CENTER)
+    seen = view(reference, project(photo, Pose(yaw=0.6, distance=100), CENTER))
     assert seen is not None
     assert seen.tilt == pytest.approx(0.6, abs=0.02)
     assert seen.scale == pytest.approx(2, abs=0.02)
@@ -69,9 +69,9 @@ def test_tilt_and_scale_are_measured():
     [(bent(FACE, 20), 0.05), (bent(FACE, 10), 0.1), (bent(FACE, 10, False), 0.12)],
 )
 def test_a_bent_photo_is_shallow(shape, depth):
-    reference = project(shape, Pose(), CENTRE)
+    reference = project(shape, Pose(), CENTER)
     for pose in (Pose(yaw=0.6), Pose(pitch=0.6)):
-        seen = view(reference, project(shape, pose, CENTRE))
+        seen = view(reference, project(shape, pose, CENTER))
         assert seen is not None
         assert seen.depth < depth
 
@@ -79,7 +79,7 @@ def test_a_bent_photo_is_shallow(shape, depth):
 def test_a_steep_fold_is_as_deep_as_a_face():
     """The known weakness that docs/liveness.md states."""
     roof = folded(FACE, math.radians(40))
-    seen = view(project(roof, Pose(), CENTRE), project(roof, Pose(yaw=0.5), CENTRE))
+    seen = view(project(roof, Pose(), CENTER), project(roof, Pose(yaw=0.5), CENTER))
     assert seen is not None
     assert seen.depth > 0.3
 
@@ -104,6 +104,6 @@ def test_what_is_no_face(points):
 def test_balance_and_size():
     assert balance(REFERENCE) == pytest.approx(0, abs=1e-6)
     assert balance(project(FACE, Pose(yaw=0.6), NECK)) > 0.5
-    middle, size = centre_and_size(np.array([[0, 0], [4, 0], [2, 2], [0, 9], [4, 9]], float))
+    middle, size = center_and_size(np.array([[0, 0], [4, 0], [2, 2], [0, 9], [4, 9]], float))
     assert middle.tolist() == [2, 4.5]
     assert size == pytest.approx(6)

@@ -182,7 +182,7 @@ def test_votes_are_medians_of_a_track():
 @pytest.mark.data
 def test_the_published_weights_load_and_look_at_a_photo(shared_data):
     """Scores of two photographs of people; they say nothing about attacks."""
-    from faces.images import read_image
+    from faces.images.read import read_image
     from tests.pipeline.liveness.pixels import faces
 
     peers = [shared_data / "weights" / "peers" / name for name in NAMES]

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from faces.images import read_image
+from faces.images.read import read_image
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.geometry import view
 from pipeline.liveness.scene import FACE, HEIGHT, NECK, WIDTH, Pose, bent, flat, project

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.images import read_image
+from faces.images.read import read_image
 from pipeline.report.files import table, write_report
 from pipeline.report.presence import Report, ReportMaker
 from pipeline.report.timeline import clock, draw_timeline

@@ -33,7 +33,7 @@ def draw(*people: int, size: int = 64, width: int = 320, height: int = 240) -> N
     picture = np.full((height, width, 3), 40, np.uint8)
     for i, person in enumerate(people):
         pattern = np.random.RandomState(person).randint(0, 200, (4, 4, 3)).astype(np.uint8)
-        pattern[..., 1] |= 90  # never the colour of the frame
+        pattern[..., 1] |= 90  # never the color of the frame
         x, y = 10 + i * (size + 12), 20
         picture[y : y + size, x : x + size] = FRAME
         inner = np.asarray(Image.fromarray(pattern).resize((size - 6, size - 6), 0))
@@ -104,7 +104,7 @@ class FakeDetector:
         red, green, blue = image[..., 0], image[..., 1], image[..., 2]
         framed = (red > 180) & (green < 80) & (blue > 180)
         boxes = []
-        # The frames stand side by side: where columns have a frame's colour, there is one.
+        # The frames stand side by side: where columns have a frame's color, there is one.
         edges = np.flatnonzero(np.diff(np.r_[False, framed.any(axis=0), False].astype(int)))
         for x1, x2 in edges.reshape(-1, 2):
             rows = np.flatnonzero(framed[:, x1:x2].any(axis=1))

@@ -87,7 +87,7 @@ def test_pictures_are_resized_beside_the_model_and_boxes_brought_back():
     assert all(name.startswith("decode") for name in threads)
 
 
-def test_exif_orientation_is_honoured(service):
+def test_exif_orientation_is_honored(service):
     turned = Image.fromarray(np.rot90(draw(1), -1))  # stored so that it must be turned back by 90
     exif = Image.Exif()
     exif[0x0112] = 8
@@ -485,7 +485,7 @@ def test_lanes_detect_side_by_side():
     service.close()
 
 
-def test_a_deadline_is_honoured():
+def test_a_deadline_is_honored():
     detector = FakeDetector()
     service = make_service(detector=detector)
     detector.gate.clear()

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from faces.images import read_image
-from faces.video import VideoReader
+from faces.images.read import read_image
+from faces.video.film import VideoReader
 from pipeline.sinks import files as sinks
 from pipeline.sinks.files import JsonLines, Recorder, Snapshots, file_name, fit
 from pipeline.types import Face, FrameFaces, Picture, Tick

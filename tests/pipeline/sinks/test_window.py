@@ -46,7 +46,7 @@ def screen(monkeypatch):
     return state
 
 
-def test_pictures_are_shown_in_opencvs_colours(screen):
+def test_pictures_are_shown_in_opencvs_colors(screen):
     with Window() as window:
         window.show(tick())
         assert screen.shown[0].shape == (240, 320, 3)
@@ -135,14 +135,14 @@ def test_the_smallest_face_is_meant():
 # -- where there is no window
 
 
-def test_an_opencv_without_windows_is_recognised(monkeypatch):
+def test_an_opencv_without_windows_is_recognized(monkeypatch):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:        NONE\n")
     with pytest.raises(UserError, match="pip install opencv-python"):
         require_window()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there is it a variable")
-def test_a_missing_display_is_recognised(monkeypatch):
+def test_a_missing_display_is_recognized(monkeypatch):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: GUI)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

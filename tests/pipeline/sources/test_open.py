@@ -13,8 +13,8 @@ import pytest
 
 import pipeline.sources.captures
 from faces.errors import UserError
-from faces.images import save_image
-from faces.video import VideoWriter
+from faces.images.write import save_image
+from faces.video.film import VideoWriter
 from pipeline.sources.captures import (
     PlayedFile,
     RawFrames,
@@ -28,14 +28,14 @@ from pipeline.sources.open import EverySource, SourceOptions, open_source
 from pipeline.types import Picture
 
 
-def grey(value: int, height: int = 24, width: int = 32) -> np.ndarray:
+def gray(value: int, height: int = 24, width: int = 32) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
 def video(path: Path, count: int = 20, fps: float = 12.5) -> Path:
     with VideoWriter(path, fps) as writer:
         for i in range(count):
-            writer.write(grey(10 * i, 48, 64))
+            writer.write(gray(10 * i, 48, 64))
     return path
 
 
@@ -55,7 +55,7 @@ class Camera:
     def read(self) -> np.ndarray | None:
         if not self.script:
             time.sleep(0.01)
-            return grey(255)
+            return gray(255)
         item = self.script.pop(0)
         if isinstance(item, BaseException):
             raise item
@@ -83,9 +83,9 @@ def test_only_the_newest_frame_of_a_camera_counts():
     def last() -> np.ndarray:
         ready.set()
         go.wait(10)
-        return grey(99)
+        return gray(99)
 
-    camera = Camera([grey(1), grey(2), grey(3), last])
+    camera = Camera([gray(1), gray(2), gray(3), last])
     with LiveSource(lambda: camera, "camera 0") as source:
         source.start()
         assert ready.wait(10)
@@ -103,7 +103,7 @@ def test_only_the_newest_frame_of_a_camera_counts():
 
 
 def test_a_camera_that_is_gone_is_waited_for_and_opened_again():
-    cameras = [Camera([grey(1), None]), UserError("no"), UserError("no"), Camera([grey(2)])]
+    cameras = [Camera([gray(1), None]), UserError("no"), UserError("no"), Camera([gray(2)])]
     opened: list[float] = []
 
     def open_camera() -> Camera:
@@ -133,8 +133,8 @@ def test_a_camera_that_is_gone_is_waited_for_and_opened_again():
 
 
 def test_a_camera_that_opens_but_gives_nothing_is_tried_less_and_less_often(caplog):
-    cameras = [Camera([grey(1), None]), *[Camera([None]) for _ in range(3)]]
-    cameras += [Camera([grey(2), None]), Camera([])]
+    cameras = [Camera([gray(1), None]), *[Camera([None]) for _ in range(3)]]
+    cameras += [Camera([gray(2), None]), Camera([])]
     opened: list[float] = []
 
     def open_camera() -> Camera:
@@ -161,7 +161,7 @@ def test_a_camera_that_is_not_there_at_first_is_an_error_at_once():
 
 
 def test_nothing_is_read_before_somebody_looks():
-    camera = Camera([grey(1), grey(2)])
+    camera = Camera([gray(1), gray(2)])
     with LiveSource(lambda: camera, "camera 0") as source:
         time.sleep(0.05)
         assert len(camera.script) == 2
@@ -170,7 +170,7 @@ def test_nothing_is_read_before_somebody_looks():
 
 
 def test_a_thread_that_dies_is_noticed():
-    camera = Camera([grey(1), RuntimeError("driver")])
+    camera = Camera([gray(1), RuntimeError("driver")])
     with LiveSource(lambda: camera, "camera 0") as source:
         source.start()
         wait_until(lambda: source._over)
@@ -181,8 +181,8 @@ def test_a_thread_that_dies_is_noticed():
 
 @pytest.mark.parametrize("reopened", [False, True])
 def test_a_capture_whose_reading_raises_is_closed(reopened):
-    broken = Camera([grey(1), RuntimeError("driver")])
-    script = [Camera([grey(1), None]), broken] if reopened else [broken]
+    broken = Camera([gray(1), RuntimeError("driver")])
+    script = [Camera([gray(1), None]), broken] if reopened else [broken]
     cameras = iter(script)
     with LiveSource(lambda: next(cameras), "camera", pauses=(0.01, 0.01)) as source:
         with pytest.raises(RuntimeError, match="driver"):
@@ -201,7 +201,7 @@ def test_a_capture_is_closed_when_its_picture_cannot_be_used():
 def test_a_camera_that_says_nothing_is_reported(monkeypatch):
     monkeypatch.setattr("pipeline.sources.live.STALLED", 0.1)
     go = threading.Event()
-    camera = Camera([grey(1), lambda: go.wait(10) and None])
+    camera = Camera([gray(1), lambda: go.wait(10) and None])
     with LiveSource(lambda: camera, "camera 0", reopen=False) as source:
         source.read(5)
         time.sleep(0.15)
@@ -212,7 +212,7 @@ def test_a_camera_that_says_nothing_is_reported(monkeypatch):
 
 
 def test_the_mirror():
-    image = grey(0)
+    image = gray(0)
     image[:, 0] = 200
     with LiveSource(lambda: Camera([image]), "camera 0", mirror=True) as source:
         picture = source.read(5)
@@ -221,7 +221,7 @@ def test_the_mirror():
 
 
 def test_closing_does_not_wait_for_a_camera_that_is_gone():
-    camera = Camera([grey(1), None])
+    camera = Camera([gray(1), None])
     source = LiveSource(lambda: camera, "camera 0", pauses=(60, 60))
     source.start()
     wait_until(lambda: source.status)
@@ -261,8 +261,8 @@ def test_every_frame_of_a_file_comes(tmp_path):
 
 
 def test_a_folder_gives_its_photos_and_names_what_is_broken(tmp_path, caplog):
-    save_image(tmp_path / "b.png", grey(20))
-    save_image(tmp_path / "in" / "c.jpg", grey(30, 40, 50))
+    save_image(tmp_path / "b.png", gray(20))
+    save_image(tmp_path / "in" / "c.jpg", gray(30, 40, 50))
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with open_source(str(tmp_path)) as source:
         pictures = everything(source)
@@ -275,7 +275,7 @@ def test_a_folder_gives_its_photos_and_names_what_is_broken(tmp_path, caplog):
 
 
 def test_one_photo_is_a_folder_of_one(tmp_path):
-    save_image(tmp_path / "b.png", grey(20))
+    save_image(tmp_path / "b.png", gray(20))
     with open_source(str(tmp_path / "b.png")) as source:
         assert [picture.name for picture in everything(source)] == ["b.png"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.types import Detections
-from faces.images import read_image
+from faces.images.read import read_image
 from pipeline.live.loop import Loop
 from pipeline.live.tracking import overlap
 from pipeline.teaching.gathering import Example, Gatherer, TeachOptions

@@ -259,7 +259,7 @@ def test_a_head_that_makes_somebody_worse_is_not_used(tmp_path):
     world.live.teach(world.track(BOB), "Bob")
     world.gather()
     world.wait("failed")
-    assert "Ada: 0 of 1 photos recognised, 1 before" in world.live.head().message
+    assert "Ada: 0 of 1 photos recognized, 1 before" in world.live.head().message
     assert world.stored() == {"Ada": 1, "Bob": 1}
     assert world.loop.recognizer.head is None
     assert world.names(world.step()) == {"Ada", "Bob"}
@@ -404,9 +404,9 @@ def test_what_cannot_be_taught_is_said(world):
     assert world.stored() == {}
 
 
-def test_a_face_at_the_edge_cannot_be_learnt_from(world):
+def test_a_face_at_the_edge_cannot_be_learned_from(world):
     world.step({"Ada": (0, 30)}, 3)
-    with pytest.raises(UserError, match="cannot be learnt from: edge"):
+    with pytest.raises(UserError, match="cannot be learned from: edge"):
         world.live.teach(world.track((0, 30)), "Ada")
     assert world.stored() == {}
 

@@ -159,7 +159,7 @@ def choose(page: Any, says: str) -> int:
 
 
 def answer_again(page: Any) -> str:
-    """Try again what was refused: not every moment shows a face that can be learnt from.
+    """Try again what was refused: not every moment shows a face that can be learned from.
 
     Gives what was said. At once within the page: Enter would come too late now and then.
     """

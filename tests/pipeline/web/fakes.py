@@ -41,7 +41,7 @@ class FakeLive:
         self.calls.append(("teach", track, name, sure))
         self.chosen.append(chosen)
         if name == "Nobody":
-            raise UserError("this face cannot be learnt from: too small")
+            raise UserError("this face cannot be learned from: too small")
         if name == "Bug":
             raise RuntimeError("secret/path")
         if name == "Slow":

@@ -125,15 +125,15 @@ def test_late_frames_are_dropped_and_a_slow_viewer_holds_up_nobody(hub, web):
 
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
-    """The frames that were made into JPEGs, by the grey they are of."""
-    greys: list[int] = []
+    """The frames that were made into JPEGs, by the gray they are of."""
+    grays: list[int] = []
 
     def note(image: np.ndarray) -> bytes:
-        greys.append(int(image[0, 0, 0]))
+        grays.append(int(image[0, 0, 0]))
         return to_jpeg(image)
 
     monkeypatch.setattr(hub_module, "to_jpeg", note)
-    return greys
+    return grays
 
 
 def test_each_frame_is_encoded_once_for_all(hub, web, encoded):
@@ -267,7 +267,7 @@ def test_the_face_is_taught_or_corrected_that_was_clicked(web, live, what):
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("Nobody", "this face cannot be learnt from: too small"),
+    [("Nobody", "this face cannot be learned from: too small"),
      ("Bug", "a bug; the program's log tells more")],
 )  # fmt: skip
 def test_why_something_is_not_done(web, name, error):

@@ -105,7 +105,7 @@ def test_people_are_taught_and_put_right_from_the_keyboard(chromium, serve, film
     def taught_twice() -> bool:
         track = choose(page, "Unknown")
         page.keyboard.type("Eve")
-        if not teach_elsewhere(server, track, "Ada"):  # it cannot be learnt from just now
+        if not teach_elsewhere(server, track, "Ada"):  # it cannot be learned from just now
             page.keyboard.press("Escape")
             return False
         page.keyboard.press("Enter")
@@ -201,14 +201,14 @@ TOO_SMALL = """() => [...document.querySelectorAll('button, input, select')]
     .map(one => one.getAttribute('aria-label') || one.textContent || one.id)"""
 
 FAINT = """() => {
-    const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const parse = (color) => color.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b]
         .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
         .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
     const behind = (one) => {
         for (; one; one = one.parentElement) {
-            const colour = parse(getComputedStyle(one).backgroundColor);
-            if (colour.length < 4 || colour[3] > 0.5) return colour;
+            const color = parse(getComputedStyle(one).backgroundColor);
+            if (color.length < 4 || color[3] > 0.5) return color;
         }
         return [255, 255, 255];
     };

@@ -30,13 +30,13 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     assert not (tmp_path / "torch").exists()  # mini needs nothing and leaves nothing
 
 
-def colours(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+def colors(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A network for tests: the mean of each channel, and 1."""
     means = faces.mean(axis=(1, 2), dtype=np.float32) / 255
     return np.concatenate([means, np.ones((len(faces), 1), np.float32)], axis=1)
 
 
-def fake(network: object = colours) -> FaceEmbedder:
+def fake(network: object = colors) -> FaceEmbedder:
     return FaceEmbedder(network, CropRecipe(16, 0.0, "square"), "fake-01", 4)  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_any_number_of_faces(count: int) -> None:
 
     def network(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         sizes.append(len(batch))
-        return colours(batch)
+        return colors(batch)
 
     vectors = fake(network).embed(faces)
     assert vectors.shape == (count, 4)
@@ -141,7 +141,7 @@ def test_what_is_shipped_is_small() -> None:
     assert sum(path.stat().st_size for path in files) <= 8 * 2**20
 
 
-def test_recognising_with_mini_does_not_import_torch() -> None:
+def test_recognizing_with_mini_does_not_import_torch() -> None:
     code = (
         "import sys, numpy as np\n"
         "from recognizer.embedders.load import load_embedder\n"

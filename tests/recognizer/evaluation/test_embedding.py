@@ -11,7 +11,7 @@ from PIL import Image
 from faces.errors import UserError
 from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
 from recognizer.evaluation.embedding import VectorCache, embed_photos
-from recognizer.evaluation.photos import centre_box, read_folders
+from recognizer.evaluation.photos import center_box, read_folders
 from tests.fake_embedder import FakeEmbedder
 
 
@@ -26,7 +26,7 @@ class Counting(FakeEmbedder):
 
 
 def face_unless_black(image):
-    return centre_box(image)[: int(image.any())]
+    return center_box(image)[: int(image.any())]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_photo_by_every_contestant(photos, tmp_path):
     lengths = np.linalg.norm(vectors["ours"], axis=1)
     assert lengths == pytest.approx(np.where(failed, 0, 1))
     image = np.asarray(Image.open(photos.paths[0]))
-    alone = embedder.embed(embedder.crop(image, centre_box(image)))
+    alone = embedder.embed(embedder.crop(image, center_box(image)))
     assert vectors["ours"][:1] == pytest.approx(alone, abs=1e-6)
     assert not list(tmp_path.glob("**/*.npz"))
 
@@ -83,7 +83,7 @@ def test_another_network_or_another_box_has_a_cache_of_its_own(photos, tmp_path)
     embed(photos, embedder, tmp_path)
     embed(photos, other, tmp_path)
     assert other.embedded == 4
-    embed_photos(photos, embedder, {"ours": embedder}, centre_box, "another box", tmp_path)
+    embed_photos(photos, embedder, {"ours": embedder}, center_box, "another box", tmp_path)
     assert embedder.embedded == 4 + 5  # the black one has a box now
 
 
@@ -132,7 +132,7 @@ def test_the_baseline_is_the_correlation_of_pictures():
 
 
 def save_network(path, shape, rank=2):
-    """An ONNX file that averages each of the three colours."""
+    """An ONNX file that averages each of the three colors."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -151,7 +151,7 @@ def save_network(path, shape, rank=2):
 
 
 @pytest.mark.parametrize("batch", [1, "N"])
-def test_a_peer_sees_normalised_rgb_at_its_own_size(tmp_path, batch):
+def test_a_peer_sees_normalized_rgb_at_its_own_size(tmp_path, batch):
     peer = OnnxPeer(save_network(tmp_path / "peer.onnx", [batch, 3, 8, 8]))
     faces = np.zeros((3, 32, 32, 3), np.uint8)
     faces[0, ..., 0], faces[1, ..., 1] = 255, 255
@@ -165,7 +165,7 @@ def test_a_peer_sees_normalised_rgb_at_its_own_size(tmp_path, batch):
 
 def test_peers_of_another_kind_are_refused(tmp_path):
     with pytest.raises(UserError, match="must take one input"):
-        OnnxPeer(save_network(tmp_path / "grey.onnx", [1, 1, 8, 8]))
+        OnnxPeer(save_network(tmp_path / "gray.onnx", [1, 1, 8, 8]))
     with pytest.raises(UserError, match="must take one input"):
         OnnxPeer(save_network(tmp_path / "map.onnx", [1, 3, 8, 8], rank=4))
     with pytest.raises(UserError, match="cannot read the network"):

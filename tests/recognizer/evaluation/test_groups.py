@@ -32,7 +32,7 @@ def test_rates_against_the_slow_way():
     labels = np.random.default_rng(1).choice(["", "a", "b"], len(faces)).tolist()
     found = audit(faces, "kind", labels, 0.4)
     assert [group.group for group in found.groups] == ["a", "b"]
-    assert found.unlabelled == labels.count("")
+    assert found.unlabeled == labels.count("")
     for group in found.groups:
         expected = slow_rates(faces, labels, group.group, 0.4)
         assert (group.genuine, group.impostor, group.fnmr, group.fmr) == pytest.approx(expected)
@@ -158,6 +158,6 @@ def test_a_ratio_to_a_group_without_errors_has_no_bound():
 
 def test_no_labels_at_all():
     found = audit(people([2, 2]), "kind", [""] * 4, 0.5)
-    assert (found.groups, found.unlabelled, found.fmr_ratio) == ((), 4, None)
+    assert (found.groups, found.unlabeled, found.fmr_ratio) == ((), 4, None)
     with pytest.raises(ValueError, match="3 labels for 4 images"):
         audit(people([2, 2]), "kind", ["a"] * 3, 0.5)

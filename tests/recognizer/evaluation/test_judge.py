@@ -34,7 +34,7 @@ def case(counts, **options):
 
 
 def listed(photos, folds=2):
-    """Genuine pairs of neighbours and impostor pairs further apart, folds by person."""
+    """Genuine pairs of neighbors and impostor pairs further apart, folds by person."""
     person = photos.person
     rows = [
         (i, j, person[i] == person[j], person[i] % folds + 1)
@@ -46,7 +46,7 @@ def listed(photos, folds=2):
     return Lfw(photos.paths, photos.people, first, second, same, fold)
 
 
-def test_a_whole_judgement_as_json_text_and_pictures(tmp_path):
+def test_a_whole_judgment_as_json_text_and_pictures(tmp_path):
     photos, vectors, failed = case([4] * 12 + [1] * 60, dimension=8, noise=0.8, failed=[3])
     vectors["noise"] = np.where(failed[:, None], 0, np.roll(vectors["ours"], 2, axis=0))
     vectors["noise"][5] = vectors["ours"][0]  # whose vector was that of the photo without a face

@@ -46,7 +46,7 @@ def test_columns_are_chosen_and_joined(tmp_path):
         ("person,skin\nAnn,3\n", {"columns": ["skin+age"]}, "no column 'age'"),
         ("person\nAnn\n", {}, "no column beside 'person'"),
         ("person,skin\nAnn,3,4\n", {}, "line 2: 3 cells, but the header has 2"),
-        ("person,skin\nAnn,3\nAnn,4\n", {}, "line 3: 'Ann' was labelled in line 2"),
+        ("person,skin\nAnn,3\nAnn,4\n", {}, "line 3: 'Ann' was labeled in line 2"),
         ("person,skin\nZoe,3\n", {}, "none of its 1 lines .* 'Ann' or 'Ann/1.jpg'"),
         ("person,,\nAnn,3,4\n", {}, "line 1: every column needs a name"),
         ("", {}, "line 1: every column needs a name"),

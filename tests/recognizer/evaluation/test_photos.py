@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from faces.errors import UserError
-from recognizer.evaluation.photos import centre_box, limit, main_face, read_folders
+from recognizer.evaluation.photos import center_box, limit, main_face, read_folders
 
 
 def save(path):
@@ -45,11 +45,11 @@ def test_too_many_photos_leave_out_whole_people():
 
 
 def test_the_known_place_of_the_face():
-    centre = centre_box(np.zeros((150, 150, 3), np.uint8))
-    assert centre.tolist() == [[28, 12, 123, 141]]
-    whole = centre_box(np.zeros((250, 250, 3), np.uint8))
+    center = center_box(np.zeros((150, 150, 3), np.uint8))
+    assert center.tolist() == [[28, 12, 123, 141]]
+    whole = center_box(np.zeros((250, 250, 3), np.uint8))
     assert whole.tolist() == [[78, 62, 173, 191]]
-    half = centre_box(np.zeros((75, 75, 3), np.uint8))
+    half = center_box(np.zeros((75, 75, 3), np.uint8))
     assert half.tolist() == [[14, 6, 61.5, 70.5]]
 
 

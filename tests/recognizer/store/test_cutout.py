@@ -38,7 +38,7 @@ def test_crops_of_the_cutout_are_those_of_the_photo(face, recipe):
     cutout = Cutout.of(PHOTO, face)
     again = Cutout(cutout.png, cutout.box)
     expected = recipe(PHOTO, face[None])[0].astype(int)
-    # One grey level: the warp rounds coordinates to 1/32 pixel, here and there differently.
+    # One gray level: the warp rounds coordinates to 1/32 pixel, here and there differently.
     assert np.abs(recipe(again.image, again.box[None])[0] - expected).mean() < 1
     assert again.crop(FakeEmbedder()).shape == (32, 32, 3)
 

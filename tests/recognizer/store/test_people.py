@@ -283,11 +283,11 @@ def test_moving_the_last_sample_forgets_the_person(store):
 MARK = "Zyxwvutsrq"
 
 
-@pytest.mark.parametrize("neighbours", [0, 40])
+@pytest.mark.parametrize("neighbors", [0, 40])
 @pytest.mark.parametrize("reader_is_there", [False, True])
-def test_removing_leaves_no_trace_in_any_file(path, neighbours, reader_is_there):
+def test_removing_leaves_no_trace_in_any_file(path, neighbors, reader_is_there):
     with Store.open(path, "c", DIMENSION) as store, Store.open(path, "c", DIMENSION) as reader:
-        for i in range(neighbours):
+        for i in range(neighbors):
             store.add(f"Other {i}", vectors(3, 100 + i), [cutout(j) for j in range(3)])
         mine, pictures = vectors(5, 7), [cutout(50 + i) for i in range(5)]
         for i in range(5):
@@ -309,7 +309,7 @@ def test_removing_leaves_no_trace_in_any_file(path, neighbours, reader_is_there)
         everything = bytes_of(path)
         assert [what for what, needle in needles.items() if needle in everything] == []
         assert store.snapshot().head.names == ("Other", None)
-        assert len(store.people()) == neighbours + 1
+        assert len(store.people()) == neighbors + 1
 
 
 def test_a_former_name_leaves_no_trace(store, path):

@@ -34,7 +34,7 @@ def test_flip_mirrors():
     "change",
     [
         {"degrees": 10}, {"shift": 0.1}, {"scale": 0.2}, {"brightness": 0.3}, {"contrast": 0.3},
-        {"colour": 0.2}, {"noise": 10, "rare": 1}, {"blur": 3, "rare": 1}, {"jpeg": 10, "rare": 1},
+        {"color": 0.2}, {"noise": 10, "rare": 1}, {"blur": 3, "rare": 1}, {"jpeg": 10, "rare": 1},
         {"mask": 1},
     ],
     ids=lambda change: next(iter(change)),
@@ -54,7 +54,7 @@ def test_each_change_changes_and_repeats(change):
 def test_a_field_for_everything_the_test_above_covers():
     """A new kind of change must be added to the table above."""
     assert {f.name for f in fields(Augmentation)} == {
-        "flip", "degrees", "shift", "scale", "brightness", "contrast", "colour", "noise", "blur",
+        "flip", "degrees", "shift", "scale", "brightness", "contrast", "color", "noise", "blur",
         "jpeg", "rare", "mask",
     }  # fmt: skip
 

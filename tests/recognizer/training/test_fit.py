@@ -23,8 +23,8 @@ D = 64
 def faces(people: int, each: int, seed: int = 0, noise: float = 0.8) -> Gallery:
     """People in random directions, their photos around them."""
     rng = np.random.default_rng(seed)
-    centres = unit(rng.standard_normal((people, D)))
-    vectors = np.repeat(centres, each, axis=0)
+    centers = unit(rng.standard_normal((people, D)))
+    vectors = np.repeat(centers, each, axis=0)
     vectors = unit(vectors + noise * rng.standard_normal(vectors.shape) / np.sqrt(D))
     names = tuple(f"p{i:02d}" for i in range(people) for _ in range(each))
     return Gallery("fake", names, vectors)
@@ -90,7 +90,7 @@ def test_it_stops_early_once_the_held_out_part_gets_no_better():
     assert min(losses[-2:]) > min(losses) - 1e-4
 
 
-def test_few_photos_are_all_learnt_from_for_a_few_epochs():
+def test_few_photos_are_all_learned_from_for_a_few_epochs():
     lines: list[dict] = []
     fit_head(faces(6, 3), strangers(), progress=lines.append)
     assert len(lines) == 12

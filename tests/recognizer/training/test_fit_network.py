@@ -29,7 +29,7 @@ def small(seed: int = 0) -> MiniResNet:
 
 
 def faces(people: int = 3, each: int = 6, strangers: int = 0) -> Faces:
-    """Everybody has a colour and a pattern of their own."""
+    """Everybody has a color and a pattern of their own."""
     rng = np.random.default_rng(0)
     crops, names = [], []
     for i in range(people + bool(strangers)):

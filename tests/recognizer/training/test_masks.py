@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_mask_and_others_differ():
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({a.tobytes() for a in first}) == 12
     areas = {int(changed(face, a).sum()) for a in first}
-    assert len(areas) > 8  # shapes differ, not only colours
+    assert len(areas) > 8  # shapes differ, not only colors
 
 
 def test_the_face_that_was_given_stays_as_it_is():

@@ -190,15 +190,15 @@ def test_orthogonal(shape: tuple[int, int]) -> None:
 
 def test_muon_turns_weights_without_stretching_them() -> None:
     weight = torch.nn.Parameter(torch.randn(8, 4, 3, 3) * 7)
-    optimiser = Muon([weight], lr=0.1)
+    optimizer = Muon([weight], lr=0.1)
     goal = torch.randn(8, 4, 3, 3)
     cosines = []
     for _ in range(40):
         cosine = torch.nn.functional.cosine_similarity(weight.flatten(), goal.flatten(), dim=0)
         cosines.append(cosine.item())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (-cosine).backward()
-        optimiser.step()
+        optimizer.step()
     assert cosines[-1] > 0.9 > 0.5 > cosines[0]
     assert weight.norm().item() == pytest.approx(8**0.5, rel=0.1)
 
@@ -297,8 +297,8 @@ def test_a_resumed_run_has_the_state_that_was_saved(
     for one, other in ((trainer.network, again.network), (trainer.average, again.average)):
         for name, value in one.state_dict().items():
             assert torch.equal(other.state_dict()[name], value), name
-    momentum = [s["momentum"] for s in trainer.optimisers[0].state.values()]
-    restored = [s["momentum"] for s in again.optimisers[0].state.values()]
+    momentum = [s["momentum"] for s in trainer.optimizers[0].state.values()]
+    restored = [s["momentum"] for s in again.optimizers[0].state.values()]
     assert momentum
     for a, b in zip(momentum, restored, strict=True):
         assert torch.equal(a, b)
@@ -324,7 +324,7 @@ def test_the_command_trains_and_judges(
     assert "step 3" in capsys.readouterr().out
     arguments[arguments.index("--held-out") + 1] = "1"
     assert main([*arguments, "--resume"]) == 2
-    assert "fold 1 is to judge with: it cannot be learnt from" in capsys.readouterr().err
+    assert "fold 1 is to judge with: it cannot be learned from" in capsys.readouterr().err
 
 
 def small_lfw(source: Path, root: Path) -> Path:

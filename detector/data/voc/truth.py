@@ -1,0 +1,157 @@
+"""The faces of a VOC folder, by one rule for training, judging and checking.
+
+What counts as a face, what is left out, and when there is nothing to learn from or to judge by:
+training that sees no face ends with a fine loss and finds nothing, so that is refused beforehand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc
+from detector.data.voc.boxes import mend_box
+from faces.errors import UserError
+from faces.words import counted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class VocFaces:
+    """The faces of one annotation.
+
+    Args:
+        path: the annotation.
+        annotation: all that it holds.
+        objects: those of the wanted classes (N).
+        xyxy: float64 (N, 4), x1 y1 x2 y2 in the image; corners sorted, cut off at the edges, and
+            without area where nothing of the box lies in the image.
+        sound: bool (N,), whether a box has an area.
+        difficult: bool (N,), to be ignored.
+    """
+
+    path: Path
+    annotation: VocAnnotation
+    objects: tuple[VocObject, ...]
+    xyxy: NDArray[np.float64]
+    sound: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+
+
+def read_faces(
+    path: Path, size: tuple[int, int] | None, classes: Sequence[str] = (), image: Path | None = None
+) -> VocFaces:
+    """Read one annotation to learn from or to judge by.
+
+    Args:
+        path: the annotation.
+        size: (height, width) of its image in pixels; None when there is no image.
+        classes: object names that are faces; empty: all, nameless ones too.
+        image: for messages.
+
+    Raises UserError as `read_voc` does, and when the annotation is for an image of another size.
+    """
+    voc = read_voc(path)
+    said = (voc.height, voc.width)
+    if size is not None and all(said) and said != size:
+        raise UserError(
+            f"{path} is for an image of {voc.width}x{voc.height} pixels, but "
+            f"{image or 'its image'} has {size[1]}x{size[0]}: use the image that was annotated, or "
+            "repair the folder with `faces prepare check --fix`"
+        )
+    return faces_of(voc, path, size, classes)
+
+
+def faces_of(
+    voc: VocAnnotation, path: Path, size: tuple[int, int] | None, classes: Sequence[str] = ()
+) -> VocFaces:
+    """The faces of an annotation that has been read; see `read_faces`."""
+    height, width = size or (voc.height, voc.width)
+    # Without any size every box lies in the image.
+    height, width = height or 1 << 30, width or 1 << 30
+    objects = tuple(item for item in voc.objects if not classes or item.name in classes)
+    boxes = np.zeros((len(objects), 4))
+    sound = np.zeros(len(objects), bool)
+    for i, item in enumerate(objects):
+        mended, _ = mend_box(item.xyxy, width, height)
+        sound[i] = mended is not None
+        boxes[i] = np.clip(item.xyxy, 0, [width, height] * 2) if mended is None else mended
+    difficult = np.array([item.difficult for item in objects], bool)
+    return VocFaces(path, voc, objects, boxes, sound, difficult)
+
+
+def check_truth(faces: Iterable[VocFaces], where: str, classes: Sequence[str] = ()) -> None:
+    """Refuse a set without a face to count; say in the log what was read in spite of a flaw.
+
+    Args:
+        faces: of all annotations of the set.
+        where: the set, for messages.
+        classes: the wanted object names; empty: all.
+
+    Raises UserError, see `why_no_face`.
+    """
+    faces = list(faces)
+    why = why_no_face(faces, classes)
+    if why is not None:
+        raise UserError(f"{where}: {why}")
+    names = _names(faces)
+    for name in classes:
+        if name not in names:
+            log.warning("%s: no object is called %r%s", where, name, _instead(name, names))
+    dropped = sum(int((~item.sound).sum()) for item in faces)
+    if dropped:
+        log.warning(
+            "%s: left out %s without area in the image (`faces prepare check` names them)",
+            where,
+            counted(dropped, "box"),
+        )
+    flawed = [item for item in faces if item.annotation.flaws]
+    if flawed:
+        log.warning(
+            "%s: %s not as it should be and read all the same, the first is %s, %s "
+            "(`faces prepare check` names them, --fix mends them)",
+            where,
+            counted(len(flawed), "annotation"),
+            flawed[0].path,
+            flawed[0].annotation.flaws[0],
+        )
+
+
+def why_no_face(faces: Sequence[VocFaces], classes: Sequence[str] = ()) -> str | None:
+    """Why no face of a set counts, naming what is there instead; None when one does."""
+    if any((item.sound & ~item.difficult).any() for item in faces):
+        return None
+    names = _names(faces)
+    total = sum(names.values())
+    wanted = sum(len(item.objects) for item in faces)
+    if not total:
+        return f"none of its {counted(len(faces), 'annotation')} has an object, so there is no face"
+    if not wanted:
+        first = classes[0]
+        asked = " ".join(classes)
+        return f"--classes {asked}: none of its objects is called so{_instead(first, names)}"
+    difficult = sum(int(item.difficult.sum()) for item in faces)
+    reason = "all are marked difficult" if difficult == wanted else "all are difficult or empty"
+    return f"none of its {counted(wanted, 'face')} counts: {reason}"
+
+
+def _names(faces: Iterable[VocFaces]) -> Counter[str]:
+    return Counter(item.name for one in faces for item in one.annotation.objects)
+
+
+def _instead(name: str, names: Counter[str]) -> str:
+    """The classes that are there, and the one that is probably meant."""
+    shown = ", ".join(f"{other or '(no name)'} ({n:,})" for other, n in names.most_common(10))
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    plain = {other.strip().casefold(): other for other in names if other}
+    close = difflib.get_close_matches(name.strip().casefold(), plain, n=1)
+    meant = f"; did you mean {plain[close[0]]!r}?" if close else ""
+    return f"; there are {shown}{more}{meant}"

@@ -1,0 +1,1 @@
+"""Image files: found, read whatever they are, turned upright, written."""
