@@ -68,7 +68,7 @@ MEMORY_GROWTH, LATENCY_GROWTH, LATENCY_SLACK = 0.05, 0.25, 0.010
 class Inception:
     """facenet-pytorch's InceptionResnetV1 with random weights: the time is that of trained ones."""
 
-    contract, size, dimension = "random-inception", 160, 512
+    fingerprint, size, dimension = "random-inception", 160, 512
 
     def __init__(self) -> None:
         import torch
@@ -183,7 +183,7 @@ def cast(detector: Detector, folder: Path | None) -> list[Actor]:
 
 def enrol(actors: Sequence[Actor], embedder: Embedder, thresholds: Thresholds) -> Snapshot:
     """Everyone in the cast is known from the picture that they are cut from."""
-    gallery = Gallery.empty(embedder.contract, embedder.dimension)
+    gallery = Gallery.empty(embedder.fingerprint, embedder.dimension)
     for actor in actors:
         crop = embedder.crop(actor.pixels, np.array([actor.box], np.float32))
         gallery = gallery.add(actor.name, embedder.embed(crop))
@@ -301,7 +301,7 @@ def open_embedder(name: str, threads: int) -> tuple[Embedder, Thresholds]:
     from recognizer.embedders.load import load_embedder
 
     embedder = load_embedder(name, threads=threads)
-    return embedder, default_thresholds(embedder.contract)
+    return embedder, default_thresholds(embedder.fingerprint)
 
 
 def summary(latencies: Sequence[float]) -> Iterator[str]:

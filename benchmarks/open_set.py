@@ -119,7 +119,7 @@ def snapshots(
     """The rule without a head, and with heads taught as `faces fit` teaches them, by `HEADS`."""
     names = tuple(str(name) for name in photos.people[drawn.enrol])
     samples: Samples = samples_of_crops(names, photos.crops[drawn.enrol], embedder)
-    thresholds = default_thresholds(embedder.contract)
+    thresholds = default_thresholds(embedder.fingerprint)
     found = {}
     for kind in heads:
         how = STRONG if kind == "masked copies" else without_masks(STRONG)

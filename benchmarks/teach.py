@@ -77,7 +77,7 @@ def main() -> int:
     spread = 0.05 * rng.normal(size=(50 * len(middles), embedder.dimension))
     vectors = unit(np.repeat(middles, 50, axis=0) + spread)
     gallery = Gallery(
-        embedder.contract, tuple(f"Person {i // 50}" for i in range(len(vectors))), vectors
+        embedder.fingerprint, tuple(f"Person {i // 50}" for i in range(len(vectors))), vectors
     )
     fit = fit_here if arguments.thread else fit_apart
     done, fits = threading.Event(), []

@@ -264,7 +264,7 @@ def _one_each(
 
 def write_defaults(
     path: Path,
-    contract: str,
+    fingerprint: str,
     thresholds: Thresholds,
     measured: Calibration,
     data: str,
@@ -278,7 +278,7 @@ def write_defaults(
         more: other things worth keeping, for JSON.
     """
     entries = read_defaults(path)
-    entries[contract] = {
+    entries[fingerprint] = {
         **asdict(thresholds),
         "measured": asdict(measured),
         "data": data,

@@ -105,10 +105,12 @@ def compare_snapshots(old: Snapshot, new: Snapshot, held_back: HeldBack) -> Verd
     than before, and no more strangers are named. People whom only the new one knows cannot get
     worse; people whom it no longer knows (they were removed) count as strangers to both.
 
-    Raises ValueError when the snapshots are of different contracts.
+    Raises ValueError when the snapshots are of different fingerprints.
     """
-    if old.contract != new.contract:
-        raise ValueError(f"the old snapshot is of {old.contract}, the new one of {new.contract}")
+    if old.fingerprint != new.fingerprint:
+        raise ValueError(
+            f"the old snapshot is of {old.fingerprint}, the new one of {new.fingerprint}"
+        )
     before, after = old.identify(held_back.embeddings), new.identify(held_back.embeddings)
     known_old, known_new = known_people(old), known_people(new)
     rows: dict[str | None, list[int]] = {}

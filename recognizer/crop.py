@@ -69,7 +69,7 @@ class CropRecipe:
 
     @property
     def identity(self) -> str:
-        """Short text that differs between recipes, part of an embedder's contract."""
+        """Short text that differs between recipes, part of an embedder's fingerprint."""
         return f"crop{VERSION}-{self.kind}-{self.size}-{self.margin:.3g}"
 
     def __call__(

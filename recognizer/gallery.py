@@ -17,14 +17,14 @@ class Gallery:
     """Immutable: every change returns a new one.
 
     Args:
-        contract: of the embedder that made the vectors, see `recognizer.types.Embedder`.
+        fingerprint: of the embedder that made the vectors, see `recognizer.types.Embedder`.
         names: one for each vector; a person usually has several.
         embeddings: unit vectors, float32 (N, D).
 
     Raises ValueError when they do not go together.
     """
 
-    contract: str
+    fingerprint: str
     names: tuple[str, ...]
     embeddings: NDArray[np.float32]
 
@@ -42,9 +42,9 @@ class Gallery:
         object.__setattr__(self, "names", tuple(self.names))
 
     @classmethod
-    def empty(cls, contract: str, dimension: int) -> Gallery:
+    def empty(cls, fingerprint: str, dimension: int) -> Gallery:
         """Nobody."""
-        return cls(contract, (), np.zeros((0, dimension), np.float32))
+        return cls(fingerprint, (), np.zeros((0, dimension), np.float32))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,7 +75,7 @@ class Gallery:
     def add(self, name: str, embeddings: NDArray[np.float32]) -> Gallery:
         """With more vectors (N, D) of a new or known person."""
         return Gallery(
-            self.contract,
+            self.fingerprint,
             (*self.names, *[name] * len(embeddings)),
             np.concatenate([self.embeddings, embeddings]),
         )
@@ -86,7 +86,7 @@ class Gallery:
         if keep.all():
             raise KeyError(name)
         return Gallery(
-            self.contract,
+            self.fingerprint,
             tuple(n for n, k in zip(self.names, keep, strict=True) if k),
             self.embeddings[keep],
         )

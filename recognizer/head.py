@@ -15,7 +15,7 @@ class Head:
     """A linear layer over unit vectors.
 
     Args:
-        contract: of the embedder whose vectors it was trained on.
+        fingerprint: of the embedder whose vectors it was trained on.
         names: the classes; None is the class of strangers ("unknown").
         weight: float32 (C, D).
         bias: float32 (C,).
@@ -23,7 +23,7 @@ class Head:
     Raises ValueError when the shapes do not go together or a class is there twice.
     """
 
-    contract: str
+    fingerprint: str
     names: tuple[str | None, ...]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]

@@ -16,11 +16,11 @@ from recognizer.types import Match
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Gallery, head and thresholds of one contract; immutable, saved and swapped as a whole.
+    """Gallery, head and thresholds of one fingerprint; immutable, saved and swapped as a whole.
 
     It is a `recognizer.types.Recognizer`. Thresholds that are not given are those of the gallery's
     embedder, see `recognizer.thresholds.default_thresholds`. Raises ValueError when the parts have
-    two contracts.
+    two fingerprints.
     """
 
     gallery: Gallery
@@ -30,17 +30,17 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         if self.thresholds is None:
-            object.__setattr__(self, "thresholds", default_thresholds(self.gallery.contract))
-        if self.head is not None and self.head.contract != self.gallery.contract:
+            object.__setattr__(self, "thresholds", default_thresholds(self.gallery.fingerprint))
+        if self.head is not None and self.head.fingerprint != self.gallery.fingerprint:
             raise ValueError(
-                f"the head was trained on vectors of {self.head.contract}, the gallery holds those "
-                f"of {self.gallery.contract}"
+                f"the head was trained on vectors of {self.head.fingerprint}, the gallery holds "
+                f"those of {self.gallery.fingerprint}"
             )
 
     @property
-    def contract(self) -> str:
+    def fingerprint(self) -> str:
         """Of the embedder whose vectors it can name."""
-        return self.gallery.contract
+        return self.gallery.fingerprint
 
     @property
     def same(self) -> float:

@@ -38,24 +38,24 @@ class Thresholds:
     gallery: float = 0.7
 
 
-def default_thresholds(contract: str, path: Path = DEFAULTS) -> Thresholds:
+def default_thresholds(fingerprint: str, path: Path = DEFAULTS) -> Thresholds:
     """The calibrated thresholds of an embedder; the rule's 0.7, with a warning, for an unknown one.
 
     Raises UserError when the file of the shipped ones is damaged.
     """
-    entry = read_defaults(path).get(contract)
+    entry = read_defaults(path).get(fingerprint)
     if entry is None:
         log.warning(
             "no thresholds are known for this embedder (%s): 0.7 is only a habit; measure them "
             "with `faces calibrate`",
-            contract,
+            fingerprint,
         )
         return Thresholds()
     return Thresholds(head=entry["head"], gallery=entry["gallery"])
 
 
 def read_defaults(path: Path = DEFAULTS) -> dict[str, dict[str, Any]]:
-    """Contract -> thresholds and what they were measured on; empty without such a file.
+    """Fingerprint -> thresholds and what they were measured on; empty without such a file.
 
     Raises UserError when it is damaged.
     """

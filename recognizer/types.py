@@ -44,8 +44,8 @@ class Embedder(Protocol):
     """A network that turns face crops into vectors."""
 
     @property
-    def contract(self) -> str:
-        """Identity of the crop recipe and of the weights: vectors of two contracts never mix."""
+    def fingerprint(self) -> str:
+        """Identity of the crop recipe and of the weights: vectors of two fingerprints never mix."""
 
     @property
     def size(self) -> int:

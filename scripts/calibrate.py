@@ -251,9 +251,9 @@ def _write_defaults(
     data = f"{(options.lfw or options.folders or Path()).name}{folds}, {len(rows)} people"
     more = {} if head is None else {"head_measured": asdict(head)}
     write_defaults(
-        options.defaults / "thresholds.json", embedder.contract, thresholds, found, data, **more
+        options.defaults / "thresholds.json", embedder.fingerprint, thresholds, found, data, **more
     )
-    write_spreads(options.defaults / "strangers.npz", embedder.contract, spreads)
+    write_spreads(options.defaults / "strangers.npz", embedder.fingerprint, spreads)
     print(f"defaults in:  {options.defaults}")
 
 

@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> int:
     )
     setup = Setup(
         source=f"{next(iter(contestants))} on {options.lfw or options.folders or options.probes}",
-        contract=embedder.contract,
+        fingerprint=embedder.fingerprint,
         boxes=boxes,
         threshold=_threshold(options, embedder, snapshot),
         fmr=options.fmr,
@@ -240,8 +240,8 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
     from recognizer.calibrate import default_thresholds
     from recognizer.store.people import Store
 
-    thresholds = default_thresholds(embedder.contract)
-    with Store.open(options.gallery, embedder.contract, embedder.dimension, thresholds) as store:
+    thresholds = default_thresholds(embedder.fingerprint)
+    with Store.open(options.gallery, embedder.fingerprint, embedder.dimension, thresholds) as store:
         snapshot = store.snapshot()
     if not snapshot.gallery.people and snapshot.head is None:
         raise UserError(f"{options.gallery}: nobody is enrolled there")
@@ -271,7 +271,9 @@ def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
 
     name = Path(options.embedder).stem
     if options.embedder == "auto":
-        name = re.split(r"[^a-z]", embedder.contract, maxsplit=1)[0] or "embedder"  # which it was
+        name = (
+            re.split(r"[^a-z]", embedder.fingerprint, maxsplit=1)[0] or "embedder"
+        )  # which it was
     found: dict[str, Contestant] = {name: embedder}
     for path in options.compare:
         if path.stem in found:
@@ -289,9 +291,11 @@ def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) 
 
     if options.threshold is not None:
         return Operating(options.threshold, "given")
-    if snapshot is not None or embedder.contract not in read_defaults():
+    if snapshot is not None or embedder.fingerprint not in read_defaults():
         return None
-    return Operating(default_thresholds(embedder.contract).gallery, "calibrated for the embedder")
+    return Operating(
+        default_thresholds(embedder.fingerprint).gallery, "calibrated for the embedder"
+    )
 
 
 def _crops(

@@ -162,7 +162,7 @@ class Job:
                 stop=lambda: bool(received),
             )  # fmt: skip
         new = load_embedder(path)
-        if new.contract == embedder.contract:
+        if new.fingerprint == embedder.fingerprint:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return
         if options.store.gallery.exists():

@@ -193,7 +193,7 @@ def as_json(store: Store) -> str:
     content = {
         "gallery": str(store.path),
         "version": store.version(),
-        "contract": store.contract,
+        "contract": store.fingerprint,
         "dimension": store.dimension,
         "head": store.head_provenance(),
         "people": [dataclasses.asdict(person) for person in store.people()],
@@ -233,7 +233,7 @@ def import_(options: Import) -> int:
     """Into the file of people, which is made when it is missing."""
     from recognizer.store.transfer import import_people
 
-    if options.store.gallery.exists():  # its contract decides; no network is needed
+    if options.store.gallery.exists():  # its fingerprint decides; no network is needed
         store = open_existing_store(options.store)
     else:
         store = open_store(options.store, open_embedder(options.embedding))
@@ -256,7 +256,7 @@ def reembed(options: Reembed, store: Store) -> None:
     total = sum(person.crops for person in store.people())
     with tqdm(total=total, desc="samples", unit=" samples", disable=None) as bar:
         done = make_anew(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
-    print(f"{store.path}: {counted(done.samples, 'sample')} of {embedder.contract} now")
+    print(f"{store.path}: {counted(done.samples, 'sample')} of {embedder.fingerprint} now")
     if done.lost_samples:
         print(f"lost, without a picture: {counted(done.lost_samples, 'sample')}")
     if done.lost_people:

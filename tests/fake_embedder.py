@@ -17,7 +17,7 @@ class FakeEmbedder:
     """
 
     def __init__(self, size: int = 32, dimension: int = 64, seed: int = 0) -> None:
-        self.contract = f"fake-{size}-{dimension}-{seed}"
+        self.fingerprint = f"fake-{size}-{dimension}-{seed}"
         self.size = size
         self.dimension = dimension
         thumbnail = 8 * 8 * 3

@@ -30,10 +30,10 @@ def test_crops_and_vectors_have_the_promised_form():
     assert embedder.embed(faces[:0]).shape == (0, 16)
 
 
-def test_it_is_deterministic_and_a_seed_is_another_contract():
+def test_it_is_deterministic_and_a_seed_is_another_fingerprint():
     faces = FakeEmbedder().crop(noise(0), np.array([[0, 0, 60, 60]], np.float32))
     assert np.array_equal(FakeEmbedder().embed(faces), FakeEmbedder().embed(faces))
-    assert FakeEmbedder().contract != FakeEmbedder(seed=1).contract
+    assert FakeEmbedder().fingerprint != FakeEmbedder(seed=1).fingerprint
     assert not np.allclose(FakeEmbedder().embed(faces), FakeEmbedder(seed=1).embed(faces))
 
 

@@ -100,7 +100,7 @@ def crop_photos(
     """
     # Networks that cut in the same way share the crops.
     cut = getattr(embedder, "recipe", None)
-    identity = f"2; {cut.identity if cut is not None else embedder.contract}; {recipe}"
+    identity = f"2; {cut.identity if cut is not None else embedder.fingerprint}; {recipe}"
     known: dict[str, Answer] = {}
     if cache is not None:
         known = _read(cache, identity, embedder.size)

@@ -55,7 +55,7 @@ class Enroller:
     """Puts people into a store.
 
     Args:
-        store: of the embedder's contract.
+        store: of the embedder's fingerprint.
         detector, embedder: what finds and what describes the faces.
         gates: what a face must have.
         largest: of several faces take the largest instead of refusing the photo.

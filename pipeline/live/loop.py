@@ -401,11 +401,11 @@ class Loop:
         return self._last.picture.time if self._last else 0.0
 
     def _fitting(self, recognizer: Recognizer) -> Recognizer:
-        contract = getattr(recognizer, "contract", self.embedder.contract)
-        if contract != self.embedder.contract:
+        fingerprint = getattr(recognizer, "fingerprint", self.embedder.fingerprint)
+        if fingerprint != self.embedder.fingerprint:
             raise ValueError(
-                f"the recognizer knows vectors of {contract}, the embedder makes those of "
-                f"{self.embedder.contract}"
+                f"the recognizer knows vectors of {fingerprint}, the embedder makes those of "
+                f"{self.embedder.fingerprint}"
             )
         return recognizer
 

@@ -214,7 +214,7 @@ class Service:
         return t.InfoResponse(
             version=version("faces"),
             detector=self._models.detector_name,
-            contract=None if embedder is None else embedder.contract,
+            contract=None if embedder is None else embedder.fingerprint,
             dimension=None if embedder is None else embedder.dimension,
             liveness=self._models.liveness is not None,
             challenges=self.liveness.offered,
@@ -246,6 +246,6 @@ class Service:
             {
                 "version": version("faces"),
                 "detector": self._models.detector_name,
-                "contract": "" if embedder is None else embedder.contract,
+                "contract": "" if embedder is None else embedder.fingerprint,
             }
         )

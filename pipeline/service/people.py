@@ -31,7 +31,7 @@ class People:
     aside, and swaps it in by one assignment.
 
     Args:
-        store: opened with the contract of the embedder in use; closed by `close`.
+        store: opened with the fingerprint of the embedder in use; closed by `close`.
         audit: told of every change before it is made, and of its end; None for no record.
         poll: seconds.
         observe: told the seconds of a commit.

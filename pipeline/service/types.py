@@ -112,7 +112,7 @@ class DetectResponse(Model):
 class EmbedResponse(Model):
     """One entry for each image, in the order of the request."""
 
-    contract: str = Field(description="vectors of two contracts must not be compared")
+    contract: str = Field(description="the model fingerprint; vectors of two must not be compared")
     images: list[Embedded]
 
 

@@ -185,7 +185,7 @@ class Trainer:
         before = replace(
             old,
             gallery=Gallery(
-                gallery.contract,
+                gallery.fingerprint,
                 tuple(n for n, k in zip(old.gallery.names, known, strict=True) if k),
                 old.gallery.embeddings[known],
             ),
@@ -263,7 +263,7 @@ def _joined(gallery: Gallery, batches: Sequence[Batch]) -> Gallery:
     if not new:
         return gallery
     return Gallery(
-        gallery.contract,
+        gallery.fingerprint,
         (*gallery.names, *(name for name, _ in new)),
         np.concatenate([gallery.embeddings, np.stack([vector for _, vector in new])]),
     )

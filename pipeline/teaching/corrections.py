@@ -79,7 +79,7 @@ def without(head: Head | None, name: str) -> Head | None:
     names = tuple(head.names[i] for i in keep)
     if all(other is None for other in names):
         return None
-    return Head(head.contract, names, head.weight[keep], head.bias[keep])
+    return Head(head.fingerprint, names, head.weight[keep], head.bias[keep])
 
 
 def samples_of_face(

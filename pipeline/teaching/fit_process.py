@@ -66,7 +66,7 @@ def fit_here(
 
 def strangers_known(gallery: Gallery) -> bool:
     """Whether strangers can be drawn that look like strangers."""
-    return len(gallery.people) >= FEW or bool(read_spreads(gallery.contract))
+    return len(gallery.people) >= FEW or bool(read_spreads(gallery.fingerprint))
 
 
 def fit_apart(
@@ -123,7 +123,7 @@ def _step_back(process: int) -> None:
 
 def _packed(gallery: Gallery, head: Head | None) -> bytes:
     text = {
-        "contract": gallery.contract,
+        "contract": gallery.fingerprint,
         "names": gallery.names,
         "classes": None if head is None else head.names,
     }
@@ -149,7 +149,7 @@ def main() -> None:
     """The other process: a gallery and a head from stdin, a head to stdout."""
     gallery, start = _unpacked(sys.stdin.buffer.read())
     head = fit_here(gallery, start, lambda: False)
-    nobody = Gallery.empty(gallery.contract, gallery.embeddings.shape[1])
+    nobody = Gallery.empty(gallery.fingerprint, gallery.embeddings.shape[1])
     sys.stdout.buffer.write(_packed(nobody, head))
 
 

@@ -36,7 +36,7 @@ class Split:
         out &= spare
         judged = out | ~np.isin(names, names[out])
         return cls(
-            Gallery(gallery.contract, tuple(names[~out].tolist()), gallery.embeddings[~out]),
+            Gallery(gallery.fingerprint, tuple(names[~out].tolist()), gallery.embeddings[~out]),
             HeldBack(tuple(names[judged].tolist()), gallery.embeddings[judged]),
         )
 
@@ -59,7 +59,7 @@ def first_head(old: Head | None, gallery: Gallery) -> Head | None:
         bias.append(old.bias[rows[name]] if name in rows else level)
     weight.append(old.weight[rows[None]])
     bias.append(old.bias[rows[None]])
-    return Head(old.contract, (*gallery.people, None), np.stack(weight), np.array(bias))
+    return Head(old.fingerprint, (*gallery.people, None), np.stack(weight), np.array(bias))
 
 
 def problems(old: Snapshot, new: Snapshot, split: Split, judges: NDArray[np.float32]) -> list[str]:

@@ -59,8 +59,10 @@ class Live:
         options: TeachOptions = TeachOptions(),  # noqa: B008 (immutable)
         fit: Fit = fit_apart,
     ) -> None:
-        if store.contract != embedder.contract:
-            raise ValueError(f"people of {store.contract}, an embedder of {embedder.contract}")
+        if store.fingerprint != embedder.fingerprint:
+            raise ValueError(
+                f"people of {store.fingerprint}, an embedder of {embedder.fingerprint}"
+            )
         self._loop, self._store, self._options = loop, store, options
         self.embedder = embedder
         self.prompt: tuple[Note, ...] = ()

@@ -34,12 +34,12 @@ class FaceEmbedder:
         """``identity`` names the architecture and the digest of the weights."""
         self._network, self.recipe, self._dimension = network, recipe, dimension
         self._find_landmarks = find_landmarks
-        self._contract = f"{identity}/{recipe.identity}"
+        self._fingerprint = f"{identity}/{recipe.identity}"
 
     @property
-    def contract(self) -> str:
-        """Identity of the crop recipe and of the weights: vectors of two contracts never mix."""
-        return self._contract
+    def fingerprint(self) -> str:
+        """Identity of the crop recipe and of the weights: vectors of two fingerprints never mix."""
+        return self._fingerprint
 
     @property
     def size(self) -> int:

@@ -25,7 +25,7 @@ class Contestant(Protocol):
     """Whatever turns crops into vectors; a `recognizer.types.Embedder` is one."""
 
     @property
-    def contract(self) -> str:
+    def fingerprint(self) -> str:
         """Differs between two that could give different vectors."""
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ class PixelBaseline:
 
     def __init__(self, side: int = 32) -> None:
         self.side = side
-        self.contract = f"pixels-{side}"
+        self.fingerprint = f"pixels-{side}"
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Less its mean brightness; a crop of one shade only has the same vector as any other."""
@@ -78,7 +78,7 @@ class OnnxPeer:
         self._side = shape[2]
         self._most = shape[0] if isinstance(shape[0], int) else 64
         self._input = inputs[0].name
-        self.contract = f"onnx-{digest[:16]}"
+        self.fingerprint = f"onnx-{digest[:16]}"
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops of another size are scaled to the network's."""

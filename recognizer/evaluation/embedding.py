@@ -119,7 +119,7 @@ def embed_photos(
     then stays in the cache.
     """
     caches = {
-        name: VectorCache(cache, f"{contestant.contract}; {embedder.contract}; {boxes}")
+        name: VectorCache(cache, f"{contestant.fingerprint}; {embedder.fingerprint}; {boxes}")
         for name, contestant in contestants.items()
     }
     digests = [_digest(path) for path in photos.paths]

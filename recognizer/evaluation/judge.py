@@ -31,7 +31,7 @@ class Setup:
 
     Args:
         source: the data set and the embedder, in words.
-        contract: of the embedder.
+        fingerprint: of the embedder.
         boxes: how faces were found, in words.
         threshold: of the embedder; None chooses it by ``fmr``, as for every other contestant.
         fmr: false match rate by which thresholds are chosen.
@@ -43,7 +43,7 @@ class Setup:
     """
 
     source: str
-    contract: str
+    fingerprint: str
     boxes: str
     threshold: Operating | None = None
     fmr: float = 1e-3
@@ -107,7 +107,7 @@ def judge(
     subjects = {name: faces[chosen] for name, faces in everything.items()}
     found: dict[str, Any] = {
         "source": setup.source,
-        "contract": setup.contract,
+        "contract": setup.fingerprint,
         "boxes": setup.boxes,
         "photos": len(judged),
         "people": len(set(judged.people)),
@@ -255,8 +255,8 @@ def _identify(
     parts = split(photos.person, setup.enroll, setup.strangers, setup.seed)
     trials = {}
     for name, faces in subjects.items():
-        contract = setup.contract if name == main else name
-        gallery = report.enrol(contract, faces, photos.people, parts.enrol)
+        fingerprint = setup.fingerprint if name == main else name
+        gallery = report.enrol(fingerprint, faces, photos.people, parts.enrol)
         if not gallery.people:
             logger.warning(
                 "no identification: nobody has more than %d photos (see --enroll)", setup.enroll

@@ -166,14 +166,16 @@ class Trial:
     origin: str
 
 
-def enrol(contract: str, faces: Faces, people: Sequence[str], rows: NDArray[np.int64]) -> Gallery:
+def enrol(
+    fingerprint: str, faces: Faces, people: Sequence[str], rows: NDArray[np.int64]
+) -> Gallery:
     """A gallery of some images; those without a face are left out.
 
     Args:
         people: the name on each image of ``faces``.
     """
     rows = rows[~faces.failed[rows]]
-    return Gallery(contract, tuple(people[i] for i in rows), faces.embeddings[rows])
+    return Gallery(fingerprint, tuple(people[i] for i in rows), faces.embeddings[rows])
 
 
 def identify(trials: Mapping[str, Trial], truth: Sequence[str], protocol: str) -> Searched:

@@ -1,6 +1,6 @@
 """The people on disk: one SQLite file that many programs may read while one writes.
 
-    with Store.open(Path("people.db"), embedder.contract, embedder.dimension) as store:
+    with Store.open(Path("people.db"), embedder.fingerprint, embedder.dimension) as store:
         store.add("Anna", embedder.embed(faces))
         snapshot = store.snapshot()
 
@@ -45,7 +45,7 @@ class StoreChanged(UserError):
 
 
 class Store:
-    """People, their vectors, the classifier head and the thresholds, bound to one contract.
+    """People, their vectors, the classifier head and the thresholds, bound to one fingerprint.
 
     Threads may share a store: reading and writing have a connection and a lock each, so a thread
     that reads is not held up by one that writes. Processes open the file each for themselves (a
@@ -62,7 +62,7 @@ class Store:
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._cached: Snapshot | None = None
         meta = store_read.meta(self._reader)
-        self._contract, self._dimension = str(meta["contract"]), int(meta["dimension"])
+        self._fingerprint, self._dimension = str(meta["contract"]), int(meta["dimension"])
         if meta.get("unscrubbed"):
             self._scrub()
 
@@ -70,7 +70,7 @@ class Store:
     def open(
         cls,
         path: Path,
-        contract: str,
+        fingerprint: str,
         dimension: int,
         thresholds: Thresholds | None = None,
     ) -> Store:
@@ -78,20 +78,20 @@ class Store:
 
         Args:
             path: the file.
-            contract, dimension: of the embedder in use, see `recognizer.types.Embedder`.
+            fingerprint, dimension: of the embedder in use, see `recognizer.types.Embedder`.
             thresholds: hold until others are saved; those that were measured for the embedder
                 unless given, see `recognizer.thresholds.default_thresholds`.
 
-        Raises UserError for a file that is foreign, newer, or of another contract.
+        Raises UserError for a file that is foreign, newer, or of another fingerprint.
         """
-        prepare(path, {"contract": contract, "dimension": dimension})
+        prepare(path, {"contract": fingerprint, "dimension": dimension})
         store = cls._opened(path, thresholds)
-        if (store.contract, store.dimension) != (contract, dimension):
+        if (store.fingerprint, store.dimension) != (fingerprint, dimension):
             store.close()
             raise UserError(
-                f"{path} holds vectors of another embedder ({store.contract}; this one is "
-                f"{contract}): choose that embedder with --embedder, or rebuild the file from the "
-                "stored pictures with `faces people reembed`, or name another file with --gallery"
+                f"{path} holds vectors of another embedder ({store.fingerprint}; this one is "
+                f"{fingerprint}): choose that embedder with --embedder, or rebuild the file from "
+                "the stored pictures with `faces people reembed`, or name another with --gallery"
             )
         return store
 
@@ -101,7 +101,7 @@ class Store:
         path: Path,
         thresholds: Thresholds | None = None,
     ) -> Store:
-        """Open a file that must be there, whatever its contract; see `open`."""
+        """Open a file that must be there, whatever its fingerprint; see `open`."""
         prepare(path, None)
         return cls._opened(path, thresholds)
 
@@ -127,9 +127,9 @@ class Store:
         self.close()
 
     @property
-    def contract(self) -> str:
+    def fingerprint(self) -> str:
         """Of the embedder whose vectors it holds."""
-        return self._contract
+        return self._fingerprint
 
     @property
     def dimension(self) -> int:
@@ -151,8 +151,8 @@ class Store:
         with self._reading() as db:
             version = store_read.version(db)
             if self._cached is None or self._cached.version != version:
-                gallery = store_read.gallery(db, self._contract, self._dimension, self.path)
-                head = store_read.head(db, self._contract, self._dimension, self.path)
+                gallery = store_read.gallery(db, self._fingerprint, self._dimension, self.path)
+                head = store_read.head(db, self._fingerprint, self._dimension, self.path)
                 saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
                 known = {f.name for f in fields(Thresholds)}
                 given = {k: v for k, v in saved.items() if k in known}
@@ -166,8 +166,8 @@ class Store:
         """Those given, or those of the embedder whose vectors are held now."""
         if self._defaults is not None:
             return self._defaults
-        if self._calibrated is None or self._calibrated[0] != self._contract:
-            self._calibrated = (self._contract, default_thresholds(self._contract))
+        if self._calibrated is None or self._calibrated[0] != self._fingerprint:
+            self._calibrated = (self._fingerprint, default_thresholds(self._fingerprint))
         return self._calibrated[1]
 
     def people(self) -> list[PersonInfo]:
@@ -268,10 +268,13 @@ class Store:
                 Classes of people who were removed while it was trained are left out.
             provenance: how it was made, for JSON. No names: it outlives the people.
 
-        Raises ValueError for a head of another contract, UserError when none of its people is left.
+        Raises ValueError for a head of another fingerprint, UserError when none of its people is
+        left.
         """
-        if head is not None and head.contract != self._contract:
-            raise ValueError(f"a head for {head.contract}, the people are of {self._contract}")
+        if head is not None and head.fingerprint != self._fingerprint:
+            raise ValueError(
+                f"a head for {head.fingerprint}, the people are of {self._fingerprint}"
+            )
         with self._changing() as db:
             store_write.save_head(db, head, provenance or {})
 
@@ -283,8 +286,8 @@ class Store:
         """
         for samples in change.add.values():
             self._check(np.stack([sample.embedding for sample in samples]))
-        if change.head is not None and change.head.contract != self._contract:
-            raise ValueError(f"a head for {change.head.contract}, not {self._contract}")
+        if change.head is not None and change.head.fingerprint != self._fingerprint:
+            raise ValueError(f"a head for {change.head.fingerprint}, not {self._fingerprint}")
         with self._forgetting() if change.forgets else self._changing() as db:
             if change.expected not in (None, store_read.version(db)):
                 raise StoreChanged(f"{self.path} was changed meanwhile: try again")
@@ -296,12 +299,16 @@ class Store:
             set_meta(db, "thresholds", json.dumps(asdict(thresholds)))
 
     def rebind(
-        self, contract: str, dimension: int, vectors: Mapping[int, NDArray[np.float32]], seen: int
+        self,
+        fingerprint: str,
+        dimension: int,
+        vectors: Mapping[int, NDArray[np.float32]],
+        seen: int,
     ) -> None:
         """Replace the embedder: see `recognizer.store.reembed.reembed`.
 
         Args:
-            contract, dimension: of the new embedder.
+            fingerprint, dimension: of the new embedder.
             vectors: the new unit vector of each sample that stays, by its number.
             seen: the version they were made from.
 
@@ -311,8 +318,8 @@ class Store:
         with self._forgetting() as db:
             if store_read.version(db) != seen:
                 raise UserError(f"{self.path} was changed by another program meanwhile: try again")
-            store_write.rebind(db, contract, dimension, vectors)
-        self._contract, self._dimension = contract, dimension
+            store_write.rebind(db, fingerprint, dimension, vectors)
+        self._fingerprint, self._dimension = fingerprint, dimension
 
     # -- inside
 
@@ -355,7 +362,7 @@ class Store:
     def _check_unchanged(self, db: sqlite3.Connection) -> None:
         meta = store_read.meta(db)
         schema = db.execute("PRAGMA user_version").fetchone()[0]
-        if (meta["contract"], meta["dimension"]) != (self._contract, self._dimension):
+        if (meta["contract"], meta["dimension"]) != (self._fingerprint, self._dimension):
             raise UserError(
                 f"{self.path} was rebuilt for another embedder ({meta['contract']}): start again"
             )

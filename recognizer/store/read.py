@@ -69,7 +69,7 @@ def version(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
 
 
-def gallery(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -> Gallery:
+def gallery(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -> Gallery:
     """Everybody's vectors, sorted by name."""
     rows = db.execute(
         "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
@@ -84,12 +84,12 @@ def gallery(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -
         blobs += blob
     vectors = np.frombuffer(bytes(blobs), "<f4").reshape(-1, dimension)
     try:
-        return Gallery(contract, tuple(names), vectors)
+        return Gallery(fingerprint, tuple(names), vectors)
     except ValueError as error:
         raise UserError(_damaged(path, str(error))) from error
 
 
-def head(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -> Head | None:
+def head(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -> Head | None:
     """The classifier head of the people who are still there; None when it knows nobody."""
     rows = db.execute(
         "SELECT name, weight, bias FROM head_class LEFT JOIN person ON person.id = person_id "
@@ -100,7 +100,7 @@ def head(db: sqlite3.Connection, contract: str, dimension: int, path: Path) -> H
     if any(len(weight) != 4 * dimension for _, weight, _ in rows):
         raise UserError(_damaged(path, "the classifier head"))
     return Head(
-        contract,
+        fingerprint,
         tuple(name for name, _, _ in rows),
         np.stack([np.frombuffer(weight, "<f4") for _, weight, _ in rows]),
         np.array([bias for _, _, bias in rows], np.float32),

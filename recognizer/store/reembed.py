@@ -74,7 +74,7 @@ def reembed(
             for sample, vector in zip(batch, embedder.embed(np.stack(crops)), strict=True):
                 vectors[sample.id] = vector
             progress(len(batch))
-    store.rebind(embedder.contract, embedder.dimension, vectors, seen)
+    store.rebind(embedder.fingerprint, embedder.dimension, vectors, seen)
     return Reembedded(len(vectors), sum(missing.values()), lost)
 
 

@@ -1,6 +1,6 @@
 """People in a portable file: a zip of JSON, one NumPy array and PNG pictures, and no pickle.
 
-    people.json       format, version, contract, dimension, people and their samples
+    people.json       format, version, fingerprint, dimension, people and their samples
     embeddings.npy    float32 (N, D), in the order of the samples in people.json
     crops/000000.png  the pictures that were kept, numbered like the samples
 
@@ -97,7 +97,7 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
             header = {
                 "format": FORMAT,
                 "version": VERSION,
-                "contract": store.contract,
+                "contract": store.fingerprint,
                 "dimension": store.dimension,
                 "people": people,
             }
@@ -116,12 +116,12 @@ def import_people(store: Store, path: Path) -> Moved:
 
     Samples that are there already (to the bit) are skipped, so a file can be read twice. Raises
     UserError for a file that is missing, damaged, too large or foreign, and for one of another
-    contract than the store's. Warns of somebody who does not look like the person of the same name
-    here.
+    fingerprint than the store's. Warns of somebody who does not look like the person of the same
+    name here.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            people = _read(archive, path, store.contract, store.dimension)
+            people = _read(archive, path, store.fingerprint, store.dimension)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except _BROKEN as error:
@@ -162,7 +162,7 @@ def _point_out_others(
 
 
 def _read(
-    archive: zipfile.ZipFile, path: Path, contract: str, dimension: int
+    archive: zipfile.ZipFile, path: Path, fingerprint: str, dimension: int
 ) -> dict[str, list[NewSample]]:
     entries = archive.infolist()
     if len(entries) > MAX_SAMPLES + 2 or sum(entry.file_size for entry in entries) > MAX_BYTES:
@@ -170,10 +170,10 @@ def _read(
             f"{path} is too large: at most {MAX_SAMPLES:,} samples and {MAX_BYTES >> 30} GB"
         )
     header = _header(_entry(archive, path, "people.json", MAX_JSON), path)
-    if (header["contract"], header["dimension"]) != (contract, dimension):
+    if (header["contract"], header["dimension"]) != (fingerprint, dimension):
         raise UserError(
             f"{path} holds vectors of another embedder ({header['contract']}; the people here are "
-            f"of {contract}): export it again from there after `faces people reembed`"
+            f"of {fingerprint}): export it again from there after `faces people reembed`"
         )
     people = _people(header, path)
     count = sum(len(rows) for rows in people.values())

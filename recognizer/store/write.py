@@ -150,7 +150,7 @@ def save_head(db: sqlite3.Connection, head: Head | None, provenance: Mapping[str
 
 def rebind(
     db: sqlite3.Connection,
-    contract: str,
+    fingerprint: str,
     dimension: int,
     vectors: Mapping[int, NDArray[np.float32]],
 ) -> None:
@@ -164,7 +164,7 @@ def rebind(
     _forget_empty(db)
     db.execute("DELETE FROM head_class")
     db.execute("DELETE FROM meta WHERE key IN ('head', 'thresholds')")
-    set_meta(db, "contract", contract)
+    set_meta(db, "contract", fingerprint)
     set_meta(db, "dimension", dimension)
 
 

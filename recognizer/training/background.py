@@ -106,7 +106,7 @@ def draw_strangers(
     """Vectors (count, D) for the class "unknown" of a head.
 
     Args:
-        gallery: whose head it is; its contract says which spread is the right one.
+        gallery: whose head it is; its fingerprint says which spread is the right one.
         count: how many.
         masked: half of them wear masks. For a head that is taught with masked faces, which would
             otherwise take every mask for its own people. Without a measured spread this has no
@@ -117,7 +117,7 @@ def draw_strangers(
     Raises UserError when the file of spreads is damaged.
     """
     rng = np.random.default_rng(seed)
-    spreads = read_spreads(gallery.contract, path)
+    spreads = read_spreads(gallery.fingerprint, path)
     if not spreads:
         log.info("strangers are drawn as the enrolled people are spread: this embedder has no own")
         return spread_of_gallery(gallery).draw(count, rng)
@@ -131,17 +131,17 @@ def draw_strangers(
 # ---- the file ------------------------------------------------------------------------------------
 
 
-def read_spreads(contract: str, path: Path = DEFAULTS) -> dict[str, Spread]:
+def read_spreads(fingerprint: str, path: Path = DEFAULTS) -> dict[str, Spread]:
     """The measured spreads of an embedder by kind, "plain" and "masked"; empty when unknown.
 
     Raises UserError when the file is damaged.
     """
-    return _read(path).get(contract, {})
+    return _read(path).get(fingerprint, {})
 
 
-def write_spreads(path: Path, contract: str, spreads: Mapping[str, Spread]) -> None:
+def write_spreads(path: Path, fingerprint: str, spreads: Mapping[str, Spread]) -> None:
     """Add an embedder's spreads to a file, or replace them, in half precision; others stay."""
-    everything = {**_read(path), contract: dict(spreads)}
+    everything = {**_read(path), fingerprint: dict(spreads)}
     arrays: dict[str, NDArray] = {"contracts": np.array(sorted(everything), dtype=np.str_)}
     for number, name in enumerate(sorted(everything)):
         for kind, spread in everything[name].items():
@@ -161,7 +161,7 @@ def _read(path: Path) -> dict[str, dict[str, Spread]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {
-                str(contract): {
+                str(fingerprint): {
                     kind: Spread(
                         arrays[f"{number}_{kind}_mean"],
                         arrays[f"{number}_{kind}_directions"],
@@ -170,7 +170,7 @@ def _read(path: Path) -> dict[str, dict[str, Spread]]:
                     for kind in KINDS
                     if f"{number}_{kind}_mean" in arrays
                 }
-                for number, contract in enumerate(arrays["contracts"])
+                for number, fingerprint in enumerate(arrays["contracts"])
             }
     except Exception as error:  # NumPy and zipfile raise many kinds for a file they cannot read
         raise UserError(f"{path} is no file of strangers, or it is damaged: {error}") from error

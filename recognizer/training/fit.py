@@ -142,7 +142,7 @@ def fit_head(
             if waited == options.patience:
                 break
     weight, bias = best
-    return Head(gallery.contract, data.classes, weight * SCALE, bias * SCALE)
+    return Head(gallery.fingerprint, data.classes, weight * SCALE, bias * SCALE)
 
 
 def hold_out(
@@ -247,8 +247,8 @@ def _first(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights and biases, both divided by `SCALE`, to start from and to be held near."""
     if start is not None:
-        if start.names != data.classes or start.contract != gallery.contract:
-            raise ValueError("the head to start from has other classes or another contract")
+        if start.names != data.classes or start.fingerprint != gallery.fingerprint:
+            raise ValueError("the head to start from has other classes or another fingerprint")
         return start.weight / SCALE, start.bias / SCALE
     people, dimension = len(gallery.people), gallery.embeddings.shape[1]
     weight = np.zeros((len(data.classes), dimension), np.float32)

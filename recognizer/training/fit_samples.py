@@ -113,7 +113,7 @@ def with_copies(
         vectors.append(embed_all(embedder, varied, progress))
         names += [samples.names[i] for i in samples.cropped]
         photos.append(samples.cropped)
-    gallery = Gallery(embedder.contract, tuple(names), np.concatenate(vectors))
+    gallery = Gallery(embedder.fingerprint, tuple(names), np.concatenate(vectors))
     return gallery, np.concatenate(photos)
 
 

@@ -112,8 +112,8 @@ def open_people(options: Networks, embedder: Embedder) -> Snapshot:
     from recognizer.gallery import Gallery
     from recognizer.snapshot import Snapshot
 
-    nobody = Gallery.empty(embedder.contract, embedder.dimension)
-    return Snapshot(nobody, None, default_thresholds(embedder.contract))
+    nobody = Gallery.empty(embedder.fingerprint, embedder.dimension)
+    return Snapshot(nobody, None, default_thresholds(embedder.fingerprint))
 
 
 def who_is_known(options: Networks, snapshot: Snapshot) -> str:

@@ -68,9 +68,9 @@ def open_store(options: GalleryOptions, embedder: Embedder) -> Store:
 
     return Store.open(
         options.gallery,
-        embedder.contract,
+        embedder.fingerprint,
         embedder.dimension,
-        default_thresholds(embedder.contract),
+        default_thresholds(embedder.fingerprint),
     )
 
 

@@ -83,7 +83,7 @@ class CountingEmbedder(FakeEmbedder):
 
 def know(embedder: FakeEmbedder, *names: str, version: int = 1) -> Snapshot:
     """A snapshot that knows these people."""
-    gallery = Gallery.empty(embedder.contract, embedder.dimension)
+    gallery = Gallery.empty(embedder.fingerprint, embedder.dimension)
     for name in names:
         image = scene({name: (50, 50)})
         box = np.array([[50, 50, 50 + SIDE, 50 + SIDE]], np.float32)

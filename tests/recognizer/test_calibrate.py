@@ -121,7 +121,7 @@ def test_too_few_people_leave_the_head_s_threshold_unmeasured():
     assert calibrate_head(vectors, names, 1e-3) is None
 
 
-def test_defaults_are_kept_by_contract(tmp_path, caplog):
+def test_defaults_are_kept_by_fingerprint(tmp_path, caplog):
     path = tmp_path / "thresholds.json"
     vectors, names = people(60, 3)
     found = calibrate_people(vectors, names, 1e-3)

@@ -15,9 +15,9 @@ AXES = np.eye(6, dtype=np.float32)
 NAMES = ("ada", "bob", "cyd")
 
 
-def snapshot(vectors: dict[str, np.ndarray], gallery: float = 0.7, contract="c") -> Snapshot:
+def snapshot(vectors: dict[str, np.ndarray], gallery: float = 0.7, fingerprint="c") -> Snapshot:
     return Snapshot(
-        Gallery(contract, tuple(vectors), np.stack(list(vectors.values()))),
+        Gallery(fingerprint, tuple(vectors), np.stack(list(vectors.values()))),
         thresholds=Thresholds(gallery=gallery),
     )
 
@@ -98,9 +98,9 @@ def test_people_of_the_head_are_known_too():
     assert known_people(Snapshot(OLD.gallery, head)) == {"ada", "bob", "eve"}
 
 
-def test_two_contracts_do_not_compare():
+def test_two_fingerprints_do_not_compare():
     with pytest.raises(ValueError, match="the new one of d"):
-        compare_snapshots(OLD, snapshot({"ada": AXES[0]}, contract="d"), HELD)
+        compare_snapshots(OLD, snapshot({"ada": AXES[0]}, fingerprint="d"), HELD)
     with pytest.raises(ValueError, match="2 names"):
         HeldBack(("a", "b"), AXES[:3])
 

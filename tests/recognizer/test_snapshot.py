@@ -124,8 +124,8 @@ def test_nothing_in_a_snapshot_can_be_changed():
 
 def test_thresholds_cannot_be_left_out():
     """Those of the embedder take their place; 0.7 is for an embedder of which nothing is known."""
-    contract = next(iter(read_defaults()))
-    snapshot = Snapshot(Gallery(contract, ("ada",), np.eye(1, 4, dtype=np.float32)))
-    assert snapshot.thresholds == default_thresholds(contract)
+    fingerprint = next(iter(read_defaults()))
+    snapshot = Snapshot(Gallery(fingerprint, ("ada",), np.eye(1, 4, dtype=np.float32)))
+    assert snapshot.thresholds == default_thresholds(fingerprint)
     assert snapshot.thresholds.gallery < 0.6
     assert snapshot.same == snapshot.thresholds.gallery

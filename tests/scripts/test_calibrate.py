@@ -40,7 +40,7 @@ def crowd(tmp_path_factory) -> Path:
 
 
 def test_a_folder_per_person(crowd, capsys):
-    store = Store.open(Path("people.db"), EMBEDDER.contract, EMBEDDER.dimension)
+    store = Store.open(Path("people.db"), EMBEDDER.fingerprint, EMBEDDER.dimension)
     store.add("Ada", np.eye(1, EMBEDDER.dimension, dtype=np.float32))
     store.close()
     assert main(["calibrate", "--folders", str(crowd), "--fmr", "0.01", "--quiet"]) == 0
@@ -76,10 +76,10 @@ def test_defaults_for_an_embedder(crowd, capsys):
     flags = ["--fmr", "0.01", "--defaults", "weights", "--quiet"]
     assert main(["calibrate", "--folders", str(crowd), *flags]) == 0
     content = json.loads(Path("weights/thresholds.json").read_text(encoding="utf-8"))
-    entry = content["embedders"][EMBEDDER.contract]
+    entry = content["embedders"][EMBEDDER.fingerprint]
     assert entry["measured"]["people"] == 40
     assert entry["measured"]["wanted"] == 0.01
-    spreads = read_spreads(EMBEDDER.contract, Path("weights/strangers.npz"))
+    spreads = read_spreads(EMBEDDER.fingerprint, Path("weights/strangers.npz"))
     assert set(spreads) == {"plain", "masked"}
     assert spreads["plain"].mean.shape == (EMBEDDER.dimension,)
     assert not np.allclose(spreads["plain"].mean, spreads["masked"].mean)

@@ -219,9 +219,9 @@ def test_reembed(capsys):
     assert "--drop-missing" in capsys.readouterr().err
     assert main(["people", "reembed", "--embedder", "inception", "--drop-missing"]) == 0
     output = capsys.readouterr().out
-    assert f"2 samples of {NEW.contract} now" in output
+    assert f"2 samples of {NEW.fingerprint} now" in output
     assert "forgotten: P2" in output
-    with Store.open(Path("people.db"), NEW.contract, NEW.dimension) as store:
+    with Store.open(Path("people.db"), NEW.fingerprint, NEW.dimension) as store:
         assert store.snapshot().gallery.people == ("P1",)
 
 

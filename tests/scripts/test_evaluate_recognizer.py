@@ -163,7 +163,7 @@ def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
     from recognizer.evaluation.photos import center_box
 
     path = tmp_path / "people.db"
-    with Store.open(path, embedder.contract, embedder.dimension) as store:
+    with Store.open(path, embedder.fingerprint, embedder.dimension) as store:
         for person in ("P00", "P01"):
             image = np.asarray(Image.open(folders / person / f"{person}_0001.png"))
             store.add(person, embedder.embed(embedder.crop(image, center_box(image))))
@@ -177,7 +177,7 @@ def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
     assert rule["origin"] == "the gallery's own"
     assert rule["fnir"] == 0
 
-    Store.open(tmp_path / "empty.db", embedder.contract, embedder.dimension).close()
+    Store.open(tmp_path / "empty.db", embedder.fingerprint, embedder.dimension).close()
     assert evaluate("--gallery", tmp_path / "empty.db", *flags) == 2
     assert "nobody is enrolled" in capsys.readouterr().err
     Store.open(tmp_path / "other.db", "another", 64).close()
@@ -238,7 +238,7 @@ def test_a_peer_on_a_fold_of_lfw(shared_data, tmp_path, monkeypatch):
     peer = OnnxPeer(shared_data / "weights" / "peers" / "mobilefacenet.onnx", threads=1)
 
     class Peer:
-        contract, size, dimension = peer.contract, 112, 128
+        fingerprint, size, dimension = peer.fingerprint, 112, 128
         recipe, landmarks = CropRecipe(112, 0.1, "aligned"), LandmarkNet(threads=1)
 
         def crop(self, image, xyxy):

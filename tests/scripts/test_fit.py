@@ -45,7 +45,7 @@ def enrol(*numbers: int, keep: bool = True, photos: int = 6) -> None:
 
 
 def snapshot(path: str = "people.db") -> Snapshot:
-    with Store.open(Path(path), EMBEDDER.contract, EMBEDDER.dimension) as store:
+    with Store.open(Path(path), EMBEDDER.fingerprint, EMBEDDER.dimension) as store:
         return store.snapshot()
 
 
@@ -287,6 +287,6 @@ def test_refusals(arguments, message, capsys):
 
 
 def test_an_empty_file_of_people_is_said(capsys):
-    Store.open(Path("people.db"), EMBEDDER.contract, EMBEDDER.dimension).close()
+    Store.open(Path("people.db"), EMBEDDER.fingerprint, EMBEDDER.dimension).close()
     assert main(["fit"]) == 2
     assert "nobody is enrolled in people.db" in capsys.readouterr().err

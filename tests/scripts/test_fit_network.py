@@ -47,7 +47,7 @@ def enrol(keep: bool) -> None:
     """By an untrained network all are alike, which `faces enroll` would refuse."""
     embedder = load_embedder("old.pt")
     box = np.array([20, 20, 100, 100], np.float32)
-    with Store.open(Path("people.db"), embedder.contract, embedder.dimension) as store:
+    with Store.open(Path("people.db"), embedder.fingerprint, embedder.dimension) as store:
         for number in (1, 2):
             images = [
                 np.pad(person(number, variant=i), ((20, 20), (20, 20), (0, 0))) for i in range(5)
@@ -64,7 +64,7 @@ def test_from_scratch_makes_an_embedder_and_a_file_of_people(capsys):
     output = capsys.readouterr().out
     assert "Use it from now on: --embedder run/embedder.pt" in output.replace("\\", "/")
     embedder = load_embedder("run/embedder.pt")
-    with Store.open(Path("new.db"), embedder.contract, embedder.dimension) as store:
+    with Store.open(Path("new.db"), embedder.fingerprint, embedder.dimension) as store:
         snapshot = store.snapshot()
     assert snapshot.gallery.people == ("P1", "P2")
     assert snapshot.head is not None
@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_before_its_head_goes_on(way, monkeypatch):
     with Store.open_existing(Path("new.db")) as store:
         snapshot = store.snapshot()
     assert snapshot.gallery.people == ("P1", "P2")
-    assert snapshot.contract == load_embedder("run/embedder.pt").contract
+    assert snapshot.fingerprint == load_embedder("run/embedder.pt").fingerprint
 
 
 def test_a_fine_tuned_network_takes_everybody_along(capsys):
@@ -105,8 +105,8 @@ def test_a_fine_tuned_network_takes_everybody_along(capsys):
     assert main(["fit", *flags]) == 0
     with Store.open_existing(Path("people.db")) as store:
         after = store.snapshot()
-    assert after.contract == load_embedder("runs/last-block/embedder.pt").contract
-    assert after.contract != before.contract
+    assert after.fingerprint == load_embedder("runs/last-block/embedder.pt").fingerprint
+    assert after.fingerprint != before.fingerprint
     assert after.gallery.people == before.gallery.people
     assert after.head is not None
     assert not np.allclose(after.gallery.embeddings, before.gallery.embeddings)

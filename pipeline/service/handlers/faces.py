@@ -61,7 +61,7 @@ class FaceOperations:
             found, alive = self._faces(pictures, call, request.min_score)
             vectors = self._vectors(pictures, found, call)
         return t.EmbedResponse(
-            contract=embedder.contract, images=answers.embedded(found, alive, vectors)
+            contract=embedder.fingerprint, images=answers.embedded(found, alive, vectors)
         )
 
     def recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:

@@ -24,7 +24,7 @@ EMBEDDER = FakeEmbedder()
 def store(tmp_path):
     thresholds = Thresholds(gallery=0.7)
     path = tmp_path / "people.db"
-    with Store.open(path, EMBEDDER.contract, EMBEDDER.dimension, thresholds) as store:
+    with Store.open(path, EMBEDDER.fingerprint, EMBEDDER.dimension, thresholds) as store:
         yield store
 
 

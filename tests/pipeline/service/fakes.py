@@ -128,7 +128,7 @@ def make_service(
         models = Models(detector, "fake", landmarks=landmarks)
         return Service(models, limits=limits, **options)
     embedder = FakeEmbedder()
-    store = Store.open(folder / "people.db", embedder.contract, embedder.dimension)
+    store = Store.open(folder / "people.db", embedder.fingerprint, embedder.dimension)
     people = People(store, AuditLog(folder / "audit.jsonl"), poll)
     models = Models(detector, "fake", embedder, landmarks=landmarks)
     return Service(models, people, limits, **options)

@@ -112,7 +112,7 @@ def test_embed_gives_unit_vectors_in_the_order_of_images_and_faces(service):
     (again,) = (np.array(face.embedding) for face in answer.images[2].faces)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
     assert two @ again > 0.999 > one @ again
-    assert answer.contract == "fake-32-64-0"
+    assert answer.fingerprint == "fake-32-64-0"
 
 
 def test_verify_compares_two_photos(service):
@@ -244,7 +244,7 @@ def test_a_server_without_people_says_so():
     for name, images in [("recognize", 1), ("embed", 1), ("verify", 2), ("people", 0), ("fit", 0)]:
         assert refusal(service, name, *[photo(1)] * images).code == "unavailable"
     info = ask(service, "info")
-    assert (info.contract, info.people) == (None, None)
+    assert (info.fingerprint, info.people) == (None, None)
     assert ask(service, "detect", photo(1)).images[0].faces
     service.close()
 

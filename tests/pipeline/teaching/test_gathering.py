@@ -296,7 +296,7 @@ def film_crossing(seed: int) -> int:
     """One film; the number of examples. Asserts that none is Bob's or half Bob's."""
     rng = np.random.default_rng(seed)
     embedder = CountingEmbedder()
-    loop = Loop(FakeDetector(), embedder, Snapshot(Gallery.empty(embedder.contract, 64)))
+    loop = Loop(FakeDetector(), embedder, Snapshot(Gallery.empty(embedder.fingerprint, 64)))
     places = crossing_places(rng, 240)
     frames = [noisy(scene(place), rng) for place in places]
     gather_film(loop, frames[:1], dummy := gatherer())
@@ -359,7 +359,9 @@ def real_crossing(seed: int, folder: Path, embedder: Embedder, bar: float) -> tu
     people = [rich[i] for i in rng.choice(len(rich), 2, replace=False)]
     photos = [[middle(read_image(path)) for path in sorted(p.iterdir())] for p in people]
     detector = Placed()
-    loop = Loop(detector, embedder, Snapshot(Gallery.empty(embedder.contract, embedder.dimension)))
+    loop = Loop(
+        detector, embedder, Snapshot(Gallery.empty(embedder.fingerprint, embedder.dimension))
+    )
     x, speed = np.array([30.0, 420.0]), np.array([1.0, -1.0]) * rng.uniform(90, 250, 2) / 15
     y, front, shown = rng.integers(100, 140, 2), int(rng.integers(2)), [0, 0]
     ada, wrong = None, set()

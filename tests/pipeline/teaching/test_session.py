@@ -40,8 +40,8 @@ class World:
 
     def __init__(self, path: Path, fit: Callable[..., Head] = fit_here) -> None:
         self.embedder = CountingEmbedder()
-        self.store = Store.open(path, self.embedder.contract, 64, Thresholds(0.7, 0.85))
-        nobody = Snapshot(Gallery.empty(self.embedder.contract, 64))
+        self.store = Store.open(path, self.embedder.fingerprint, 64, Thresholds(0.7, 0.85))
+        nobody = Snapshot(Gallery.empty(self.embedder.fingerprint, 64))
         self.loop = Loop(FakeDetector(), self.embedder, nobody)
         self.live = Live(
             self.loop, self.store, self.embedder, TeachOptions(wanted=8, repeats=50), fit
@@ -250,7 +250,7 @@ def test_a_head_that_makes_somebody_worse_is_not_used(tmp_path):
         weight = np.zeros((len(gallery.people), 64), np.float32)
         bias = np.zeros(len(weight), np.float32)
         bias[-1] = 50  # everybody is the last one
-        return Head(gallery.contract, gallery.people, weight, bias)
+        return Head(gallery.fingerprint, gallery.people, weight, bias)
 
     world = World(tmp_path / "people.db", stupid)
     world.store.add("Ada", know(world.embedder, "Ada").gallery.embeddings)

@@ -208,9 +208,9 @@ def test_it_runs_with_torch_where_the_cache_cannot_be_written(
 
     monkeypatch.setattr(inception_load, "export_embedder", refuse)
     embedder = load_inception(weights, threads=1)
-    assert embedder.contract == with_torch(network).contract
-    assert embedder.contract.startswith("inception-")
-    assert embedder.contract.endswith("/crop1-stretched-160-0.0959")
+    assert embedder.fingerprint == with_torch(network).fingerprint
+    assert embedder.fingerprint.startswith("inception-")
+    assert embedder.fingerprint.endswith("/crop1-stretched-160-0.0959")
     faces = some_faces(2)
     vectors = embedder.embed(faces)
     assert vectors.shape == (2, 512)
@@ -228,11 +228,11 @@ def test_it_is_converted_to_onnx_once(
     [converted] = cache.iterdir()
     assert converted.suffix == ".onnx"
     reference = with_torch(network)
-    assert embedder.contract == reference.contract
+    assert embedder.fingerprint == reference.fingerprint
     for count in (1, 3):
         faces = some_faces(count)
         np.testing.assert_allclose(embedder.embed(faces), reference.embed(faces), atol=1e-4)
     monkeypatch.setattr(
         inception_load, "export_embedder", lambda *_: pytest.fail("converted again")
     )
-    assert load_embedder("auto", weights).contract == embedder.contract
+    assert load_embedder("auto", weights).fingerprint == embedder.fingerprint

@@ -42,7 +42,7 @@ def fake(network: object = colors) -> FaceEmbedder:
 
 def test_it_is_an_embedder() -> None:
     embedder: Embedder = fake()
-    assert embedder.contract == "fake-01/crop1-square-16-0"
+    assert embedder.fingerprint == "fake-01/crop1-square-16-0"
     assert (embedder.size, embedder.dimension) == (16, 4)
     faces = embedder.crop(astronaut(), ASTRONAUT_BOX)
     assert faces.shape == (1, 16, 16, 3)
@@ -84,9 +84,9 @@ def test_a_network_that_gives_nan_is_noticed() -> None:
 
 def test_auto_is_mini_where_nothing_was_downloaded(mini: FaceEmbedder) -> None:
     for name in ("auto", Path("auto"), Path("mini")):
-        assert load_embedder(name, threads=1).contract == mini.contract
-    assert mini.contract.startswith("mini-")
-    assert mini.contract.endswith("/crop1-aligned-112-0.08")
+        assert load_embedder(name, threads=1).fingerprint == mini.fingerprint
+    assert mini.fingerprint.startswith("mini-")
+    assert mini.fingerprint.endswith("/crop1-aligned-112-0.08")
     assert mini.dimension == 128
 
 
@@ -129,7 +129,7 @@ def test_the_shipped_pair_of_files_holds_one_network(mini: FaceEmbedder) -> None
     from recognizer.shipped import shipped_file
 
     with_torch = load_embedder(shipped_file("mini.pt"))
-    assert with_torch.contract == mini.contract
+    assert with_torch.fingerprint == mini.fingerprint
     faces = mini.crop(astronaut(), ASTRONAUT_BOX)
     np.testing.assert_allclose(with_torch.embed(faces), mini.embed(faces), atol=1e-4)
 

@@ -160,7 +160,7 @@ def test_a_peer_sees_normalized_rgb_at_its_own_size(tmp_path, batch):
     red = black + np.array([1 / 0.229, 0, 0])
     assert vectors[2] == pytest.approx(black / np.linalg.norm(black), abs=1e-5)
     assert vectors[0] == pytest.approx(red / np.linalg.norm(red), abs=1e-5)
-    assert peer.contract.startswith("onnx-")
+    assert peer.fingerprint.startswith("onnx-")
 
 
 def test_peers_of_another_kind_are_refused(tmp_path):

@@ -34,9 +34,9 @@ def cutout(seed: int) -> Cutout:
     return Cutout.of(image, np.array([5, 5, 25, 30], np.float32))
 
 
-def head(*names: str | None, contract: str = "c") -> Head:
+def head(*names: str | None, fingerprint: str = "c") -> Head:
     weight = np.random.default_rng(9).normal(size=(len(names), DIMENSION)).astype(np.float32)
-    return Head(contract, names, weight, np.arange(len(names), dtype=np.float32))
+    return Head(fingerprint, names, weight, np.arange(len(names), dtype=np.float32))
 
 
 @pytest.fixture
@@ -231,10 +231,10 @@ def test_whoever_was_removed_while_the_head_was_trained_does_not_come_back(store
     assert store.snapshot().head.names == ("Anna", None), "the refused head must not have cost it"
 
 
-def test_a_head_of_another_contract_is_refused(store):
+def test_a_head_of_another_fingerprint_is_refused(store):
     store.add("Anna", vectors(1))
     with pytest.raises(ValueError, match="head for other"):
-        store.save_head(head("Anna", contract="other"))
+        store.save_head(head("Anna", fingerprint="other"))
 
 
 # -- mistakes with names
@@ -451,8 +451,8 @@ def test_threads_share_one_store(path):
 
 def test_a_store_opened_without_thresholds_has_those_of_its_embedder(tmp_path):
     """What `faces` commands name, Python names as well."""
-    contract, wanted = next(iter(read_defaults().items()))
-    with Store.open(tmp_path / "real.db", contract, DIMENSION) as store:
+    fingerprint, wanted = next(iter(read_defaults().items()))
+    with Store.open(tmp_path / "real.db", fingerprint, DIMENSION) as store:
         assert store.snapshot().thresholds == Thresholds(wanted["head"], wanted["gallery"])
     with Store.open_existing(tmp_path / "real.db") as store:
         assert store.snapshot().thresholds.gallery == wanted["gallery"]

@@ -35,18 +35,18 @@ def path(tmp_path) -> Path:
 
 
 def test_the_new_vectors_are_those_of_the_photos(path):
-    with Store.open(path, OLD.contract, OLD.dimension) as store:
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
         enrol(store, "Anna", list(range(40)))  # more than a batch
         enrol(store, "Bob", [50])
-        store.save_head(Head(OLD.contract, ("Anna",), np.ones((1, 64)), np.zeros(1)))
+        store.save_head(Head(OLD.fingerprint, ("Anna",), np.ones((1, 64)), np.zeros(1)))
         store.save_thresholds(Thresholds(0.1, 0.2))
         seen: list[int] = []
         done = reembed(store, NEW, progress=seen.append)
         assert (done.samples, done.lost_samples, done.lost_people) == (41, 0, ())
         assert sum(seen) == 41
     with pytest.raises(UserError, match="another embedder"):
-        Store.open(path, OLD.contract, OLD.dimension)
-    with Store.open(path, NEW.contract, NEW.dimension) as store:
+        Store.open(path, OLD.fingerprint, OLD.dimension)
+    with Store.open(path, NEW.fingerprint, NEW.dimension) as store:
         snapshot = store.snapshot()
         expected = [NEW.embed(NEW.crop(photo(s), BOX[None]))[0] for s in [*range(40), 50]]
         assert snapshot.gallery.embeddings == pytest.approx(np.array(expected), abs=1e-6)
@@ -57,14 +57,14 @@ def test_the_new_vectors_are_those_of_the_photos(path):
 
 
 def test_a_file_with_nobody_in_it_is_only_bound_to_the_new_embedder(path):
-    with Store.open(path, OLD.contract, OLD.dimension) as store:
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
         assert reembed(store, NEW).samples == 0
-    with Store.open(path, NEW.contract, NEW.dimension) as store:
+    with Store.open(path, NEW.fingerprint, NEW.dimension) as store:
         assert store.people() == []
 
 
 def test_samples_without_a_picture_are_lost_only_when_asked(path):
-    with Store.open(path, OLD.contract, OLD.dimension) as store:
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
         enrol(store, "Anna", [1, 2])
         enrol(store, "Anna", [3], keep=False)
         enrol(store, "Bob", [4, 5], keep=False)
@@ -79,7 +79,7 @@ def test_samples_without_a_picture_are_lost_only_when_asked(path):
 
 
 def test_without_any_picture_nothing_is_lost(path):
-    with Store.open(path, OLD.contract, OLD.dimension) as store:
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
         enrol(store, "Anna", [1, 2], keep=False)
         for drop in (False, True):
             with pytest.raises(UserError, match=r"no stored pictures.*--keep-crops"):
@@ -89,11 +89,11 @@ def test_without_any_picture_nothing_is_lost(path):
 
 def test_a_change_meanwhile_is_not_lost(path):
     with (
-        Store.open(path, OLD.contract, OLD.dimension) as store,
-        Store.open(path, OLD.contract, OLD.dimension) as other,
+        Store.open(path, OLD.fingerprint, OLD.dimension) as store,
+        Store.open(path, OLD.fingerprint, OLD.dimension) as other,
     ):
         enrol(store, "Anna", [1])
         with pytest.raises(UserError, match="changed by another program"):
             reembed(store, NEW, progress=lambda count: enrol(other, "Bob", [2]))
-        assert store.contract == OLD.contract
+        assert store.fingerprint == OLD.fingerprint
         assert len(store.people()) == 2

@@ -118,12 +118,12 @@ def test_an_upgrade_that_fails_leaves_the_old_file(path, monkeypatch):
 # -- files that are not ours
 
 
-def test_another_contract_is_refused_with_advice(path):
+def test_another_fingerprint_is_refused_with_advice(path):
     Store.open(path, "mini", DIMENSION).close()
     with pytest.raises(UserError, match=r"(?s)another embedder.*mini.*faces people reembed"):
         Store.open(path, "inception", DIMENSION)
     with Store.open_existing(path) as store:
-        assert (store.contract, store.dimension) == ("mini", DIMENSION)
+        assert (store.fingerprint, store.dimension) == ("mini", DIMENSION)
 
 
 def test_a_newer_file_is_refused_and_left_alone(path):
@@ -258,7 +258,7 @@ def test_a_program_with_the_old_embedder_is_told_when_the_file_was_rebuilt(path)
         live.snapshot()
         seen = other.snapshot().version
         other.rebind("new", 4, {other.samples("Anna")[0].id: unit(np.ones(4))}, seen)
-        assert other.snapshot().gallery.contract == "new"
+        assert other.snapshot().gallery.fingerprint == "new"
         for act in (live.snapshot, live.people, lambda: live.add("Bob", VECTORS)):
             with pytest.raises(UserError, match="rebuilt for another embedder"):
                 act()

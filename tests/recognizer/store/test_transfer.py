@@ -144,7 +144,7 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(contract="other"), "another embedder.*faces people reembed"),
+        (lambda h: h.update(fingerprint="other"), "another embedder.*faces people reembed"),
         (lambda h: h.update(dimension=8), "another embedder"),
         (lambda h: h.update(version=2), "version 2, this program reads 1"),
         (lambda h: h.update(format="x"), "no file of `faces people export`"),

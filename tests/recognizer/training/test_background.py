@@ -79,7 +79,7 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"strangers\.npz"):
         read_spreads("a", path)
-    np.savez(path, contracts=np.array([{}], dtype=object))  # would need unpickling
+    np.savez(path, fingerprints=np.array([{}], dtype=object))  # would need unpickling
     with pytest.raises(UserError, match="damaged"):
         read_spreads("a", path)
 

@@ -44,7 +44,7 @@ def test_it_knows_new_photos_of_its_people_and_nobody_else():
     )
     head = fit_head(known, strangers())
     assert head.names == (*known.people, None)
-    assert head.contract == "fake"
+    assert head.fingerprint == "fake"
     new = head.probabilities(everything.embeddings[~train])
     best = [head.names[i] for i in new.argmax(axis=1)]
     assert best == [n for n, t in zip(everything.names, train, strict=True) if not t]
