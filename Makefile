@@ -17,7 +17,7 @@ endif
 MARKER := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env test quick demo lint format clean
+.PHONY: help env test quick demo docs lint format clean
 
 help: ## list the targets
 	@echo "usage: make TARGET"
@@ -34,6 +34,9 @@ quick: env ## run the tests that take seconds
 
 demo: env ## prepare, train, export, judge and name people on small embedded data
 	$(BIN)/faces demo
+
+docs: env ## make the page of `import faces` from its docstrings, build/docs/faces.html
+	$(BIN)/python -W error -m pdoc --docformat google --no-show-source -o build/docs faces
 
 lint: env ## check style and types
 	$(BIN)/ruff check

@@ -143,7 +143,13 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """One training run.
+
+    >>> import faces
+    >>> config = faces.TrainConfig(run="runs/mine")
+    >>> config.optim.epochs, config.model.arch
+    (40, 'fpn')
+    """
 
     run: Path | None = None
     """Run folder [default: runs/ARCH]: configuration, history, checkpoints, pictures."""

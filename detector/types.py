@@ -21,6 +21,10 @@ class Detection:
         score: 0..1.
         landmarks: float32 (5, 2), ``x y`` of both eyes, the nose and both corners of the mouth,
             the person's right eye first, in pixels; None where the detector has none.
+
+    >>> from faces import Detections
+    >>> Detections([[10, 10, 40, 50]], [0.9], (100, 200))[0]
+    Detection(box [10 10 40 50], score 0.90)
     """
 
     box: NDArray[np.float32]
@@ -45,6 +49,7 @@ class Detections:
 
     Raises ValueError when the arrays break these rules; the message names the first bad index.
 
+    >>> from faces import Detections
     >>> found = Detections([[10, 10, 40, 50], [60, 20, 80, 50]], [0.9, 0.4], (100, 200))
     >>> found
     Detections(2 faces in 200x100: [10 10 40 50] 0.90, [60 20 80 50] 0.40)
@@ -185,6 +190,12 @@ class Detections:
         """A copy of each face out of the RGB image uint8 (H, W, 3), whole pixels, in order.
 
         Raises ValueError for an image of another size.
+
+        >>> import faces
+        >>> from skimage.data import astronaut
+        >>> found = faces.load_detector().detect(astronaut())
+        >>> [crop.shape for crop in found.crops(astronaut())]
+        [(122, 92, 3)]
         """
         self._check_size(image)
         corners = np.concatenate([np.floor(self.xyxy[:, :2]), np.ceil(self.xyxy[:, 2:])], axis=1)
@@ -208,6 +219,12 @@ class Detections:
             image: RGB uint8 (H, W, 3), for a picture.
 
         Raises ValueError for a picture without ``image``, OSError when it cannot be written.
+
+        >>> import faces
+        >>> from skimage.data import astronaut
+        >>> found = faces.load_detector().detect(astronaut())
+        >>> found.save("found.png", astronaut()).name
+        'found.png'
         """
         from faces.files import atomic_write
         from faces.images.write import save_image

@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The command line prints the message alone and exits with code 2. Every other exception is
     a bug and keeps its traceback.
+
+    >>> import faces
+    >>> try:
+    ...     faces.read_image("nowhere.jpg")
+    ... except faces.UserError as error:
+    ...     print(error)
+    nowhere.jpg: there is no such file
     """

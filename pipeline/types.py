@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.types import UNKNOWN, Match
+from recognizer.types import UNKNOWN, Match, frozen
 
 Box = tuple[float, float, float, float]
 """``x1 y1 x2 y2`` in pixels, exclusive ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Face:
-    """One face of one frame.
+    """One face of a photo or frame, and who it is.
 
     Args:
         box: in pixels of the frame, ``0 <= x1 < x2 <= width``.
@@ -29,6 +29,17 @@ class Face:
         match: who it is; unknown until the face has been looked at.
         agreement: the share (0..1) of what was seen of this track that speaks for ``match``; None
             before the first look, and while it is not certain that it is the same face still.
+        landmarks: float32 (5, 2), see `detector.types.Detection`; None where the detector has none.
+        embedding: unit float32 (D,); None on the frames of a stream, which are named by several.
+
+    Two faces are equal when everything but the arrays is.
+
+    >>> from faces import Face
+    >>> face = Face((10, 20, 50, 80), 0.98)
+    >>> face
+    Face(unknown, box [10 20 50 80], score 0.98)
+    >>> print(face.name, face.similarity, face.landmarks)
+    None None None
     """
 
     box: Box
@@ -36,10 +47,37 @@ class Face:
     track: int | None = None
     match: Match = UNKNOWN
     agreement: float | None = None
+    landmarks: NDArray[np.float32] | None = field(default=None, compare=False)
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str | None:
+        """None when it is unknown."""
+        return self.match.name
+
+    @property
+    def similarity(self) -> float | None:
+        """Cosine (-1..1) with the nearest known person, named or not; None when nobody is known."""
+        return self.match.similarity
+
+    def __repr__(self) -> str:
+        who = "unknown" if self.name is None else repr(self.name)
+        if self.similarity is not None:
+            who += f" {self.similarity:.2f}"
+        track = "" if self.track is None else f", track {self.track}"
+        box = " ".join(f"{value:.0f}" for value in self.box)
+        return f"Face({who}, box [{box}], score {self.score:.2f}{track})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json`."""
+        """Plain values for `json`; landmarks and embedding only where there are some."""
         match = self.match
+        arrays: dict[str, Any] = {}
+        if self.landmarks is not None:
+            arrays["landmarks"] = [
+                [round(v, 2) for v in point] for point in self.landmarks.tolist()
+            ]
+        if self.embedding is not None:
+            arrays["embedding"] = self.embedding.tolist()
         return {
             "box": [round(v, 2) for v in self.box],
             "score": round(self.score, 6),
@@ -50,6 +88,7 @@ class Face:
             "source": match.source,
             "nearest": match.nearest,
             "agreement": _rounded(self.agreement),
+            **arrays,
         }
 
     @classmethod
@@ -63,7 +102,14 @@ class Face:
             value["source"],
             value["nearest"],
         )
-        return cls((x1, y1, x2, y2), value["score"], value["track"], match, value["agreement"])
+        arrays = {
+            key: frozen(np.array(value[key], np.float32), np.float32)
+            for key in ("landmarks", "embedding")
+            if key in value
+        }
+        return cls(
+            (x1, y1, x2, y2), value["score"], value["track"], match, value["agreement"], **arrays
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +129,12 @@ class FrameFaces:
     image_size: tuple[int, int]
     faces: tuple[Face, ...]
     version: int
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    def __len__(self) -> int:
+        return len(self.faces)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json`."""
@@ -225,6 +277,11 @@ class Tick:
     status: str | None = None
     fresh: bool = True
     stats: Stats = field(default_factory=Stats)
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """RGB uint8 (H, W, 3), upright."""
+        return self.picture.image
 
     @cached_property
     def drawn(self) -> NDArray[np.uint8]:

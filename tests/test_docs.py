@@ -8,7 +8,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
+from skimage.data import astronaut
 
 from faces.errors import UserError
 from scripts.main import COMMANDS, EXAMPLES
@@ -86,3 +90,26 @@ def test_links_lead_somewhere(path):
         assert found.is_relative_to(ROOT), f"{path.name}: {target} leaves the project"
         if anchor and found.suffix == ".md":
             assert anchor in anchors(found), f"{path.name}: {target}"
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_what_is_written_for_python_runs(name, tmp_path, monkeypatch):
+    """All but training, which the examples of the docstrings show with small settings."""
+    monkeypatch.chdir(tmp_path)
+    photo = Image.fromarray(astronaut())
+    photo.save("grace.jpg")
+    Image.fromarray(np.concatenate([astronaut()] * 2, axis=1)).save("group.jpg")
+    writer = cv2.VideoWriter("party.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 5, photo.size)
+    for _ in range(3):
+        writer.write(cv2.cvtColor(np.asarray(photo), cv2.COLOR_RGB2BGR))
+    writer.release()
+    blocks = python_blocks(ROOT / name)
+    assert blocks
+    for block in blocks:
+        code = compile(block, name, "exec")
+        if "__main__" not in block:
+            exec(code, {})

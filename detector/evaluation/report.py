@@ -7,8 +7,11 @@ without them, ``protocol``, ``scale`` (and ``max_side`` in pixels, None for anot
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +26,13 @@ from detector.evaluation.breakdown import (
     recall_by,
 )
 from detector.evaluation.curves import Curve
-from detector.evaluation.figures import Error, worst_errors
+from detector.evaluation.figures import Error, draw_curves, draw_errors, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
 from detector.training_pictures import seen_sentence
+from faces.files import atomic_write_text
 from faces.table import text_table
+
+log = logging.getLogger(__name__)
 
 FALSE_ALARM_RATES = (0.01, 0.1, 1.0)
 MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"
@@ -34,14 +40,14 @@ MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"
 
 @dataclass(frozen=True)
 class Setup:
-    """What was judged, and how.
+    """What was evaluated, and how.
 
     Args:
         source: the model's file or the folder of detections.
         scale: the size at which the network saw the images, in words.
         max_side: the longest side in pixels, if the scale is of that kind.
         threshold: score from which a detection counts in the figures at one threshold.
-        of_images: how many images the whole set has, when only a part may have been judged.
+        of_images: how many images the whole set has, when only a part may have been evaluated.
         resamples, seed: of the bootstrap intervals.
         trained_on: how many of the images the model has learned from, from
             `training_pictures.report_seen`; None for detections of nobody knows what.
@@ -57,24 +63,62 @@ class Setup:
     trained_on: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Judgment:
-    """The report, and what its pictures are drawn from."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """The report, and what its pictures are drawn from; printed it is a table for people.
+
+    Args:
+        report: plain values for `json`, each section with its protocol and scale.
+        curves: precision and recall by protocol.
+        matches: which detection is which face.
+        errors: the worst ones.
+        setup: what was evaluated, and how.
+        images: the images' files by name, for the sheet of errors; empty where none are at hand.
+    """
 
     report: dict[str, Any]
     curves: dict[str, Curve]
     matches: Matches
     errors: list[Error]
+    setup: Setup
+    images: Mapping[str, Path] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return format_report(self.report)
+
+    def __repr__(self) -> str:
+        ap = _share(self.report["voc"]["ap50"])
+        return f"Evaluation({self.setup.source}: AP50 {ap}, {_images(self.report)})"
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write report.json, curves.png and, where there are errors and images, errors.png.
+
+        Returns the files. Raises OSError when they cannot be written.
+        """
+        folder = Path(folder)
+        written = [folder / "report.json", folder / "curves.png"]
+        text = json.dumps(self.report, indent=1, allow_nan=False)
+        atomic_write_text(written[0], text + "\n")
+        title = f"{self.setup.source}: {self.setup.scale}, {self.report['images']:,} images"
+        if "wider_face" in self.report:
+            title += "\nWIDER FACE protocol; dashed: PASCAL VOC AP50 of all valid faces"
+        draw_curves(written[1], self.curves, title)
+        sheet = folder / "errors.png"
+        if draw_errors(sheet, self.errors, self.matches, self.images, self.setup.threshold):
+            written.append(sheet)
+        elif self.errors:
+            log.warning("no sheet of errors: the images are needed for its pictures")
+        return written
 
 
-def judge(
+def evaluate_detections(
     truth: Sequence[ImageFaces],
     detections: Mapping[str, NDArray[np.float64]],
     setup: Setup,
     attributes: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda step: None,
-) -> Judgment:
-    """Judge the detections by every protocol that the truth allows.
+) -> Evaluation:
+    """Evaluate the detections by every protocol that the truth allows.
 
     Args:
         truth, detections: see `matching.match`. With the lists of WIDER FACE in the truth, easy,
@@ -166,7 +210,7 @@ def judge(
         "threshold": setup.threshold,
         "errors": [asdict(error) for error in errors],
     }
-    return Judgment(report, curves, matches, errors)
+    return Evaluation(report, curves, matches, errors, setup)
 
 
 def _point(matches: Matches, rate: float) -> dict[str, Any]:

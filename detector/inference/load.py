@@ -51,6 +51,11 @@ def load_detector(
 
     Raises UserError for a file that is missing, damaged, foreign or of another version, and for
     options that cannot work with it.
+
+    >>> import faces
+    >>> from skimage.data import astronaut
+    >>> faces.load_detector().detect(astronaut())
+    Detections(1 face in 512x512: [180 60 270 181] 0.98)
     """
     path = find_model(path)
     _check(max_side, score_threshold, nms_threshold, threads, batch_size)

@@ -49,7 +49,7 @@ _UPRIGHT = {
 }
 
 
-def read_image(path: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(path: Path | str | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode an image into RGB uint8 (H, W, 3), upright as its EXIF orientation says.
 
     Args:
@@ -60,7 +60,14 @@ def read_image(path: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDArray[n
     several frames the first is taken. A file that is cut short is used, with a warning, if no more
     is missing than `faces.images.cut_short` says. Raises UserError, naming the file, when it is
     missing, no image, too large, or lacks too much.
+
+    >>> import faces
+    >>> from PIL import Image
+    >>> Image.new("L", (40, 30), 128).save("gray.png")
+    >>> faces.read_image("gray.png").shape
+    (30, 40, 3)
     """
+    path = Path(path) if isinstance(path, str) else path
     found = read_file(path, decode=True, max_pixels=max_pixels)
     if found.damage and isinstance(path, Path):
         _warn_once(str(path), found.damage)

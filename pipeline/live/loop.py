@@ -321,6 +321,8 @@ class Loop:
     def _follow(self, seen: Seen) -> tuple[Look, tuple[int, ...]]:
         """Detections -> sightings on tracks, and which of them to embed."""
         picture, found = seen.picture, seen.detections
+        if not self.options.follow:  # weaker ones are for tracks that go on
+            found = found.above(self.options.start_score)  # in descending order, as `seen.sharp`
         ids: Sequence[int | None] = [None] * len(found)
         crossing: set[int] = set()
         if self.options.follow:

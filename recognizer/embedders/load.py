@@ -32,6 +32,14 @@ def load_embedder(
 
     Raises UserError for a network without trained weights, and for a file that is missing,
     damaged, foreign or of another version.
+
+    >>> import faces
+    >>> from skimage.data import astronaut
+    >>> embedder = faces.load_embedder("mini")
+    >>> found = faces.load_detector().detect(astronaut())
+    >>> crops = embedder.crop(astronaut(), found.xyxy)
+    >>> embedder.embed(crops).shape
+    (1, 128)
     """
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, not {threads}")

@@ -224,7 +224,7 @@ def test_missing_detections_are_never_passed_over_in_silence(wider, tmp_path, ca
     assert evaluate(*flags) == 2
     error = capsys.readouterr().err
     assert "1 of 3 images have no file, first 0--A/two.txt" in error
-    assert "--missing" in error
+    assert "missing=empty" in error
     assert not (tmp_path / "out").exists()
 
     assert evaluate(*flags, "--missing", "empty") == 0
@@ -274,15 +274,15 @@ def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_pa
     ("flags", "message"),
     [
         (["MODEL", "--detections", "x", "--wider", "x"], "not both"),
-        (["MODEL"], "either --wider DIR, or --annotation-dir"),
-        (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either --wider DIR, or"),
-        (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),
-        (["MODEL", "--wider", "x", "--classes", "face"], "--classes needs --annotation-dir"),
-        (["MODEL", "--wider", "x", "--missing", "skip"], "--missing"),
-        (["--detections", "x", "--wider", "x", "--save-detections", "y"], "--save-detections"),
-        (["MODEL", "--wider", "x", "--max-side", "-1"], "--max-side"),
-        (["MODEL", "--wider", "x", "--min-score", "2"], "--min-score"),
-        (["MODEL", "--wider", "x", "--resamples", "3"], "--resamples"),
+        (["MODEL"], "either wider, the folder of WIDER FACE, or annotation_dir"),
+        (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either wider"),
+        (["MODEL", "--annotation-dir", "x"], "a model needs image_path"),
+        (["MODEL", "--wider", "x", "--classes", "face"], "classes needs annotation_dir"),
+        (["MODEL", "--wider", "x", "--missing", "skip"], "missing: for"),
+        (["--detections", "x", "--wider", "x", "--save-detections", "y"], "save_detections"),
+        (["MODEL", "--wider", "x", "--max-side", "-1"], "max_side"),
+        (["MODEL", "--wider", "x", "--min-score", "2"], "min_score"),
+        (["MODEL", "--wider", "x", "--resamples", "3"], "resamples"),
         (["MODEL", "--wider", "nowhere"], "the official ground truth is missing"),
         (["--detections", "nowhere", "--annotation-dir", "nowhere"], "not a folder"),
     ],

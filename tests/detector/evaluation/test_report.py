@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from detector.evaluation.report import Judgment, Setup, format_report, judge
+from detector.evaluation.report import Evaluation, Setup, evaluate_detections, format_report
 from tests.detector.evaluation.cases import faces, found
 
 SECTIONS = {"voc", "coco", "at_threshold", "at_false_alarms", "recall_by", "worst_errors"}
 FACES = [[0, 0, 20, 20], [100, 0, 160, 70], [200, 0, 210, 10]]
 
 
-def judged(listed: bool = True, **setup) -> Judgment:
+def judged(listed: bool = True, **setup) -> Evaluation:
     lists = {"easy": [1], "medium": [0, 1], "hard": [0, 1]} if listed else None
     truth = [
         faces("e/a", FACES, ignored=[2], listed=lists, labels={"blur": ["clear", "heavy", ""]}),
@@ -21,7 +21,7 @@ def judged(listed: bool = True, **setup) -> Judgment:
     ]
     rows = {"e/a": found([*FACES[0], 0.9], [300, 0, 320, 20, 0.7]), "e/b": found([*FACES[0], 0.3])}
     details = Setup("model.onnx", "longest side 640 px", 640, **setup)
-    return judge(truth, rows, details, {"skin": ["light", "dark", "", "dark"]})
+    return evaluate_detections(truth, rows, details, {"skin": ["light", "dark", "", "dark"]})
 
 
 def test_no_figure_travels_without_its_protocol():
@@ -104,7 +104,7 @@ def test_the_table_says_all_of_it_in_words():
 
 
 def test_nothing_found_and_nothing_to_find():
-    report = judge([faces("a", [])], {}, Setup("m", "original size", None)).report
+    report = evaluate_detections([faces("a", [])], {}, Setup("m", "original size", None)).report
     assert report["voc"]["ap50"] is None
     assert report["at_threshold"]["recall"] is None
     assert "-" in format_report(report)

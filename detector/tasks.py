@@ -1,0 +1,116 @@
+"""Training and exporting in one call each, as `faces train` and `faces export` do them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from detector.config import TrainConfig, from_dict, load_config, preset, to_dict
+from detector.shipped import FOLDER, SHIPPED, find_checkpoint
+from faces.images.read import as_images
+from faces.settings import read_config, with_settings
+
+if TYPE_CHECKING:
+    from detector.export.publish import Exported
+    from detector.training.train import FitResult
+
+SHIPPED_OUT = Path("exported")
+"""Where the shipped detector is exported to: never into the package that it lies in."""
+
+
+def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> FitResult:
+    """Train a face detector from images and PASCAL VOC annotations, or go on with a run.
+
+    Args:
+        config: a configuration, or a TOML file with the names of its settings; None takes the
+            defaults of the architecture.
+        settings: over it, by their names in `TrainConfig` and what is in it: ``image_path``,
+            ``epochs``, ``resume``, ``arch``, ... as the flags of `faces train`.
+
+    Returns:
+        ``run``, the folder with best.pt, last.pt, the history and plots, and ``history``, one dict
+        an epoch; ``stopped_by`` is the signal that ended it early, or None.
+
+    Raises UserError for settings that cannot work and for data that cannot be used. SIGINT and
+    SIGTERM finish the step and save; ``train(resume=run)`` goes on from there. Worker processes are
+    started: in a program call it under ``if __name__ == "__main__":``.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from skimage.data import astronaut
+    >>> import faces
+    >>> from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
+    >>> Path("photos").mkdir()
+    >>> Image.fromarray(astronaut()).save("photos/eileen.png")
+    >>> face = VocObject("face", (178, 62, 270, 184))
+    >>> _ = write_voc(Path("xml/eileen.xml"), VocAnnotation("eileen.png", 512, 512, (face,)))
+    >>> result = faces.train(
+    ...     run="runs/small", image_path="photos", train_ann_dir="xml", valid_path="photos",
+    ...     valid_ann_dir="xml", epochs=1, batch_size=1, num_workers=0, device="cpu",
+    ...     image_size=128, backbone_weights="none", width=0.1, channels=8, head_width=8,
+    ... )
+    >>> len(result.history), (result.run / "best.pt").exists()
+    (1, True)
+    """
+    from detector.training.distributed import leave_world
+    from detector.training.train import fit
+
+    try:
+        return fit(make_config(config, settings))
+    finally:
+        leave_world()
+
+
+def make_config(
+    config: TrainConfig | str | Path | None, settings: Mapping[str, Any]
+) -> TrainConfig:
+    """The configuration that `train` takes. Raises UserError as it does."""
+    if isinstance(config, TrainConfig):
+        base = from_dict(TrainConfig, to_dict(config))  # also where a path was given as text
+    elif settings.get("resume") is not None:
+        base = replace(load_config(Path(settings["resume"])), run=None)
+    else:
+        arch: Literal["fpn", "reference"] | None = settings.get("arch")
+        if arch is None and config is not None:
+            arch = read_config(Path(config), TrainConfig()).model.arch
+        base = preset("reference" if arch == "reference" else "fpn")
+    if config is not None and not isinstance(config, TrainConfig):
+        base = read_config(Path(config), base)
+    return with_settings(base, settings)
+
+
+def export(
+    checkpoint: str | Path = SHIPPED,
+    out: str | Path | None = None,
+    formats: Sequence[Literal["onnx", "torchscript", "pt2"]] = ("onnx", "torchscript", "pt2"),
+    images: Sequence[Any] = (),
+) -> list[Exported]:
+    """Write a checkpoint as files that run elsewhere, if they give what it gives.
+
+    Args:
+        checkpoint: a file of `faces.train`; "shipped" is the detector that comes with the package.
+        out: folder for the files, which take the checkpoint's name; None is beside the checkpoint,
+            and "exported" for the shipped one.
+        formats: which files to write.
+        images: also compare on these: paths, Pillow images or arrays.
+
+    Returns:
+        For each file its ``path``, the ``report`` that lies beside it and its ``outcomes``.
+
+    Raises UserError for a checkpoint that cannot be read, and its subclass
+    `detector.export.publish.ParityError` for a file that would differ, which is not written.
+
+    >>> import faces
+    >>> [file] = faces.export(formats=["torchscript"])
+    >>> file.path.as_posix(), all(outcome.passed for outcome in file.outcomes)
+    ('exported/fpn.torchscript', True)
+    """
+    from detector.export.publish import export_checkpoint
+
+    path = find_checkpoint(checkpoint)
+    if out is None and path.resolve().parent == FOLDER.resolve():
+        out = SHIPPED_OUT
+    folder = None if out is None else Path(out)
+    return export_checkpoint(path, folder, formats, as_images(images))
