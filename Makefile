@@ -13,26 +13,32 @@ else
 BIN := $(VENV)/bin
 endif
 
+# The tests of a file share what is made for them, so they stay in one process.
+PYTEST := $(BIN)/pytest -n auto --dist loadfile
+
 # Its time is when the environment was last made to agree with the two files it depends on.
 MARKER := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env test quick demo docs lint format clean
+.PHONY: help env test quick test-benchmarks demo docs lint format clean
 
 help: ## list the targets
 	@echo "usage: make TARGET"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(MARKER) ## make .venv and install the project into it (once; again when its requirements change)
 
 test: lint ## lint, check types and run every test (those on real data where ../shared/data exists)
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 quick: env ## run the tests that take seconds
-	$(BIN)/pytest -n auto -m "not data and not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not data and not slow" $(PYTEST_ARGS)
 
-demo: env ## prepare, train, export, judge and name people on small embedded data
+test-benchmarks: env ## run the tests of benchmarks/, which measure what the documents say
+	$(PYTEST) tests/benchmarks $(PYTEST_ARGS)
+
+demo: env ## prepare, train, export, evaluate and name people on small embedded data
 	$(BIN)/faces demo
 
 docs: env ## make the page of `import faces` from its docstrings, build/docs/faces.html

@@ -12,7 +12,7 @@ embedder saw all photos of folds 1 to 5 when it was distilled (without names), t
 as well, which helps whatever is nearest to it; nothing has seen fold 6.
 
 Everything goes below --work; a call that was stopped goes on from there: delete it to begin anew.
-Photos of LFW have the face in the middle (`--boxes centre`). Takes some 15 minutes on a quiet core.
+Photos of LFW have the face in the middle (`--boxes center`). Takes some 15 minutes on a quiet core.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from numpy.typing import NDArray
 from faces.files import atomic_write_text
 from faces.folders import atomic_folder
 from faces.history import read_history
-from faces.table import text_table
+from faces.text import text_table
 from pipeline.enroll.photo_faces import crop_photos, face_finder
+from recognizer.data.lfw import Lfw, read_lfw
+from recognizer.data.photos import read_folders
 from recognizer.embedders.load import load_embedder
+from recognizer.error_rates import threshold_for
 from recognizer.evaluation import naming
 from recognizer.evaluation.all_pairs import Faces
-from recognizer.evaluation.lfw import Lfw, read_lfw
-from recognizer.evaluation.photos import read_folders
-from recognizer.evaluation.scores import threshold_for
 from recognizer.store.people import Store
-from recognizer.training.fit_samples import embed_all
+from recognizer.training.head_samples import embed_all
 from recognizer.types import Embedder
 
 WAYS = {
@@ -100,7 +100,7 @@ def faces(*arguments: str) -> None:
 def train(work: Path, way: str) -> str:
     """Teach and calibrate unless it is done; returns what --embedder is then."""
     run, gallery = work / way, work / f"{way}.db"
-    common = ["--boxes", "centre", "--threads", "1", "--quiet"]
+    common = ["--boxes", "center", "--threads", "1", "--quiet"]
     if not (run / "done").is_file():
         where = ["--resume" if (run / "last.pt").is_file() else "--run", str(run)]
         faces(
@@ -123,7 +123,7 @@ class Photos:
 
     def __init__(self, work: Path, embedder: Embedder) -> None:
         self.work, self.embedder = work, embedder
-        self.find, self.recipe = face_finder("centre", None, 1)
+        self.find, self.recipe = face_finder("center", None, 1)
 
     def of(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
         """Vectors (N, D) and names (N,) of a folder of people."""

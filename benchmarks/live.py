@@ -56,7 +56,8 @@ from pipeline.live.worker import Background
 from pipeline.sources.live import LiveSource
 from pipeline.types import Box, FrameFaces, Picture
 from recognizer.gallery import Gallery
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds
+from recognizer.snapshot import Snapshot
 from recognizer.types import Embedder, unit
 
 FPS = 30.0
@@ -297,8 +298,8 @@ def open_embedder(name: str, threads: int) -> tuple[Embedder, Thresholds]:
     """A network and its thresholds. Those of the random one name nobody."""
     if name == "random-inception":
         return Inception(), Thresholds(1.0, 1.0)
-    from recognizer.calibrate import default_thresholds
     from recognizer.embedders.load import load_embedder
+    from recognizer.rule import default_thresholds
 
     embedder = load_embedder(name, threads=threads)
     return embedder, default_thresholds(embedder.fingerprint)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from detector.data.scenes import PORTRAIT_FACES, portraits
+from detector.data.portraits import PORTRAIT_FACES, portraits
 from pipeline.types import Box
 
 AROUND = 0.55
@@ -56,7 +56,7 @@ def cut_actor(name: str, image: NDArray[np.uint8], box: Sequence[float]) -> Acto
 
 
 def portrait_actors() -> list[Actor]:
-    """Eileen Collins and Grace Hopper; see `detector.data.scenes.portraits`."""
+    """Eileen Collins and Grace Hopper; see `detector.data.portraits.portraits`."""
     return [cut_actor(name, image, PORTRAIT_FACES[name]) for name, image in portraits().items()]
 
 

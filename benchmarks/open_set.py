@@ -28,17 +28,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from faces.files import atomic_write_text
-from faces.table import text_table
+from faces.text import text_table
 from pipeline.enroll.photo_faces import crop_photos, face_finder
-from recognizer.calibrate import default_thresholds
+from recognizer.data.lfw import read_lfw
 from recognizer.embedders.load import load_embedder
 from recognizer.evaluation.identification import operating_point
-from recognizer.evaluation.lfw import read_lfw
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds, default_thresholds
+from recognizer.snapshot import Snapshot
 from recognizer.training.augment import STRONG, Augmentation
-from recognizer.training.background import draw_strangers
+from recognizer.training.background import draw_background
 from recognizer.training.fit import fit_head
-from recognizer.training.fit_samples import (
+from recognizer.training.head_samples import (
     Samples,
     embed_all,
     geometry,
@@ -76,7 +76,7 @@ def read_photos(
 ) -> Photos:
     """The photos of LFW's folds. ``cache`` keeps the crops."""
     lfw = read_lfw(root).of_folds(*folds)
-    find, recipe = face_finder("centre", None, 1)
+    find, recipe = face_finder("center", None, 1)
     crops, usable, _ = crop_photos(lfw.images, embedder, find, recipe, cache)
     masked = vary(crops, Augmentation(flip=0, mask=1), PROBE_SEED, geometry(embedder))
     return Photos(
@@ -127,7 +127,7 @@ def snapshots(
         gallery, numbers = with_copies(samples, embedder, how, copies, seed * 10 + 1)
         head = None
         if kind != "no head":
-            strangers = draw_strangers(gallery, masked=kind == "masked copies", seed=seed)
+            strangers = draw_background(gallery, masked=kind == "masked copies", seed=seed)
             head = fit_head(gallery, strangers, photos=numbers)
         # As in the store: copies are for the head, the prototypes are of the photos themselves.
         known, _ = with_copies(samples, embedder, how, 0)

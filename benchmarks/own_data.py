@@ -24,7 +24,7 @@ from benchmarks.fine_tune import faces
 from detector.data.voc.folder import usable_pairs
 from faces.folders import atomic_folder
 from faces.history import read_history
-from faces.table import text_table
+from faces.text import text_table
 
 WAYS = {
     "shipped": ["--init", "shipped", "--learning-rate", "3e-4"],

@@ -11,7 +11,7 @@ latency     p95 of a single caller, in ms above decoding and detecting here (15 
 turns       p95 of one caller beside a flood and slow senders: it waits for at most the batch
             that runs
 mixed       32 clients, 5 % of the requests broken: no 5xx but 503; memory within 10 % after
-            warm-up; every acknowledged enrolment is there after kill -9 and restart
+            warm-up; every acknowledged enrollment is there after kill -9 and restart
 
 Run it alone on the machine: it compares times of this process with those of another.
 """
@@ -70,17 +70,8 @@ class Server:
     def __post_init__(self) -> None:
         """Start it, and wait until it listens."""
         command = [
-            sys.executable,
-            "-m",
-            "scripts.main",
-            "serve",
-            "--http",
-            "--port",
-            "0",
-            "--no-keys-on-loopback",
-            "--rate-per-address",
-            "none",
-            "--quiet",
+            *(sys.executable, "-m", "scripts.main", "serve", "--http", "--port", "0", "--quiet"),
+            *("--no-keys-on-loopback", "--rate-per-address", "none"),
             *self.flags,
         ]
         self.process = subprocess.Popen(
@@ -229,7 +220,7 @@ def latency(port: int, photos: Sequence[bytes], seconds: float) -> list[float]:
 
 
 def flood(port: int, photos: Sequence[bytes], number: int, stop: threading.Event) -> None:
-    """Ask for as many images at once as allowed, or dribble; from another address."""
+    """Ask for as many images at once as allowed, or send slowly; from another address."""
     if number % 4 == 3:
         while not stop.is_set():
             slow = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
@@ -268,12 +259,8 @@ def bomb(side: int = 40_000) -> bytes:
         )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + head
-        + chunk(b"IDAT", zlib.compress(bytes(1000)))
-        + chunk(b"IEND", b"")
-    )
+    rest = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + rest
 
 
 def break_something(port: int, client: Client, photo: bytes, dice: random.Random) -> int:
@@ -286,16 +273,15 @@ def break_something(port: int, client: Client, photo: bytes, dice: random.Random
     if kind == 2:
         return client.post("detect", [b"<svg/>"], {"min_score": "high"})[0]
     if kind == 3:
-        return client.ask("POST", "/v1/people/forget", b"[1", {"Content-Type": "application/json"})[
-            0
-        ]
+        as_json = {"Content-Type": "application/json"}
+        return client.ask("POST", "/v1/people/forget", b"[1", as_json)[0]
     body = form([photo], {})
     head = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
     head += b"boundary=xx\r\nContent-Length: %d\r\n\r\n" % len(body)
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
         if kind == 4:  # hangs up before the answer
             connection.sendall(head + body)
-        else:  # dribbles, and then hangs up in the middle
+        else:  # sends slowly, and then hangs up in the middle
             connection.sendall(head)
             for i in range(20):
                 connection.sendall(body[i : i + 1])
@@ -316,7 +302,7 @@ class Mixed:
 
 def mixed(server: Server, photos: Sequence[bytes], faces: Sequence[bytes], seconds: float,
           clients: int, detect_only: bool) -> Mixed:  # fmt: skip
-    """32 clients that detect, recognize, verify and enrol, and break things."""
+    """32 clients that detect, recognize, verify and enroll, and break things."""
     seen = Mixed()
 
     def work(number: int, stop: threading.Event) -> None:
@@ -398,7 +384,7 @@ def report(name: str, fine: bool, text: str) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and judge."""
+    """Measure, and compare with the limits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -411,7 +397,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=None, help="of each model")
     parser.add_argument("--detect-only", action="store_true")
     parser.add_argument("--image-path", type=Path, default=None, help="pictures with any faces")
-    parser.add_argument("--face-path", type=Path, default=None, help="portraits to enrol")
+    parser.add_argument("--face-path", type=Path, default=None, help="portraits to enroll")
     options = parser.parse_args(arguments)
     photos = load_photos(options.image_path, 40)
     faces = load_photos(options.face_path or options.image_path, 200)
@@ -494,10 +480,8 @@ def withstand(folder: Path, flags: Sequence[str], photos: Sequence[bytes], faces
     counts = ", ".join(f"{n} x {s or 'none'}" for s, n in sorted(seen.statuses.items()))
     fine = report("statuses", not bad, f"{counts} (no 5xx but 503)")
     counted = seen.memory[len(seen.memory) // 5 :]
-    start, end = (
-        np.median(counted[: len(counted) // 5 + 1]),
-        np.median(counted[-len(counted) // 5 :]),
-    )
+    part = len(counted) // 5 + 1
+    start, end = np.median(counted[:part]), np.median(counted[-part:])
     grown = end / start - 1
     fine &= report(
         "memory", bool(grown <= 0.1),
@@ -508,7 +492,7 @@ def withstand(folder: Path, flags: Sequence[str], photos: Sequence[bytes], faces
         lost = seen.acknowledged - people(again.port)
         again.stop()
         fine &= report(
-            "enrolments", not lost and bool(seen.acknowledged),
+            "enrollments", not lost and bool(seen.acknowledged),
             f"{len(seen.acknowledged)} acknowledged, {len(lost)} of them lost after kill -9",
         )  # fmt: skip
     return fine

@@ -28,7 +28,7 @@ from pipeline.live.worker import Background
 from pipeline.sources.live import LiveSource
 from pipeline.teaching.fit_process import fit_apart, fit_here
 from recognizer.gallery import Gallery
-from recognizer.snapshot import Thresholds
+from recognizer.rule import Thresholds
 from recognizer.training.fit import Stopped
 from recognizer.types import Embedder, unit
 

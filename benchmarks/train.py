@@ -44,8 +44,8 @@ def ours(config: TrainConfig) -> tuple[Step, int]:
 
     def forever() -> Iterator[Batch]:
         while True:
-            yield from trainer.loader
-            trainer.batches.epoch += 1
+            yield from trainer.data.loader
+            trainer.data.batches.epoch += 1
 
     batches = forever()
 
@@ -103,8 +103,8 @@ def plain(data: Path, image_size: int, batch_size: int) -> tuple[Step, int]:
 
 def scenes(folder: Path) -> Path:
     """The demo's scenes as VOC, for machines without WIDER FACE; returns the training part."""
-    from detector.data.scenes import make_scenes
     from detector.data.wider.convert import convert
+    from scripts.demo_parts.scenes import make_scenes
 
     make_scenes(folder / "wider")
     convert(folder / "wider", folder / "voc", "train")

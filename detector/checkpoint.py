@@ -26,7 +26,7 @@ from detector.config import TrainConfig, from_dict
 from detector.model import FaceRCNN, build_model
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.torch_files import read_checkpoint
+from faces.networks.torch_files import read_checkpoint
 
 FORMAT = "faces-detector"
 VERSION = 2  # 1: separable convolutions from stride 8 on, a head of one layer
@@ -45,10 +45,10 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 
 @contextmanager
-def saving(path: Path) -> Iterator[None]:
+def saving(path: Path) -> Iterator[Path]:
     """Around the writing of a run's file: a full disk is a UserError with the remedy."""
     try:
-        yield
+        yield path
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise UserError(

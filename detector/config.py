@@ -1,4 +1,7 @@
-"""What a training run is made of. The docstrings of the fields are the help of the flags."""
+"""The configuration of a training run.
+
+Every field is a flag of `faces train`; its docstring is the help.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from faces.errors import UserError
 Arch = Literal["fpn", "reference"]
 Precision = Literal["auto", "bf16", "float32"]
 
-OLD_HALF = 0.965
-"""`ModelConfig.half` of the checkpoints that do not say it: what was once everybody's default."""
+OLD_SCORE_CALIBRATION = 0.965
+"""`ModelConfig.score_calibration` of checkpoints from before it was a setting."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class DataConfig:
     """Side of a training crop in pixels (`reference`: the square that every image is squeezed
     into). A multiple of 32."""
     max_side: int = 640
-    """Longest side in pixels at which validation pictures are judged (`fpn`)."""
+    """Longest side in pixels to which validation pictures are shrunk (`fpn`)."""
     face_sizes: tuple[float, float] = (6.0, 300.0)
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
@@ -54,20 +57,20 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the network looks like; stored in every checkpoint, which is rebuilt from it."""
+    """The network; stored in every checkpoint, so that it can be rebuilt."""
 
     arch: Arch = "fpn"
     """`fpn`: MobileNetV2 with a feature pyramid, for faces. `reference`: the well-known recipe with
     one 1280-channel map and a 1024-wide head (82 M parameters)."""
     backbone_weights: str = "imagenet"
-    """`imagenet` (downloaded once by torchvision), `none` (from scratch: then the whole body
+    """`imagenet` (downloaded once by torchvision), `none` (from scratch: then the whole backbone
     learns), or a file with the state dict of torchvision's mobilenet_v2."""
     width: float = 1.0
-    """Width multiplier of the MobileNetV2 body; other than 1.0 there are no ImageNet weights."""
+    """Width multiplier of MobileNetV2; other than 1.0 there are no ImageNet weights."""
     channels: int = 64
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
-    """Width of the fully connected layer that judges a proposal (`fpn`)."""
+    """Width of the fully connected layer that classifies a proposal (`fpn`)."""
     box_loss: float = 1.5
     """Weight of the two box-regression losses in the sum: means over faces of what is missing of
     the overlap (GIoU) for `fpn`; torchvision's smooth L1 over all sampled boxes for `reference`."""
@@ -82,15 +85,16 @@ class ModelConfig:
     objectness: Annotated[float, tyro.conf.Suppress] = 0.5
     """Share (0..1) of the proposal network in a face's score: its logit and the head's are averaged
     (`fpn`)."""
-    half: Annotated[float, tyro.conf.Suppress] = 0.5
-    """The score calibration (`fpn`): the averaged score that is called 0.5. A network that was
-    trained for long on as many faces as it has to tell apart says 0.5 too easily; `faces calibrate`
-    measures by how much. The default leaves the scores as they are."""
+    score_calibration: Annotated[float, tyro.conf.Suppress] = field(
+        default=0.5, metadata={"old_name": "half"}
+    )
+    """The uncalibrated score (0..1) that is reported as 0.5 (`fpn`), measured by `faces calibrate`;
+    0.5 leaves the scores as they are."""
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights move."""
+    """How the network is optimized."""
 
     epochs: Annotated[int, tyro.conf.arg(aliases=["-e"])] = 40
     """Passes over the training images: an epoch shows as many crops as there are images, more of
@@ -99,10 +103,11 @@ class OptimConfig:
     """Images a step, over all processes."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3
     """Peak learning rate of AdamW."""
-    body_lr: Annotated[
-        float | None, tyro.conf.arg(help_behavior_hint="(default: 0.3; 1 from scratch)")
-    ] = None
-    """The body learns at this multiple of the learning rate."""
+    backbone_lr: Annotated[
+        float | None,
+        tyro.conf.arg(aliases=["--body-lr"], help_behavior_hint="(default: 0.3; 1 from scratch)"),
+    ] = field(default=None, metadata={"old_name": "body_lr"})
+    """The backbone learns at this multiple of the learning rate."""
     weight_decay: float = 1e-2
     """AdamW weight decay."""
     amsgrad: bool = False
@@ -124,7 +129,7 @@ class OptimConfig:
     freeze: Annotated[
         int | None, tyro.conf.arg(help_behavior_hint="(default: 4; 0 from scratch)")
     ] = None
-    """Blocks of the body, from the stem on, that do not learn (4: up to stride 4)."""
+    """Blocks of the backbone, from the stem on, that do not learn (4: up to stride 4)."""
     batch_norm: Annotated[
         Literal["heads", "all", "frozen"] | None,
         tyro.conf.arg(help_behavior_hint="(default: heads; all from scratch)"),
@@ -135,7 +140,7 @@ class OptimConfig:
     """What makes an epoch the best, whose weights are best.pt: the highest AP50 on the validation
     pictures, or the lowest validation loss (as where there is no AP)."""
     ap_every: int = 1
-    """Measure AP50 (PASCAL VOC, as `faces evaluate` does) after every so manieth epoch and the
+    """Measure AP50 (PASCAL VOC, as `faces evaluate` does) after every so many epochs and the
     last; 0: never. The plateau schedule goes by the validation loss in any case."""
     seed: int = 0
     """Every random choice is a function of this, the step and the image."""
@@ -186,41 +191,41 @@ class TrainConfig:
         """Raises UserError for values that cannot work, naming the flag to change."""
         data, model, optim = self.data, self.model, self.optim
         rules = [
-            (data.image_size >= 128, "--image-size must be at least 128"),
-            (data.image_size % 32 == 0, "--image-size must be a multiple of 32"),
-            (data.max_side >= 64, "--max-side must be at least 64"),
-            (0 < data.face_sizes[0] <= data.face_sizes[1], "--face-sizes must be LOW HIGH"),
-            (0 <= data.face_crops <= 1, "--face-crops must be between 0 and 1"),
-            (data.num_workers >= 0, "--num-workers must not be negative"),
-            (data.cache_mb >= 0, "--cache-mb must not be negative"),
-            (data.min_face >= 0, "--min-face must not be negative"),
-            (model.box_loss > 0, "--box-loss must be positive"),
-            (model.width > 0, "--width must be positive"),
-            (model.channels >= 8, "--channels must be at least 8"),
-            (model.head_width >= 8, "--head-width must be at least 8"),
-            (optim.epochs >= 1, "--epochs must be at least 1"),
-            (optim.batch_size >= 1, "--batch-size must be at least 1"),
-            (optim.learning_rate > 0, "--learning-rate must be positive"),
-            (0 < model.half < 1, "the score calibration, half, must be between 0 and 1"),
-            ((optim.body_lr or 0) >= 0, "--body-lr must not be negative"),
-            (optim.weight_decay >= 0, "--weight-decay must not be negative"),
-            (optim.clip_norm >= 0, "--clip-norm must not be negative"),
-            (0 < optim.plateau_factor < 1, "--plateau-factor must be between 0 and 1"),
-            (optim.plateau_patience >= 0, "--plateau-patience must not be negative"),
-            (0 <= optim.ema < 1, "--ema must be at least 0 and below 1"),
-            (0 <= (optim.freeze or 0) <= 18, "--freeze must be between 0 and 18"),
-            (optim.ap_every >= 0, "--ap-every must not be negative"),
-            (optim.warmup_steps >= 0, "--warmup-steps must not be negative"),
-            (0 <= optim.cooldown <= 1, "--cooldown must be between 0 and 1"),
-            (self.threads >= 0, "--threads must not be negative"),
-            (self.save_minutes > 0, "--save-minutes must be positive"),
+            (data.image_size >= 128, "image_size must be at least 128"),
+            (data.image_size % 32 == 0, "image_size must be a multiple of 32"),
+            (data.max_side >= 64, "max_side must be at least 64"),
+            (0 < data.face_sizes[0] <= data.face_sizes[1], "face_sizes must be LOW HIGH"),
+            (0 <= data.face_crops <= 1, "face_crops must be between 0 and 1"),
+            (data.num_workers >= 0, "num_workers must not be negative"),
+            (data.cache_mb >= 0, "cache_mb must not be negative"),
+            (data.min_face >= 0, "min_face must not be negative"),
+            (model.box_loss > 0, "box_loss must be positive"),
+            (model.width > 0, "width must be positive"),
+            (model.channels >= 8, "channels must be at least 8"),
+            (model.head_width >= 8, "head_width must be at least 8"),
+            (optim.epochs >= 1, "epochs must be at least 1"),
+            (optim.batch_size >= 1, "batch_size must be at least 1"),
+            (optim.learning_rate > 0, "learning_rate must be positive"),
+            (0 < model.score_calibration < 1, "score_calibration must be between 0 and 1"),
+            ((optim.backbone_lr or 0) >= 0, "backbone_lr must not be negative"),
+            (optim.weight_decay >= 0, "weight_decay must not be negative"),
+            (optim.clip_norm >= 0, "clip_norm must not be negative"),
+            (0 < optim.plateau_factor < 1, "plateau_factor must be between 0 and 1"),
+            (optim.plateau_patience >= 0, "plateau_patience must not be negative"),
+            (0 <= optim.ema < 1, "ema must be at least 0 and below 1"),
+            (0 <= (optim.freeze or 0) <= 18, "freeze must be between 0 and 18"),
+            (optim.ap_every >= 0, "ap_every must not be negative"),
+            (optim.warmup_steps >= 0, "warmup_steps must not be negative"),
+            (0 <= optim.cooldown <= 1, "cooldown must be between 0 and 1"),
+            (self.threads >= 0, "threads must not be negative"),
+            (self.save_minutes > 0, "save_minutes must be positive"),
         ]
         for fine, message in rules:
             if not fine:
                 raise UserError(message)
         if model.width != 1.0 and model.backbone_weights == "imagenet":
             raise UserError(
-                "--width other than 1.0 has no ImageNet weights: add --backbone-weights none"
+                "width other than 1.0 has no ImageNet weights: set backbone_weights to none"
             )
 
 
@@ -240,7 +245,7 @@ def preset(arch: Arch) -> TrainConfig:
             epochs=40,
             batch_size=10,
             learning_rate=1e-4,
-            body_lr=1.0,
+            backbone_lr=1.0,
             weight_decay=1e-2,
             warmup_steps=0,
             cooldown=0.0,
@@ -271,11 +276,13 @@ def load_config(run: Path) -> TrainConfig:
 
 
 def from_dict(kind: type, values: dict[str, Any]) -> Any:
-    """The inverse of `to_dict`; fields that are missing keep the default they had.
+    """The inverse of `to_dict`; missing fields get the default that they had when it was written.
 
-    Raises UserError for a field that this version does not know.
+    A field is also read under its ``old_name``. Raises UserError for an unknown field.
     """
     hints = typing.get_type_hints(kind)
+    renamed = {f.metadata.get("old_name"): f.name for f in dataclasses.fields(kind)}
+    values = {renamed.get(name, name): value for name, value in values.items()}
     unknown = set(values) - set(hints)
     if unknown:
         raise UserError(
@@ -283,7 +290,7 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
             "it was written by another version of this program"
         )
     if kind is ModelConfig:
-        values = {"half": OLD_HALF, **values}
+        values = {"score_calibration": OLD_SCORE_CALIBRATION, **values}
     return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: boxes on an image, and sheets of images side by side."""
+"""Drawing: boxes on an image, and sheets of images side by side."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from faces.images.read import as_image
+
 if TYPE_CHECKING:
     from detector.types import Detections
-from detector.types import Detections
-from faces.images.read import as_image
 
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)

@@ -1,7 +1,7 @@
-"""What `fpn` is told in training: which anchors are faces, how sure to be, how boxes are judged.
+"""The training targets and losses of `fpn`: which anchors are faces, their scores, their boxes.
 
-All of it says one thing in three places: a score is to be the overlap that its own box has with a
-face. So the best box of a face ranks first, and wins where they suppress each other.
+The target of a score is the overlap (IoU) of its own box with a face, so that the best box of a
+face ranks first and survives non-maximum suppression.
 """
 
 from __future__ import annotations

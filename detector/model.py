@@ -1,4 +1,4 @@
-"""The networks: torchvision's Faster R-CNN with a MobileNetV2 body, in two arrangements.
+"""The networks: torchvision's Faster R-CNN with a MobileNetV2 backbone, in two arrangements.
 
 `fpn` is ours: a light pyramid on strides 4..64 whose anchors follow the sizes of faces.
 `reference` is the recipe that most people copy, kept to compare with.
@@ -43,7 +43,10 @@ TAPS = (3, 6, 13, 17)
 """Blocks of mobilenet_v2.features that end the strides 4, 8, 16 and 32."""
 
 CONTEXT = 1.5
-"""Side of the region that a proposal of `fpn` is judged by, in sides of the proposal."""
+"""Side of the region that a proposal of `fpn` is classified from, in sides of the proposal."""
+
+REFERENCE_HEAD = 1024
+"""Width of the head of `reference`."""
 
 Targets = list[dict[str, Tensor]]
 
@@ -111,9 +114,9 @@ class IgnoringRPN(RegionProposalNetwork):
         image_shapes: list[tuple[int, int]],
         num_anchors_per_level: list[int],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As torchvision does it, but a proposal has a fifth column: its objectness, a logit.
+        """As in torchvision, but a proposal has a fifth column: its objectness, a logit.
 
-        ``score_thresh`` holds in evaluation only: in training, weak proposals teach the head.
+        ``score_thresh`` applies in evaluation only: in training the head needs weak proposals too.
         """
         logits = objectness.detach().reshape(len(image_shapes), -1)
         best = self._get_top_n_idx(logits, num_anchors_per_level)
@@ -135,7 +138,7 @@ class IgnoringRPN(RegionProposalNetwork):
 
 
 class QualityRPN(IgnoringRPN):
-    """Every anchor teaches, and learns how well the box that it gives lies on its face."""
+    """All anchors are trained; the target of a score is the IoU of its own box with its face."""
 
     _per_level: list[int] | None = None
 
@@ -187,13 +190,12 @@ class QualityRPN(IgnoringRPN):
 class IgnoringRoIHeads(RoIHeads):
     """Proposals that mostly lie in an ignored face, and on no true one, are not sampled.
 
-    With ``quality`` a proposal learns how well the box that the head makes of it lies on its face
-    (`detector.losses`) instead of whether it is on one, and both losses are means over the
-    proposals on faces. Torchvision divides by all that are sampled, so the loss grows as the
-    proposals get better: a validation loss that rises while the detector improves is no use.
+    With ``quality`` the target of a score is the IoU of its box with a face (`detector.losses`),
+    and both losses are means over the proposals on faces. torchvision's means over all sampled
+    proposals grow as the proposals get better, so that they cannot serve as validation loss.
 
-    In evaluation a face's logit is the mean, with the share ``objectness``, of the head's and of
-    the proposal network's, which are right about different faces; less ``shift``.
+    In evaluation a face's logit is the mean of the head's and the proposal network's, which has the
+    weight ``objectness``, minus ``shift``.
     """
 
     quality = False
@@ -208,7 +210,7 @@ class IgnoringRoIHeads(RoIHeads):
             return [], self._quality_losses(features, proposals, image_shapes, targets)
         results, losses = super().forward(features, proposals, image_shapes, targets)
         if self.training and not self._sampled:
-            # Ignored faces fill all pictures of the batch: the means over no proposals are NaN.
+            # Ignored faces fill all pictures of the batch: means over no proposals are NaN.
             losses = {name: torch.nan_to_num(loss) for name, loss in losses.items()}
         return results, losses
 
@@ -260,8 +262,8 @@ class IgnoringRoIHeads(RoIHeads):
 class ContextRoIAlign(MultiScaleRoIAlign):
     """Pools from boxes made ``context`` times as large around their centers.
 
-    The hair, chin and shoulders around a face tell it from a hand or a ball, and only a grid that
-    reaches over a proposal's edge shows where the face ends.
+    Hair and shoulders distinguish a face from a hand or a ball, and the surroundings show where the
+    face ends.
     """
 
     def __init__(self, levels: list[str], size: int, sampling_ratio: int, context: float) -> None:
@@ -285,9 +287,9 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
 
 
 def normed(module: nn.Module, x: Tensor) -> Tensor:
-    """``module(x)`` with every batch norm that does not move worked into the convolution before it.
+    """``module(x)`` with every batch norm in evaluation mode folded into the convolution before it.
 
-    It then costs nothing in training either, forth or back, and what it scales by still learns.
+    So it costs nothing in training, forward or backward, while its scale and bias still learn.
     """
     if isinstance(module, InvertedResidual):
         out = normed(module.conv, x)
@@ -343,11 +345,11 @@ class Pyramid(nn.Module):
     (B, 3, H, W) with H and W multiples of 32 -> five maps "0".."4" of ``channels`` channels.
     """
 
-    def __init__(self, body: nn.Sequential, channels: int) -> None:
+    def __init__(self, blocks: nn.Sequential, channels: int) -> None:
         super().__init__()
-        self.body = body[: TAPS[-1] + 1]
+        self.body = blocks[: TAPS[-1] + 1]  # torchvision's name for it, and that of stored weights
         self.out_channels = channels
-        widths = [_out_channels(body[tap]) for tap in TAPS]
+        widths = [_out_channels(blocks[tap]) for tap in TAPS]
         self.lateral = nn.ModuleList(
             Conv2dNormActivation(width, channels, 1, activation_layer=None) for width in widths
         )
@@ -379,9 +381,9 @@ class Pyramid(nn.Module):
 class SingleMap(nn.Sequential):
     """`reference`: all of mobilenet_v2.features, one 1280-channel map at stride 32."""
 
-    def __init__(self, body: nn.Sequential) -> None:
-        super().__init__(*body)
-        self.out_channels = _out_channels(body[-1])
+    def __init__(self, blocks: nn.Sequential) -> None:
+        super().__init__(*blocks)
+        self.out_channels = _out_channels(blocks[-1])
 
 
 class ExactAnchors(AnchorGenerator):
@@ -442,7 +444,7 @@ class FaceRCNN(GeneralizedRCNN):
         return {k: v * weight if k.endswith("box_reg") else v for k, v in losses.items()}
 
     @property
-    def body(self) -> nn.Sequential:
+    def backbone_blocks(self) -> nn.Sequential:
         """The MobileNetV2 blocks, from the stem on."""
         return self.backbone.body if self.config.arch == "fpn" else self.backbone
 
@@ -466,8 +468,8 @@ def build_model(config: ModelConfig, *, pretrained: bool = True) -> FaceRCNN:
     )
 
 
-def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
-    backbone = Pyramid(body, config.channels)
+def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
+    backbone = Pyramid(blocks, config.channels)
     ratios = ((config.anchor_ratio,),) * len(config.anchors)
     rpn = QualityRPN(
         ExactAnchors(config.anchors, ratios),
@@ -477,8 +479,8 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 700, "testing": 1000},
-        # In training few, so that those sampled are the ones the head will have to judge: the best;
-        # but not so few that in a crowd all are faces.
+        # Few in training, so that the head learns from the best proposals, as it sees them in use;
+        # but not so few that all of them are faces in a crowd.
         post_nms_top_n={"training": 500, "testing": 1000},
         nms_thresh=0.7,
         # Evaluation only. On 250 WIDER images the proposals below it were worth no AP; of 1,000,
@@ -508,13 +510,13 @@ def _fpn(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     )
     roi_heads.quality = True
     roi_heads.objectness = config.objectness
-    roi_heads.shift = math.log(config.half / (1 - config.half))
+    roi_heads.shift = math.log(config.score_calibration / (1 - config.score_calibration))
     return FaceRCNN(backbone, rpn, roi_heads, config)
 
 
-def _reference(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
+def _reference(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     """The published recipe: every number that is not given is torchvision's FasterRCNN default."""
-    backbone = SingleMap(body)
+    backbone = SingleMap(blocks)
     sizes = ((32.0, 64.0, 128.0, 256.0, 512.0),)
     anchors = ExactAnchors(sizes, ((0.5, 1.0, 2.0),))
     channels = backbone.out_channels
@@ -531,8 +533,8 @@ def _reference(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     )
     roi_heads = IgnoringRoIHeads(
         MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
-        TwoMLPHead(channels * 7 * 7, 1024),
-        FastRCNNPredictor(1024, 2),
+        TwoMLPHead(channels * 7 * 7, REFERENCE_HEAD),
+        FastRCNNPredictor(REFERENCE_HEAD, 2),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=512,
@@ -547,8 +549,8 @@ def _reference(body: nn.Sequential, config: ModelConfig) -> FaceRCNN:
 
 def _load_backbone(network: nn.Module, weights: str) -> None:
     ways_out = (
-        "give a local file with --backbone-weights FILE (the state dict of torchvision's "
-        "mobilenet_v2), or train from scratch with --backbone-weights none"
+        "set backbone_weights to a local file (the state dict of torchvision's mobilenet_v2), or "
+        "to none to train from scratch"
     )
     if weights == "none":
         return
@@ -565,7 +567,7 @@ def _load_backbone(network: nn.Module, weights: str) -> None:
     else:
         path = Path(weights)
         if not path.is_file():
-            raise UserError(f"--backbone-weights {path}: there is no such file: {ways_out}")
+            raise UserError(f"backbone_weights {path}: there is no such file: {ways_out}")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a file that is not one of its own

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faces.shipped import shipped_file
+from faces.networks.shipped import shipped_file
 
 SHIPPED = "shipped"
 FOLDER = Path(__file__).parent / "weights"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from detector.config import TrainConfig, from_dict, load_config, preset, to_dict
 from detector.shipped import FOLDER, SHIPPED, find_checkpoint
+from faces.files import check_writable
 from faces.images.read import as_images
 from faces.settings import read_config, with_settings
 
@@ -69,22 +70,36 @@ def make_config(
     """The configuration that `train` takes. Raises UserError as it does."""
     if isinstance(config, TrainConfig):
         base = from_dict(TrainConfig, to_dict(config))  # also where a path was given as text
-    elif settings.get("resume") is not None:
-        base = replace(load_config(Path(settings["resume"])), run=None)
     else:
-        arch: Literal["fpn", "reference"] | None = settings.get("arch")
-        if arch is None and config is not None:
-            arch = read_config(Path(config), TrainConfig()).model.arch
-        base = preset("reference" if arch == "reference" else "fpn")
-    if config is not None and not isinstance(config, TrainConfig):
-        base = read_config(Path(config), base)
+        base = base_config(settings.get("resume"), config, settings.get("arch"))
+        if config is not None:
+            base = read_config(Path(config), base)
     return with_settings(base, settings)
+
+
+def base_config(
+    resume: str | Path | None, config: str | Path | None, arch: str | None
+) -> TrainConfig:
+    """What settings come over: those of the run to go on with, or the defaults of the architecture.
+
+    Args:
+        resume: the folder of a run.
+        config: a TOML file, which may choose the architecture.
+        arch: "fpn" or "reference", over the file.
+
+    Raises UserError for a folder or file that cannot be read.
+    """
+    if resume is not None:
+        return replace(load_config(Path(resume)), run=None)
+    if arch is None and config is not None:
+        arch = read_config(Path(config), TrainConfig()).model.arch
+    return preset("reference" if arch == "reference" else "fpn")
 
 
 def export(
     checkpoint: str | Path = SHIPPED,
     out: str | Path | None = None,
-    formats: Sequence[Literal["onnx", "torchscript", "pt2"]] = ("onnx", "torchscript", "pt2"),
+    formats: Sequence[str] = ("onnx", "torchscript"),
     images: Sequence[Any] = (),
 ) -> list[Exported]:
     """Write a checkpoint as files that run elsewhere, if they give what it gives.
@@ -93,7 +108,7 @@ def export(
         checkpoint: a file of `faces.train`; "shipped" is the detector that comes with the package.
         out: folder for the files, which take the checkpoint's name; None is beside the checkpoint,
             and "exported" for the shipped one.
-        formats: which files to write.
+        formats: which files to write: "onnx", "torchscript".
         images: also compare on these: paths, Pillow images or arrays.
 
     Returns:
@@ -110,7 +125,8 @@ def export(
     from detector.export.publish import export_checkpoint
 
     path = find_checkpoint(checkpoint)
-    if out is None and path.resolve().parent == FOLDER.resolve():
-        out = SHIPPED_OUT
     folder = None if out is None else Path(out)
+    if folder is None and path.resolve().parent == FOLDER.resolve():
+        folder = SHIPPED_OUT
+    check_writable(path.parent if folder is None else folder, "out")
     return export_checkpoint(path, folder, formats, as_images(images))

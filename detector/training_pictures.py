@@ -1,4 +1,4 @@
-"""Which pictures a detector was trained on, so that nobody takes figures on them for its worth.
+"""Which pictures a detector was trained on: figures on them say little about new pictures.
 
 Every checkpoint and exported file carries a record of them: six bytes of a digest of each file, so
 that a copy or a link in another place is known again, and of the name of each picture of WIDER
@@ -26,12 +26,12 @@ from detector.shipped import FOLDER
 from faces.errors import UserError
 from faces.filenames import folded, last_part
 from faces.files import atomic_write
-from faces.shipped import shipped_file
+from faces.networks.shipped import shipped_file
 
 LIST = "training_pictures.txt.gz"
 """Beside the shipped weights: a line with the date of the weights, then a name a line."""
 
-_BYTES = 6  # one wrong alarm in 10,000 evaluations of all of WIDER FACE
+_BYTES = 6  # a digest matches by chance once in 10,000 evaluations of all of WIDER FACE
 _PART = 16_384
 _WIDER = re.compile(r"\d+_[A-Za-z].*_\d+")
 
@@ -43,7 +43,7 @@ class TrainingPictures:
     Args:
         files: of each file six bytes, see `of`; empty where only names are known.
         names: of each name of WIDER FACE's form six bytes.
-        whole: whether that is all; False after an --init from weights without a record.
+        whole: whether the list is complete; False after an --init from weights without a record.
     """
 
     files: frozenset[bytes] = frozenset()
@@ -94,7 +94,7 @@ class TrainingPictures:
 
 
 def pictures_of(record: str, provenance: Mapping[str, Any]) -> TrainingPictures | None:
-    """The training pictures of a network; None where nobody knows them.
+    """The training pictures of a network; None if unknown.
 
     Args:
         record: from its file, "" when it has none.
@@ -130,23 +130,23 @@ def write_list(folder: Path, written: str, names: Iterable[str]) -> Path:
 
 
 def report_seen(
-    pictures: TrainingPictures | None, images: Mapping[str, Path], judged: Sequence[str]
+    pictures: TrainingPictures | None, images: Mapping[str, Path], evaluated: Sequence[str]
 ) -> dict[str, Any]:
-    """How many of the images to be judged a network was trained on, for a report.
+    """How many of the images to be evaluated a network was trained on, for a report.
 
     Args:
-        pictures: of the network; None where nobody knows them.
+        pictures: of the network; None if unknown.
         images: files by name.
-        judged: the names of the images to be judged.
+        evaluated: the names of the images to be evaluated.
     """
     if pictures is None:
-        return {"known": False, "training_pictures": None, "seen": None, "images": len(judged)}
-    seen = [name for name in judged if pictures.has(images[name])]
+        return {"known": False, "training_pictures": None, "seen": None, "images": len(evaluated)}
+    seen = [name for name in evaluated if pictures.has(images[name])]
     return {
         "known": pictures.whole,
         "training_pictures": len(pictures),
         "seen": len(seen),
-        "images": len(judged),
+        "images": len(evaluated),
         "first": seen[:5],
     }
 
@@ -181,7 +181,7 @@ def _name_keys(names: Iterable[str]) -> frozenset[bytes]:
 
 
 def _file_key(path: Path) -> bytes:
-    """Of a file's length, and its beginning, middle and end, which is all of a small one."""
+    """A digest of a file's length, beginning, middle and end (of all of a small file)."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size

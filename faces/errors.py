@@ -1,5 +1,9 @@
 """The one exception that means "the input is wrong, not the program"."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Bad input: the message names the file, line or index and says what to do.
@@ -14,3 +18,11 @@ class UserError(Exception):
     ...     print(error)
     nowhere.jpg: there is no such file
     """
+
+
+def require(rules: Iterable[tuple[bool, str]]) -> None:
+    """Raise a UserError with the message of the first rule, (whether it holds, message), that
+    does not hold."""
+    for holds, message in rules:
+        if not holds:
+            raise UserError(message)

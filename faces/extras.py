@@ -8,7 +8,6 @@ from __future__ import annotations
 EXTRAS = {
     "train": (
         "facenet_pytorch",
-        "fairlearn",
         "faster_coco_eval",
         "gdown",
         "onnx",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def atomic_write_text(path: str | Path, text: str, *, private: bool = False) -> 
     """
     with atomic_write(path, private=private) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hex. Raises OSError as ``open`` does."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary_name(path: Path) -> Path:

@@ -14,8 +14,7 @@ from typing import IO, TypeVar
 
 from tqdm import tqdm
 
-from faces.run import interrupt_between
-from faces.threads import Threads, result_of
+from faces.run import Threads, interrupt_between, result_of
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.run import interrupt_between
-from faces.threads import Threads, result_of
+from faces.run import Threads, interrupt_between, result_of
 
 T = TypeVar("T")
 
@@ -38,7 +37,7 @@ def read_ahead(
     is left early: calls not yet begun are then dropped.
 
     Ctrl-C takes effect while a call hangs, on a pipe that gives nothing, say: the call is left
-    alone after `faces.threads.GRACE` seconds.
+    alone after `faces.run.GRACE` seconds.
     """
     waiting: deque[tuple[Future[T], int]] = deque()
     held = 0

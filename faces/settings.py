@@ -59,8 +59,15 @@ def with_settings(base: T, values: Mapping[str, Any], where: str = "") -> T:
     hints = typing.get_type_hints(type(base))
     changes: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
+    renamed = {
+        f.metadata["old_name"]: f.name
+        for part in (base, *groups.values())
+        for f in dataclasses.fields(part)
+        if "old_name" in f.metadata
+    }
     for raw_key, value in values.items():
         key = raw_key.replace("-", "_")
+        key = renamed.get(key, key)
         if key in groups:
             if isinstance(value, type(groups[key])):
                 groups[key] = changes[key] = value

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from detector.types import Detector
 from faces.errors import UserError
 from faces.images.read import as_image
-from pipeline.enroll.photo_sample import Refused, judge, one_face
+from pipeline.enroll.photo_sample import Refused, sample_of
 from recognizer.names import clean_name
 from recognizer.quality import Gates
+from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
-from recognizer.store.cutout import Cutout
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.types import Embedder, Match
@@ -122,26 +122,26 @@ class Gallery:
         ('Eileen Collins',)
         """
         name = clean_name(name)
-        cutout = None
         if getattr(photo, "ndim", None) == 1:
-            vector, source = self._embedding(photo), "embedding"
+            source = "embedding"
+            sample = NewSample(self._embedding(photo), None, source)
         else:
-            image, source = as_image(photo), _source(photo)
+            source = _source(photo)
             try:
-                box = one_face(image, self.detector.detect(image).xyxy, gates, largest)
+                sample = sample_of(
+                    as_image(photo), self.detector, self.embedder, gates, largest, keep_crop, source
+                )
             except Refused as refused:
                 raise UserError(f"{source}: {'; '.join(refused.reasons)}") from refused
-            vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
-            cutout = Cutout.of(image, box) if keep_crop else None
-        [judged] = judge(self.snapshot(), name, vector[None], gates, force)
-        if judged.why == "duplicate_photo":
+        [decision] = decide(self.snapshot(), name, sample.embedding[None], gates, force=force)
+        if decision.why == "duplicate_photo":
             return False
-        if judged.why is not None:
-            raise UserError(f"{source}: {judged.reason}; force=True takes it all the same")
-        if judged.looks_like is not None:
-            other, cosine = judged.looks_like
+        if decision.why is not None:
+            raise UserError(f"{source}: {decision.reason}; force=True takes it all the same")
+        if decision.looks_like is not None:
+            other, cosine = decision.looks_like
             log.warning("%s: added as %s, but it looks like %s (%.2f)", source, name, other, cosine)
-        self.store.add_samples({name: [NewSample(vector, cutout, source)]})
+        self.store.add_samples({name: [sample]})
         return True
 
     def remove(self, name: str) -> None:

@@ -17,8 +17,8 @@ from pipeline.live.worker import Background, Inline
 from pipeline.sources.open import AnySource, EverySource, SourceOptions, open_source
 from pipeline.types import Tick
 from recognizer.gallery import Gallery as Known
+from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
-from recognizer.thresholds import Thresholds
 from recognizer.types import Embedder, Recognizer
 
 LOOKS = 10.0

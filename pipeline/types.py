@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +164,7 @@ class FrameFaces:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """One frame of a source.
 
@@ -186,6 +186,11 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        name = "" if self.name is None else f"{self.name}, "
+        return f"Picture({name}frame {self.index} at {self.time:.2f} s, {width}x{height})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +260,7 @@ class Stats:
     dropped: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tick:
     """One turn of the loop, for everything that shows, writes or reports.
 
@@ -278,6 +283,10 @@ class Tick:
     fresh: bool = True
     stats: Stats = field(default_factory=Stats)
 
+    def __repr__(self) -> str:
+        who = ", ".join(map(repr, self.faces)) or "nobody"
+        return f"Tick({self.picture}: {who})"
+
     @property
     def image(self) -> NDArray[np.uint8]:
         """RGB uint8 (H, W, 3), upright."""
@@ -293,3 +302,25 @@ class Tick:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+class Source(Protocol):
+    """Where frames come from; see `pipeline.sources.open`."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were replaced by newer ones before anybody took them."""
+
+    @property
+    def status(self) -> str | None:
+        """What is wrong just now, for people."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no frame any more."""
+
+    def read(self, timeout: float) -> Picture | None:
+        """The next frame; None when there is none within ``timeout`` seconds, or at the end.
+
+        Raises what went wrong for good.
+        """

@@ -1,7 +1,7 @@
-"""From when on is a face somebody? Thresholds for a wanted false match rate.
+"""Calibration: the thresholds that give a wanted false match rate.
 
-A false match rate (FMR) is a property of one comparison: of that share of pairs of two people the
-cosine is above the threshold. Who is compared with P people has P chances to be taken for one.
+A false match rate (FMR) is of single comparisons: the share of pairs of two people whose cosine is
+above the threshold. A face that is compared with P people has P chances to be taken for one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
@@ -20,12 +20,9 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write_text
-from recognizer.evaluation.scores import NEEDED, Scores, supported, threshold_for
-from recognizer.evaluation.verification import wilson
+from recognizer.error_rates import NEEDED, Scores, threshold_for, wilson
 from recognizer.gallery import Gallery
-from recognizer.thresholds import DEFAULTS as DEFAULTS
-from recognizer.thresholds import FORMAT, Thresholds, read_defaults
-from recognizer.thresholds import default_thresholds as default_thresholds
+from recognizer.rule import FORMAT, Thresholds, read_defaults
 from recognizer.training.background import measure_spread
 from recognizer.training.fit import fit_head
 
@@ -78,18 +75,9 @@ def calibrate_pairs(
 
     Raises UserError when there are too few impostor pairs to claim such a rate, or no genuine ones.
     """
-    scores = Scores.of_pairs(np.asarray(cosines), np.asarray(same, bool))
-    threshold = _threshold(scores, fmr)
-    wrong = int((scores.impostor > threshold).sum())
-    return Calibration(
-        threshold,
-        fmr,
-        wrong / len(scores.impostor),
-        wilson(wrong, len(scores.impostor)),
-        float(scores.fnmr(threshold)),
-        len(scores.genuine),
-        len(scores.impostor),
-    )
+    found = _calibrated(Scores.of_pairs(np.asarray(cosines), np.asarray(same, bool)), fmr)
+    wrong = round(found.fmr * found.impostor)
+    return replace(found, interval=wilson(wrong, found.impostor))
 
 
 def calibrate_people(
@@ -115,27 +103,19 @@ def calibrate_people(
     first, second = np.triu_indices(len(whose), 1)
     cosines = (embeddings @ embeddings.T)[first, second]
     same = whose[first] == whose[second]
-    scores = Scores.of_pairs(cosines, same)
-    threshold = _threshold(scores, fmr)
-    wrong = (cosines > threshold) & ~same
+    found = _calibrated(Scores.of_pairs(cosines, same), fmr)
+    wrong = (cosines > found.threshold) & ~same
     interval = _between_people(
         np.bincount(whose, minlength=len(names)), whose[first[wrong]], whose[second[wrong]], rng
     )
-    return Calibration(
-        threshold,
-        fmr,
-        float(wrong.sum() / len(scores.impostor)),
-        interval,
-        float(scores.fnmr(threshold)),
-        len(scores.genuine),
-        len(scores.impostor),
-        len(np.unique(whose)),
-    )
+    return replace(found, interval=interval, people=len(np.unique(whose)))
 
 
-def _threshold(scores: Scores, fmr: float) -> float:
+def _calibrated(scores: Scores, fmr: float) -> Calibration:
+    """Without an interval and people. Raises UserError for too few pairs."""
     count = len(scores.impostor)
-    if not supported(count, fmr):
+    threshold = threshold_for(scores.impostor, fmr)
+    if threshold is None:
         most = f"they support {NEEDED / count:.2g} at best" if count > NEEDED else "too few for any"
         raise UserError(
             f"a false match rate of {fmr:g} takes at least {pairs_needed(fmr):,} pairs of two "
@@ -147,9 +127,15 @@ def _threshold(scores: Scores, fmr: float) -> float:
             "there is no pair of one person, so nobody can say how many would be missed: give "
             "people with two photos or more"
         )
-    threshold = threshold_for(scores.impostor, fmr)
-    assert threshold is not None  # supported
-    return threshold
+    return Calibration(
+        threshold=threshold,
+        wanted=fmr,
+        fmr=float(scores.fmr(threshold)),
+        interval=(0.0, 1.0),
+        fnmr=float(scores.fnmr(threshold)),
+        genuine=len(scores.genuine),
+        impostor=count,
+    )
 
 
 def _between_people(
@@ -181,10 +167,11 @@ class HeadCalibration:
 
     Args:
         threshold: a class must be more probable than this.
-        strangers_named: share of strangers' faces that the head names at it.
+        strangers_named: share of the faces of people who are not enrolled that it names.
         recognized: share of new photos of enrolled people that it names rightly.
         enrolled: how many people the heads knew.
-        strangers, photos: how many faces of each kind were judged, over all rounds.
+        strangers, photos: how many faces of people not enrolled, and of the enrolled, were tried
+            over all rounds.
     """
 
     threshold: float
@@ -198,12 +185,12 @@ class HeadCalibration:
 def calibrate_head(
     embeddings: NDArray[np.float32], people: Sequence[str], fmr: float, seed: int = 0
 ) -> HeadCalibration | None:
-    """The rule's 0.7, or more where the head would then name more strangers than the gallery.
+    """The head's threshold: 0.7, or more where it would then name more impostors than the gallery.
 
     In each of five rounds half of the people who have three images or more (at most 50) are
-    enrolled with all but one of them. The others are strangers: from half of them the class
-    "unknown" is drawn, with the other half the head is judged. It may name as many of those as the
-    gallery: ``fmr`` times the number of enrolled people.
+    enrolled with all but one of them. The others are not: half of them are the background from
+    which the class "unknown" is drawn, the other half are impostors. The head may name as many of
+    those as the gallery does: ``fmr`` times the number of enrolled people.
 
     Args:
         embeddings: unit vectors (N, D), one for each image.
@@ -219,7 +206,7 @@ def calibrate_head(
     if len(rich) < LEAST_PEOPLE:
         return None
     enrolled = min(50, len(rich) // 2)
-    strange: list[NDArray[np.float32]] = []
+    impostor: list[NDArray[np.float32]] = []
     known: list[NDArray[np.float32]] = []
     for number in range(ROUNDS):
         rng = np.random.default_rng((seed, number))
@@ -229,23 +216,23 @@ def calibrate_head(
         taught[probes] = False
         gallery = Gallery("calibration", tuple(whose[taught]), embeddings[taught])
         others = rng.permutation(np.setdiff1d(names, chosen))
-        drawn_from = np.isin(whose, others[: len(others) // 2])  # and judged with the other half
+        drawn_from = np.isin(whose, others[: len(others) // 2])  # the others are impostors
         outside = np.isin(whose, others[len(others) // 2 :])
         spread = measure_spread(_one_each(embeddings[drawn_from], whose[drawn_from], rng))
         head = fit_head(gallery, spread.draw(2000, rng))
-        strange.append(head.probabilities(embeddings[outside])[:, :-1].max(axis=1))
+        impostor.append(head.probabilities(embeddings[outside])[:, :-1].max(axis=1))
         given = head.probabilities(embeddings[probes])
         right = np.array([head.names[i] for i in given.argmax(axis=1)]) == whose[probes]
         known.append(np.where(right, given.max(axis=1), 0))
-    strangers, photos = np.sort(np.concatenate(strange)), np.concatenate(known)
-    allowed = int(fmr * enrolled * len(strangers))
-    threshold = max(Thresholds().head, float(strangers[max(len(strangers) - 1 - allowed, 0)]))
+    impostors, photos = np.sort(np.concatenate(impostor)), np.concatenate(known)
+    allowed = int(fmr * enrolled * len(impostors))
+    threshold = max(Thresholds().head, float(impostors[max(len(impostors) - 1 - allowed, 0)]))
     return HeadCalibration(
         threshold,
-        float((strangers > threshold).mean()),
+        float((impostors > threshold).mean()),
         float((photos > threshold).mean()),
         enrolled,
-        len(strangers),
+        len(impostors),
         len(photos),
     )
 

@@ -16,7 +16,7 @@ class Head:
 
     Args:
         fingerprint: of the embedder whose vectors it was trained on.
-        names: the classes; None is the class of strangers ("unknown").
+        names: the classes; None is the class "unknown".
         weight: float32 (C, D).
         bias: float32 (C,).
 

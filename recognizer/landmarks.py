@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.onnx_session import open_session
+from faces.networks.onnx_session import open_session
 from recognizer.crop import box_matrix, square, warp
 from recognizer.shipped import shipped_file
 

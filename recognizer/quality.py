@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COMPARED_SIDE = 112
-"""Sharpness is judged at the resolution that the embedders see; larger faces are shrunk to it."""
+"""Sharpness is measured at the resolution that the embedders see; larger faces are shrunk to it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from faces.words import counted
+from faces.text import counted
 from scripts.options.command_line import parse
 
 DESCRIPTION = """The record that `faces serve` keeps of enrolments, renames and removals. Each line

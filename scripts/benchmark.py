@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from detector.shipped import SHIPPED
-from faces.errors import UserError
+from faces.errors import UserError, require
 from faces.files import check_writable
 from scripts.options.command_line import log_to_stderr, parse
 
@@ -50,14 +50,14 @@ class Options:
     models: Annotated[
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL ...]")
     ] = (Path(SHIPPED),)
-    """Checkpoints, TorchScript and ONNX files of ours; the first is what all are compared to."""
+    """Checkpoints, TorchScript and ONNX files of this project; all are compared to the first."""
     peers: tuple[Path, ...] = ()
     """ONNX files of YuNet or Ultra-Light (told apart by their outputs)."""
     reference: Path | None = None
     """A trained checkpoint of `reference`; without one it is built untrained, for its time."""
-    skip: tuple[Literal["mtcnn", "torchvision", "reference", "body"], ...] = ()
+    skip: tuple[Literal["mtcnn", "torchvision", "reference", "backbone", "body"], ...] = ()
     """Contestants that need no file, to be left out: facenet-pytorch's MTCNN, torchvision's
-    fasterrcnn_mobilenet_v3_large_320_fpn, `reference`, the MobileNetV2 body alone."""
+    fasterrcnn_mobilenet_v3_large_320_fpn, `reference`, the MobileNetV2 backbone alone."""
     wider: Path | None = None
     """WIDER FACE as for `faces evaluate`: images in WIDER_val/images or at --image-path, and for
     --ap the official lists. Any part of the images will do."""
@@ -70,12 +70,13 @@ class Options:
     threads: int = 1
     """CPU threads of every runtime."""
     speed: tuple[Literal["normal", "fast"], ...] = ("normal",)
-    """How ONNX files of ours are run; with `normal fast` each takes part twice. `fast` is OpenVINO
-    in bfloat16 (pip install 'faces[fast]'), or normal where that is no gain; the table says so."""
+    """How ONNX files of this project are run; with `normal fast` each takes part twice. `fast` is
+    OpenVINO in bfloat16 (pip install 'faces[fast]'), or normal where that is no gain; the table
+    says so."""
     repeats: int = 1
     """Counted looks at each image, after an uncounted one; their median is taken."""
     ap: bool = False
-    """Also judge everyone on all images of --wider."""
+    """Also evaluate everyone on all images of --wider."""
     profile: bool = False
     """Instead: write where the first MODEL, an ONNX file, spends its time (profile.md)."""
     out: Path = Path("benchmark")
@@ -104,9 +105,7 @@ class Options:
             (self.threads >= 1, "--threads must be at least 1"),
             (self.repeats >= 1, "--repeats must be at least 1"),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -123,8 +122,8 @@ def main(argv: Sequence[str]) -> int:
 def _compare(options: Options, folder: Path) -> int:
     import psutil
 
-    from detector.benchmark.contestants import THRESHOLD, body_contestant, line_up
-    from detector.benchmark.peers import export_body
+    from detector.benchmark.contestants import THRESHOLD, backbone_contestant, line_up
+    from detector.benchmark.peers import export_backbone
     from detector.benchmark.table import Setup, draw_scatter, machine, markdown, to_json
     from faces.files import atomic_write_text
 
@@ -134,12 +133,12 @@ def _compare(options: Options, folder: Path) -> int:
         contestants = line_up(
             options.models, options.peers, options.reference, options.skip, options.speed
         )
-        if "body" not in options.skip:
+        if not {"backbone", "body"} & set(options.skip):
             temporary = stack.enter_context(tempfile.TemporaryDirectory())
-            body = Path(temporary) / "body.onnx"
-            logger.info("exporting the MobileNetV2 body ...")
-            export_body(body)
-            contestants.append(body_contestant(body))
+            backbone = Path(temporary) / "backbone.onnx"
+            logger.info("exporting the MobileNetV2 backbone ...")
+            export_backbone(backbone)
+            contestants.append(backbone_contestant(backbone))
         if truth:
             contestants = [_with_pictures(x, [t.name for t in truth], files) for x in contestants]
         busy = psutil.cpu_percent(interval=1.0) / 100
@@ -254,7 +253,7 @@ def _truth(options: Options, folder: Path) -> tuple[list[ImageFaces], dict[str, 
 
 
 def _with_pictures(contestant: Contestant, names: list[str], files: dict[str, Path]) -> Contestant:
-    """A contestant of ours, noting how many of the images to be judged it has learned from."""
+    """A contestant of this project, noting how many of the evaluated images it was trained on."""
     from detector.inference.load import load_detector
     from detector.training_pictures import pictures_of, report_seen, seen_sentence
 

@@ -1,6 +1,6 @@
-"""`faces calibrate`: measure from when on a face is somebody, and store it with the people.
+"""`faces calibrate`: measure the thresholds for names, and store them with the people.
 
-With a checkpoint of a detector: from which score on something is a face, stored in the checkpoint.
+With a checkpoint of a detector: measure its score calibration, and store it in the checkpoint.
 """
 
 from __future__ import annotations
@@ -8,38 +8,39 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
-from faces.words import counted
-from scripts.calibrate_detector import ScoreOptions, calibrate_detector
+from faces.text import counted
+from scripts.options.calibrate import Options, ScoreOptions
 from scripts.options.command_line import log_to_stderr, parse
-from scripts.options.recognizer import EmbedderOptions, GalleryOptions, open_embedder, open_store
+from scripts.options.recognizer import open_embedder, open_store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from detector.evaluation.calibrate import ScoreCalibration
+    from detector.evaluation.matching import ImageFaces
     from recognizer.calibrate import Calibration, HeadCalibration
-    from recognizer.evaluation.lfw import Lfw
-    from recognizer.evaluation.photos import Photos
-    from recognizer.snapshot import Thresholds
+    from recognizer.data.lfw import Lfw
+    from recognizer.data.photos import Photos
+    from recognizer.rule import Thresholds
     from recognizer.types import Embedder
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Measure from when on two faces count as one person, so that at most a wanted share
-of pairs of two people is taken for one (false match rate, FMR), and store the thresholds with the
-enrolled people. Use photos of people that neither the network has learned from nor you enrol.
+DESCRIPTION = """Measure the similarity above which two faces count as one person, for a wanted
+false match rate (FMR: the share of pairs of two people that are taken for one), and store the
+thresholds with the enrolled people. Use photos of people whom the network was not trained on and
+whom you do not enroll.
 
-With MODEL.pt: measure from which score on a detector's boxes count as faces, so that there are at
-most a wanted number of false positives a picture, and store it in the checkpoint: that score is
-called 0.5 then, the default threshold everywhere. The order of the scores, and so the average
-precision, stays. Use annotated pictures that it was not trained on."""
+With MODEL.pt: measure the score above which a detector gives at most a wanted number of false
+positives an image, and store it in the checkpoint: that score is called 0.5 then, the default
+threshold everywhere. The order of the scores, and so the average precision, stays. Use annotated
+images that it was not trained on."""
 
 EXAMPLES = """\
 faces calibrate --folders crowd
@@ -50,75 +51,6 @@ faces calibrate runs/fpn/best.pt --image-path val/images --annotation-dir val/an
 faces calibrate shipped --image-path images --annotation-dir annotations --out mine.pt"""
 
 
-def _arg(default: str, **settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to measure on, and where to keep the result."""
-
-    model: tyro.conf.Positional[Annotated[Path | None, _arg("none", metavar="MODEL.pt")]] = None
-    """Calibrate this detector instead of the recognition of people; `shipped` is the one that comes
-    with the project."""
-    folders: Annotated[Path | None, _arg("none", metavar="DIR")] = None
-    """A folder with a folder of photos per person; every photo is compared with every other."""
-    lfw: Annotated[Path | None, _arg("none", metavar="DIR")] = None
-    """Or: a data set in the layout of LFW, of which the photos in pairs.txt are compared, every one
-    with every other."""
-    pairs: Annotated[Path | None, _arg("all pairs", metavar="FILE")] = None
-    """Compare only these pairs of --folders or --lfw; in the format of LFW's pairs.txt."""
-    folds: Annotated[tuple[int, ...], _arg("all", metavar="N [N ...]")] = ()
-    """Of the listed pairs, only these folds: those that the network was not trained on."""
-    fmr: float = 1e-3
-    """Wanted share of pairs of two people that are taken for one, in one comparison. Who is
-    compared with 20 people has 20 chances."""
-    boxes: Annotated[
-        Literal["detect", "centre"] | None, _arg("center for --lfw, detect for --folders")
-    ] = None
-    """Where the face is on the photos: found, or `center` for images like LFW's."""
-    detector: Annotated[Path | None, _arg("shipped", metavar="FILE")] = None
-    """What finds faces on photos."""
-    store: GalleryOptions = field(default_factory=GalleryOptions)
-    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
-    scores: ScoreOptions = field(default_factory=ScoreOptions)
-    defaults: Annotated[Path | None, _arg("none", metavar="DIR")] = None
-    """For maintainers: write the thresholds into DIR/thresholds.json, and how strangers are spread
-    into DIR/strangers.npz, as what holds for this embedder where nothing else was measured."""
-    cache: Annotated[Path | None, _arg("none", metavar="DIR")] = None
-    """Folder that keeps the photos' vectors for the next time. They are personal data."""
-    threads: Annotated[int | None, _arg("left to the runtime")] = None
-    """CPU threads of the detector."""
-    quiet: bool = False
-    """Warnings only, and no progress bar."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for flags that do not go together."""
-        listed = self.lfw is not None or self.pairs is not None
-        people, scores = self.model is None, self.scores
-        of_detector = (scores.image_path, scores.annotation_dir, scores.out)
-        rules = [
-            (
-                people or (self.folders, self.lfw, self.pairs) == (None, None, None),
-                "give MODEL.pt, or --folders DIR or --lfw DIR, not both",
-            ),
-            (
-                not people or of_detector == (None, None, None),
-                "--image-path, --annotation-dir and --out need a detector's MODEL.pt",
-            ),
-            (
-                not people or (self.folders is None) != (self.lfw is None),
-                "give --folders DIR or --lfw DIR, or a detector's MODEL.pt",
-            ),
-            (0 < self.fmr < 1, f"--fmr must be between 0 and 1, got {self.fmr:g}"),
-            (listed or not self.folds, "--folds needs --lfw DIR, or --pairs FILE"),
-            (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
-        ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
-
-
 def main(argv: Sequence[str]) -> int:
     """Parse, embed, measure, store, say what was found."""
     options: Options = parse(
@@ -126,11 +58,11 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr(options.quiet)
     if options.model is not None:
-        calibrate_detector(options.model, options.scores, options.threads, options.quiet)
+        _calibrate_detector(options.model, options.scores, options.threads, options.quiet)
         return 0
     from recognizer.calibrate import calibrate_head, calibrate_pairs, calibrate_people
     from recognizer.evaluation.embedding import embed_photos
-    from recognizer.snapshot import Thresholds
+    from recognizer.rule import Thresholds
 
     photos, listed = read_photos(options)
     embedder = open_embedder(options.embedding)
@@ -166,8 +98,8 @@ def main(argv: Sequence[str]) -> int:
 
 def read_photos(options: Options) -> tuple[Photos, Lfw | None]:
     """The photos to compare, and the pairs where they are listed."""
-    from recognizer.evaluation.lfw import read_lfw
-    from recognizer.evaluation.photos import of_people, read_folders
+    from recognizer.data.lfw import read_lfw
+    from recognizer.data.photos import of_people, read_folders
 
     if options.folders is not None and options.pairs is None:
         return read_folders(options.folders), None
@@ -182,7 +114,7 @@ def read_photos(options: Options) -> tuple[Photos, Lfw | None]:
 def _face_finder(options: Options) -> Any:
     from pipeline.enroll.photo_faces import face_finder
 
-    where = options.boxes or ("detect" if options.lfw is None else "centre")
+    where = options.boxes or ("detect" if options.lfw is None else "center")
     return face_finder(where, options.detector, options.threads)
 
 
@@ -209,7 +141,7 @@ def summary(
         f"  FMR         {found.fmr:.2g} (wanted at most {found.wanted:g}; 95 % interval "
         f"{low:.2g} to {high:.2g})",
         f"  FNMR        {found.fnmr:.2%} of pairs of one person do not match",
-        "  strangers   taken for somebody, where so many are enrolled: "
+        "  unknown     people given a name, where so many are enrolled: "
         + ", ".join(f"{p}: {1 - (1 - found.fmr) ** p:.1%}" for p in (1, 10, 100)),
         f"head:         probability > {thresholds.head:.4f}",
     ]
@@ -217,7 +149,7 @@ def summary(
         lines.append("  not measured: that takes 20 people with three photos each")
     else:
         lines += [
-            f"  strangers   {head.strangers_named:.2%} of {head.strangers:,} faces named, by heads "
+            f"  unknown     {head.strangers_named:.2%} of {head.strangers:,} faces named, by heads "
             f"of {head.enrolled} people",
             f"  recognized  {head.recognized:.2%} of {head.photos:,} new photos, by the head alone",
         ]
@@ -234,7 +166,7 @@ def _write_defaults(
     from recognizer.calibrate import write_defaults
     from recognizer.training.augment import MASK_ONLY
     from recognizer.training.background import measure_spread, write_spreads
-    from recognizer.training.fit_samples import embed_all, geometry, stack, vary
+    from recognizer.training.head_samples import embed_all, geometry, stack, vary
 
     assert options.defaults is not None
     crops = []
@@ -264,6 +196,98 @@ def _bar(options: Options, rows: Iterable[int]) -> Iterable[int]:
     return tqdm(
         list(rows), desc="embedding", unit=" photos", disable=True if options.quiet else None
     )
+
+
+def _calibrate_detector(
+    model: Path, options: ScoreOptions, threads: int | None, quiet: bool
+) -> ScoreCalibration:
+    """Detect, measure, store, say what was found."""
+    if options.image_path is None or options.annotation_dir is None:
+        raise UserError("a detector needs --image-path DIR and --annotation-dir DIR")
+    from detector.checkpoint import checkpoint_config, load_checkpoint
+    from detector.evaluation.calibrate import calibrate_scores, check_calibrates, store_calibration
+    from detector.evaluation.matching import match
+    from detector.evaluation.truth import read_voc_truth
+    from detector.inference.load import file_kind
+    from detector.shipped import SHIPPED, find_checkpoint
+    from faces.files import check_writable
+
+    if str(model) == SHIPPED and options.out is None:
+        raise UserError("the shipped detector stays as it is: name a file with --out")
+    path = find_checkpoint(model)
+    if file_kind(path) != "checkpoint":
+        raise UserError(
+            f"{path} is an exported file: calibrate the checkpoint that it was made from, then "
+            "export that again"
+        )
+    if options.out is not None and options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder: name a file in it")
+    check_writable((options.out or path).parent)
+    payload = load_checkpoint(path)
+    check_calibrates(payload, path)
+    config = checkpoint_config(payload)
+    classes = options.classes or config.data.classes
+    truth, images = read_voc_truth(options.annotation_dir, options.image_path, classes)
+    found = calibrate_scores(
+        match(truth, _plain_scores(path, truth, images, options, threads, quiet)),
+        options.false_positives,
+    )
+    kept = store_calibration(path, options.out, found)
+    print(_detector_summary(found, config.model.score_calibration, options.out or path, kept))
+    return found
+
+
+def _plain_scores(
+    path: Path, truth: list[ImageFaces], images: dict[str, Path], options: ScoreOptions,
+    threads: int | None, quiet: bool,
+) -> dict[str, NDArray[np.float64]]:  # fmt: skip
+    """The detections by image, with the scores that the network gives without calibration."""
+    from tqdm import tqdm
+
+    from detector.data.submission import scored_boxes
+    from detector.evaluation.calibrate import LOWEST
+    from detector.inference.detect import FaceDetector
+    from detector.inference.torch_backend import (
+        TorchNetwork,
+        inference_resize,
+        open_checkpoint,
+        pick_device,
+        set_threads,
+    )
+    from faces.images.read import read_image
+
+    set_threads(threads)
+    network, artifact = open_checkpoint(path)
+    network.roi_heads.shift = 0.0
+    network.roi_heads.score_thresh = LOWEST
+    resize = inference_resize(artifact.config.model, artifact.config.data, options.max_side)
+    detector = FaceDetector(TorchNetwork(network, pick_device(options.device)), resize, LOWEST)
+    bar = tqdm(truth, desc="detecting", unit="image", disable=True if quiet else None)
+    return {
+        image.name: scored_boxes(detector.detect(read_image(images[image.name]))) for image in bar
+    }
+
+
+def _detector_summary(found: ScoreCalibration, before: float, out: Path, kept: Path | None) -> str:
+    low, high = found.interval
+    lines = [
+        f"evaluated:        {counted(found.images, 'picture')} with {counted(found.faces, 'face')}",
+        f"0.5 is now:       score {found.score:.4f} of the plain network (before: {before:.4f})",
+        f"false positives:  {found.false_positives:.3g} a picture at 0.5 (wanted at most "
+        f"{found.wanted:g}; 95 % interval {low:.2g} to {high:.2g})",
+        f"recall:           {found.found / found.faces:.1%} of the faces at 0.5"
+        if found.faces
+        else "recall:           not measured: there is no face on these pictures",
+        f"stored in:        {out}",
+    ]
+    if kept is not None:
+        lines.append(f"as it was:        {kept}")
+    if found.lowest:
+        logger.warning(
+            "there are no more false positives than that even at the lowest scores: all that the "
+            "network finds counts as a face now; more pictures would tell better"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

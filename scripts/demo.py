@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faces.errors import UserError
-from scripts.demo_parts.film import FILM, LINES, NAMED, REPORT, draw_strip, judge, make_film
+from scripts.demo_parts.film import FILM, LINES, NAMED, REPORT, compare, draw_strip, make_film
 from scripts.demo_parts.summary import summary
 from scripts.options.command_line import parse
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     options: Options = parse(
         Options, argv, prog="faces demo", description=DESCRIPTION, examples=EXAMPLES
     )
-    out = options.out if options.out is not None else _free(DEFAULT_OUT)
+    out = options.out if options.out is not None else free_path(DEFAULT_OUT)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name a new folder with --out, or remove it")
     start = time.monotonic()
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
                 f"\nfaces demo: step {number} of {total} ended with {code}; its message is above."
             )
             return code
-    seen = judge(out / "film", ENROLLED)
+    seen = compare(out / "film", ENROLLED)
     draw_strip(out / "film")
     print()
     print(summary(out, time.monotonic() - start, seen))
@@ -114,7 +114,7 @@ def walk(out: Path, epochs: int) -> list[Step]:
             ("export", run / "best.pt", "--out", exported),
         ),
         (
-            "Judge the ONNX file on the validation scenes",
+            "Evaluate the ONNX file on the validation scenes",
             (
                 *("evaluate", exported / "best.onnx"),
                 *("--image-path", voc / "val" / "images"),
@@ -150,8 +150,9 @@ def write_pictures(out: Path) -> None:
     """The scenes, the two portraits and the film."""
     from PIL import Image
 
-    from detector.data.scenes import make_scenes, portraits
+    from detector.data.portraits import portraits
     from faces.files import atomic_write
+    from scripts.demo_parts.scenes import make_scenes
 
     make_scenes(out / "wider")
     for name, image in portraits().items():
@@ -190,7 +191,7 @@ def shown(command: Sequence[str], width: int = 96) -> str:
     return "\n".join(lines)
 
 
-def _free(path: Path) -> Path:
+def free_path(path: Path) -> Path:
     """``path``, or the first of path-2, path-3, ... that does not exist."""
     number, free = 1, path
     while free.exists():

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from faces.errors import UserError
-from faces.words import counted
-from scripts.options.command_line import log_to_stderr, parse
+from faces.errors import UserError, require
+from faces.text import counted
+from scripts.options.command_line import arg, log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +44,6 @@ WIDER_SCORE = 0.005  # the least that the networks report; average precision nee
 LINGER_SECONDS = 0.25
 
 
-def _arg(default: str, **settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
-
-
 def _required(**settings: Any) -> Any:
     return tyro.conf.arg(help_behavior_hint="(required)", **settings)
 
@@ -64,32 +60,32 @@ class Options:
     """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
     out: Annotated[
         Path | None,
-        _arg("detected, unless --json or --wider is given", aliases=["-o"], metavar="FOLDER"),
+        arg("detected, unless --json or --wider is given", aliases=["-o"], metavar="FOLDER"),
     ] = None
     """Pictures and videos with the faces marked, in the same sub-folders as the originals, and
     detections.jsonl."""
-    json: Annotated[str | None, _arg("OUT/detections.jsonl", metavar="FILE")] = None
+    json: Annotated[str | None, arg("OUT/detections.jsonl", metavar="FILE")] = None
     """Write the JSON lines to this file; - prints them."""
-    wider: Annotated[Path | None, _arg("none", metavar="FOLDER")] = None
+    wider: Annotated[Path | None, arg("none", metavar="FOLDER")] = None
     """Also write submission files in WIDER FACE's official format, with all faces that score at
     least 0.005, whatever the threshold."""
     anonymize: bool = False
     """Hide the faces in the pictures beyond recovery instead of marking them."""
     threshold: Annotated[
-        float | None, _arg("0.5; with --anonymize 0.3, as an overlooked face is worse there")
+        float | None, arg("0.5; with --anonymize 0.3, as an overlooked face is worse there")
     ] = None
     """Lowest score of a face, 0 to 1."""
-    max_side: Annotated[int | None, _arg("as the model was validated, usually 640")] = None
+    max_side: Annotated[int | None, arg("as the model was validated, usually 640")] = None
     """Longest side in pixels to which images are shrunk for the model; 0 keeps their own size."""
     device: str = "auto"
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
-    threads: Annotated[int | None, _arg("left to the model's runtime")] = None
+    threads: Annotated[int | None, arg("left to the model's runtime")] = None
     """CPU threads for the model."""
     speed: Literal["normal", "fast"] = "normal"
     """`fast` runs an ONNX file with OpenVINO in bfloat16 (pip install 'faces[fast]') where
     that is faster, which is measured first: twice as fast on processors with AMX."""
     batch_size: Annotated[
-        int | None, _arg("one on each core for an ONNX file on a CPU, else 4", aliases=["-b"])
+        int | None, arg("one on each core for an ONNX file on a CPU, else 4", aliases=["-b"])
     ] = None
     """Images that go through the model together, where they have the same size."""
     quiet: bool = False
@@ -112,9 +108,7 @@ class Options:
                 "--anonymize makes pictures: say where with --out",
             ),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
     @property
     def pictures(self) -> Path | None:
@@ -173,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
         with ExitStack() as stack:
             write_line = open_lines(options, stack)
             tally = Job(options, detector, targets, names, write_line).run(sources)
-    except BrokenPipeError:  # whoever read the JSON lines has left
+    except BrokenPipeError:  # the reader of the JSON lines has left
         raise
     except OSError as error:
         raise UserError(f"the results cannot be written: {error}") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from faces.errors import UserError
-from faces.words import counted
+from faces.text import counted
 from recognizer.quality import Gates
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.recognizer import (
@@ -50,7 +50,7 @@ class Options:
         tyro.conf.Positional[str | None],
         tyro.conf.arg(metavar="NAME", help_behavior_hint="(required without --from-folders)"),
     ] = None
-    """The person on the photos; somebody who is known already gets more samples."""
+    """The person on the photos; a person who is known already gets more samples."""
     photos: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="(required with NAME)"),
@@ -58,7 +58,7 @@ class Options:
     """Images, folders (searched recursively), or patterns such as "photos/**/*.jpg". Three to ten
     different photos of a person are a good number."""
     from_folders: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Enrol everybody in this folder, which has a folder of photos per person, named like the
+    """Enroll everybody in this folder, which has a folder of photos per person, named like the
     person."""
     largest: bool = False
     """Of several faces on a photo take the largest instead of refusing the photo."""
@@ -97,7 +97,7 @@ class Tally:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, enrol, say what came of it; 0 fine, 1 some photos or people could not be enrolled."""
+    """Parse, enroll, print the summary; 0 fine, 1 some photos or people could not be enrolled."""
     options: Options = parse(
         Options, argv, prog="faces enroll", description=DESCRIPTION, examples=EXAMPLES
     )
@@ -132,7 +132,7 @@ def photos_of(options: Options) -> dict[str, list[Path]]:
         sources = expand_sources(options.photos)
         for source in sources:
             if source.is_video:
-                raise UserError(f"{source.path} is a video: enrol people from photos")
+                raise UserError(f"{source.path} is a video: enroll people from photos")
         return {name: [source.path for source in sources]}
     people: dict[str, list[Path]] = {}
     for name, photos in people_folders(options.from_folders).items():

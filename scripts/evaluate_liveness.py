@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from faces.errors import UserError
+from faces.errors import UserError, require
 from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Judge the two defenses against photos and screens, in the terms of ISO/IEC 30107-3:
-APCER, the share of attacks that pass, for each kind of attack, and BPCER, the share of live people
-that are refused. The passive network is judged on your own labeled pictures, the active challenge
-on made people and photos. Neither is a certification."""
+DESCRIPTION = """Evaluate the two defenses against photos and screens, in the terms of ISO/IEC
+30107-3: APCER, the share of attacks that pass, for each kind of attack, and BPCER, the share of
+live people that are refused. The passive network is evaluated on your own labeled pictures, the
+active challenge on made people and photos. Neither is a certification."""
 
 EXAMPLES = """\
 faces evaluate-liveness presentations --model liveness.onnx
@@ -42,7 +42,7 @@ FRAMES = 15  # of a video, evenly spread; they vote
 
 @dataclass(frozen=True)
 class Options:
-    """What to judge, and on what."""
+    """What to evaluate, and on what."""
 
     data: tyro.conf.Positional[Path | None] = None
     """Folder with live/ and attacks/KIND/ (KIND: print, screen, mask ...), each with images and
@@ -71,7 +71,7 @@ class Options:
         rules = [
             (
                 self.data is not None or self.simulate > 0,
-                "nothing to judge: give a folder with live/ and attacks/KIND/, or --simulate 200",
+                "nothing to evaluate: give a folder with live/ and attacks/KIND/, or --simulate N",
             ),
             (
                 self.data is None or bool(self.model),
@@ -84,13 +84,11 @@ class Options:
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
             (self.simulate >= 0, "--simulate must not be negative"),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, judge, print; 1 when a file could not be read."""
+    """Parse, evaluate, print; 1 when a file could not be read."""
     options: Options = parse(
         Options, argv, prog="faces evaluate-liveness", description=DESCRIPTION, examples=EXAMPLES
     )
@@ -102,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
     lines: list[str] = []
     unread = 0
     if options.data is not None:
-        scores, each, unread = _judge_pictures(options)
+        scores, each, unread = _evaluate_images(options)
         report["passive"] = {**scores.to_json(options.threshold), "presentations": each}
         lines.append(format_scores(scores, options.threshold))
     if options.simulate:
@@ -116,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if unread else 0
 
 
-def _judge_pictures(options: Options) -> tuple[Scores, list[dict[str, Any]], int]:
+def _evaluate_images(options: Options) -> tuple[Scores, list[dict[str, Any]], int]:
     """Scores, a row for each file, and how many files could not be read."""
     import numpy as np
     from tqdm import tqdm

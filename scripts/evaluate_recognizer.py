@@ -6,30 +6,31 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from faces.errors import UserError
+from faces.errors import UserError, require
 from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.recognizer import EmbedderOptions, open_embedder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from recognizer.data.lfw import Lfw
+    from recognizer.data.photos import FaceBox, Photos
     from recognizer.evaluation.contestants import Contestant
-    from recognizer.evaluation.judge import Judgment
-    from recognizer.evaluation.lfw import Lfw
-    from recognizer.evaluation.photos import FaceBox, Photos
+    from recognizer.evaluation.evaluate import Evaluation
     from recognizer.evaluation.report import Operating
     from recognizer.snapshot import Snapshot
     from recognizer.types import Embedder
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Judge how well faces are told apart and named: verification by LFW's folds and over
-all pairs, identification with people who are enrolled and strangers who are not, and error rates by
-group. Use photos that the network was not trained on."""
+DESCRIPTION = """Evaluate how well faces are told apart and named: verification by LFW's folds and
+over all pairs, identification with people who are enrolled and people who are not, and error rates
+by group. Use photos that the network was not trained on."""
 
 EXAMPLES = """\
 faces evaluate-recognizer --lfw data/lfw
@@ -41,7 +42,7 @@ faces evaluate-recognizer --folders photos --by labels.csv --by-columns skin age
 
 @dataclass(frozen=True)
 class Options:
-    """What to judge, on what, and how."""
+    """What to evaluate, on what, and how."""
 
     lfw: Path | None = None
     """A data set in the layout of LFW: pairs.txt, and a folder for each person (or `images` with
@@ -51,25 +52,22 @@ class Options:
     pairs: Path | None = None
     """List of pairs in LFW's format for --folders; then only the photos that it names are used."""
     gallery: Path | None = None
-    """Or: a file of enrolled people, judged with its own head and thresholds ..."""
+    """Or: a file of enrolled people, evaluated with its own head and thresholds ..."""
     probes: Path | None = None
-    """... on a folder with a folder of photos for each person; those who are not enrolled are
-    strangers."""
-    embedder: str = "auto"
-    """`auto` (inception if its weights are there, else mini), `mini`, `inception`, or a file."""
-    embedder_weights: Path | None = None
-    """Weights of inception, in place of the downloaded ones."""
+    """... on a folder with a folder of photos for each person; those who are not enrolled
+    must stay unknown."""
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
     test_folds: tuple[int, ...] = ()
     """Test on these folds alone, with the threshold of the others; not given: each fold in turn."""
-    boxes: Literal["auto", "centre", "detect"] = "auto"
+    boxes: Literal["auto", "center", "centre", "detect"] = "auto"
     """Where the face is: `center`, the known place in LFW's images; `detect` finds it; `auto` is
     center for --lfw, else detect."""
     detector: Path | None = None
     """Checkpoint, TorchScript or ONNX file for `--boxes detect`; left out, the shipped detector."""
     baseline: bool = False
-    """Also judge bare pixels: the cosine of small gray crops."""
+    """Also evaluate bare pixels: the cosine of small gray crops."""
     compare: tuple[Path, ...] = ()
-    """Also judge these ONNX networks, which take RGB (N, 3, S, S) with ImageNet's mean and
+    """Also evaluate these ONNX networks, which take RGB (N, 3, S, S) with ImageNet's mean and
     deviation, such as MobileFaceNet, on the same crops."""
     threshold: float | None = None
     """Cosine above which two faces are one person, for the rule, the groups and the pictures of
@@ -77,10 +75,10 @@ class Options:
     fmr: float = 1e-3
     """False match rate by which a threshold is chosen where none is known."""
     enroll: int = 3
-    """Photos of each person that go into the gallery; whoever has no more than that is a
-    stranger."""
+    """Photos of each person that go into the gallery; people with no more than that
+    must stay unknown."""
     strangers: float = 0.0
-    """Share of the other people (0..1) who are kept out of the gallery as strangers, too."""
+    """Share of the other people (0..1) who are kept out of the gallery, too."""
     by: Path | None = None
     """CSV file with labels of people or images: FMR and FNMR of each group."""
     by_key: str | None = None
@@ -88,10 +86,10 @@ class Options:
     by_columns: tuple[str, ...] = ()
     """Its columns of labels, and `a+b` for two together; not given: all."""
     max_photos: int = 6000
-    """At most about so many photos are judged; people are drawn at random until they are reached.
+    """At most about so many photos are used; people are drawn at random until they are reached.
     Twice as many make four times as many pairs."""
     resamples: int = 1000
-    """How often people are drawn anew for the intervals of groups."""
+    """How often people are drawn again for the intervals of groups."""
     seed: int = 0
     """Of everything that is drawn."""
     out: Path = Path("recognizer-evaluation")
@@ -132,7 +130,7 @@ class Options:
             (
                 self.gallery is None or not (self.baseline or self.compare),
                 "--gallery holds vectors of one embedder: leave out --baseline and --compare, or "
-                "judge them with --folders",
+                "evaluate them with --folders",
             ),
             (self.threshold is None or -1 <= self.threshold <= 1, "--threshold is from -1 to 1"),
             (0 < self.fmr < 1, "--fmr must be between 0 and 1"),
@@ -149,13 +147,11 @@ class Options:
                 "give --cache DIR or --no-keep-vectors, not both",
             ),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, embed, judge, write the report and its pictures, print the tables."""
+    """Parse, embed, evaluate, write the report and its pictures, print the tables."""
     options: Options = parse(
         Options,
         argv,
@@ -166,13 +162,13 @@ def main(argv: Sequence[str]) -> int:
     log_to_stderr(options.quiet)
     from faces.files import atomic_write_text, check_writable
     from recognizer.evaluation.embedding import embed_photos
-    from recognizer.evaluation.judge import Setup, draw, judge
+    from recognizer.evaluation.evaluate import Setup, draw, evaluate
     from recognizer.evaluation.tables import format_report
 
     check_writable(options.out)
     photos, pairs = _photos(options)
     labels = _labels(options, photos)
-    embedder = _load(options)
+    embedder = open_embedder(options.embedding, options.threads)
     snapshot = _snapshot(options, embedder)
     find_face, boxes = _face_finder(options)
     contestants = _contestants(options, embedder)
@@ -187,13 +183,13 @@ def main(argv: Sequence[str]) -> int:
         threshold=_threshold(options, embedder, snapshot),
         fmr=options.fmr,
         enroll=options.enroll,
-        strangers=options.strangers,
+        nonmated=options.strangers,
         test_folds=options.test_folds or None,
         max_photos=options.max_photos,
         resamples=options.resamples,
         seed=options.seed,
     )
-    result = judge(
+    result = evaluate(
         photos, vectors, failed, setup, pairs=pairs, snapshot=snapshot, labels=labels,
         progress=lambda step: logger.info("%s ...", step),
     )  # fmt: skip
@@ -213,22 +209,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _photos(options: Options) -> tuple[Photos, Lfw | None]:
     """All photos that are needed, and the pairs of them if there is a list."""
-    from recognizer.evaluation import photos
+    from recognizer.data import photos
 
     folder = options.lfw or options.folders or options.probes
     assert folder is not None  # see Options.__post_init__
     if options.lfw is None and options.pairs is None:
         return photos.read_folders(folder), None
-    from recognizer.evaluation.lfw import read_lfw
+    from recognizer.data.lfw import read_lfw
 
     pairs = read_lfw(folder, options.pairs)
     return photos.of_people(pairs.images, pairs.people), pairs
-
-
-def _load(options: Options) -> Embedder:
-    from recognizer.embedders.load import load_embedder
-
-    return load_embedder(options.embedder, options.embedder_weights, threads=options.threads)
 
 
 def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
@@ -237,7 +227,7 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
         return None
     if not options.gallery.is_file():
         raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
-    from recognizer.calibrate import default_thresholds
+    from recognizer.rule import default_thresholds
     from recognizer.store.people import Store
 
     thresholds = default_thresholds(embedder.fingerprint)
@@ -252,8 +242,10 @@ def _face_finder(options: Options) -> tuple[FaceBox, str]:
     """The function that says where the face is, and its name in the report and the cache."""
     from pipeline.enroll.photo_faces import face_finder
 
-    center = options.boxes == "centre" or (options.boxes == "auto" and options.lfw is not None)
-    return face_finder("centre" if center else "detect", options.detector, options.threads)
+    where = options.boxes
+    if where == "auto":
+        where = "detect" if options.lfw is None else "center"
+    return face_finder(where, options.detector, options.threads)
 
 
 def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
@@ -269,8 +261,8 @@ def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
     """The embedder first, under names that fit into a table."""
     from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
 
-    name = Path(options.embedder).stem
-    if options.embedder == "auto":
+    name = Path(options.embedding.embedder).stem
+    if options.embedding.embedder == "auto":
         name = (
             re.split(r"[^a-z]", embedder.fingerprint, maxsplit=1)[0] or "embedder"
         )  # which it was
@@ -286,8 +278,8 @@ def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
 
 def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) -> Operating | None:
     """Given, or calibrated; None when it is still to be chosen, or the gallery has its own."""
-    from recognizer.calibrate import default_thresholds, read_defaults
     from recognizer.evaluation.report import Operating
+    from recognizer.rule import default_thresholds, read_defaults
 
     if options.threshold is not None:
         return Operating(options.threshold, "given")
@@ -299,7 +291,7 @@ def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) 
 
 
 def _crops(
-    embedder: Embedder, find_face: FaceBox, result: Judgment
+    embedder: Embedder, find_face: FaceBox, result: Evaluation
 ) -> dict[int, NDArray[np.uint8]]:
     """The faces of the worst pairs, as the network saw them."""
     from faces.images.read import read_image

@@ -1,4 +1,4 @@
-"""`faces export`: a checkpoint becomes ONNX, TorchScript and .pt2 files that give what it gives."""
+"""`faces export`: a checkpoint becomes ONNX and TorchScript files that give what it gives."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from detector.shipped import FOLDER, SHIPPED, find_checkpoint
+from detector.shipped import SHIPPED
 from faces.errors import UserError
 from scripts.options.command_line import log_to_stderr, parse
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-DESCRIPTION = """Write a checkpoint as files that run elsewhere: ONNX (any language, no torch),
-TorchScript and torch.export (.pt2). Each is compared with the checkpoint on many sizes first; one
-that differs is not written. A report (.parity.json) lies beside each file."""
+DESCRIPTION = """Write a checkpoint as files that run elsewhere: ONNX (any language, no torch)
+and TorchScript. Each is compared with the checkpoint on many sizes first; one that differs is not
+written. A report (.parity.json) lies beside each file."""
 
 EXAMPLES = """\
 faces export
@@ -29,8 +29,6 @@ faces export runs/fpn/best.pt --formats onnx --out release
 faces export runs/fpn/best.pt --images photos"""
 
 MOST_IMAGES = 100
-SHIPPED_OUT = Path("exported")
-"""Where the shipped detector is exported to: never into the package that it lies in."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,10 @@ class Options:
         ),
     ] = None
     """Folder for the files, which take the checkpoint's name."""
-    formats: tuple[Literal["onnx", "torchscript", "pt2"], ...] = ("onnx", "torchscript", "pt2")
+    formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{onnx,torchscript} [...]")] = (
+        "onnx",
+        "torchscript",
+    )
     """Which files to write."""
     images: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
     """Also compare on the images in this folder (the first 100), brought to size as usual."""
@@ -63,15 +64,10 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr()
     from detector.export.parity import table
-    from detector.export.publish import export_checkpoint
-    from faces.files import check_writable
+    from detector.tasks import export
 
-    checkpoint, out = find_checkpoint(options.checkpoint), options.out
-    if out is None and checkpoint.resolve().parent == FOLDER.resolve():
-        out = SHIPPED_OUT
-    check_writable(checkpoint.parent if out is None else out)
     pictures = [] if options.images is None else read_pictures(options.images)
-    for exported in export_checkpoint(checkpoint, out, options.formats, pictures):
+    for exported in export(options.checkpoint, options.out, options.formats, pictures):
         size = exported.path.stat().st_size / 2**20
         print(f"{exported.path} ({size:.1f} MB) gives what {options.checkpoint} gives:")
         print(table(exported.outcomes))

@@ -1,8 +1,9 @@
-"""`faces fit`: teach the classifier head, or the network itself, the people who are enrolled."""
+"""`faces fit`: train the classifier head, or the network itself, on the people who are enrolled."""
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
-from faces.words import counted
+from faces.text import counted
 from scripts.options.command_line import log_to_stderr, parse
-from scripts.options.fit import Options
+from scripts.options.fit import DETAILS, Options
 from scripts.options.recognizer import open_embedder, open_existing_store, open_store
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Teach a classifier head the people who are enrolled: in seconds, with a class for
-strangers. With --depth the network itself learns too, and everybody is embedded anew. Until the new
-head is finished the old one stays; Ctrl-C keeps it."""
+DESCRIPTION = """Train a classifier head on the people who are enrolled: in seconds, with a class
+for unknown people. With --depth the network itself learns too, and everybody is embedded again.
+Until the new head is finished the old one stays; Ctrl-C keeps it."""
 
 EXAMPLES = """\
 faces fit
@@ -60,7 +61,16 @@ def main(argv: Sequence[str]) -> int:
         except (Stopped, KeyboardInterrupt):
             print(job.after_stop(), file=sys.stderr)
             return 130
+        except UserError as error:
+            raise UserError(with_flags(str(error))) from error
     return 1 if job.sources.refused else 0
+
+
+def with_flags(message: str) -> str:
+    """A message that names options of training, with the flags that set them."""
+    names = "|".join((*DETAILS, "phases", "masks", "depth"))
+    options = rf"(?<!-)\b({names})\b(?= must| was | and patience must|$)"
+    return re.sub(options, lambda found: f"--{found[0].replace('_', '-')}", message)
 
 
 class Job:
@@ -77,7 +87,7 @@ class Job:
         )  # fmt: skip
 
     def after_stop(self) -> str:
-        """What to tell whoever stopped it: what has changed, and how to go on."""
+        """What to print when it was stopped: what has changed, and how to go on."""
         options = self.options
         if self.moved_to is not None:
             flags = f"--embedder {self.moved_to} --gallery {options.store.gallery}"
@@ -110,7 +120,7 @@ class Job:
         from pipeline.teaching.fit import Record, store_head, teach_head
 
         record = Record(folder)
-        # The gate against near-duplicates means nothing to a network that learned these very faces.
+        # The rule for samples means nothing to a network that learned these very faces.
         samples = self.sources.samples(store, embedder, not self.options.learns_network)
         head = teach_head(samples, self.sources, embedder, plan, record)
         record.write()
@@ -122,12 +132,12 @@ class Job:
         else:
             print("held out:  nothing; people with five photos or more would allow it")
         if "strangers_named" in valid:
-            print(f"strangers: {1 - valid['strangers_named']:.1%} get the class of strangers")
+            print(f"unknown:   {1 - valid['strangers_named']:.1%} of others get the unknown class")
         print(f"file:      {store.path}")
         print(f"loss plot: {folder / 'loss.png'}")
 
     def run_network(self) -> None:
-        """Crops -> network -> a new embedder -> everybody embedded anew -> head."""
+        """Crops -> network -> a new embedder -> everybody embedded again -> head."""
         import numpy as np
         import torch
 
@@ -135,7 +145,7 @@ class Job:
         from pipeline.teaching.fit import HeadPlan, Record
         from recognizer.embedders.load import load_embedder
         from recognizer.training.fit_network import fit_network
-        from recognizer.training.fit_network_config import Faces
+        from recognizer.training.fit_network_config import LabeledCrops
 
         options = self.options
         setup = self._network_options()
@@ -156,7 +166,8 @@ class Job:
         record = Record(options.folder, logging.INFO)
         with stop_signals() as received:
             path = fit_network(
-                network, embedder.recipe, Faces(crops, tuple(everybody)), options.folder, setup,
+                network, embedder.recipe, LabeledCrops(crops, tuple(everybody)), options.folder,
+                setup,
                 trained=not options.from_scratch, resume=options.resume is not None,
                 progress=lambda line: record.add(line["phase"], line),
                 stop=lambda: bool(received),
@@ -166,7 +177,7 @@ class Job:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return
         if options.store.gallery.exists():
-            self._embed_anew(new, path)
+            self._embed_again(new, path)
         store = replace(options.embedding, embedder=str(path), embedder_weights=None)
         with open_store(options.store, open_embedder(store)) as opened:
             plan = HeadPlan(options.copies, options.masks)
@@ -181,20 +192,20 @@ class Job:
         with open_existing_store(self.options.store) as store:
             return bool(store.people())
 
-    def _embed_anew(self, new: Embedder, path: Path) -> None:
+    def _embed_again(self, new: Embedder, path: Path) -> None:
         """Bind the gallery to the new embedder, whose file ``path`` is; that drops the head."""
         from recognizer.store.reembed import reembed
 
         with open_existing_store(self.options.store) as store:
             total = sum(person.samples for person in store.people())
-            with self._bar("embedding anew", total, "faces") as tick:
+            with self._bar("embedding again", total, "faces") as tick:
                 reembed(store, new, progress=tick)
                 if total:  # a run that is stopped early leaves a file with nobody in it
                     self.moved_to = path
 
     def _faces(self, embedder: Embedder) -> tuple[list[str], NDArray[np.uint8]]:
         """Of the folder, or of the store's pictures, which must all be there either way."""
-        from recognizer.training.fit_samples import refuse_without_pictures, samples_of_store
+        from recognizer.training.head_samples import refuse_without_pictures, samples_of_store
 
         if self.options.store.gallery.exists() or self.options.from_folders is None:
             with open_existing_store(self.options.store) as store:
@@ -258,7 +269,7 @@ class Job:
         return Path(name)
 
     def _open_folder(self) -> None:
-        """A network's run folder holds one run; a head's is written anew each time."""
+        """A network's run folder holds one run; a head's is replaced each time."""
         folder = self.options.folder
         last = folder / "last.pt"
         if self.options.resume is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from faces.errors import UserError
-from faces.words import counted
+from faces.text import counted
 from recognizer.names import clean_name
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.recognizer import (
@@ -54,7 +54,7 @@ class List:
 
 @dataclass(frozen=True)
 class Rename:
-    """Give somebody another name; the old one leaves the file (names of photo files stay)."""
+    """Rename a person; the old name leaves the file (names of photo files stay)."""
 
     old: tyro.conf.Positional[str]
     """The name now."""
@@ -65,7 +65,7 @@ class Rename:
 
 @dataclass(frozen=True)
 class Merge:
-    """Give all samples of one person to another: both were the same all along."""
+    """Give all samples of one person to another: both names were one person."""
 
     source: tyro.conf.Positional[str]
     """Who goes."""
@@ -110,13 +110,15 @@ class Import:
 
     file: tyro.conf.Positional[Path]
     """A file of `faces people export`, made with the same embedder."""
+    force: bool = False
+    """Take samples that do not look like the person of the same name here, too."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
 
 
 @dataclass(frozen=True)
 class Reembed:
-    """Make all vectors anew, with another embedder, from the pictures that were kept."""
+    """Make all vectors again, with another embedder, from the pictures that were kept."""
 
     drop_missing: bool = False
     """Go on although some samples have no stored picture; they are lost."""
@@ -172,7 +174,7 @@ def table(store: Store) -> str:
     """A line for each person."""
     people = store.people()
     if not people:
-        return f"{store.path}: nobody yet; enrol somebody with `faces enroll`"
+        return f"{store.path}: nobody yet; enroll somebody with `faces enroll`"
     rows = [("name", "samples", "pictures", "since", "head")]
     rows += [
         (p.name, f"{p.samples:,}", f"{p.crops:,}", p.created[:10], "yes" if p.in_head else "no")
@@ -208,7 +210,7 @@ def remove(options: Remove, store: Store) -> None:
     counts = {name: len(store.samples(name)) for name in options.names}  # refuses a wrong name
     if not options.yes and sys.stdin is not None and sys.stdin.isatty():
         what = ", ".join(f"{name!r} ({counted(count, 'sample')})" for name, count in counts.items())
-        print(f"Forget {what} for ever? [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"Forget {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
             raise UserError("nobody was removed")
     for name in counts:
@@ -238,24 +240,26 @@ def import_(options: Import) -> int:
     else:
         store = open_store(options.store, open_embedder(options.embedding))
     with store:
-        moved = import_people(store, options.file)
+        moved = import_people(store, options.file, options.force)
     known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
     what = f"{counted(moved.samples, 'sample')} of {counted(moved.people, 'person')} added"
     print(f"{options.store.gallery}: {what}{known}")
-    return 0
+    if moved.refused:
+        print(f"left out: {counted(moved.refused, 'sample')} (see above)")
+    return 1 if moved.refused else 0
 
 
 def reembed(options: Reembed, store: Store) -> None:
     """Replace the vectors and say what was lost."""
     from tqdm import tqdm
 
-    from recognizer.store.reembed import reembed as make_anew
+    from recognizer.store.reembed import reembed as embed_again
 
     embedder = open_embedder(options.embedding)
     had_head = store.head_provenance() is not None
     total = sum(person.crops for person in store.people())
     with tqdm(total=total, desc="samples", unit=" samples", disable=None) as bar:
-        done = make_anew(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
+        done = embed_again(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
     print(f"{store.path}: {counted(done.samples, 'sample')} of {embedder.fingerprint} now")
     if done.lost_samples:
         print(f"lost, without a picture: {counted(done.lost_samples, 'sample')}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from faces.errors import UserError
-from faces.words import counted
+from faces.text import counted
 from scripts.options.command_line import parse
 
 DESCRIPTION = """Draw training and validation loss, AP50 and the learning rate of one run, or of

@@ -40,8 +40,8 @@ class Wider:
     out: Path
     """Where to put train/images, train/annotations, val/images and val/annotations."""
     splits: tuple[Literal["train", "val", "test"], ...] = ()
-    """Which parts; by default train and val, as far as they are there. Of test only the images
-    are placed, since its truth is not published."""
+    """Which parts; by default train and val, if they are there. Of test only the images are
+    placed, since its truth is not published."""
     truth: Literal["auto", "text", "mat"] = "auto"
     """Read the official text files or the MATLAB files, which hold the same; auto prefers text."""
     images: Literal["link", "copy", "reference"] = "link"

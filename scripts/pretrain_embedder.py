@@ -9,25 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from faces.errors import UserError
-from recognizer.training.pretrain_config import PretrainConfig
-from scripts.options.command_line import log_to_stderr, parse
+from recognizer.pretraining.config import PretrainConfig
+from scripts.options.command_line import arg, log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from recognizer.crop import LandmarkFinder
-    from recognizer.evaluation.lfw import Lfw
-    from recognizer.training.pretrain_data import Photo
+    from recognizer.data.lfw import Lfw
+    from recognizer.pretraining.variants import Photo
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = """Train MiniResNet, the small network that turns a face into a vector, to give the
 vectors of a larger network, the teacher. Faces come from LFW (some of its folds; one more is held
-out to judge with), and from the training parts of WIDER FACE and of PASCAL VOC folders. The
+out for validation), and from the training parts of WIDER FACE and of PASCAL VOC folders. The
 weights are for the uses that the data's terms allow: those of LFW and WIDER FACE are research."""
 
 EXAMPLES = """\
@@ -40,10 +38,6 @@ LEAST_FACE = 32  # pixels; the teacher knows nothing of smaller ones
 
 LFW_BOX = (37.0, 27.0, 113.0, 127.0)
 """Where a face lies in a deep-funneled LFW image cut to its middle 150 x 150 pixels."""
-
-
-def _arg(default: str, **settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
 
 
 @dataclass(frozen=True)
@@ -60,10 +54,10 @@ class Options:
     folds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Folds of LFW to learn from."""
     held_out: int = 6
-    """Fold of LFW to judge with; none of its people is learned from."""
-    wider: Annotated[Path | None, _arg("none")] = None
+    """Fold of LFW to validate on; none of its people is trained on."""
+    wider: Annotated[Path | None, arg("none")] = None
     """Folder of WIDER FACE, of which the training part is used."""
-    voc: Annotated[Path | None, _arg("none")] = None
+    voc: Annotated[Path | None, arg("none")] = None
     """Folder of a PASCAL VOC set, images and annotations: every box counts as a face."""
     resume: bool = False
     """Go on from the run's last.pt; another number of steps may be given."""
@@ -85,13 +79,13 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     from recognizer.crop import CropRecipe
+    from recognizer.data.lfw import read_lfw
     from recognizer.embedders.mini import MiniConfig
-    from recognizer.evaluation.lfw import read_lfw
     from recognizer.landmarks import LandmarkNet
-    from recognizer.training.pretrain import Judge, Trainer
-    from recognizer.training.pretrain_data import Varied
-    from recognizer.training.pretrain_pool import variants
-    from recognizer.training.teacher import Teacher
+    from recognizer.pretraining.pool import variants
+    from recognizer.pretraining.teacher import Teacher
+    from recognizer.pretraining.train import HeldOutPairs, Trainer
+    from recognizer.pretraining.variants import Varied
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -102,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     lfw = read_lfw(options.lfw)
     tuning, held_out = lfw.of_folds(*options.folds), lfw.of_folds(options.held_out)
     faces = gather(options, tuning, held_out, landmarks, teacher.size)
-    judge = Judge(
+    judge = HeldOutPairs(
         tuning, _crops(tuning, recipe, landmarks), held_out, _crops(held_out, recipe, landmarks)
     )
     trainer = Trainer(options.train, shape, recipe, options.run)
@@ -125,11 +119,11 @@ def gather(
     import numpy as np
     from tqdm import tqdm
 
-    from recognizer.training.pretrain_data import cut_faces
+    from recognizer.pretraining.variants import cut_faces
 
     judged = set(held_out.people)
     if judged & set(tuning.people):
-        raise UserError(f"fold {options.held_out} is to judge with: it cannot be learned from")
+        raise UserError(f"fold {options.held_out} is for validation: it cannot be trained on")
     sources = {"LFW": _lfw_photos(tuning)}
     if options.wider is not None:
         sources["WIDER FACE"] = list(_wider_photos(options.wider))
@@ -147,7 +141,7 @@ def gather(
 
 
 def _lfw_photos(lfw: Lfw) -> list[Photo]:
-    from recognizer.training.pretrain_data import Photo
+    from recognizer.pretraining.variants import Photo
 
     return [Photo(path, _lfw_box(path)) for path in lfw.images]
 
@@ -175,7 +169,7 @@ def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8
 
 def _wider_photos(folder: Path) -> Iterator[Photo]:
     from detector.data.wider.lists import parse_text
-    from recognizer.training.pretrain_data import Photo
+    from recognizer.pretraining.variants import Photo
 
     truth = folder / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     try:
@@ -191,7 +185,7 @@ def _wider_photos(folder: Path) -> Iterator[Photo]:
 def _voc_photos(folder: Path) -> Iterator[Photo]:
     from detector.data.voc.annotation import read_voc
     from detector.data.voc.folder import usable_pairs
-    from recognizer.training.pretrain_data import Photo
+    from recognizer.pretraining.variants import Photo
 
     for image, annotation in usable_pairs(folder / "images", folder / "annotations"):
         boxes = _large([item.xyxy for item in read_voc(annotation).objects])

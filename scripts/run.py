@@ -10,23 +10,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from faces.errors import UserError
-from faces.words import counted
-from scripts.options.command_line import log_to_stderr, parse
+from faces.errors import UserError, require
+from faces.text import counted
+from scripts.options.command_line import arg, log_to_stderr, parse
 from scripts.options.live import (
     Networks,
-    arg,
+    RawFrames,
     open_detector,
-    open_embedder,
     open_people,
     parse_size,
     refuse_originals,
     who_is_known,
 )
+from scripts.options.recognizer import open_embedder
 
 if TYPE_CHECKING:
     from pipeline.live.loop import Loop
@@ -69,12 +69,8 @@ class Options:
     """Write no such folder; the table at the end is printed all the same."""
     every: Annotated[int | None, arg("so that it is done 10 times a second")] = None
     """Detect on every Nth frame; faces are moved on in between."""
-    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
-    """Width and height of the raw frames on the standard input."""
-    stdin_fps: Annotated[float | None, arg("none")] = None
-    """Their frames a second."""
-    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
-    """How their pixels are stored."""
+    raw: RawFrames = RawFrames()  # noqa: RUF009 (immutable)
+    """See `RawFrames`."""
     networks: Networks = Networks()  # noqa: RUF009 (immutable)
     """See `Networks`."""
     quiet: bool = False
@@ -89,17 +85,11 @@ class Options:
             (out is None or out.suffix.lower() == ".mp4", f"--out {out} must end in .mp4"),
             (self.every is None or self.every >= 1, "--every must be at least 1"),
             (
-                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
-                "--stdin-fps must be above 0 and at most 1000",
-            ),
-            (
                 not (self.no_report and self.report),
                 "--report and --no-report contradict each other",
             ),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
             folder = _report_folder(options)
             if folder is not None:
                 _check_report_folder(folder)
-            embedder = open_embedder(networks)
+            embedder = open_embedder(networks, networks.threads)
             people = open_people(networks, embedder)
             logger.info("%s", who_is_known(networks, people))
             every = options.every or max(1, round(source.fps / LOOKS))
@@ -144,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
         if folder is not None:
             about = _about(options, source, report.frames, seconds, settings.every)
             write_report(report, folder, about)
-    except BrokenPipeError:  # whoever read the JSON lines has left
+    except BrokenPipeError:  # the reader of the JSON lines has left
         raise
     except OSError as error:
         raise UserError(f"the results cannot be written: {error}") from error
@@ -168,10 +158,10 @@ def main(argv: Sequence[str]) -> int:
 def _source(options: Options) -> EverySource:
     from pipeline.sources.open import EverySource, SourceOptions, open_source
 
-    size = parse_size(options.stdin_size, "--stdin-size") if options.stdin_size else None
+    size = parse_size(options.raw.stdin_size, "--stdin-size") if options.raw.stdin_size else None
     source = open_source(
         options.video,
-        SourceOptions(size=size, fps=options.stdin_fps, layout=options.stdin_format),
+        SourceOptions(size=size, fps=options.raw.stdin_fps, layout=options.raw.stdin_format),
     )
     if not isinstance(source, EverySource):
         source.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from faces.errors import UserError
+from faces.errors import require
 from scripts.options.command_line import parse
 from scripts.options.recognizer import (
     DetectorOptions,
@@ -183,9 +183,7 @@ class Options:
             (0 <= self.network.port < 65_536, "--port must be between 0 and 65535"),
             (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -201,7 +199,8 @@ def main(argv: Sequence[str]) -> int:
         from pipeline.stdio.server import run_stdio
 
         return run_stdio(lambda: open_service(options))
-    from pipeline.http.server import check_exposure, run_http
+    from pipeline.http.server import run_http
+    from scripts.options.exposure import check_exposure
 
     http = http_options(options.network)
     check_exposure(options.network.host, http, options.network.no_keys_on_loopback)
@@ -331,7 +330,7 @@ def openapi_text() -> str:
 
 
 def log_as_json(quiet: bool) -> None:
-    """A JSON object a line on stderr, for whoever collects logs."""
+    """A JSON object a line on stderr, for log collectors."""
     from pipeline.service.runtime.logs import JsonFormatter
 
     handler = logging.StreamHandler(sys.stderr)

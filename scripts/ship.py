@@ -1,11 +1,11 @@
 """Make a run's checkpoint the detector that is shipped.
 
-    python -m scripts.ship runs/fpn/best.pt --half 0.8
-    python -m scripts.ship runs/old/best.pt --half 0.8 --pictures names.txt
+    python -m scripts.ship runs/fpn/best.pt --score-calibration 0.8
+    python -m scripts.ship runs/old/best.pt --score-calibration 0.8 --pictures names.txt
 
-`--half`: the score that is to become 0.5, the default threshold everywhere. A network that is
-trained on as many faces as it has to tell apart says 0.5 too easily; at which score it stops seeing
-faces where there are none, `benchmarks/false_alarms.py` says. The order of the scores stays.
+`--score-calibration`: the score that is to become 0.5, the default threshold everywhere;
+`benchmarks/false_positives.py` measures at which score the false positives end. The order of the
+scores stays.
 
 `--pictures`: names of the training pictures, one a line, for a checkpoint that is older than its
 own record of them. They are kept beside the weights, for `faces evaluate` to warn.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from faces.errors import UserError
@@ -29,25 +30,28 @@ def main(argv: Sequence[str]) -> int:
     import onnx
     import torch
 
-    from detector.checkpoint import load_checkpoint, save_checkpoint
+    from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint
+    from detector.config import to_dict
     from detector.export.parity import check, make_cases, table
     from detector.export.publish import run_checkpoint, run_exported, serialize
     from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, NETWORK
     from detector.training_pictures import LIST, pictures_of, write_list
     from faces.files import atomic_write
-    from faces.onnx_export import store_in_half
-    from faces.shipped import write_digests
+    from faces.networks.onnx_export import store_in_half
+    from faces.networks.shipped import write_digests
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--half", type=float, required=True, help="score that becomes 0.5")
+    parser.add_argument(
+        "--score-calibration", "--half", type=float, required=True, help="score that becomes 0.5"
+    )
     parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     args = parser.parse_args(argv)
-    if not 0 < args.half < 1:
-        raise UserError("--half must be between 0 and 1")
+    if not 0 < args.score_calibration < 1:
+        raise UserError("--score-calibration must be between 0 and 1")
     payload = load_checkpoint(args.checkpoint)
     known = pictures_of(payload.get("pictures", ""), payload["provenance"])
     if args.pictures is not None:
@@ -61,15 +65,22 @@ def main(argv: Sequence[str]) -> int:
         )
     del payload["format"], payload["version"]
     payload.pop("training", None)
-    payload["config"]["model"]["half"] = args.half
+    config = checkpoint_config(payload)
+    network = replace(
+        config.model, score_calibration=args.score_calibration, backbone_weights="none"
+    )
+    # Without the paths of the machine that trained it.
+    data = replace(
+        config.data, image_path=None, train_ann_dir=None, valid_path=None, valid_ann_dir=None
+    )
+    config = replace(
+        config, model=network, data=data, run=None, model_file=None, fig_path=None, init=None
+    )
+    payload["config"] = to_dict(config)
     payload["weights"] = {
         name: tensor.half() if tensor.dtype == torch.float32 else tensor
         for name, tensor in payload["weights"].items()
     }
-    for folder in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
-        payload["config"]["data"][folder] = None  # of the machine that trained it
-    payload["config"] |= {"run": None, "model_file": None, "fig_path": None, "init": None}
-    payload["config"]["model"]["backbone_weights"] = "none"
     save_checkpoint(FOLDER / CHECKPOINT, payload)
 
     model, artifact = open_checkpoint(FOLDER / CHECKPOINT)

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     )
     log_to_stderr()
     from faces.files import atomic_write
-    from faces.shipped import write_digests
+    from faces.networks.shipped import write_digests
     from recognizer.shipped import FOLDER
 
     if options.onet:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from detector.config import TrainConfig, load_config, preset
+from detector.config import TrainConfig
+from detector.tasks import base_config
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse, read_config
+from scripts.options.command_line import log_to_stderr, parse
 
 DESCRIPTION = """Train a face detector from images and PASCAL VOC annotations, or go on with a run.
 The defaults shown are those of the chosen --arch; --config FILE.toml changes them, flags have the
@@ -64,20 +63,13 @@ def main(argv: Sequence[str]) -> int:
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     """Default of the architecture < --config file < flags; a resumed run starts from its own."""
     resume, config_file = _peek(argv, "--resume"), _peek(argv, "--config")
-    if resume is not None:
-        base = replace(load_config(Path(resume)), run=None)
-    else:
-        arch = _peek(argv, "--arch")
-        if arch is None and config_file is not None:  # the file may choose the architecture
-            arch = read_config(Path(config_file), TrainConfig()).model.arch
-        base = preset("reference" if arch == "reference" else "fpn")
     config = parse(
         TrainConfig,
         argv,
         prog="faces train",
         description=DESCRIPTION,
         examples=EXAMPLES,
-        default=base,
+        default=base_config(resume, config_file, _peek(argv, "--arch")),
     )
     if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
         raise UserError(

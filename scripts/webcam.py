@@ -15,24 +15,23 @@ from faces.errors import UserError
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.live import (
     open_detector,
-    open_embedder,
     open_people,
     parse_size,
     refuse_originals,
     who_is_known,
 )
-from scripts.options.recognizer import open_store
+from scripts.options.recognizer import open_embedder, open_store
 from scripts.options.webcam import Options
 from scripts.options.webcam_outputs import open_sinks, open_window
 from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
-    from pipeline.live.loop import Loop, Source
+    from pipeline.live.loop import Loop
     from pipeline.sinks.files import Shows
     from pipeline.sinks.window import Window
     from pipeline.sources.live import LiveSource
-    from pipeline.teaching.session import Live
-    from pipeline.types import Tick
+    from pipeline.teaching.session import LiveTeaching
+    from pipeline.types import Source, Tick
     from recognizer.snapshot import Snapshot
     from recognizer.store.people import Store
 
@@ -94,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         except GaveUp as error:
             print(f"faces: {error}", file=sys.stderr)
             return 1
-        except BrokenPipeError:  # whoever read the lines has left
+        except BrokenPipeError:  # the reader of the lines has left
             raise
         except OSError as error:
             raise UserError(f"the results cannot be written: {error}") from error
@@ -153,7 +152,7 @@ def open_live(options: Options) -> LiveSource:
     from pipeline.sources.open import SourceOptions, open_source
 
     stdin = options.source == "-"
-    text, flag = (options.stdin_size, "--stdin-size") if stdin else (options.size, "--size")
+    text, flag = (options.raw.stdin_size, "--stdin-size") if stdin else (options.size, "--size")
     source = open_source(
         options.source,
         SourceOptions(
@@ -161,8 +160,8 @@ def open_live(options: Options) -> LiveSource:
             again=options.again,
             mirror=options.mirror,
             size=parse_size(text, flag) if text else None,
-            fps=options.stdin_fps if stdin else options.fps,
-            layout=options.stdin_format,
+            fps=options.raw.stdin_fps if stdin else options.fps,
+            layout=options.raw.stdin_format,
         ),
     )
     if not isinstance(source, LiveSource):
@@ -171,10 +170,10 @@ def open_live(options: Options) -> LiveSource:
     return source
 
 
-def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Live | None]:
+def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, LiveTeaching | None]:
     """The loop with its networks, its people, and a watch on their file, which ``stack`` ends.
 
-    Only with ``teach`` the file is made when it is missing, and there is a `Live`.
+    Only with ``teach`` the file is made when it is missing, and there is a `LiveTeaching`.
     """
     from pipeline.live.loop import Loop, LoopOptions
     from pipeline.live.worker import Background
@@ -182,7 +181,7 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
     networks = options.networks
     if networks.threads is None:  # the picture wants its share of the cores
         networks = replace(networks, threads=max(1, (os.cpu_count() or 2) // 2))
-    embedder = open_embedder(networks)
+    embedder = open_embedder(networks, networks.threads)
     people = open_people(networks, embedder)
     logger.info("%s", who_is_known(networks, people))
     loop = stack.enter_context(
@@ -199,17 +198,19 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
             from pipeline.teaching.gathering import TeachOptions
-            from pipeline.teaching.session import Live
+            from pipeline.teaching.session import LiveTeaching
 
             kept: Literal["all", "first"] = "all" if options.keep_crops else "first"
-            live = stack.enter_context(Live(loop, store, embedder, TeachOptions(pictures=kept)))
+            live = stack.enter_context(
+                LiveTeaching(loop, store, embedder, TeachOptions(pictures=kept))
+            )
         _follow(store, loop, live, stack)
     return loop, live
 
 
-def _follow(store: Store, loop: Loop, live: Live | None, stack: ExitStack) -> None:
+def _follow(store: Store, loop: Loop, live: LiveTeaching | None, stack: ExitStack) -> None:
     """Use what other programs change in the store."""
-    from pipeline.live.gallery_watch import GalleryWatch
+    from pipeline.gallery_watch import GalleryWatch
 
     def swap(snapshot: Snapshot) -> None:
         loop.recognizer = snapshot
@@ -226,7 +227,7 @@ def watch(
     sinks: Sequence[Shows],
     window: Window | None,
 ) -> Tick | None:
-    """Hand every tick to every sink until somebody ends it; the last tick."""
+    """Hand every tick to every sink until the user or the source ends it; the last tick."""
     from faces.run import stop_signals
     from pipeline.sinks.files import Showing
 

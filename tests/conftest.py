@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,39 +80,65 @@ def shared_data() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def small_export(request: pytest.FixtureRequest) -> SmallExport:
-    """A small detector in every format, made once and kept until the code that makes it changes.
+Keep = Callable[[str, Iterable[Path], Callable[[Path], None]], Path]
 
-    The exporter takes its time. What is kept lies in pytest's cache (``pytest --cache-clear``
-    removes it) under a digest of the code; workers that make it at once make the same, and the
-    first to finish is kept.
+
+@pytest.fixture(scope="session")
+def keep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Keep:
+    """Makes a folder once and keeps it until the files that decide about it change.
+
+    It lies in pytest's cache (``pytest --cache-clear`` removes it); one worker makes it, the others
+    wait.
     """
+    base = tmp_path_factory.getbasetemp()
+    ours = base.parent if hasattr(request.config, "workerinput") else base
+
+    def keep(name: str, sources: Iterable[Path], make: Callable[[Path], None]) -> Path:
+        digest = hashlib.sha256()
+        for path in sorted(sources):
+            digest.update(path.read_bytes())
+        kept = request.config.cache.mkdir(name) / digest.hexdigest()[:16]
+        while not kept.is_dir():
+            try:
+                (ours / f"making-{name}").mkdir()
+            except FileExistsError:
+                time.sleep(0.2)
+                continue
+            try:
+                if not kept.is_dir():  # or another worker has just finished
+                    for old in kept.parent.glob("[0-9a-f]*"):
+                        shutil.rmtree(old, ignore_errors=True)
+                    making = Path(tempfile.mkdtemp(prefix="making-", dir=kept.parent))
+                    make(making)
+                    making.rename(kept)
+            finally:
+                (ours / f"making-{name}").rmdir()
+        return kept
+
+    return keep
+
+
+@pytest.fixture(scope="session")
+def small_export(keep: Keep) -> SmallExport:
+    """A small detector in every format; the exporter takes half a minute."""
     from tests.small_export import SmallExport, make_small_export
 
-    kept = request.config.cache.mkdir("small_export") / _digest_of_the_exporter()
-    if not kept.is_dir():
-        for old in kept.parent.glob("[0-9a-f]*"):
-            shutil.rmtree(old, ignore_errors=True)
-        making = Path(tempfile.mkdtemp(prefix="making-", dir=kept.parent))
-        (making / "files").mkdir()
-        made = make_small_export(making / "files")
-        (making / "output.txt").write_text(made.output, encoding="utf-8")
-        try:
-            making.rename(kept)
-        except OSError:  # another worker was first
-            shutil.rmtree(making)
+    def make(folder: Path) -> None:
+        (folder / "files").mkdir()
+        made = make_small_export(folder / "files")
+        (folder / "output.txt").write_text(made.output, encoding="utf-8")
+
+    sources = [  # what decides about the files: not training, evaluation and the like
+        *(ROOT / "constraints.txt", ROOT / "scripts" / "export.py"),
+        *(ROOT / "tests" / "small_export.py", ROOT / "tests" / "tiny.py"),
+        *(ROOT / "detector").glob("*.py"),
+        *(ROOT / "detector" / "export").glob("*.py"),
+        *(ROOT / "detector" / "inference").glob("*.py"),
+        *(ROOT / "faces").glob("*.py"),
+        *(ROOT / "faces" / "networks").glob("*.py"),
+    ]
+    kept = keep("small_export", sources, make)
     return SmallExport(kept / "files", (kept / "output.txt").read_text(encoding="utf-8"))
-
-
-def _digest_of_the_exporter() -> str:
-    digest = hashlib.sha256()
-    for name in ("constraints.txt", "tests/small_export.py", "tests/tiny.py", "scripts/export.py"):
-        digest.update((ROOT / name).read_bytes())
-    for folder in ("detector", "faces"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class _NothingSkippedInSilence:
@@ -137,6 +163,19 @@ class _NothingSkippedInSilence:
             terminalreporter.section("browser tests were skipped, which CI does not allow")
             for line in self.browsers:
                 terminalreporter.write_line(line)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests of benchmarks/ run when they are named: `make test-benchmarks`."""
+    folder = ROOT / "tests" / "benchmarks"
+    if collection_path == folder and not any("benchmarks" in given for given in config.args):
+        return True
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "chromium" in getattr(item, "fixturenames", ()):
+        item.add_marker("browser")
 
 
 def pytest_configure(config: pytest.Config) -> None:

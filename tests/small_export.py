@@ -15,7 +15,7 @@ from detector.model import FaceRCNN, build_model
 from detector.training_pictures import TrainingPictures
 from tests.tiny import TINY_MODEL
 
-CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, half=0.8))
+CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, score_calibration=0.8))
 PICTURES = TrainingPictures(frozenset({b"aaaaaa", b"bbbbbb"}), frozenset({b"cccccc"}))
 PROVENANCE = {"training_images": 7, "written": "2026-01-01T00:00:00+00:00"}
 
@@ -92,11 +92,11 @@ class SmallExport:
 
 
 def make_small_export(folder: Path) -> SmallExport:
-    """Run `faces export` on the small detector; without .pt2, which takes as long again."""
+    """Run `faces export` on the small detector."""
     from scripts.main import main
 
     checkpoint = write_checkpoint(folder / "small.pt", talkative_model())
     with redirect_stdout(StringIO()) as output:
-        code = main(["export", str(checkpoint), "--formats", "onnx", "torchscript"])
+        code = main(["export", str(checkpoint)])
     assert code == 0, output.getvalue()
     return SmallExport(folder, output.getvalue())

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CALLER = {
@@ -27,6 +29,7 @@ CALLER = {
 }
 
 
+@pytest.mark.slow
 def test_tests_do_not_depend_on_the_callers_environment() -> None:
     """A few files that such variables made fail."""
     files = ["tests/test_make.py", "tests/scripts/options/test_command_line.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,15 @@ import pytest
 from PIL import Image
 
 from detector import load_detector
+from detector.data.portraits import portraits
 from detector.export.parity import draw_crowd
+from faces.images.write import save_image
+from scripts.demo_parts.scenes import make_scenes
+from scripts.main import main
 from tests.small_export import SmallExport
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "run_onnx.py"
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLE = FOLDER / "run_onnx.py"
 
 
 @pytest.mark.parametrize("size", [(288, 416), (900, 700), (45, 33)])
@@ -56,9 +62,55 @@ def test_run_onnx_reads_what_people_have(small_export: SmallExport, tmp_path: Pa
         )
 
 
-def test_it_is_short_and_needs_three_packages() -> None:
+def test_run_onnx_needs_three_packages() -> None:
     source = EXAMPLE.read_text(encoding="utf-8")
     code = [line for line in source.splitlines()[1:] if line.strip()]
     imports = {line.split()[1] for line in code if line.startswith(("import ", "from "))}
     assert imports == {"os", "sys", "numpy", "onnxruntime", "PIL"}
-    assert len(code) - len(imports) <= 15
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """An example, started from the checkout."""
+    result = subprocess.run(
+        [sys.executable, FOLDER / name, *map(str, arguments)],
+        capture_output=True, encoding="utf-8", check=False,
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_people_in_a_folder_are_named(tmp_path: Path) -> None:
+    """One of two is introduced, by a photo that is mirrored here; a third photo has no face."""
+    collins, hopper = (portraits()[name] for name in ("eileen_collins", "grace_hopper"))
+    empty = np.full((200, 300, 3), 90, np.uint8)
+    save_image(tmp_path / "known" / "Eileen Collins" / "portrait.png", collins[:, ::-1])
+    save_image(tmp_path / "known" / "Eileen Collins" / "wall.png", empty)
+    for name, image in (("a", collins), ("b", hopper), ("c", empty)):
+        save_image(tmp_path / "photos" / f"{name}.png", image)
+    (tmp_path / "photos" / "d.txt").write_text("no image", encoding="utf-8")
+    result = run("name_people_in_a_folder.py", tmp_path / "known", tmp_path / "photos")
+    first, *others = result.stdout.splitlines()
+    assert first.startswith("a.png: Eileen Collins (0.")
+    assert others == ["b.png: somebody unknown", "c.png: nobody"]
+    assert [line.split(": ")[0] for line in result.stderr.splitlines()] == ["left out"] * 2
+    assert "wall.png" in result.stderr
+    assert "d.txt" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_detector_is_trained_on_your_photos(tmp_path: Path) -> None:
+    make_scenes(tmp_path / "wider", train=8, val=3)
+    assert (
+        main(["prepare", "wider", str(tmp_path / "wider"), "--out", str(tmp_path / "photos")]) == 0
+    )
+    output = run("train_on_your_photos.py", tmp_path / "photos", 1).stdout.splitlines()
+    for line, name in zip(output, ("shipped", "yours"), strict=False):
+        assert line.startswith(f"{name:<8} AP50 0.") or line.startswith(f"{name:<8} AP50 1.")
+        assert float(line.split()[-1]) > 0.5, (
+            "the shipped detector finds these faces before and after"
+        )
+    assert "best.onnx finds:" in output[2]
+    assert len(output) == 6
+    assert sum(int(line.split()[-2]) for line in output[3:]) > 3
+    assert len(list((tmp_path / "photos" / "found").glob("*.jpg"))) == 3

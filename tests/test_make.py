@@ -33,7 +33,7 @@ def test_make_alone_lists_every_target():
     assert result.returncode == 0
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     [phony] = re.findall(r"^\.PHONY: (.*)", text, re.MULTILINE)
-    listed = re.findall(r"^  (\w+) +\w", result.stdout, re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+) +\w", result.stdout, re.MULTILINE)
     assert listed == phony.split()
     assert {"env", "test", "quick", "demo", "lint", "format", "clean"} < set(listed)
 
@@ -43,7 +43,7 @@ def test_make_test_checks_style_types_and_runs_the_whole_suite_last():
     lines = make("--dry-run", "--assume-old=.venv/.installed", "test").stdout.splitlines()
     tools = [Path(line.split()[0]).name + "".join(line.split()[1:2]) for line in lines]
     assert tools[-4:] == ["ruffcheck", "ruffformat", "mypy", "pytest-n"]
-    assert lines[-1].split()[1:] == ["-n", "auto"]
+    assert lines[-1].split()[1:] == ["-n", "auto", "--dist", "loadfile"]
 
 
 def test_make_uses_the_environment_it_has_until_the_requirements_change(tmp_path):

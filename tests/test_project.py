@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
-import shutil
-import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
@@ -14,7 +9,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -124,72 +118,3 @@ def test_the_console_command_exists():
 
     module, function = PROJECT["scripts"]["faces"].split(":")
     assert getattr(sys.modules[module], function) is scripts.main.main
-
-
-# -- pre-commit and CI
-
-
-def hooks() -> list[dict[str, Any]]:
-    return [
-        hook for repo in load_yaml(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]
-    ]
-
-
-def test_pre_commit_is_valid_and_needs_no_network():
-    result = subprocess.run(
-        [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert {repo["repo"] for repo in load_yaml(".pre-commit-config.yaml")["repos"]} == {"local"}
-    assert {hook["id"] for hook in hooks()} == {"ruff", "ruff-format", "mypy"}
-    assert {hook["language"] for hook in hooks()} == {"system"}
-
-
-@pytest.mark.skipif(shutil.which("sh") is None, reason="git brings sh, this machine has none")
-@pytest.mark.parametrize("hook", hooks(), ids=lambda hook: hook["id"])
-def test_each_hook_starts_the_tool_it_names(hook, tmp_path):
-    """Fakes that print their arguments stand in for the tools in the environment's folder."""
-    tool = shlex.split(hook["entry"])
-    called = re.search(r"exec (\w+)", tool[2])
-    assert called is not None
-    fake = tmp_path / ".venv" / "bin" / called[1]
-    fake.parent.mkdir(parents=True)
-    fake.write_text('#!/bin/sh\necho "$0 $*"\n', encoding="utf-8")
-    fake.chmod(0o755)
-    files = [] if hook.get("pass_filenames") is False else ["a file.py"]
-    output = subprocess.check_output([*tool, *files], cwd=tmp_path, text=True)
-    assert output.startswith(f".venv/bin/{called[1]}")
-    assert output.rstrip().endswith("a file.py" if files else called[1])
-
-
-def test_ci_ends_with_make_test():
-    script = ROOT / ".ci" / "run"
-    lines = script.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "#!/usr/bin/env bash"
-    assert lines[-1] == "make test"
-    if os.name != "nt":
-        assert os.access(script, os.X_OK)
-
-
-# -- what is kept out of the repository
-
-
-def test_what_is_made_here_is_ignored_by_git():
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    made = [".venv/x", "runs/demo/last.pt", "detector/__pycache__/x.pyc", "faces.egg-info/x"]
-    output = subprocess.run(
-        ["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout
-    assert output.split() == made
-
-
-def test_the_changelog_has_a_section_for_this_version_or_the_next():
-    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    sections = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
-    assert sections
-    assert sections[0] in ("Unreleased", PROJECT["version"])

@@ -40,6 +40,7 @@ def faces(*arguments: str, cwd: Path, without: str = "") -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 def test_detect_enroll_fit_and_recognize_need_no_extra(tmp_path):
     imsave(tmp_path / "eileen.png", astronaut())
     commands = (
@@ -55,6 +56,7 @@ def test_detect_enroll_fit_and_recognize_need_no_extra(tmp_path):
     assert "Eileen Collins" in faces("people", cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "extra"),
     [

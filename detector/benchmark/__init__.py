@@ -1,6 +1,6 @@
 """Detectors side by side: how long they take, what they need, how good they are.
 
-    peers        other people's detectors behind `detector.types.Detector`, and the bare body
+    peers        other people's detectors behind `detector.types.Detector`, and the bare backbone
     contestants  who takes part: files of ours, files of peers, what comes with packages
     pictures     what they look at
     timing       each contestant in a process of its own; images given to all in turn

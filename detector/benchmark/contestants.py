@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, and how each is made."""
+"""The detectors that are compared, and how each is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detector.inference.load import Speed, file_kind, load_detector
+from detector.inference.mtcnn import MtcnnDetector
 from detector.shipped import find_model
 from detector.types import Detector
 from faces.errors import UserError
 
-Kind = Literal["ours", "yunet", "ultra-light", "mtcnn", "torchvision", "reference", "body"]
+Kind = Literal["ours", "yunet", "ultra-light", "mtcnn", "torchvision", "reference", "backbone"]
 
 THRESHOLD = 0.5
 """Lowest score asked for while time is taken, as in everyday use."""
@@ -87,7 +88,10 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
 
     path = contestant.path
     if contestant.kind == "mtcnn":
-        return peers.Mtcnn(threads)
+        import torch
+
+        torch.set_num_threads(threads)
+        return MtcnnDetector()
     if contestant.kind == "torchvision":
         return peers.Torchvision(threads)
     if path is None:
@@ -96,8 +100,8 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
         return peers.YuNet(path, threads, min_score)
     if contestant.kind == "ultra-light":
         return peers.UltraLight(path, threads, min_score)
-    if contestant.kind == "body":
-        return peers.Body(path, threads)
+    if contestant.kind == "backbone":
+        return peers.Backbone(path, threads)
     detector = load_detector(
         path, score_threshold=min_score, device="cpu", threads=threads, speed=contestant.speed
     )
@@ -154,11 +158,11 @@ def _ours(path: Path, speeds: Sequence[Speed]) -> list[Contestant]:
     ]  # fmt: skip
 
 
-def body_contestant(path: Path) -> Contestant:
-    """The floor, from a file of `detector.benchmark.peers.export_body`."""
+def backbone_contestant(path: Path) -> Contestant:
+    """The floor, from a file of `detector.benchmark.peers.export_backbone`."""
     note = "no pyramid, no heads, no reading of the picture: the floor"
-    name = "MobileNetV2 body alone"
-    return Contestant("body", name, "ONNX Runtime", path, trained=False, note=note)
+    name = "MobileNetV2 backbone alone"
+    return Contestant("backbone", name, "ONNX Runtime", path, trained=False, note=note)
 
 
 def _reference(path: Path | None) -> Contestant:
@@ -171,13 +175,13 @@ def _reference(path: Path | None) -> Contestant:
 
 def _peer(path: Path) -> Contestant:
     if file_kind(path) != "onnx":
-        raise UserError(f"--peers {path}: peers are ONNX files; give files of ours as MODEL")
+        raise UserError(f"peers: {path}: peers are ONNX files; give files of ours as MODEL")
     import onnx
 
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf's own kinds of errors
-        raise UserError(f"--peers {path}: damaged, or no ONNX file") from error
+        raise UserError(f"peers: {path}: damaged, or no ONNX file") from error
     outputs = {output.name for output in graph.output}
     if {"cls_8", "obj_8", "bbox_8"} <= outputs:
         return Contestant("yunet", f"YuNet ({path.name})", "ONNX Runtime", path)
@@ -187,7 +191,7 @@ def _peer(path: Path) -> Contestant:
         name = f"Ultra-Light ({path.name})"
         return Contestant("ultra-light", name, "ONNX Runtime", path, note=note)
     raise UserError(
-        f"--peers {path}: neither YuNet (outputs cls_8, obj_8, bbox_8 ...) nor Ultra-Light "
+        f"peers: {path}: neither YuNet (outputs cls_8, obj_8, bbox_8 ...) nor Ultra-Light "
         f"(scores, boxes), but {', '.join(sorted(outputs))}; give files of ours as MODEL"
     )
 
@@ -227,7 +231,7 @@ def _module(contestant: Contestant) -> Any:
     from detector.benchmark import peers
 
     if contestant.kind == "mtcnn":
-        return peers.Mtcnn(1).model
+        return MtcnnDetector().model
     if contestant.kind == "torchvision":
         return peers.Torchvision(1).model
     return _module_of_reference()

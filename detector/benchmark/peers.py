@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detector.types import Detections
+from faces.boxes import iou
 
 YUNET_STRIDES = (8, 16, 32)
 YUNET_IOU = 0.45
@@ -27,7 +28,7 @@ ULTRA_LIGHT_IOU = 0.5
 https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB."""
 
 ULTRA_LIGHT_CANDIDATES = 800
-"""How many of its best boxes go into the suppression, as where its authors judge it
+"""How many of its best boxes go into the suppression, as where its authors evaluate it
 (``widerface_evaluate/evaluation_on_widerface.py`` of the same). Without a limit it takes seconds at
 low scores."""
 
@@ -117,34 +118,6 @@ class UltraLight(OneByOne):
         return suppressed(xyxy, score[best], ULTRA_LIGHT_IOU, (height, width))
 
 
-class Mtcnn(OneByOne):
-    """MTCNN (Zhang et al. 2016) of facenet-pytorch with its default settings and weights.
-
-    Its thresholds, 0.6, 0.7 and 0.7, are part of the cascade: no lower score can be asked for.
-
-    Args:
-        threads: CPU threads, for the whole process.
-    """
-
-    def __init__(self, threads: int) -> None:
-        import torch
-        from facenet_pytorch import MTCNN
-
-        torch.set_num_threads(threads)
-        self.model = MTCNN(device=torch.device("cpu")).eval()
-
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        height, width = image.shape[:2]
-        if min(height, width) < self.model.min_face_size:
-            # Its scale pyramid would have no level, which facenet-pytorch does not expect.
-            return Detections.empty((height, width))
-        boxes, scores = self.model.detect(image)
-        if boxes is None:
-            return Detections.empty((height, width))
-        xyxy = np.array(boxes.tolist(), np.float32)  # it gives arrays of Python objects
-        return Detections.from_raw(xyxy, np.array(scores.tolist(), np.float32), (height, width))
-
-
 class Torchvision(OneByOne):
     """torchvision's ``fasterrcnn_mobilenet_v3_large_320_fpn`` for one class, without weights.
 
@@ -177,14 +150,14 @@ class Torchvision(OneByOne):
         )
 
 
-class Body(OneByOne):
-    """The MobileNetV2 body alone in ONNX Runtime: the floor for every detector built on it.
+class Backbone(OneByOne):
+    """The MobileNetV2 backbone alone in ONNX Runtime: the floor for every detector built on it.
 
     It is run on noise of the picture's size, padded to multiples of 32, and finds nothing. Reading
     and normalizing the picture are left out on purpose.
 
     Args:
-        path: a file of `export_body`.
+        path: a file of `export_backbone`.
         threads: CPU threads.
     """
 
@@ -202,49 +175,39 @@ class Body(OneByOne):
         return Detections.empty((height, width))
 
 
-def export_body(path: Path) -> None:
+def export_backbone(path: Path) -> None:
     """Write torchvision's ``mobilenet_v2().features[:18]`` (strides up to 32) as an ONNX file.
 
     Input ``pixels``, float32 (1, 3, H, W) with H and W multiples of 32. Weights are random: time
     does not depend on them.
     """
-    import logging
-    import warnings
-
     import torch
     from torchvision.models import mobilenet_v2
 
+    from faces.networks.onnx_export import quiet_exporter
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        body = mobilenet_v2(weights=None).features[:18].eval()
+        backbone = mobilenet_v2(weights=None).features[:18].eval()
     free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:  # it tells of every step
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the exporter, about itself
-            program = torch.onnx.export(
-                body,
-                (torch.zeros(1, 3, 64, 96),),
-                dynamo=True,
-                opset_version=18,
-                input_names=["pixels"],
-                output_names=["features"],
-                dynamic_shapes=(free,),
-                verbose=False,
-            )
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            backbone,
+            (torch.zeros(1, 3, 64, 96),),
+            dynamo=True,
+            opset_version=18,
+            input_names=["pixels"],
+            output_names=["features"],
+            dynamic_shapes=(free,),
+            verbose=False,
+        )
     assert program is not None  # it is, with dynamo=True
     program.save(str(path))
 
 
 def onnx_session(path: Path, threads: int) -> Any:
     """A plain ONNX Runtime session on the CPU with ``threads`` threads."""
-    from faces.onnx_session import onnxruntime
+    from faces.networks.onnx_session import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -256,22 +219,18 @@ def onnx_session(path: Path, threads: int) -> Any:
 def suppressed(
     xyxy: NDArray[np.float32],
     score: NDArray[np.float32],
-    iou: float,
+    threshold: float,
     image_size: tuple[int, int],
 ) -> Detections:
     """Boxes (N, 4) and scores (N,) after non-maximum suppression, clipped to the image.
 
-    Of two boxes that overlap by more than ``iou`` (0..1) the better one stays, as in torchvision's
+    Of two boxes whose IoU is above ``threshold`` (0..1) the better one stays, as in torchvision's
     ``nms``.
     """
     left = np.argsort(-score, kind="stable")
-    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
     kept = []
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
-        low = np.maximum(xyxy[best, :2], xyxy[left, :2])
-        high = np.minimum(xyxy[best, 2:], xyxy[left, 2:])
-        shared = (high - low).clip(0).prod(axis=1)
-        left = left[shared <= iou * (area[best] + area[left] - shared)]
+        left = left[iou(xyxy[best], xyxy[left])[0] <= threshold]
     return Detections.from_raw(xyxy[kept], score[kept], image_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.scenes import portraits
+from detector.data.portraits import portraits
 from faces.errors import UserError
 from faces.images.find import find_images
 from faces.images.read import read_image

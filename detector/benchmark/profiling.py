@@ -23,7 +23,7 @@ from faces.errors import UserError
 
 PARTS = (
     "input",  # bytes to normalized numbers
-    "body",
+    "backbone",
     "pyramid",
     "RPN convolutions",
     "RPN proposals",  # the best anchors, their boxes, the first suppression
@@ -35,7 +35,7 @@ PARTS = (
 _WEIGHTS = {
     "dense.backbone.lateral.": "pyramid",
     "dense.backbone.smooth.": "pyramid",
-    "dense.backbone.": "body",
+    "dense.backbone.": "backbone",
     "dense.tower.": "RPN convolutions",
     "dense.outputs.": "RPN convolutions",
     "head.": "RoI",
@@ -74,7 +74,7 @@ def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -
 
     from detector.benchmark.contestants import THRESHOLD, Contestant, open_contestant
     from detector.inference.load import file_kind
-    from faces.onnx_session import onnxruntime
+    from faces.networks.onnx_session import onnxruntime
 
     if file_kind(path) != "onnx":
         raise UserError(f"{path}: only ONNX files can be profiled; export one with `faces export`")

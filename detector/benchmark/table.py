@@ -19,7 +19,7 @@ from detector.benchmark.contestants import RUNTIMES, Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
 from faces.files import atomic_write
-from faces.words import counted
+from faces.text import counted
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "facenet-pytorch", "numpy", "pillow")
 
@@ -71,7 +71,7 @@ class Setup:
     """Under what conditions.
 
     Args:
-        images: how many were timed; ap_images: how many were judged, None without AP.
+        images: how many were timed; ap_images: how many were evaluated, None without AP.
         max_side: longest side in pixels that everyone got; 0 is each image's own.
         threads: CPU threads of each runtime.
         repeats: counted looks at each image.
@@ -163,7 +163,7 @@ def _cells(result: Result, first: Result) -> list[str]:
 def _ap_cells(result: Result) -> list[str]:
     if isinstance(result.ap, ContestantFailed):
         return ["failed", "-", "-"]
-    if result.contestant.kind == "body":
+    if result.contestant.kind == "backbone":
         return ["no boxes", "-", "-"]
     if not result.contestant.trained:
         return ["not trained", "-", "-"]
@@ -188,14 +188,14 @@ def _sentences(results: Sequence[Result], setup: Setup) -> list[str]:
     if setup.ap_images is not None:
         lines.append(f"AP: {PROTOCOL}; {setup.ap_images} images of the same size, all scores.")
     for floor in results:
-        if floor.contestant.kind == "body":
+        if floor.contestant.kind == "backbone":
             for ours in results:
                 ratio = ratios(ours, floor)
                 if ours.contestant.kind == "ours" and ratio is not None:
+                    middle, low, high = ratio
                     lines.append(
-                        "`{}` takes {:.2f} ({:.2f}-{:.2f}) times as long as the body alone.".format(
-                            ours.contestant.name, *ratio
-                        )
+                        f"`{ours.contestant.name}` takes {middle:.2f} ({low:.2f}-{high:.2f}) times "
+                        "as long as the backbone alone."
                     )
     return [line for sentence in lines for line in (sentence, "")]
 

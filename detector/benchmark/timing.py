@@ -1,8 +1,8 @@
 """Each contestant in a process of its own, and every image given to all of them in turn.
 
-A process of its own means that a contestant's memory can be told, that its threads and environment
-are its own, and that one that dies takes nobody along. Taking turns means that a machine that slows
-down slows them all: what is compared are ratios on the same image.
+In its own process a contestant's memory can be measured, its threads and environment are its own,
+and a crash ends no other. They take turns, so that a machine that slows down slows all of them:
+what is compared are ratios on the same image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ import psutil
 from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
+from faces.closing import Closing
 from faces.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class ContestantFailed(Exception):
-    """A contestant could not be made, raised, died or went silent; the message says which."""
+    """A contestant could not be made, raised, died or did not answer; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ def contest(
 ) -> dict[str, Timing | ContestantFailed]:
     """Time contestants side by side.
 
-    Of each image a contestant first takes one uncounted look, which warms caches and whatever its
-    runtime prepares for a new size, and then ``repeats`` counted ones, whose median is taken. Who
-    begins changes from image to image.
+    On each image a contestant first makes one run that does not count, which warms caches and
+    whatever its runtime prepares for a new size, and then ``repeats`` runs, whose median is taken.
+    The order changes from image to image.
 
     Args:
         builds: contestants by name.
         images: RGB uint8 (H, W, 3).
-        threads: for the libraries that read their number from the environment; ``builds`` must see
-            to all others.
+        threads: for libraries that read the number from the environment; ``builds`` must set it for
+            all others.
         progress: called with a contestant's name after each image, and after it was made.
 
     A contestant that fails is left out from then on, and its failure is its result.
@@ -124,7 +124,7 @@ def contest(
     return {name: results[name] for name in builds}
 
 
-class Process:
+class Process(Closing):
     """A contestant alive in a process of its own; use as a context manager, or `close` it.
 
     Args:
@@ -140,7 +140,7 @@ class Process:
         self.patience = patience
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, build), daemon=True)
-        with _environment(threads), _deaf_to_ctrl_c():
+        with _environment(threads), _ignoring_ctrl_c():
             self.process.start()
         theirs.close()
         try:
@@ -166,17 +166,6 @@ class Process:
         self.connection.close()
         self.process.terminate()
         self.process.join()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, *request: Any) -> Any:
         try:
@@ -205,7 +194,7 @@ class Process:
 
 
 def _serve(connection: Connection, build: Build) -> None:
-    """What runs in the contestant's process, until nobody needs it any more."""
+    """What runs in the contestant's process, until its parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
     with suppress(EOFError, OSError):  # of the connection: the parent is gone
         _answer_all(connection, build)
@@ -284,8 +273,8 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, which is for the one that started them."""
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C, which only their parent should handle."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only there may signals be handled
         return

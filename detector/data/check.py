@@ -134,7 +134,7 @@ def check_set(
     Raises UserError when a folder of the set is missing.
     """
     pairing = pair(folder)
-    findings = list(_lonely(pairing)) + list(_duplicates(folder, pairing))
+    findings = list(_unpaired(pairing)) + list(_duplicates(folder, pairing))
     counts: Counter[str] = Counter()
     difficult = without_object = 0
     faces = []
@@ -232,7 +232,7 @@ def _check_boxes(
             )
 
 
-def _lonely(pairing: Pairing) -> Iterator[Finding]:
+def _unpaired(pairing: Pairing) -> Iterator[Finding]:
     for path in pairing.annotations:
         yield Finding("missing image", path, 0, "there is no image of that name")
     for path in pairing.images:

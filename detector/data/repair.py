@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from lxml import etree
 
 from detector.data.check import SetReport
@@ -25,7 +24,7 @@ from detector.data.voc.annotation import (
     set_size,
 )
 from detector.data.voc.boxes import Box, BoxFrame, boxes_as_stored, boxes_in_pixels, mend_box
-from detector.evaluation.matching import IOU, best_overlap
+from faces.boxes import iou
 from faces.errors import UserError
 from faces.filenames import folded
 from faces.files import atomic_write_text
@@ -33,6 +32,9 @@ from faces.folders import atomic_folder, copy_file, in_threads, link_file
 from faces.images.read import ImageInfo, image_info, upright_boxes, write_upright
 
 REPORT_NAME = "repairs.json"
+
+SAME_BOX = 0.5
+"""Overlap (IoU) from which on boxes of two annotations of an image are taken for one."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,10 @@ def _repair_pair(
         link_file(job.image.resolve(), job.new_image)
     else:
         copy_file(job.image, job.new_image)
+    # After the image, whose suffix may have changed. XML cannot hold a name that is no UTF-8.
+    name = job.new_image.name.encode("utf-8", "replace").decode("utf-8")
+    if root.findtext("filename") != name:
+        set_filename(root, name)
     job.new_annotation.parent.mkdir(parents=True, exist_ok=True)
     job.new_annotation.write_bytes(etree.tostring(root, encoding="utf-8"))
     return +done  # what was never done is not told
@@ -212,10 +218,6 @@ def _repair_tree(
     if (annotation.width, annotation.height) != (info.width, info.height):
         set_size(root, info.width, info.height)
         done["sizes corrected"] += not stored
-    # XML cannot hold a name that is no UTF-8.
-    name = job.new_image.name.encode("utf-8", "replace").decode("utf-8")
-    if root.findtext("filename") != name:
-        set_filename(root, name)
     for element in root.findall("object"):
         try:
             own = box_of(element, path)
@@ -289,7 +291,7 @@ def _join(root: etree._Element, other: etree._Element, job: _Job) -> int:
     for element in other.findall("object"):
         box = box_of(element, job.annotations[0])
         same = [have for name, have in there if name == element.findtext("name")]
-        if same and best_overlap(np.array([box]), np.array(same))[1][0] >= IOU:
+        if same and iou([box], same).max() >= SAME_BOX:
             again += 1
         else:
             root.append(element)

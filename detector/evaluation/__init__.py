@@ -7,6 +7,7 @@
     voc_ap     AP at IoU 0.5 as PASCAL VOC, and the figures at one score threshold
     coco       AP as COCO
     breakdown  recall by size, attribute or group, with confidence intervals
+    calibrate  which score gives a wanted number of false positives; stored in the checkpoint
     report     all of it as JSON and as a table
     figures    the curves and the worst errors as pictures
 

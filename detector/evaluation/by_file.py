@@ -33,9 +33,9 @@ MAX_GROUPS = 50
 def read_attributes(path: Path, truth: Sequence[ImageFaces]) -> dict[str, list[str]]:
     """For each attribute column, the value of every face of ``truth`` in order, "" for unknown.
 
-    Lines of images that are not judged are passed over and counted in the log. Raises UserError,
+    Lines of images that are not evaluated are passed over and counted in the log. Raises UserError,
     naming file and line, for a file that breaks the format above, names a face that does not exist
-    or the same one twice, has a column with more than 50 values, or fits no judged image.
+    or the same one twice, has a column with more than 50 values, or is about no evaluated image.
     """
     rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
@@ -69,12 +69,12 @@ def read_attributes(path: Path, truth: Sequence[ImageFaces]) -> dict[str, list[s
             values[attribute][face] = cells[attribute]
     if not seen:
         raise UserError(
-            f"{path}: none of its {len(lines):,} lines is about an image that is judged; expected "
+            f"{path}: none of its {len(lines):,} lines is about an evaluated image; expected "
             f"names such as {truth[0].name!r}"
         )
     if len(seen) < len(lines):
         logger.warning(
-            "%s: %d of %d lines are about images that are not judged",
+            "%s: %d of %d lines are about images that are not evaluated",
             path,
             len(lines) - len(seen),
             len(lines),

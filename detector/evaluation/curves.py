@@ -36,7 +36,7 @@ def curve(
 
     Args:
         found_scores: for each face that was found at all, the highest score on it.
-        counted_scores: the scores of all detections that are right or false alarms.
+        counted_scores: the scores of all detections that are right or false positives.
         thresholds: (T,), falling; a detection with just that score is in.
         faces: how many faces there are to find.
     """

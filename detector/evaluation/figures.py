@@ -1,4 +1,4 @@
-"""Pictures of a judgment: its precision-recall curves, and its worst errors."""
+"""Pictures of an evaluation: its precision-recall curves, and its worst errors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from detector.evaluation.voc_ap import found_faces
 from faces.files import atomic_write
 from faces.images.read import read_image
 
+FALSE_POSITIVE = "false alarm"
+"""The kind of an error, as reports have written it since the first release."""
 CELL = 232
 COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Error:
-    """One face that was missed, or one false alarm.
+    """One face that was missed, or one false positive.
 
     Args:
-        kind: "missed" or "false alarm".
+        kind: "missed" or `FALSE_POSITIVE`.
         image: its name.
         xyxy: the missed face or the false detection, in pixels.
-        score: of the false alarm, or the best on the missed face; None without any.
-        overlap: the false alarm's highest overlap with a face; None for a missed one.
+        score: of the false positive, or the best on the missed face; None without any.
+        overlap: the false positive's highest overlap with a face; None for a missed one.
     """
 
     kind: str
@@ -45,18 +47,18 @@ class Error:
             best = "no detection" if self.score is None else f"best score {self.score:.2f}"
             return f"missed {self.xyxy[3] - self.xyxy[1]:.0f} px, {best}"
         second = ", second on a face" if self.overlap >= 0.5 else f", overlap {self.overlap:.2f}"
-        return f"false alarm {self.score:.2f}{second}"
+        return f"false positive {self.score:.2f}{second}"
 
 
 def worst_errors(matches: Matches, threshold: float, count: int = 12) -> list[Error]:
-    """The largest faces that were missed and the most confident false alarms, ``count`` of each.
+    """The largest faces that were missed and the most confident false positives, ``count`` of each.
 
     Faces to ignore are in neither. Equal ones come in the order of their image and position.
     """
     missed = np.flatnonzero(~found_faces(matches, threshold) & ~matches.face_ignored)
     sides = matches.face_xyxy[missed, 2:] - matches.face_xyxy[missed, :2]
     missed = missed[np.argsort(-sides.prod(1), kind="stable")][:count]
-    alarms = np.flatnonzero(matches.false_alarm & (matches.score >= threshold))
+    alarms = np.flatnonzero(matches.false_positive & (matches.score >= threshold))
     alarms = alarms[np.lexsort((*matches.xyxy[alarms].T, -matches.score[alarms]))][:count]
     errors = []
     for f in missed:
@@ -66,7 +68,7 @@ def worst_errors(matches: Matches, threshold: float, count: int = 12) -> list[Er
     for d in alarms:
         name, box = matches.names[matches.image[d]], matches.xyxy[d]
         score, overlap = float(matches.score[d]), float(matches.overlap[d])
-        errors.append(Error("false alarm", name, _box(box), score, overlap))
+        errors.append(Error(FALSE_POSITIVE, name, _box(box), score, overlap))
     return errors
 
 

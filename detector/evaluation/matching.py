@@ -1,8 +1,8 @@
 """Which detection lies on which face: the one rule that WIDER FACE and PASCAL VOC share.
 
 A detection belongs to the face that it overlaps most, if that overlap is at least 0.5. The best
-scored of those that belong to a face finds it; the others are false alarms, unless the face is one
-to ignore. So whether a face is found at a threshold depends only on the highest score on it: no
+scored of those that belong to a face finds it; the others are false positives, unless the face is
+to be ignored. So whether a face is found at a threshold depends only on the highest score on it: no
 loop over sorted detections is needed, and the order of the input cannot matter.
 """
 
@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.boxes import iou
 from faces.errors import UserError
 
 IOU = 0.5
+"""Overlap from which on a detection belongs to a face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +44,12 @@ class ImageFaces:
 
 
 def require_faces(truth: list[ImageFaces]) -> list[ImageFaces]:
-    """``truth``, if any of its faces counts; otherwise UserError: there is nothing to judge by."""
+    """``truth``, if any of its faces counts; otherwise UserError."""
     if all(image.ignored.all() for image in truth):
         total = sum(len(image) for image in truth)
         there = "has a face" if not total else f"has a face that counts ({total:,} are ignored)"
         raise UserError(
-            f"none of the {len(truth):,} images to judge {there}: there is "
+            f"none of the {len(truth):,} images to evaluate {there}: there is "
             "nothing to find; take other images"
         )
     return truth
@@ -82,11 +84,11 @@ class Matches:
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """bool (D,): not on a face to ignore, so either right or a false alarm."""
+        """bool (D,): not on a face to ignore, so either right or a false positive."""
         return _not_on(self.face, self.face_ignored)
 
     @property
-    def false_alarm(self) -> NDArray[np.bool_]:
+    def false_positive(self) -> NDArray[np.bool_]:
         """bool (D,): on no face, or on one that a better scored detection has found."""
         return self.counted & ~self.first
 
@@ -96,16 +98,16 @@ def match(
     detections: Mapping[str, NDArray[np.float64]],
     *,
     pixel: float = 0.0,
-    iou: float = IOU,
+    least: float = IOU,
 ) -> Matches:
     """Match each image's detections with its faces.
 
     Args:
-        truth: the images to judge. One without an entry in ``detections`` has no detection.
+        truth: the images to evaluate. One without an entry in ``detections`` has no detection.
         detections: float64 (N, 5), x1 y1 x2 y2 score by image name, in any order.
         pixel: 1 for the overlap of old tools, in which a box of width ``x2 - x1`` covers one pixel
             more; 0 for the plain one.
-        iou: the least overlap, which itself is enough.
+        least: the overlap from which on a detection belongs to a face.
 
     Raises ValueError when an image is twice in ``truth`` or a detection is of an image not in it.
     """
@@ -119,7 +121,7 @@ def match(
     face, overlap = [], []
     for image, boxes, start in zip(truth, rows, starts[:-1], strict=True):
         index, value = best_overlap(boxes[:, :4], image.xyxy, pixel=pixel)
-        face.append(np.where(value >= iou, index + start, -1))
+        face.append(np.where(value >= least, index + start, -1))
         overlap.append(value)
     everything = np.concatenate([empty, *rows])
     faces = np.concatenate([np.zeros(0, np.intp), *face])
@@ -159,20 +161,9 @@ def best_overlap(
     """
     if not len(faces):
         return np.zeros(len(boxes), np.intp), np.zeros(len(boxes))
-    low = np.maximum(boxes[:, None, :2], faces[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], faces[None, :, 2:])
-    # Clipped before they are multiplied: two negative sides would make a positive area.
-    sides = (high - low + pixel).clip(0)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _area(boxes, pixel)[:, None] + _area(faces, pixel)[None] - shared
-    overlaps = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    overlaps = iou(boxes, faces, pixel)
     index = overlaps.argmax(1)
     return index, overlaps[np.arange(len(boxes)), index]
-
-
-def _area(boxes: NDArray[np.float64], pixel: float) -> NDArray[np.float64]:
-    sides = boxes[:, 2:] - boxes[:, :2] + pixel
-    return sides[:, 0] * sides[:, 1]
 
 
 def _not_on(face: NDArray[np.intp], ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:

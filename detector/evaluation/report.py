@@ -1,4 +1,4 @@
-"""Everything there is to say about a detector on a set, as JSON and as a table.
+"""The evaluation of a detector on a data set, as JSON and as a table.
 
 The report is a dictionary of sections. Each section has its figures and, so that no figure travels
 without them, ``protocol``, ``scale`` (and ``max_side`` in pixels, None for another kind of scale),
@@ -30,11 +30,11 @@ from detector.evaluation.figures import Error, draw_curves, draw_errors, worst_e
 from detector.evaluation.matching import ImageFaces, Matches, match
 from detector.training_pictures import seen_sentence
 from faces.files import atomic_write_text
-from faces.table import text_table
+from faces.text import text_table
 
 log = logging.getLogger(__name__)
 
-FALSE_ALARM_RATES = (0.01, 0.1, 1.0)
+FALSE_POSITIVE_RATES = (0.01, 0.1, 1.0)
 MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"
 
 
@@ -50,7 +50,7 @@ class Setup:
         of_images: how many images the whole set has, when only a part may have been evaluated.
         resamples, seed: of the bootstrap intervals.
         trained_on: how many of the images the model has learned from, from
-            `training_pictures.report_seen`; None for detections of nobody knows what.
+            `training_pictures.report_seen`; None where the model is unknown.
     """
 
     source: str
@@ -163,12 +163,12 @@ def evaluate_detections(
     report["at_threshold"] = {
         "protocol": MATCHING,
         **common,
-        **asdict(voc_ap.at_threshold(matches, setup.threshold)),
+        **voc_ap.at_threshold(matches, setup.threshold).to_json(),
     }
     report["at_false_alarms"] = {
-        "protocol": f"{MATCHING}; the lowest threshold with at most so many false alarms an image",
+        "protocol": f"{MATCHING}; lowest threshold with at most so many false positives an image",
         **common,
-        "points": [_point(matches, rate) for rate in FALSE_ALARM_RATES],
+        "points": [_point(matches, rate) for rate in FALSE_POSITIVE_RATES],
     }
     progress("recall by group")
     heights, by_height = height_groups(matches)
@@ -214,7 +214,7 @@ def evaluate_detections(
 
 
 def _point(matches: Matches, rate: float) -> dict[str, Any]:
-    """What is reached when the threshold is set by the false alarms an image that are allowed."""
+    """The figures at the lowest threshold with at most ``rate`` false positives an image."""
     threshold = voc_ap.threshold_for(matches, rate)
     if threshold is None:
         return {"allowed": rate, "threshold": None, "recall": 0.0, "precision": None}
@@ -269,7 +269,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         ]
         for point in report["at_false_alarms"]["points"]
     ]
-    lines += _section(at, ["threshold", "precision", "recall", "false alarms an image"], rows)
+    lines += _section(at, ["threshold", "precision", "recall", "false positives an image"], rows)
     for key, by in (
         ("recall_by", "size, crowd and attribute"),
         ("recall_by_file", "the file's columns"),

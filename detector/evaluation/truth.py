@@ -67,9 +67,9 @@ def read_voc_truth(
 
     Faces marked ``difficult`` and those without area (counted in the log) are ignored: neither
     found nor missed. Boxes are clipped to the image. An image without an annotation is left out
-    with a warning, as in training; one whose annotation has no object stays, for its false alarms.
-    Labels are the objects' attributes and their class, ``class``; WIDER FACE's numbers are written
-    as words.
+    with a warning, as in training; one whose annotation has no object stays: its false positives
+    count. Labels are the objects' attributes and their class, ``class``; WIDER FACE's numbers are
+    written as words.
 
     Raises UserError when a folder is missing or empty, a file cannot be read, an image does not
     have the size that its annotation says (its boxes would be of another scale), or no face counts.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +20,29 @@ class Operating:
 
     Args:
         threshold: detections with at least this score count.
-        images, faces: how many were judged; faces to ignore are not among them.
+        images, faces: how many were evaluated; faces to ignore are not among them.
         found: faces with a detection on them.
-        false_alarms: detections on no face, or on one already found.
-        precision: found / (found + false_alarms); None without any detection.
+        false_positives: detections on no face, or on one already found.
+        precision: found / (found + false_positives); None without any detection.
         recall: found / faces; None without a face.
-        false_alarms_per_image: false_alarms / images.
+        false_positives_per_image: false_positives / images.
     """
 
     threshold: float
     images: int
     faces: int
     found: int
-    false_alarms: int
+    false_positives: int
     precision: float | None
     recall: float | None
-    false_alarms_per_image: float
+    false_positives_per_image: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures under the keys that reports have had since the first release."""
+        values = asdict(self)
+        values["false_alarms"] = values.pop("false_positives")
+        values["false_alarms_per_image"] = values.pop("false_positives_per_image")
+        return values
 
 
 def voc_curve(matches: Matches) -> Curve:
@@ -42,7 +50,7 @@ def voc_curve(matches: Matches) -> Curve:
 
     The rules are those of ``VOCevaldet.m`` and ``VOCap.m`` (VOC 2010 development kit,
     http://host.robots.ox.ac.uk/pascal/VOC/): each detection goes to the face it overlaps most; the
-    best scored on a face is right, later ones are false alarms; those on difficult faces count
+    best scored on a face is right, later ones are false positives; those on difficult faces count
     neither way. Two things are ours: boxes have exclusive ends, so that no pixel is added to their
     sides, and detections of one score enter together, so that their order cannot matter.
     """
@@ -53,20 +61,20 @@ def voc_curve(matches: Matches) -> Curve:
 
 
 def at_threshold(matches: Matches, threshold: float) -> Operating:
-    """Precision, recall and false alarms when detections below ``threshold`` are dropped."""
+    """Precision, recall and false positives when detections below ``threshold`` are dropped."""
     images = len(matches.names)
     faces = int((~matches.face_ignored).sum())
     found = int((found_faces(matches, threshold) & ~matches.face_ignored).sum())
-    false_alarms = int((matches.false_alarm & (matches.score >= threshold)).sum())
+    false_positives = int((matches.false_positive & (matches.score >= threshold)).sum())
     return Operating(
         threshold=threshold,
         images=images,
         faces=faces,
         found=found,
-        false_alarms=false_alarms,
-        precision=found / (found + false_alarms) if found + false_alarms else None,
+        false_positives=false_positives,
+        precision=found / (found + false_positives) if found + false_positives else None,
         recall=found / faces if faces else None,
-        false_alarms_per_image=false_alarms / max(images, 1),
+        false_positives_per_image=false_positives / max(images, 1),
     )
 
 
@@ -75,13 +83,13 @@ def found_faces(matches: Matches, threshold: float) -> NDArray[np.bool_]:
     return matches.face_score >= threshold
 
 
-def threshold_for(matches: Matches, false_alarms_per_image: float) -> float | None:
-    """The lowest score at which there are at most so many false alarms an image.
+def threshold_for(matches: Matches, false_positives_per_image: float) -> float | None:
+    """The lowest score at which there are at most so many false positives an image.
 
     None when even the highest score has more, or nothing was detected.
     """
-    alarms = np.sort(matches.score[matches.false_alarm])
+    alarms = np.sort(matches.score[matches.false_positive])
     thresholds = np.unique(matches.score[matches.counted])
     count = len(alarms) - np.searchsorted(alarms, thresholds, side="left")
-    fine = thresholds[count <= false_alarms_per_image * len(matches.names)]
+    fine = thresholds[count <= false_positives_per_image * len(matches.names) + 1e-9]
     return float(fine[0]) if len(fine) else None

@@ -10,10 +10,10 @@ http://shuoyang1213.me/WIDERFACE/: ``wider_eval.m``, ``norm_score.m``, ``evaluat
   faces alike. Coordinates are floating point; nothing is rounded.
 - A detection belongs to the face, *of all annotated ones*, that it overlaps most, if by 0.5.
 - Each setting lists the faces that count in it. A detection on any other face counts neither way;
-  a second one on a face that counts is a false alarm.
+  a second one on a face that counts is a false positive.
 - Precision and recall are taken at the 1,000 thresholds 0.999, 0.998, ... 0.
 - The area is that under the curve made monotone, over all points.
-- Images without any annotated face are left out, false alarms included.
+- Images without any annotated face are left out, false positives included.
 
 Where we differ on purpose: when all scores are equal, the official division 0 / 0 makes every AP
 zero, even that of a perfect detector; here such scores all become 1. And the port needs its input
@@ -115,7 +115,7 @@ def read_ground_truth(source: Path) -> list[ImageFaces]:
 
 
 def restrict(truth: Sequence[ImageFaces], names: Iterable[str]) -> list[ImageFaces]:
-    """The images of the ground truth that are to be judged, in its order.
+    """The images of the ground truth that are to be evaluated, in its order.
 
     Raises UserError for a name that the ground truth does not know, because its detections would
     be lost without a word, and when there is no name at all, or no face that counts.
@@ -128,7 +128,7 @@ def restrict(truth: Sequence[ImageFaces], names: Iterable[str]) -> list[ImageFac
             f"first {unknown[0]!r}; expected names such as {truth[0].name!r} from WIDER_val"
         )
     if not wanted:
-        raise UserError("there is no image to judge")
+        raise UserError("there is no image to evaluate")
     return require_faces([image for image in truth if image.name in wanted])
 
 
@@ -136,7 +136,7 @@ def check_sizes(truth: Sequence[ImageFaces], sizes: Mapping[str, tuple[int, int]
     """Refuse images that were rescaled, because the official boxes are for the published size.
 
     Args:
-        truth: the images to judge.
+        truth: the images to evaluate.
         sizes: (height, width) in pixels by name, of those at hand.
 
     Raises UserError when a face lies outside its image or over 1 % of the images are not 1,024
@@ -156,7 +156,7 @@ def check_sizes(truth: Sequence[ImageFaces], sizes: Mapping[str, tuple[int, int]
         raise UserError(
             f"{len(wrong):,} of {len(sizes):,} images do not have the published size, first "
             f"{name!r} with {size} pixels instead of {WIDTH} in width: the official ground truth "
-            "does not fit rescaled images; judge the original files, or use --image-path and "
+            "does not fit rescaled images; evaluate the original files, or use --image-path and "
             "--annotation-dir with annotations of that scale"
         )
 
@@ -202,7 +202,7 @@ def _normal(score: NDArray[np.float64], low: float, high: float) -> NDArray[np.f
 
 
 def _load(source: Path, name: str) -> dict[str, Any]:
-    from scipy.io import loadmat  # slow to import, and not needed to judge
+    from scipy.io import loadmat  # slow to import, and not needed to evaluate
 
     path = source / name
     try:

@@ -1,1 +1,1 @@
-"""A checkpoint becomes ONNX, TorchScript and .pt2, published only after parity."""
+"""A checkpoint becomes ONNX and TorchScript files, published only after parity."""

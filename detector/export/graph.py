@@ -1,8 +1,8 @@
 """The network as one function of tensors, which is what an exported file holds.
 
 `torchvision`'s Faster R-CNN walks through lists of images in Python and decodes every anchor; no
-exporter follows that for any size, batch and number of faces. `FaceGraph` does the same sums with
-tensors alone, for a whole batch at once:
+exporter can follow that for any size, batch and number of faces. `FaceGraph` computes the same with
+tensors only, for a whole batch at once:
 
 * the images need no resizing, so torchvision's transform is left out (`detector.inference.resize`
   does that);
@@ -27,7 +27,7 @@ from detector.model import MEAN, STD, FaceRCNN, enlarge
 
 
 class DenseLayers(nn.Module):
-    """Everything that runs at every place of the image: body, pyramid and proposal network.
+    """Everything that runs at every place of the image: backbone, pyramid and proposal network.
 
     uint8 RGB (B, H, W, 3) -> the maps that proposals are pooled from, and for every level the
     objectness (B, A, h, w) and box deltas (B, 4 A, h, w) of its A anchors.
@@ -211,11 +211,7 @@ class FaceGraph(nn.Module):
         """
         # 2**20 pixels apart: further than any image is wide, and exact in float64.
         apart = boxes.double() + groups[:, None].double() * 1048576.0
-        # `torch.export` takes for granted that torchvision's nms keeps two boxes or more, so two
-        # empty ones that come last are put in, and taken out again.
-        apart = torch.cat((apart, apart.new_full((2, 4), -1.0)))
-        ranked = torch.cat((scores.double(), apart.new_full((2,), -1.0)))
-        kept = nms(apart, ranked, iou)[:-2]
+        kept = nms(apart, scores.double(), iou)
         kept = kept[groups[kept].argsort(stable=True)]
         group = groups[kept]
         rank = torch.arange(group.shape[0], device=group.device) - torch.searchsorted(group, group)
@@ -223,7 +219,7 @@ class FaceGraph(nn.Module):
 
 
 def _smaller(a: int, b: int) -> int:
-    """min, which under `torch.export` must not decide now which one it is."""
+    """The smaller number, without fixing which one it is while `torch.export` traces."""
     if torch.jit.is_scripting():
         return min(a, b)
     return torch.sym_min(a, b)  # type: ignore[return-value]
@@ -285,12 +281,9 @@ def example_images() -> Tensor:
     return torch.zeros(2, 128, 192, 3, dtype=torch.uint8)
 
 
-def dynamic_shapes(smallest: int = 32) -> dict[int, object]:
-    """Any batch, any height and width that are multiples of 32, for `torch.export`.
-
-    ``smallest`` (pixels) is the least height and width that the exporter has to allow for.
-    """
+def dynamic_shapes() -> dict[int, object]:
+    """Any batch, any height and width that are multiples of 32, for `torch.export`."""
     batch = torch.export.Dim("batch", min=1, max=1024)
-    rows = torch.export.Dim("rows", min=smallest // 32, max=1024)
-    columns = torch.export.Dim("columns", min=smallest // 32, max=1024)
+    rows = torch.export.Dim("rows", min=1, max=1024)
+    columns = torch.export.Dim("columns", min=1, max=1024)
     return {0: batch, 1: 32 * rows, 2: 32 * columns}

@@ -12,7 +12,7 @@ from torch import Tensor
 from detector.export.graph import FaceGraph, dynamic_shapes, example_images
 from detector.inference.metadata import Artifact
 from detector.model import FaceRCNN
-from faces.onnx_export import quiet_exporter
+from faces.networks.onnx_export import drop_notes, quiet_exporter
 
 OPSET = 18
 """The oldest that has all we use, so that the most runtimes can run the file."""
@@ -58,7 +58,9 @@ def export_onnx(model: FaceRCNN, artifact: Artifact) -> bytes:
         )
     assert program is not None
     proto = program.model_proto
-    _clean(proto)
+    # The shapes of inner values stay: ONNX Runtime needs them to see that two free sizes are equal.
+    drop_notes(proto)
+    _name_sizes(proto)
     _make_optional(proto, thresholds)
     proto.doc_string = DOC
     for key, value in artifact.to_metadata().items():
@@ -108,16 +110,9 @@ def _nms_in_onnx(boxes: Any, scores: Any, groups: Any, count: Any, iou: Any, lim
     return op.Gather(chosen, op.Constant(value_int=2), axis=1)
 
 
-def _clean(proto: onnx.ModelProto) -> None:
-    """Name the free sizes and drop the exporter's notes, which hold paths of this machine."""
-    for node in proto.graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    # The shapes of inner values stay: ONNX Runtime needs them to see that two free sizes are equal.
-    for holder in (proto, proto.graph, *proto.graph.value_info, *proto.graph.initializer):
-        holder.ClearField("metadata_props")
+def _name_sizes(proto: onnx.ModelProto) -> None:
+    """Give the free sizes names that say what they are."""
     for value in (*proto.graph.input, *proto.graph.output):
-        value.ClearField("metadata_props")
         if value.name == "images":
             for position, name in enumerate(("batch", "height", "width")):
                 value.type.tensor_type.shape.dim[position].dim_param = name

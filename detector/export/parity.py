@@ -1,4 +1,4 @@
-"""Does an exported file give what its checkpoint gives? Asked before the file gets its name."""
+"""Compares an exported file with its checkpoint, before the file is published."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from faces.boxes import iou
 
 BOX_TOLERANCE = 0.01
 """Pixels by which a coordinate may differ."""
@@ -24,7 +26,7 @@ Run = Callable[[NDArray[np.uint8], float], list[Found]]
 
 @dataclass(frozen=True)
 class Case:
-    """A batch that both have to see alike.
+    """A batch on which both have to agree.
 
     Args:
         name: what it stands for.
@@ -39,7 +41,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one case went.
+    """The result of one case.
 
     Args:
         case: its name.
@@ -148,12 +150,7 @@ def _tied(
     if len(scores) >= limit and score <= scores[-1] + SCORE_TOLERANCE:
         return True
     same_score = np.abs(scores - score) <= SCORE_TOLERANCE
-    corner = np.maximum(box[:2], boxes[:, :2])
-    other = np.minimum(box[2:], boxes[:, 2:])
-    inside = (other - corner).clip(min=0).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - inside
-    overlaps = inside > (nms_threshold - 1e-3) * union
-    return bool((same_score & overlaps).any())
+    return bool((same_score & (iou(box, boxes)[0] > nms_threshold - 1e-3)).any())
 
 
 def make_cases(pictures: Sequence[NDArray[np.uint8]] = ()) -> list[Case]:

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 import torchvision
 from numpy.typing import NDArray
-from torch import Tensor
 
-from detector.export.graph import FaceGraph, dynamic_shapes, example_images
+from detector.export.graph import FaceGraph, example_images
 from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
-from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize, per_image
+from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize
 from detector.inference.onnx_backend import OnnxNetwork, open_onnx
 from detector.inference.script_backend import ScriptNetwork, open_script
 from detector.inference.torch_backend import TorchNetwork, open_checkpoint
@@ -32,12 +31,8 @@ from faces.files import atomic_write, atomic_write_text
 
 log = logging.getLogger(__name__)
 
-Format = Literal["onnx", "torchscript", "pt2"]
-FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
-
-PT2_SMALLEST = 96
-"""Least height and width in pixels of a ``.pt2`` file: `torch.export` forbids every size at which a
-level is a single cell, for which it would have to record another program."""
+Format = Literal["onnx", "torchscript"]
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
 
 
 class ParityError(UserError):
@@ -62,7 +57,7 @@ class Exported:
 def export_checkpoint(
     checkpoint: Path,
     folder: Path | None = None,
-    formats: Sequence[Format] = FORMATS,
+    formats: Sequence[str] = FORMATS,
     pictures: Sequence[NDArray[np.uint8]] = (),
 ) -> list[Exported]:
     """Write ``checkpoint`` in each of ``formats``: compare first, then publish.
@@ -73,9 +68,11 @@ def export_checkpoint(
         formats: which ones.
         pictures: RGB uint8 (H, W, 3) of any size to compare on besides the built-in cases.
 
-    Raises UserError for a checkpoint that cannot be read, `ParityError` for a file that differs
-    from it: the report is written all the same, and an older file of that name stays as it was.
+    Raises UserError for a checkpoint that cannot be read or another format, `ParityError` for a
+    file that differs from it: the report is written all the same, and an older file of that name
+    stays as it was.
     """
+    chosen = check_formats(formats)
     model, artifact = open_checkpoint(checkpoint)
     learned = pictures_of(artifact.pictures, artifact.provenance)
     artifact = replace(
@@ -93,8 +90,21 @@ def export_checkpoint(
     folder = checkpoint.parent if folder is None else folder
     return [
         publish(model, artifact, folder / f"{checkpoint.stem}.{format}", format, cases)
-        for format in formats
+        for format in chosen
     ]
+
+
+def check_formats(formats: Sequence[str]) -> list[Format]:
+    """``formats``, if all of them are in `FORMATS`; otherwise UserError."""
+    for format in formats:
+        if format == "pt2":
+            raise UserError(
+                "formats: .pt2 is no longer written, because opening such a file runs expressions "
+                "that stand in it; take onnx or torchscript"
+            )
+        if format not in FORMATS:
+            raise UserError(f"formats: {format!r} is none of {', '.join(FORMATS)}")
+    return [format for format in FORMATS if format in formats]
 
 
 def publish(
@@ -104,8 +114,6 @@ def publish(
     log.info("exporting %s", path)
     content = serialize(model, artifact, format)
     report_path = path.with_name(path.name + ".parity.json")
-    if format == "pt2":
-        cases = [case for case in cases if min(case.images.shape[1:3]) >= PT2_SMALLEST]
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name
         trial.write_bytes(content)
@@ -141,31 +149,12 @@ def serialize(model: FaceRCNN, artifact: Artifact, format: Format) -> bytes:
     graph = FaceGraph(model).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # TorchScript says that it is deprecated
-        if format == "torchscript":
-            # The dense part is traced, which follows any size; the rest decides, and is scripted.
-            graph.dense = torch.jit.trace(
-                graph.dense, example_images(), strict=False, check_trace=False
-            )
-            torch.jit.save(torch.jit.script(graph), buffer, _extra_files=extra)
-        else:
-            program = torch.export.export(
-                OneThreshold(graph),
-                (example_images(), torch.tensor(artifact.score_threshold)),
-                dynamic_shapes=(dynamic_shapes(PT2_SMALLEST), None),
-            )
-            torch.export.save(program, buffer, extra_files=extra)
+        # The dense part is traced, which follows any size; the rest has branches: it is scripted.
+        graph.dense = torch.jit.trace(
+            graph.dense, example_images(), strict=False, check_trace=False
+        )
+        torch.jit.save(torch.jit.script(graph), buffer, _extra_files=extra)
     return buffer.getvalue()
-
-
-class OneThreshold(torch.nn.Module):
-    """For ``.pt2``: torchvision's suppression takes no tensor as its threshold, so it is fixed."""
-
-    def __init__(self, graph: FaceGraph) -> None:
-        super().__init__()
-        self.network = graph  # `graph` would be taken for the exported program's own
-
-    def forward(self, images: Tensor, score_threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.network(images, score_threshold, None)
 
 
 def run_checkpoint(model: FaceRCNN) -> Run:
@@ -185,16 +174,6 @@ def run_checkpoint(model: FaceRCNN) -> Run:
 
 def run_exported(path: Path, format: Format) -> Run:
     """An exported file, opened as a user would."""
-    if format == "pt2":
-        module = torch.export.load(path).module()
-
-        @torch.no_grad()
-        def run_program(images: NDArray[np.uint8], score_threshold: float) -> list[Found]:
-            outputs = module(torch.from_numpy(images), torch.tensor(score_threshold))
-            boxes, scores, image = (output.numpy() for output in outputs)
-            return per_image(boxes, scores, image, len(images))
-
-        return run_program
 
     def run(images: NDArray[np.uint8], score_threshold: float) -> list[Found]:
         network.score_threshold = score_threshold

@@ -35,7 +35,7 @@ def batches_for(detector: Detector, batch_size: int | None) -> tuple[int, int]:
     """How many images should go through a detector together, and how many such batches at once.
 
     None leaves it to the detector: on a CPU an image on each core gets the most done
-    (`faces.onnx_session.SharedSession`), elsewhere a batch.
+    (`faces.networks.onnx_session.SharedSession`), elsewhere a batch.
     """
     if batch_size is not None:
         return batch_size, 1

@@ -127,12 +127,6 @@ def file_kind(path: Path) -> Kind:
             ) from error
         if spoiled is not None:
             raise UserError(f"{path} is damaged (checksum of {spoiled}): copy or make it again")
-        if "archive_format" in names:
-            raise UserError(
-                f"{path} is a .pt2 file, which only torch.export.load can open, and that would run "
-                "any code that a stranger had put in: give the .onnx or .torchscript file made "
-                "from the same checkpoint"
-            )
         if "constants.pkl" in names:
             return "torchscript"
         if "data.pkl" in names:

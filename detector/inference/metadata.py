@@ -1,7 +1,7 @@
-"""What an exported detector says of itself, in words that every format can carry.
+"""The description inside every exported detector: configuration, provenance, input, thresholds.
 
-An ONNX file holds them as ``metadata_props``, TorchScript and ``.pt2`` as the extra file
-``faces.json``. Nothing heavy is imported, so that an ONNX file can be opened without torch.
+An ONNX file holds it as ``metadata_props``, TorchScript as the extra file ``faces.json``. Nothing
+heavy is imported, so that an ONNX file can be opened without torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXTRA_FILE = "faces.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """The words.
+    """The description.
 
     Args:
         config: the whole training configuration.

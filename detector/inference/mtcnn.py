@@ -35,7 +35,7 @@ class MtcnnDetector:
 
         self.score_threshold = score_threshold
         self.resize = Resize("fit", max_side, multiple=1)
-        self._model = MTCNN(
+        self.model = MTCNN(
             keep_all=True, min_face_size=min_face, device=torch.device(device)
         ).eval()
 
@@ -43,10 +43,10 @@ class MtcnnDetector:
         """Find the faces of an RGB uint8 (H, W, 3) image."""
         resized = self.resize(image)
         size = resized.image_size
-        if min(resized.pixels.shape[:2]) < self._model.min_face_size:
+        if min(resized.pixels.shape[:2]) < self.model.min_face_size:
             # Its pyramid would have no level, which facenet-pytorch does not expect.
             return Detections.empty(size)
-        boxes, scores = self._model.detect(resized.pixels)
+        boxes, scores = self.model.detect(resized.pixels)
         if boxes is None:
             return Detections.empty(size)
         xyxy = np.array(boxes.tolist(), np.float32)  # it gives arrays of Python objects

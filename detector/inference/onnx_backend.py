@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.inference.metadata import Artifact, per_image
-from faces.onnx_session import SharedSession, open_session
+from faces.networks.onnx_session import SharedSession, open_session
 
 
 class OnnxNetwork:

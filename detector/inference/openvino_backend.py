@@ -1,10 +1,10 @@
 """An exported ONNX file run by OpenVINO in bfloat16: speed "fast". Torch is not imported.
 
-OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It pays on some processors that
-know bfloat16, and which these are cannot be told from their names or flags: AVX512-BF16 gives 1.7
-times the speed on an AMD EPYC and nothing on an Intel Xeon, where it takes AMX; without any,
-bfloat16 is imitated and three times slower. So `fast_network` measures; docs/export.md has the
-figures.
+OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It is faster on some
+processors with bfloat16 only, and their names or flags do not tell which: AVX512-BF16 gives 1.7
+times the speed on an AMD EPYC and nothing on an Intel Xeon, which needs AMX; without instructions
+for it, bfloat16 is emulated and three times slower. So `fast_network` measures; docs/export.md has
+the figures.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from faces.errors import UserError
 log = logging.getLogger(__name__)
 
 CACHED = 1000
-"""How many prepared kernels OpenVINO keeps (its default is 5,000). A new size needs about 80, of
-5 MB together: memory would grow by that with every one."""
+"""How many prepared kernels OpenVINO keeps (its default is 5,000): each new image size needs about
+80 of them, 5 MB together."""
 
 GAIN = 0.9
-"""Share of normal's time that "fast" may take at most: below it, what it gains is no accident of
-the measurement, and worth what bfloat16 loses (docs/export.md)."""
+"""Largest share of the time of "normal" that "fast" may take: then the gain is beyond the noise of
+the measurement, and worth the accuracy that bfloat16 loses (docs/export.md)."""
 
 ROUNDS = 5
 
@@ -86,7 +86,7 @@ def time_share(fast: Network, normal: Network, pixels: NDArray[np.uint8]) -> flo
     """How much of normal's time ``fast`` takes, once for one picture and once for as many as
     `FaceDetector.lanes` lets several threads do at once; the worse of the two.
 
-    The least of several alternate looks counts, which other work on the machine disturbs least.
+    The shortest of several alternating runs counts, which other work on the machine disturbs least.
     """
     lanes = getattr(normal, "lanes", 1)
     one = pixels[None]

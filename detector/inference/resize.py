@@ -46,7 +46,7 @@ class Resize:
             "square" squeezes every picture into ``side`` x ``side``.
         side: pixels; for "fit", 0 keeps the original size.
         multiple: height and width are padded up to a multiple of this. Few different sizes keep
-            ONNX Runtime's memory flat; 32 is the coarsest stride of the body.
+            ONNX Runtime's memory flat; 32 is the coarsest stride of the backbone.
     """
 
     mode: Literal["fit", "square"] = "fit"

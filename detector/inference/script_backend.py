@@ -66,7 +66,7 @@ def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artifact]:
 
 
 def read_extra_file(path: Path) -> dict[str, str]:
-    """The description inside a TorchScript or ``.pt2`` archive; empty when there is none."""
+    """The description inside a TorchScript archive; empty when there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():

@@ -28,7 +28,7 @@ from detector.inference.resize import Resize
 from detector.training.transforms import FACE, IGNORED, IgnoreSmall
 from faces.errors import UserError
 from faces.images.read import MAX_PIXELS, image_size, read_image
-from faces.words import counted
+from faces.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,10 @@ class FaceIndex:
     def path(self, i: int) -> Path:
         """Image ``i``."""
         return self.image_dir / str(self._names[i])
+
+    def paths(self) -> list[Path]:
+        """All images."""
+        return [self.path(i) for i in range(len(self))]
 
     def name(self, i: int) -> str:
         """Image ``i`` as a path inside the image folder."""
@@ -189,7 +193,7 @@ class FaceDataset(Dataset[Sample]):
         worker = get_worker_info()
         budget = self.cache_bytes // (worker.num_workers if worker else 1)
         if self._cached_bytes + pixels.nbytes <= budget:
-            # Nothing is thrown out again: in random order, what came first is as good as any.
+            # Nothing is evicted: in random order, what came first is as good as any other.
             self._cache[i] = pixels
             self._cached_bytes += pixels.nbytes
         return pixels
@@ -211,17 +215,16 @@ def collate(samples: list[Sample]) -> Batch:
 class ShuffledBatches(Sampler[list[Key]]):
     """Batches of `Key` in an order that depends only on (seed, epoch).
 
-    An epoch is as many crops as there are images, and an image with n faces is drawn in proportion
-    to the square root of n, at least 1: a crop shows few of a crowd's faces, which with one crop of
-    each image were hardly learned. Where all images have as many faces each is drawn once.
+    An epoch has as many crops as there are images. An image with n faces is drawn in proportion to
+    the square root of n (at least 1), because a crop shows only a few faces of a crowd.
 
-    Every ``large_every``-th batch (0: none) is one of large crops: the first quarter of its images,
-    since each has four times the pixels. The others wait for another epoch. A process that takes
-    fewer than four images a step gets no large ones, which would need more memory than its others.
+    Every ``large_every``-th batch (0: none) holds large crops of the first quarter of its images,
+    each with four times the pixels; its other images are left out of this epoch. A process that
+    takes fewer than four images a step gets no large crops, which would need more memory.
 
-    Set ``epoch`` and ``start`` (batches to pass over, for a run resumed within an epoch) before
-    iterating. Every process of a data-parallel run takes its part of the same global batches; the
-    images that do not fill the last batch are left out of this epoch.
+    Set ``epoch`` and ``start`` (batches to skip, for a run resumed within an epoch) before
+    iterating. Every process takes its part of the same global batches; the images that do not fill
+    the last batch are left out.
     """
 
     def __init__(
@@ -235,12 +238,12 @@ class ShuffledBatches(Sampler[list[Key]]):
     ) -> None:
         if batch_size % world:
             raise UserError(
-                f"--batch-size {batch_size} cannot be shared by {world} processes: take a multiple"
+                f"batch_size {batch_size} cannot be shared by {world} processes: take a multiple"
             )
         self.length = len(faces)
         if self.length < batch_size:
             raise UserError(
-                f"there are {self.length} training images, fewer than --batch-size {batch_size}: "
+                f"there are {self.length} training images, fewer than batch_size {batch_size}: "
                 "lower it"
             )
         weights = np.sqrt(np.maximum(faces, 1))
@@ -301,10 +304,10 @@ def make_loader(
 
 
 def _leave_signals_to_main(worker: int) -> None:
-    """A terminal's Ctrl-C and a `kill` of the whole group are for the main process alone.
+    """A worker survives Ctrl-C and a `kill` of the process group.
 
-    It finishes its step with the workers' help and then ends them itself, with SIGTERM, which they
-    must therefore not ignore.
+    The main process needs it to finish the step, and ends it afterwards with SIGTERM, which it must
+    therefore not ignore.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgid"):
@@ -314,9 +317,8 @@ def _leave_signals_to_main(worker: int) -> None:
 class ValidationBatches:
     """The validation images as inference sees them, in a fixed order: iterable of `Batch`.
 
-    Each image is resized and padded by ``resize``; images of the same padded size that follow each
-    other are judged together, at most ``batch_size`` at a time. Faces under ``min_face`` pixels are
-    ignored, as in training.
+    Each image is resized and padded by ``resize``; images of the same padded size form batches of
+    at most ``batch_size``. Faces under ``min_face`` pixels are ignored, as in training.
     """
 
     def __init__(

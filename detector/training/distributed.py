@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun: who am I, and the few things processes must agree on."""
+"""Data-parallel training under torchrun: this process's rank, and what all processes agree on."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def own_device(device: torch.device, world: World) -> torch.device:
         return device
     if device.index is not None:
         raise UserError(
-            f"--device {device}: {world.size} processes cannot share a GPU; give --device cuda, "
+            f"device {device}: {world.size} processes cannot share a GPU; give cuda, "
             "and choose GPUs with the environment variable CUDA_VISIBLE_DEVICES"
         )
     local, count = int(os.environ.get("LOCAL_RANK", world.rank)), torch.cuda.device_count()
     if local >= count:
         raise UserError(
             f"there are more processes than GPUs here ({count}): start torchrun with "
-            f"--nproc-per-node {count}, or train with --device cpu"
+            f"--nproc-per-node {count}, or train with the device cpu"
         )
     own = torch.device("cuda", local)
     torch.cuda.set_device(own)

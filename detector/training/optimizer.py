@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW over what learns, and the running average that is kept."""
+"""What moves the weights: AdamW over what learns, and its learning rate."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from detector.training.start import settled
 
 
 def make_optimizer(model: FaceRCNN, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what learns: the body at its own rate, no decay on biases and norms (`fpn`).
+    """AdamW over what learns: the backbone at its own rate, no decay on biases and norms (`fpn`).
 
     `reference` decays everything alike, as published. ``full_lr`` of a group is its learning rate
     apart from warm-up and cooldown, see `set_learning_rate`.
     """
     optim = config.optim
-    body = {id(p) for p in model.body.parameters()}
+    backbone = {id(p) for p in model.backbone_blocks.parameters()}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            lr = optim.learning_rate * (settled(optim.body_lr) if id(parameter) in body else 1.0)
+            lr = optim.learning_rate * (
+                settled(optim.backbone_lr) if id(parameter) in backbone else 1.0
+            )
             plain = config.model.arch == "fpn" and parameter.ndim == 1
             decay = 0.0 if plain else optim.weight_decay
             groups.setdefault((lr, decay), []).append(parameter)
@@ -70,16 +72,3 @@ def lower_learning_rate(scheduler: ReduceLROnPlateau, loss: float) -> None:
     scheduler.step(loss)
     for group in groups:
         group["full_lr"] = group["lr"]
-
-
-@torch.no_grad()
-def update_average(average: FaceRCNN, model: FaceRCNN, decay: float, step: int) -> None:
-    """Move the running average towards the model; it follows faster in the first steps."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for kept, current in zip(
-        average.state_dict().values(), model.state_dict().values(), strict=True
-    ):
-        if kept.is_floating_point():
-            kept.lerp_(current, 1 - decay)
-        else:
-            kept.copy_(current)

@@ -1,4 +1,4 @@
-"""The folder of a training run: may it be written, is there a run in it already."""
+"""The folder of a training run: made for a new run, or found for one to go on with."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def open_run(config: TrainConfig, world: World) -> TrainConfig:
     if world.main:
         if (run / "config.json").exists():
             raise UserError(
-                f"{run} already holds a run: go on with --resume {run}, or choose another folder "
-                "with --run"
+                f"{run} already holds a run: go on with `faces train --resume {run}`, or choose "
+                "another folder"
             )
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _same(before: Any, after: Any, run: Path) -> Any:
             kept[name] = value
         elif getattr(after, name) != value:
             raise UserError(
-                f"--{name.replace('_', '-')} cannot be changed in a resumed run ({run} has "
+                f"{name} cannot be changed in a resumed run ({run} has "
                 f"{_plain(value)}): start a new run, or leave it out"
             )
     return replace(after, **kept)

@@ -1,9 +1,9 @@
-"""What a run starts from, and so what of its network has to learn.
+"""Which parts of the network learn: it depends on the weights that a run starts from.
 
 A block that is frozen, and a batch norm whose statistics stay, must have learned before: from
 ImageNet, or in the run whose checkpoint `--init` names. Whether they have is read from the network
 itself, not from the flags: a file of weights, or the checkpoint of an earlier release, can hold a
-body that never saw a picture.
+backbone that never saw a picture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from faces.errors import UserError
 
 T = TypeVar("T")
 
-INHERITED = ("anchors", "anchor_ratio", "objectness", "half")
+INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration")
 """Fields of `ModelConfig` without a flag, which say what the weights' numbers mean."""
 
 
@@ -28,7 +28,7 @@ def settled(value: T | None) -> T:
     """A setting that `settle` has chosen; raises ValueError where it was not called."""
     if value is None:
         raise ValueError(
-            "freeze, batch_norm and body_lr are chosen by detector.training.start.settle"
+            "freeze, batch_norm and backbone_lr are chosen by detector.training.start.settle"
         )
     return value
 
@@ -36,40 +36,40 @@ def settled(value: T | None) -> T:
 def settle(optim: OptimConfig, model: FaceRCNN, *, resumed: bool = False) -> OptimConfig:
     """``optim`` with what was left open chosen by the weights that ``model`` starts from.
 
-    A body that has learned keeps its first four blocks and its statistics, and learns slower than
-    what is new; one that has not learns whole, statistics included. Raises UserError for settings
-    under which something that knows nothing would never learn; ``resumed`` runs, whose settings
-    were chosen long ago, only where nothing can come of them.
+    A trained backbone keeps its first four blocks and its statistics, and learns slower than what
+    is new; an untrained one learns whole, statistics included. Raises UserError for settings under
+    which an untrained part would never learn; for ``resumed`` runs only where nothing can come of
+    them.
     """
-    scratch = _blank(model.body)
+    scratch = _blank(model.backbone_blocks)
     new_heads = _blank(model)
     chosen = replace(
         optim,
         freeze=(0 if scratch else 4) if optim.freeze is None else optim.freeze,
         batch_norm=optim.batch_norm or ("all" if scratch else "heads"),
-        body_lr=(1.0 if scratch else 0.3) if optim.body_lr is None else optim.body_lr,
+        backbone_lr=(1.0 if scratch else 0.3) if optim.backbone_lr is None else optim.backbone_lr,
     )
     wrong = []
     if chosen.freeze:
-        wrong.append(f"--freeze {chosen.freeze} would keep its first blocks random")
+        wrong.append(f"freeze {chosen.freeze} would keep its first blocks random")
     if chosen.batch_norm != "all":
         wrong.append(
-            f"--batch-norm {chosen.batch_norm} would keep its batch norms without statistics"
+            f"batch_norm {chosen.batch_norm} would keep its batch norms without statistics"
         )
-    if not chosen.body_lr:
-        wrong.append("--body-lr 0 would keep it random")
+    if not chosen.backbone_lr:
+        wrong.append("backbone_lr 0 would keep it random")
     if scratch and wrong:
         raise UserError(
-            f"the body has no trained weights, and {', and '.join(wrong)}, so that the network "
+            f"the backbone has no trained weights, and {', and '.join(wrong)}, so that the network "
             "could not tell pictures apart: leave that out, and all of it learns; or start from "
-            "weights, with --backbone-weights or --init (a run that was begun so cannot be mended: "
+            "weights, with backbone_weights or init (a run that was begun so cannot be mended: "
             "begin another)"
         )
     if new_heads and chosen.batch_norm == "frozen" and not resumed:
         raise UserError(
-            "--batch-norm frozen: the pyramid and heads are new, their batch norms would stay "
+            "batch_norm frozen: the pyramid and heads are new, their batch norms would stay "
             "without statistics for ever; take heads or all, or start from a trained detector with "
-            "--init"
+            "init"
         )
     return chosen
 

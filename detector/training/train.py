@@ -1,103 +1,69 @@
-"""Training: flags -> data -> model -> AdamW; every epoch validation -> plateau -> history -> files.
+"""Training a detector, from the configuration to the last epoch.
+
+    setup   the pictures, and the network with the weights that the run starts from
+    train   the steps, epochs and validation: this file
+    saved   what goes into last.pt and best.pt, and how a run goes on from it
+    show    progress lines, plots, sample pictures
 
 Nothing random is carried over from step to step: every step seeds torch from (seed, step, rank) and
-every sample from (seed, epoch, position). A checkpoint therefore needs no random state, and a run
-that goes on from one repeats the uninterrupted run bit for bit.
+every sample from (seed, epoch, position). So a checkpoint needs no random state, and a resumed run
+repeats the uninterrupted run bit for bit.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import math
-import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint, saving
+from detector.checkpoint import save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
-from detector.inference.torch_backend import inference_resize, pick_device, trains_in_bf16
-from detector.model import FaceRCNN, Targets, build_model
-from detector.shipped import find_checkpoint
-from detector.training.dataset import (
-    Batch,
-    FaceDataset,
-    FaceIndex,
-    ShuffledBatches,
-    ValidationBatches,
-    make_loader,
-    mix,
-)
+from detector.inference.torch_backend import pick_device, trains_in_bf16
+from detector.model import FaceRCNN, Targets
+from detector.training.dataset import Batch, mix
 from detector.training.distributed import World, join_world, own_device
 from detector.training.optimizer import (
     lower_learning_rate,
     make_optimizer,
     set_learning_rate,
-    update_average,
     warmup_steps,
 )
-from detector.training.pictures import draw_samples
 from detector.training.run_folder import open_run
-from detector.training.start import inherit, settle
-from detector.training.transforms import train_transform
+from detector.training.saved import (
+    Progress,
+    check_outputs,
+    read_saved,
+    restore,
+    weights_payload,
+)
+from detector.training.setup import open_data, running_average, start_network
+from detector.training.show import Display, progress_line
 from detector.training.validate import set_train_mode, to_device, validate
-from detector.training_pictures import TrainingPictures, pictures_of
+from detector.training_pictures import TrainingPictures
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import copy_file
-from faces.history import (
-    describe,
-    figure_format,
-    is_best,
-    plot_histories,
-    save_figure,
-    write_history,
-)
-from faces.run import check_room, memory_mb, stop_signals
-from faces.words import counted
+from faces.history import describe, is_best, write_history
+from faces.networks.averaging import update_average
+from faces.run import memory_mb, stop_signals
 
 log = logging.getLogger(__name__)
-
-LARGE_EVERY = 6
-"""Every so manieth batch of `fpn` is one of large crops: enough for portraits, which are easy, and
-no more than that taken from small faces."""
 
 
 class LossNotFinite(UserError):
     """The loss or its gradient became infinite or not a number; the message says where."""
-
-
-@dataclass
-class Progress:
-    """How far a run has come; part of every resumable checkpoint."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    batch: int = 0
-    """Batches of the current epoch finished."""
-    step: int = 0
-    """Optimizer steps taken."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Sum of each loss over the batches of the current epoch."""
-    seconds: float = 0.0
-    """Time the current epoch has taken so far."""
-    waited: float = 0.0
-    """Part of it spent waiting for data."""
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,7 +74,7 @@ class FitResult:
         run: the run folder.
         history: one dict an epoch.
         stopped_by: the signal that ended it early, or None when all epochs are done.
-        main: whether this is the process that reports (all but one are not, under torchrun).
+        main: whether this is the process that reports (under torchrun, only one does).
     """
 
     run: Path
@@ -134,7 +100,8 @@ def fit(config: TrainConfig) -> FitResult:
     config = open_run(config, world)
     trainer = Trainer(replace(config, resume=None, config=None), world, device, resume)
     with stop_signals() as stop:
-        return trainer.run(stop)
+        stopped_by = trainer.run(stop)
+    return FitResult(trainer.folder, trainer.progress.history, stopped_by, world.main)
 
 
 class Trainer:
@@ -144,178 +111,99 @@ class Trainer:
         self, config: TrainConfig, world: World, device: torch.device, resume: bool = False
     ) -> None:
         assert config.run is not None
-        self.config, self.world, self.device, self.folder = config, world, device, config.run
-        resumed = self._saved() if resume else None
-        self.bf16 = trains_in_bf16(config.precision, device, config.model.arch)
-        data, optim = config.data, config.optim
-        for name in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
-            if getattr(data, name) is None:
-                raise UserError(f"--{name.replace('_', '-')} is needed: see `faces train --help`")
-        assert data.image_path is not None
-        assert data.train_ann_dir is not None
-        assert data.valid_path is not None
-        assert data.valid_ann_dir is not None
-        index = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
-        self.valid_index = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
-        ours = config.model.arch == "fpn"
-        self.batches = ShuffledBatches(
-            index.faces if ours else np.ones_like(index.faces),  # as published: each image once
-            optim.batch_size, optim.seed, world.rank, world.size,
-            large_every=LARGE_EVERY if ours else 0,
-        )  # fmt: skip
-        dataset = FaceDataset(
-            index,
-            train_transform(config.model.arch, data),
-            data.cache_mb,
-            train_transform(config.model.arch, data, large=True),
-        )
-        self.loader = make_loader(dataset, self.batches, data.num_workers, device.type == "cuda")
-        self.train_index = index
-        self.pictures = TrainingPictures()
-        if world.main:
-            self.pictures = TrainingPictures.of([index.path(i) for i in range(len(index))])
-        self.valid_batches = ValidationBatches(
-            self.valid_index,
-            inference_resize(config.model, data),
-            batch_size=4,
-            workers=data.num_workers,
-            min_face=data.min_face,
-        )
-
-        torch.manual_seed(mix(optim.seed))
-        parent = None
-        if resumed is None and config.init is not None:
-            parent = load_checkpoint(find_checkpoint(config.init))
-            model = inherit(config.model, checkpoint_config(parent).model)
-            self.config = config = replace(config, model=model)
-        fresh = resumed is None and parent is None
-        self.model = build_model(config.model, pretrained=fresh).to(device)
-        if parent is not None:
-            self.pictures |= _start_from(self.model, parent, config.init)
-        elif resumed is not None:
-            self.model.load_state_dict(resumed["training"]["model"])
-        optim = settle(optim, self.model, resumed=resumed is not None)
-        self.config = config = replace(config, optim=optim)
+        self.folder, self.world, self.device = config.run, world, device
+        saved = read_saved(self.folder, world) if resume else None
+        self.data = open_data(config, world, device)
+        self.model, self.config, learned = start_network(config, saved, device)
         self.average: FaceRCNN | None = None
-        if optim.ema:
-            self.average = build_model(config.model, pretrained=False).to(device)
-            self.average.load_state_dict(self.model.state_dict())
-        if device.type == "cpu":
-            self.model.to(memory_format=torch.channels_last)
-        for block in list(self.model.body)[: optim.freeze]:
-            block.requires_grad_(False)
-        self.optimizer = make_optimizer(self.model, config)
+        if self.config.optim.ema:
+            self.average = running_average(self.model, saved, device)
+        self.bf16 = trains_in_bf16(config.precision, device, config.model.arch)
+        self.optimizer = make_optimizer(self.model, self.config)
         self.scheduler = ReduceLROnPlateau(
-            self.optimizer, factor=optim.plateau_factor, patience=optim.plateau_patience
+            self.optimizer,
+            factor=self.config.optim.plateau_factor,
+            patience=self.config.optim.plateau_patience,
         )
         self.progress = Progress()
-        if resumed is not None:
-            self._restore(resumed)
+        if saved is not None:
+            self.progress = restore(saved, self.optimizer, self.scheduler, self.data)
         self.parallel = world.wrap(self.model, device)
-        self.events = _tensorboard(self.folder) if config.tensorboard and world.main else None
-        if world.main:
-            size = sum(p.numel() for p in self.model.parameters()) * 4
-            check_room(self.folder, size)
-            if config.model_file is not None:
-                check_room(config.model_file.parent, size)
-                if config.model_file.is_dir():
-                    raise UserError(f"--model {config.model_file} is a folder: name a file in it")
-            if config.fig_path is not None:
-                figure_format(config.fig_path)
-                check_room(config.fig_path.parent, 0)
-                if config.fig_path.is_dir():
-                    raise UserError(f"--fig-path {config.fig_path} is a folder: name a file in it")
-            atomic_write_text(
-                self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n"
-            )
+        if not world.main:
+            return
+        self.pictures = TrainingPictures.of(self.data.train.paths()) | learned
+        self.display = Display(self.config, self.data, device)
+        check_outputs(self.config, self.model)
+        atomic_write_text(
+            self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n"
+        )
+        if saved is not None:
+            write_history(self.folder / "history.jsonl", self.progress.history)
+            log.info(
+                "going on with epoch %d, step %d of %s",
+                self.progress.epoch + 1, self.progress.batch, self.folder,
+            )  # fmt: skip
 
-    # ---- the run ----------------------------------------------------------------------------
+    def run(self, stop: list[int]) -> int | None:
+        """Train all remaining epochs, until done or until a signal number appears in ``stop``.
 
-    def run(self, stop: list[int]) -> FitResult:
-        """All remaining epochs, until done or until a signal number appears in ``stop``."""
+        Returns that signal, None when all epochs are done.
+        """
         total = self.config.optim.epochs
-        bar = tqdm(
-            total=total, initial=self.progress.epoch, desc="epochs", unit="epoch", position=0,
-            disable=None if self.world.main else True,
-        )  # fmt: skip
-        with bar:
+        with self._bar(total, self.progress.epoch, "epochs", "epoch") as bar:
             while self.progress.epoch < total:
-                if not self._epoch(stop) or not self._finish_epoch(stop):
-                    return self._result(stop[0] if stop else int(signal.SIGTERM))
+                if not self._train_epoch(stop) or not self._finish_epoch(stop):
+                    return stop[0] if stop else int(signal.SIGTERM)
                 bar.update()
         wanted, best = self.config.model_file, self.folder / "best.pt"
         if self.world.main and wanted is not None and not wanted.exists() and best.is_file():
             copy_file(best, wanted)  # asked for on resuming, and no epoch since then was better
-        return self._result(None)
+        return None
 
-    def _result(self, stopped_by: int | None) -> FitResult:
-        return FitResult(self.folder, self.progress.history, stopped_by, self.world.main)
+    def _train_epoch(self, stop: list[int]) -> bool:
+        """The remaining steps of the current epoch, and a save; False when it was stopped.
 
-    def _epoch(self, stop: list[int]) -> bool:
-        """The rest of the current epoch's steps, and a save; False when it was stopped within.
-
-        What is saved at the end stands before the validation: should that break off, it alone has
-        to be done again.
+        The save comes before the validation: should that break off, it alone has to be repeated.
         """
-        progress = self.progress
-        self.batches.epoch, self.batches.start = progress.epoch, progress.batch
-        bar = tqdm(
-            total=len(self.batches), initial=progress.batch, position=1, leave=False, unit="step",
-            desc=f"epoch {progress.epoch + 1}", disable=None if self.world.main else True,
-        )  # fmt: skip
+        progress, batches = self.progress, self.data.batches
+        batches.epoch, batches.start = progress.epoch, progress.batch
         saved = logged = clock = time.monotonic()
-        batches = iter(self.loader)
-        with bar:
+        loaded = iter(self.data.loader)
+        name = f"epoch {progress.epoch + 1}"
+        with self._bar(len(batches), progress.batch, name, "step", position=1, leave=False) as bar:
             while True:
-                batch, unreadable = _next(batches)
+                batch, unreadable = _next(loaded)
                 waited = time.monotonic() - clock
-                # Asked before every step, so that no process waits for gradients of one that left.
-                verdict = self.world.largest(2 if unreadable else int(bool(stop)))
-                if verdict == 2:
+                # Agreed before every step: no process may wait for gradients of one that left.
+                ending = self.world.largest(2 if unreadable else int(bool(stop)))
+                if ending == 2:
                     raise self._unreadable(unreadable)
-                if verdict == 1 or batch is None:
+                if ending == 1 or batch is None:
                     self._save_last()
-                    self.world.agree(0)  # torchrun ends all when one has left, also one that saves
-                    return verdict == 0
+                    self.world.agree(0)  # torchrun ends all processes as soon as one has left
+                    return ending == 0
                 losses = self.step(batch)
-                for name, value in losses.items():
-                    progress.sums[name] = progress.sums.get(name, 0.0) + value
-                progress.batch += 1
-                progress.step += 1
                 now = time.monotonic()
-                progress.seconds += now - clock
-                progress.waited += waited
+                progress.add(losses, now - clock, waited)
                 clock = now
+                speed = progress.images_per_second(self.config.optim.batch_size)
                 bar.update()
-                bar.set_postfix_str(self._status(losses), refresh=False)
+                bar.set_postfix_str(
+                    f"loss {losses['loss']:.3f}, lr {self.lr:.1e}, {speed:.1f} images/s",
+                    refresh=False,
+                )
                 if bar.disable and self.world.main and now - logged > 60:
                     logged = now
-                    log.info("%s", self._line(len(self.batches)))
+                    log.info("%s", progress_line(progress, self.config, len(batches), self.lr))
                 if now - saved > self.config.save_minutes * 60:
                     self._save_last()
                     saved = clock = time.monotonic()
-
-    def _unreadable(self, mine: str | None) -> UserError:
-        """Save, and name the picture that this or another process could not read."""
-        reason = next(text for text in self.world.gather(mine) if text)
-        message = self._remedy(reason)
-        try:
-            self._save_last()
-        except UserError as error:
-            message = f"{reason}\n{error}"
-        return UserError(self.world.agree(message))
-
-    def _remedy(self, reason: str) -> str:
-        return (
-            f"{reason}\nThe run was saved. Mend the file or remove it with its annotation "
-            f"(`faces prepare check` finds all such files), then go on with --resume {self.folder}"
-        )
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One optimizer step on this process's part of a batch; returns the losses of the whole."""
         images, targets, indices = batch
         optim = self.config.optim
-        set_learning_rate(self.optimizer, optim, self.done, self.steps)
+        set_learning_rate(self.optimizer, optim, self.steps_done, self.steps)
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -325,18 +213,18 @@ class Trainer:
             total = torch.stack(list(losses.values())).sum()
         values = {"loss": total.item(), **{name: value.item() for name, value in losses.items()}}
         if not math.isfinite(values["loss"]):
-            self._not_finite("loss", values, images, targets, indices)
+            raise self._not_finite("loss", values, images, targets, indices)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), optim.clip_norm or math.inf, foreach=True
         )
         if not torch.isfinite(norm):
-            self._not_finite("gradient", values, images, targets, indices)
+            raise self._not_finite("gradient", values, images, targets, indices)
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, optim.ema, self.progress.step)
-        return self.world.mean(values)  # of all processes, so that the main one's save has them
+        return self.world.mean(values)
 
     def _finish_epoch(self, stop: list[int]) -> bool:
         """Validate, step the plateau schedule, write the history, the checkpoints, the pictures.
@@ -344,13 +232,12 @@ class Trainer:
         False when it was stopped while validating.
         """
         progress, optim = self.progress, self.config.optim
-        train = {name: value / max(1, progress.batch) for name, value in progress.sums.items()}
         epoch = progress.epoch + 1
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            judged = validate(
-                self.judged,
-                self.valid_batches,
+            validation = validate(
+                self.best_weights,
+                self.data.valid_batches,
                 self.device,
                 self.world,
                 ap=optim.ap_every > 0 and (epoch % optim.ap_every == 0 or epoch == optim.epochs),
@@ -359,24 +246,23 @@ class Trainer:
             )
         except UserError as error:
             raise UserError(self._remedy(str(error))) from error
-        if judged is None:
+        if validation is None:
             return False
-        valid = judged.losses
-        lr = self.optimizer.param_groups[0]["lr"]
-        if self.done >= warmup_steps(optim, self.steps):
-            lower_learning_rate(self.scheduler, valid["loss"])
-        images = progress.batch * optim.batch_size
-        line = {
+        lr = self.lr
+        if self.steps_done >= warmup_steps(optim, self.steps):
+            lower_learning_rate(self.scheduler, validation.losses["loss"])
+        seconds = max(progress.seconds, 1e-9)
+        line: dict[str, Any] = {
             "epoch": epoch,
             "step": progress.step,
             "lr": lr,
-            "train": train,
-            "valid": valid,
-            "ap50": judged.ap50,
+            "train": {k: v / max(1, progress.batch) for k, v in progress.sums.items()},
+            "valid": validation.losses,
+            "ap50": validation.ap50,
             "seconds": round(progress.seconds, 2),
-            "valid_seconds": round(time.monotonic() - begun, 2),
-            "images_per_second": round(images / max(progress.seconds, 1e-9), 2),
-            "data_wait": round(progress.waited / max(progress.seconds, 1e-9), 4),
+            "valid_seconds": round(time.monotonic() - started, 2),
+            "images_per_second": round(progress.images_per_second(optim.batch_size), 2),
+            "data_wait": round(progress.waited / seconds, 4),
             "memory_mb": memory_mb(),
         }
         line["best"] = is_best(line, progress.history, self.best_by)
@@ -386,16 +272,20 @@ class Trainer:
         if line["best"]:
             self._save_best()
         self._save_last()
-        path = self.folder / "history.jsonl"
-        with saving(path):
+        with saving(self.folder / "history.jsonl") as path:
             write_history(path, self.progress.history)
-        self._show(line)
+        self.display.show_epoch(self.progress.history, self.best_weights)
         log.info(
             "epoch %d/%d: training loss %.4f, %s%s, lr %.1e, %.1f images/s",
-            epoch, optim.epochs, train["loss"], describe(line), " (best)" if line["best"] else "",
-            lr, line["images_per_second"],
+            epoch, optim.epochs, line["train"]["loss"], describe(line),
+            " (best)" if line["best"] else "", lr, line["images_per_second"],
         )  # fmt: skip
         return True
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the heads."""
+        return self.optimizer.param_groups[0]["lr"]
 
     @property
     def best_by(self) -> Literal["ap", "loss"]:
@@ -406,103 +296,24 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.config.optim.epochs * len(self.batches)
+        return self.config.optim.epochs * len(self.data.batches)
 
     @property
-    def done(self) -> int:
-        """How many of them are done: other than ``progress.step`` where pictures came or went."""
-        return self.progress.epoch * len(self.batches) + self.progress.batch
+    def steps_done(self) -> int:
+        """How many of them are done; not ``progress.step`` if the number of pictures changed."""
+        return self.progress.epoch * len(self.data.batches) + self.progress.batch
 
     @property
-    def judged(self) -> FaceRCNN:
-        """The weights that are validated and kept: the running average, or the plain ones."""
+    def best_weights(self) -> FaceRCNN:
+        """The network that is validated and kept: the running average, or the plain weights."""
         return self.model if self.average is None else self.average
 
-    # ---- what is shown ----------------------------------------------------------------------
-
-    def _status(self, losses: dict[str, float]) -> str:
-        lr = self.optimizer.param_groups[0]["lr"]
-        return f"loss {losses['loss']:.3f}, lr {lr:.1e}, {self._speed():.1f} images/s"
-
-    def _speed(self) -> float:
-        """Images a second of this epoch; a large crop counts as four, whose pixels it has."""
-        progress = self.progress
-        return progress.batch * self.config.optim.batch_size / max(progress.seconds, 1e-9)
-
-    def _line(self, batches: int) -> str:
-        """One line of progress for a log file."""
-        progress, epochs = self.progress, self.config.optim.epochs
-        left = (epochs - progress.epoch) * batches - progress.batch
-        eta = datetime.timedelta(seconds=round(left * progress.seconds / max(1, progress.batch)))
-        mean = progress.sums["loss"] / max(1, progress.batch)
-        lr = self.optimizer.param_groups[0]["lr"]
-        return (
-            f"epoch {progress.epoch + 1}/{epochs}, step {progress.batch}/{batches}: "
-            f"loss {mean:.4f}, lr {lr:.1e}, {self._speed():.1f} images/s, ETA {eta}"
-        )
-
-    def _show(self, line: dict[str, Any]) -> None:
-        """Redraw the pictures and write TensorBoard's events.
-
-        Nothing of the run depends on them, so it goes on without those that fail, with a warning.
-        """
-        ways = {"the plot": self._plot, "the sample pictures": self._samples}
-        if self.events is not None:
-            ways["TensorBoard's events"] = partial(self._events, line)
-        for what, draw in ways.items():
-            try:
-                draw()
-            except Exception as error:  # also a fault of ours: no reason to end a night's run
-                known = isinstance(error, UserError | OSError)
-                log.warning(
-                    "epoch %d: cannot write %s, the run goes on without: %s", line["epoch"], what,
-                    error, exc_info=not known,
-                )  # fmt: skip
-
-    def _plot(self) -> None:
-        figure = plot_histories({self.folder.name: self.progress.history})
-        save_figure(figure, self.folder / "loss.png")
-        if self.config.fig_path is not None:
-            save_figure(figure, self.config.fig_path)
-
-    def _samples(self) -> None:
-        draw_samples(
-            self.judged,
-            self.device,
-            self.valid_index,
-            self.valid_batches.resize,
-            self.folder / "samples.png",
-        )
-
-    def _events(self, line: dict[str, Any]) -> None:
-        assert self.events is not None
-        for part in ("train", "valid"):
-            for name, value in line[part].items():
-                self.events.add_scalar(f"{part}/{name}", value, line["step"])
-        if line["ap50"] is not None:
-            self.events.add_scalar("valid/ap50", line["ap50"], line["step"])
-        self.events.add_scalar("lr", line["lr"], line["step"])
-        self.events.flush()
-
-    # ---- what is written --------------------------------------------------------------------
+    # ---- saving -----------------------------------------------------------------------------
 
     def _payload(self) -> dict[str, Any]:
-        return {
-            "config": to_dict(self.config),
-            "weights": self.judged.state_dict(),
-            "history": self.progress.history,
-            "provenance": {
-                "torch": str(torch.__version__),  # a str subclass that weights_only refuses
-                "torchvision": str(torchvision.__version__),
-                "python": platform.python_version(),
-                "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "training_images": len(self.train_index),
-                "validation_images": len(self.valid_index),
-                "processes": self.world.size,
-                "steps": self.progress.step,
-            },
-            "pictures": self.pictures.to_text(),
-        }
+        return weights_payload(
+            self.config, self.best_weights, self.progress, self.data, self.pictures, self.world.size
+        )
 
     def _save_last(self) -> None:
         if not self.world.main:
@@ -521,69 +332,48 @@ class Trainer:
         if self.config.model_file is not None:
             save_checkpoint(self.config.model_file, self._payload())
 
-    def _saved(self) -> dict[str, Any] | None:
-        """What a run that goes on left behind; None when it was killed before its first save."""
-        last = self.folder / "last.pt"
-        if not last.is_file():
-            if (self.folder / "history.jsonl").exists():
-                raise UserError(
-                    f"{last} is missing, without which this run cannot go on: bring it back, or "
-                    f"start a new run from its weights, `--init {self.folder / 'best.pt'}`"
-                )
-            return None
-        payload = load_checkpoint(last)
-        # Each process has its own random numbers and batch norms, so with more or fewer of them it
-        # would be another run.
-        before = payload["provenance"].get("processes", self.world.size)
-        if before != self.world.size:
-            alone = f"faces train --resume {self.folder}"
-            raise UserError(
-                f"{self.folder} is a run of {counted(before, 'process')}, and there "
-                f"{'is' if self.world.size == 1 else 'are'} {self.world.size} now: go on with "
-                + (f"`{alone}`" if before == 1 else f"torchrun --nproc-per-node {before}")
-                + f" (over all machines), or start a new run from its weights, `--init {last}`"
-            )
-        return payload
+    # ---- what goes wrong --------------------------------------------------------------------
 
-    def _restore(self, payload: dict[str, Any]) -> None:
-        training = payload["training"]
-        if self.average is not None:
-            self.average.load_state_dict(payload["weights"])
-        self.optimizer.load_state_dict(training["optimizer"])
-        for group in self.optimizer.param_groups:
-            group.setdefault("full_lr", group["lr"])  # runs from before the cooldown
-        self.scheduler.load_state_dict(training["scheduler"])
-        self.progress = Progress(**training["progress"])
-        self.pictures |= pictures_of(payload.get("pictures", ""), payload["provenance"])
-        for part, index in (("training", self.train_index), ("validation", self.valid_index)):
-            before = payload["provenance"][f"{part}_images"]
-            if before != len(index):
-                log.warning(
-                    "there are %d %s images, %d when the run was saved: it goes on with those "
-                    "there are", len(index), part, before,
-                )  # fmt: skip
-        if self.world.main:
-            write_history(self.folder / "history.jsonl", self.progress.history)
-            log.info(
-                "going on with epoch %d, step %d of %s",
-                self.progress.epoch + 1, self.progress.batch, self.folder,
-            )  # fmt: skip
+    def _unreadable(self, mine: str | None) -> UserError:
+        """Save, and name the picture that this or another process could not read."""
+        reason = next(text for text in self.world.gather(mine) if text)
+        message = self._remedy(reason)
+        try:
+            self._save_last()
+        except UserError as error:
+            message = f"{reason}\n{error}"
+        return UserError(self.world.agree(message))
+
+    def _remedy(self, reason: str) -> str:
+        return (
+            f"{reason}\nThe run was saved. Repair the file or remove it with its annotation "
+            f"(`faces prepare check` finds all such files), then go on with `faces train --resume "
+            f"{self.folder}`"
+        )
 
     def _not_finite(
         self, what: str, losses: dict[str, float], images: Tensor, targets: Targets, ids: list[int]
-    ) -> None:
-        names = [self.train_index.name(i) for i in ids]
+    ) -> LossNotFinite:
+        """Write the batch to bad_batch.pt."""
+        names = [self.data.train.name(i) for i in ids]
         path = self.folder / "bad_batch.pt"
         with atomic_write(path) as file:
             torch.save(
                 {"images": images, "targets": targets, "names": names, "losses": losses}, file
             )
-        raise LossNotFinite(
+        return LossNotFinite(
             f"the {what} is not finite at epoch {self.progress.epoch + 1}, step "
             f"{self.progress.step}: {losses}; images: {', '.join(names)}. The batch is in {path}, "
             f"the last good checkpoint stays in {self.folder}. Look at these images' annotations "
-            "(`faces prepare check`), lower --learning-rate or set --clip-norm"
+            "(`faces prepare check`), lower learning_rate or set clip_norm"
         )
+
+    def _bar(self, total: int, done: int, name: str, unit: str, **style: Any) -> tqdm:
+        """A progress bar on the main process."""
+        return tqdm(
+            total=total, initial=done, desc=name, unit=unit,
+            disable=None if self.world.main else True, **{"position": 0, **style},
+        )  # fmt: skip
 
 
 def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
@@ -592,27 +382,3 @@ def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
         return next(batches, None), None
     except UserError as error:  # a worker's has its traceback before it
         return None, str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
-
-
-def _start_from(
-    model: FaceRCNN, parent: Mapping[str, Any], path: Path | None
-) -> TrainingPictures | None:
-    """Load the weights of another run's checkpoint, ``path``; returns what they learned from."""
-    try:
-        model.load_state_dict(parent["weights"])
-    except RuntimeError as error:
-        raise UserError(
-            f"--init {path} holds a network of another architecture than the one asked for: give "
-            "the same --arch, --width, --channels and --head-width as it was trained with"
-        ) from error
-    return pictures_of(parent.get("pictures", ""), parent.get("provenance", {}))
-
-
-def _tensorboard(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError(
-            "--tensorboard needs TensorBoard: pip install 'faces[tensorboard]'"
-        ) from error
-    return SummaryWriter(str(folder))

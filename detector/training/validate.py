@@ -1,4 +1,4 @@
-"""Judging the weights on the validation pictures: the exact loss and AP50, in one pass over them.
+"""Validation: the exact loss and AP50 on the validation pictures, in one pass over them.
 
 Also the modes that training and validation need.
 """
@@ -33,7 +33,7 @@ from faces.errors import UserError
 def set_train_mode(model: FaceRCNN, optim: OptimConfig) -> None:
     """Training mode with the chosen batch-norm policy; frozen blocks never move a statistic."""
     model.train()
-    for position, block in enumerate(model.body):
+    for position, block in enumerate(model.backbone_blocks):
         if position < settled(optim.freeze) or settled(optim.batch_norm) != "all":
             _freeze_statistics(block)
     if optim.batch_norm == "frozen":
@@ -89,9 +89,9 @@ def validate(
     stop: Sequence[int] = (),
     progress: bool = False,
 ) -> Validation | None:
-    """Judge ``model`` on the validation pictures, each process of ``world`` on its part of them.
+    """Validate ``model``, each process of ``world`` on its part of the pictures.
 
-    Losses and detections come from one pass: pictures are decoded once and go through the body
+    Losses and detections come from one pass: pictures are decoded once and go through the backbone
     once. The result is the same on every process, and for any number of processes. The model, its
     modes and the random state are left as they were.
 
@@ -112,7 +112,7 @@ def validate(
     mine, caught = _Share(), None
     try:
         with _exact(model, device):
-            _judge(mine, model, batches, device, world, ap, stop, progress)
+            _evaluate(mine, model, batches, device, world, ap, stop, progress)
     except Exception as error:  # the others wait for this process, and must hear of it
         caught = error
         mine = _Share(error=str(error) or repr(error), bad_input=isinstance(error, UserError))
@@ -155,7 +155,7 @@ def _exact(model: FaceRCNN, device: torch.device) -> Iterator[None]:
 
     It gives them only in training mode, where batch norm would move its statistics and dropout and
     the sampling of boxes would make every call differ. So batch norm and dropout stay in evaluation
-    mode, and the random state, which `_judge` seeds, is put back.
+    mode, and the random state, which `_evaluate` seeds, is put back.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.train()
@@ -171,7 +171,7 @@ def _exact(model: FaceRCNN, device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _judge(
+def _evaluate(
     share: _Share,
     model: FaceRCNN,
     batches: ValidationBatches,
@@ -207,7 +207,7 @@ def _losses_and_faces(
 ) -> tuple[dict[str, Tensor], Targets]:
     """`FaceRCNN.forward` in training mode and, on the same maps, in evaluation mode.
 
-    With batch norm in evaluation mode the body's maps are the same in both.
+    With batch norm in evaluation mode the maps of the backbone are the same in both.
     """
     pictures, _ = model.transform(images, targets)
     features = model.backbone(pictures.tensors)

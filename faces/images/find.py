@@ -11,7 +11,7 @@ from pathlib import Path
 from faces.errors import UserError
 from faces.images.file import RAW_SUFFIXES, image_kind
 from faces.images.write import SAVED_AS
-from faces.words import counted
+from faces.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.closing import Closing
 from faces.errors import UserError
 from faces.files import temporary_name
 from faces.video.decoders import DEFAULT_FPS, AnimationDecoder, Decoder, OpenCVDecoder
@@ -48,7 +49,7 @@ class Frame:
     image: NDArray[np.uint8]
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Reads a film frame by frame; a context manager.
 
     Frames are turned as the film's rotation says and have square pixels. They are mirrored where
@@ -187,12 +188,6 @@ class VideoReader:
         if self._reading.acquire(blocking=False):
             self._decoder.close()
             self._reading.release()
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _rates(declared: float, times: list[float]) -> tuple[float, float]:

@@ -17,6 +17,9 @@ VIDEO_SUFFIXES = frozenset(
 _TRANSPORT = 188
 """Bytes of a packet of an MPEG transport stream; cameras put four more before each."""
 
+_FILMS_OF_JPEG = (".mjpeg", ".mjpg")
+"""JPEG files one after the other, without a container: only the name tells them from a photo."""
+
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _FILMS = (
     *(b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"YUV4MPEG2"),
@@ -76,6 +79,8 @@ def _film_by_content(path: Path) -> bool | None:
         return None
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return is_animated(path)
+    if head.startswith(b"\xff\xd8\xff") and path.suffix.lower() in _FILMS_OF_JPEG:
+        return True
     if head.startswith(_PICTURES):
         return is_animated(path)
     if head.startswith(_FILMS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):

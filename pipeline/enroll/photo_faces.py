@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,20 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.files import atomic_write, refuse_pipe
 from faces.images.read import read_image
 from pipeline.enroll.photo_sample import Refused, one_face
-from recognizer.evaluation.photos import FaceBox, center_box, main_face
+from recognizer.data.photo_cache import Answer, PhotoCache, photo_digest
+from recognizer.data.photos import FaceBox, center_box, main_face
 from recognizer.quality import Gates
-from recognizer.training.fit_samples import stack
+from recognizer.training.head_samples import stack
 from recognizer.types import Embedder
 
-log = logging.getLogger(__name__)
-
-Where = Literal["centre", "detect"]
-
-Answer = NDArray[np.uint8] | tuple[str, ...]
-"""What a photo gave: a crop (S, S, 3), or why it cannot be used."""
+Where = Literal["center", "centre", "detect"]
+"""Both spellings are one place: files and scripts of earlier releases have the second."""
 
 
 def face_finder(
@@ -61,14 +54,14 @@ def face_finder(
 
 def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> tuple[FaceBox, str]:
     """All faces of a photo, (N, 4); the words say for "{}" which of them is meant."""
-    if where == "centre":
+    if where != "detect":
         return center_box, "known place in the center of LFW's images"
     from detector.inference.load import load_detector
     from detector.shipped import SHIPPED, find_model
 
     path = find_model(detector or SHIPPED)
     network = load_detector(path, threads=threads)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = photo_digest(path)[:16]
     name = path.name.replace("{", "{{").replace("}", "}}")
     return lambda image: network.detect(image).xyxy, f"the {{}} one found by {name} ({digest})"
 
@@ -100,34 +93,22 @@ def crop_photos(
     """
     # Networks that cut in the same way share the crops.
     cut = getattr(embedder, "recipe", None)
-    identity = f"2; {cut.identity if cut is not None else embedder.fingerprint}; {recipe}"
-    known: dict[str, Answer] = {}
-    if cache is not None:
-        known = _read(cache, identity, embedder.size)
+    identity = f"3; {cut.identity if cut is not None else embedder.fingerprint}; {recipe}"
+    known = PhotoCache(cache, identity)
     crops: list[NDArray[np.uint8]] = []
     usable, refusals = np.zeros(len(paths), bool), []
-    used: dict[str, Answer] = {}
-    new = 0
+    used: set[str] = set()
     try:
         for i, path in enumerate(paths):
             try:
-                refuse_pipe(path)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest = photo_digest(path)
+                if digest not in known:
+                    known[digest] = _answer(read_image(path), embedder, find_face)
             except UserError as error:
                 refusals.append(str(error))
                 continue
-            except OSError as error:
-                refusals.append(f"{path}: cannot be read: {error.strerror}")
-                continue
-            if digest not in known:
-                try:
-                    image = read_image(path)
-                except UserError as error:
-                    refusals.append(str(error))
-                    continue
-                known[digest] = _answer(image, embedder, find_face)
-                new += 1
-            used[digest] = answer = known[digest]
+            used.add(digest)
+            answer = known[digest]
             if isinstance(answer, tuple):
                 refusals += [f"{path}: {reason}" for reason in answer]
             else:
@@ -137,8 +118,7 @@ def crop_photos(
             if stop():
                 break
     finally:
-        if cache is not None and new:
-            _write(cache, identity, used, embedder.size)
+        known.save(used)
     return stack(crops, embedder.size), usable, refusals
 
 
@@ -148,37 +128,3 @@ def _answer(image: NDArray[np.uint8], embedder: Embedder, find_face: FaceBox) ->
     except Refused as refused:
         return refused.reasons
     return found[0] if len(found) else ("no face was found",)
-
-
-def _read(path: Path, identity: str, size: int) -> dict[str, Answer]:
-    if not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["identity"]) != identity:
-                return {}
-            digests, reasons, crops = file["digests"], file["reasons"], file["crops"]
-        found = reasons == ""
-        if len(digests) != len(found) or crops.shape != (int(found.sum()), size, size, 3):
-            raise ValueError("numbers that do not go together")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s cannot be used and will be written anew: %s", path, error)
-        return {}
-    place = np.cumsum(found) - 1
-    return {
-        str(digest): crops[place[i]] if found[i] else tuple(str(reasons[i]).split("\n"))
-        for i, digest in enumerate(digests)
-    }
-
-
-def _write(path: Path, identity: str, known: dict[str, Answer], size: int) -> None:
-    crops = [answer for answer in known.values() if not isinstance(answer, tuple)]
-    reasons = ["\n".join(answer) if isinstance(answer, tuple) else "" for answer in known.values()]
-    with atomic_write(path) as file:
-        np.savez(
-            file,
-            identity=np.array(identity),
-            digests=np.array(list(known), "U64"),
-            reasons=np.array(reasons, np.str_),
-            crops=stack(crops, size),
-        )

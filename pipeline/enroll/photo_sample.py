@@ -1,25 +1,23 @@
-"""From a photo to a sample: the one rule that the command, the service and Python ask.
+"""Which face of a photo is meant, and whether it is good enough: asked before it has a vector.
 
-First which face of the photo is meant and whether it is good enough (`one_face`), then, when all
-photos of a person have their vectors, which of them add something to what is known of that person
-and show nobody else (`judge`).
+Whether the vector then becomes a sample of a person is decided by `recognizer.sample_rule`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.likeness import sentence, somebody_else, unlike
+from detector.types import Detector
 from recognizer.quality import Gates, measure
-from recognizer.snapshot import Snapshot
+from recognizer.store.face_picture import FacePicture
+from recognizer.store.write import NewSample
+from recognizer.types import Embedder
 
-Why = Literal["no_face", "several_faces", "poor_photo", "duplicate_photo", "another_face"]
-"""Why a photo is no sample; the service's codes."""
+Why = Literal["no_face", "several_faces", "poor_photo"]
+"""Why a photo cannot be used; the service's codes."""
 
 
 class Refused(Exception):
@@ -65,60 +63,26 @@ def one_face(
     return box
 
 
-@dataclass(frozen=True)
-class Judgment:
-    """Whether a good photo becomes a sample.
-
-    Args:
-        why: None when it does.
-        reason: a sentence; empty when it does.
-        looks_like: somebody else who would be named on it, and the cosine; it is used all the same.
-    """
-
-    why: Why | None = None
-    reason: str = ""
-    looks_like: tuple[str, float] | None = None
-
-
-def judge(
-    snapshot: Snapshot,
-    name: str,
-    vectors: NDArray[np.float32],
+def sample_of(
+    image: NDArray[np.uint8],
+    detector: Detector,
+    embedder: Embedder,
     gates: Gates | None,
-    force: bool = False,
-) -> list[Judgment]:
-    """Which photos of one person become samples.
+    largest: bool,
+    keep_crop: bool,
+    source: str,
+) -> NewSample:
+    """What a photo adds to a person, if `recognizer.sample_rule` finds nothing against it.
 
     Args:
-        snapshot: who is known.
-        name: the person's, known or new.
-        vectors: one for each photo, unit float32 (N, D).
-        gates: how near a duplicate may be; None takes duplicates.
-        force: take photos that do not look like the others.
+        image: RGB uint8 (H, W, 3).
+        detector, embedder: what finds and what describes the face.
+        gates, largest: see `one_face`.
+        keep_crop: with the picture of the face, so that another embedder can use it later.
+        source: where the photo comes from.
+
+    Raises Refused.
     """
-    none = np.zeros((0, vectors.shape[1]), np.float32)
-    strange = [None] * len(vectors) if force else unlike(snapshot, name, vectors, none)
-    mine = np.array([known == name for known in snapshot.gallery.names], bool)
-    known: list[NDArray[np.float32]] = list(snapshot.gallery.embeddings[mine])
-    found = []
-    for vector, cosine in zip(vectors, strange, strict=True):
-        other = somebody_else(snapshot, name, vector)
-        if cosine is not None:
-            reason = sentence(name, cosine)
-            if other is not None:
-                reason += f"; it looks like {other[0]} ({other[1]:.2f})"
-            found.append(Judgment("another_face", reason))
-            continue
-        again = None if gates is None else gates.duplicate(vector, _stacked(known, none))
-        if again is not None:
-            found.append(Judgment("duplicate_photo", again))
-            continue
-        known.append(vector)
-        found.append(Judgment(looks_like=other))
-    return found
-
-
-def _stacked(
-    vectors: Sequence[NDArray[np.float32]], none: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    return np.stack(vectors) if vectors else none
+    box = one_face(image, detector.detect(image).xyxy, gates, largest)
+    vector = embedder.embed(embedder.crop(image, box[None]))[0]
+    return NewSample(vector, FacePicture.of(image, box) if keep_crop else None, source)

@@ -13,11 +13,11 @@ from detector.types import Detector
 from faces.errors import UserError
 from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
 from faces.images.read import read_image
-from faces.words import counted
-from pipeline.enroll.photo_sample import Refused, judge, one_face
+from faces.text import counted
+from pipeline.enroll.photo_sample import Refused, sample_of
 from recognizer.names import clean_name
 from recognizer.quality import Gates
-from recognizer.store.cutout import Cutout
+from recognizer.sample_rule import decide
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.types import Embedder
@@ -95,18 +95,18 @@ class Enroller:
         fine = [found for found in looked if isinstance(found, NewSample)]
         vectors = np.array([sample.embedding for sample in fine], np.float32)
         vectors = vectors.reshape(-1, self.embedder.dimension)
-        judged = iter(judge(self.store.snapshot(), name, vectors, self.gates, self.force))
+        decisions = iter(decide(self.store.snapshot(), name, vectors, self.gates, force=self.force))
         samples: list[NewSample] = []
         results = []
         for path, found in zip(paths, looked, strict=True):
             if isinstance(found, NewSample):
-                verdict = next(judged)
-                if verdict.why is None:
+                decision = next(decisions)
+                if decision.why is None:
                     samples.append(found)
-                    result = PhotoResult(path, looks_like=verdict.looks_like)
+                    result = PhotoResult(path, looks_like=decision.looks_like)
                 else:
-                    duplicate = verdict.why == "duplicate_photo"
-                    result = PhotoResult(path, (verdict.reason,), duplicate, None, not duplicate)
+                    duplicate = decision.why == "duplicate_photo"
+                    result = PhotoResult(path, (decision.reason,), duplicate, None, not duplicate)
             else:
                 result = found
             report(result)
@@ -118,16 +118,14 @@ class Enroller:
     def _look(self, path: Path) -> PhotoResult | NewSample:
         """A sample, if the photo itself is good enough for one."""
         try:
-            image = read_image(path)
-            boxes = self.detector.detect(image).xyxy
-            box = one_face(image, boxes, self.gates, self.largest)
+            return sample_of(
+                read_image(path), self.detector, self.embedder, self.gates, self.largest,
+                self.keep_crops, f"photo {path.name}",
+            )  # fmt: skip
         except Refused as refused:
             return PhotoResult(path, refused.reasons)
         except UserError as error:  # it names the file itself
             return PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
-        vector = self.embedder.embed(self.embedder.crop(image, box[None]))[0]
-        cutout = Cutout.of(image, box) if self.keep_crops else None
-        return NewSample(vector, cutout, f"photo {path.name}")
 
 
 def people_folders(folder: Path) -> dict[str, list[Path]]:

@@ -6,28 +6,45 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-from pipeline.http.body import ENVELOPE_BYTES, parse_form, parse_json, parse_query, whole_body
-from pipeline.http.guard import Guard, error_response
-from pipeline.http.head import HeadAsGet
-from pipeline.http.keys import Key, KeyFile
-from pipeline.http.openapi import describe
+from pipeline.http.keys import KeyFile
+from pipeline.http.middleware import RequestMiddleware, error_response
+from pipeline.http.openapi import DESCRIPTION, WATCHING, describe, refusals
 from pipeline.http.options import HttpOptions
-from pipeline.http.rates import Rates
+from pipeline.http.rate_limits import RateLimits
+from pipeline.http.request_body import (
+    ENVELOPE_BYTES,
+    parse_form,
+    parse_json,
+    parse_query,
+    whole_body,
+)
+from pipeline.net.headers import HeadAsGet
+from pipeline.service import types as t
 from pipeline.service.core import Service
-from pipeline.service.errors import ServiceError
+from pipeline.service.errors import ErrorResponse, ServiceError
 from pipeline.service.operations import OPERATIONS, Operation
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.limits import Shares
 
-DEADLINE_HEADER = "x-deadline-seconds"
+DEADLINE_HEADER = "X-Deadline-Seconds"
+SHOWN_KEY = Security(
+    HTTPBearer(
+        scheme_name="key",
+        description="A key of `faces keys create`, unless the server runs without keys.",
+        auto_error=False,
+    )
+)
 
 
 def make_app(service: Service, options: HttpOptions) -> FastAPI:
@@ -42,24 +59,23 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
         await asyncio.to_thread(service.close)
 
     app = FastAPI(
-        title="faces", version="1", docs_url=None, redoc_url=None, lifespan=lifespan,
-        redirect_slashes=False,
+        title="faces", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None,
+        lifespan=lifespan, redirect_slashes=False,
     )  # fmt: skip
-    door = Door(options)
+    callers = Callers(options)
     bodies = Shares("bytes being sent", options.max_bodies, part=0.5)
     for operation in OPERATIONS.values():
         app.add_api_route(
             f"/v1/{operation.name}",
-            _endpoint(operation, service, options, door, bodies),
+            _endpoint(operation, service, options, callers, bodies),
             methods=["GET" if operation.reads else "POST"],
-            response_model=operation.response,
             name=operation.name,
+            **describe(operation),
         )
-    _add_watching(app, service, door)
+    _add_watching(app, service, callers)
     _add_refusals(app)
-    describe(app)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Guard, options=options, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics)
     if options.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=options.cors, allow_methods=["GET", "POST"],
@@ -68,23 +84,44 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
     return app
 
 
-class Door:
-    """Who may come in."""
+class Alive(t.Model):
+    """The process answers."""
+
+    alive: Literal[True]
+
+
+class Callers:
+    """Who may ask, and how often."""
 
     def __init__(self, options: HttpOptions) -> None:
         self._keys = None if options.keys is None else KeyFile(options.keys)
-        self._rates = Rates(options.rate_per_key, options.rate_per_address)
+        self._rates = RateLimits(options.rate_per_key, options.rate_per_address)
 
-    def check(self, request: Request, scope: str | None) -> str:
-        """Who asks, for taking turns: a key or an address.
+    def needing(self, scope: str | None) -> Callable[..., Awaitable[str]]:
+        """What FastAPI is to call before an endpoint; it gives the caller, for taking turns.
 
-        Raises ServiceError ``rate_limited``, ``unauthorized`` or ``forbidden``.
+        It raises ServiceError ``rate_limited``, ``unauthorized`` or ``forbidden``.
         """
+
+        async def anybody(request: Request) -> str:
+            return self._check(request, scope, None)
+
+        async def with_key(
+            request: Request, shown: HTTPAuthorizationCredentials | None = SHOWN_KEY
+        ) -> str:
+            return self._check(request, scope, shown)
+
+        return anybody if scope is None else with_key
+
+    def _check(
+        self, request: Request, scope: str | None, shown: HTTPAuthorizationCredentials | None
+    ) -> str:
+        request.state.operation = request.scope["route"].name
         address = request.client.host if request.client else "unknown"
         self._rates.check_address(address)
         if scope is None or self._keys is None:
             return address
-        key = self._known(request, self._keys)
+        key = None if shown is None else self._keys.find(shown.credentials.strip())
         if key is None:
             self._rates.wrong_key(address)
             raise ServiceError(
@@ -98,22 +135,23 @@ class Door:
             )
         return f"key:{key.id}"
 
-    def _known(self, request: Request, keys: KeyFile) -> Key | None:
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        return keys.find(token.strip()) if kind.lower() == "bearer" else None
-
 
 def _endpoint(
-    operation: Operation, service: Service, options: HttpOptions, door: Door, bodies: Shares
-) -> Callable[[Request], Awaitable[Response]]:
+    operation: Operation, service: Service, options: HttpOptions, callers: Callers, bodies: Shares
+) -> Callable[..., Awaitable[Response]]:
     limits = service.limits
     most = limits.max_request + ENVELOPE_BYTES if operation.takes_images else ENVELOPE_BYTES
 
-    async def endpoint(request: Request) -> Response:
-        request.state.operation = operation.name
-        caller = door.check(request, operation.scope)
+    async def endpoint(
+        request: Request,
+        caller: str = Depends(callers.needing(operation.scope)),
+        deadline: float = Header(
+            limits.deadline, alias=DEADLINE_HEADER, gt=0, lt=1_000_000,
+            description="give up after so many seconds; at most the server's own limit",
+        ),
+    ) -> Response:  # fmt: skip
         call = Call(
-            caller, _deadline(request), request.state.request_id,
+            caller, time.monotonic() + deadline, request.state.request_id,
             traceparent=request.headers.get("traceparent"),
         )  # fmt: skip
         images: list[bytes] = []
@@ -144,7 +182,7 @@ async def _answer(
         service.submit(operation, asked, images, call)
     )
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
-    gone: asyncio.Future[Any] = asyncio.create_task(_farewell(request))
+    gone: asyncio.Future[Any] = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
@@ -157,29 +195,16 @@ async def _answer(
     return Response(result.model_dump_json(), media_type="application/json")
 
 
-async def _farewell(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     """Return when the caller hangs up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _deadline(request: Request) -> float:
-    text = request.headers.get(DEADLINE_HEADER)
-    if text is None:
-        return float("inf")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e6:
-        raise ServiceError("invalid_request", f"{DEADLINE_HEADER}: a positive number of seconds")
-    return time.monotonic() + seconds
-
-
-def _add_watching(app: FastAPI, service: Service, door: Door) -> None:
+def _add_watching(app: FastAPI, service: Service, callers: Callers) -> None:
     async def healthz(request: Request) -> Response:
         request.state.operation = "healthz"
-        return Response('{"alive":true}', media_type="application/json")
+        return Response(Alive(alive=True).model_dump_json(), media_type="application/json")
 
     async def readyz(request: Request) -> Response:
         request.state.operation = "readyz"
@@ -187,14 +212,24 @@ def _add_watching(app: FastAPI, service: Service, door: Door) -> None:
         body = health.model_dump_json()
         return Response(body, 200 if health.ready else 503, media_type="application/json")
 
-    async def metrics(request: Request) -> Response:
-        request.state.operation = "metrics"
-        door.check(request, "metrics")
+    async def metrics(caller: str = Depends(callers.needing("metrics"))) -> Response:
         text = await asyncio.to_thread(service.metrics.render)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    for path, endpoint in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
-        app.add_api_route(path, endpoint, methods=["GET"], name=path[1:])
+    def add(path: str, endpoint: Any, summary: str, responses: Any, model: Any = None) -> None:
+        name = path[1:]
+        app.add_api_route(
+            path, endpoint, methods=["GET"], name=name, operation_id=name, summary=summary,
+            tags=["watching"], responses=refusals(*WATCHING) | responses, response_model=model,
+            response_class=Response if model is None else JSONResponse,
+        )  # fmt: skip
+
+    either = {"model": t.HealthResponse | ErrorResponse, "description": "Not now"}
+    text: dict[int | str, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    text |= refusals("unauthorized", "rate_limited")
+    add("/healthz", healthz, "The process is alive", {}, Alive)
+    add("/readyz", readyz, "Requests can be answered", {503: either}, t.HealthResponse)
+    add("/metrics", metrics, "Figures for Prometheus; needs the scope metrics", text)
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -204,6 +239,10 @@ def _add_refusals(app: FastAPI) -> None:
 
     async def typed(request: Request, error: Any) -> Response:
         return refuse(request, error)
+
+    async def wrong_header(request: Request, error: Any) -> Response:
+        message = f"{DEADLINE_HEADER}: a positive number of seconds"
+        return refuse(request, ServiceError("invalid_request", message))
 
     async def http(request: Request, error: Any) -> Response:
         if error.status_code == 405:
@@ -217,5 +256,6 @@ def _add_refusals(app: FastAPI) -> None:
         return Response(status_code=499)  # nobody will read it; nginx's number for the log
 
     app.add_exception_handler(ServiceError, typed)
+    app.add_exception_handler(RequestValidationError, wrong_header)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientDisconnect, gone)

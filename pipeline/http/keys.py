@@ -138,7 +138,7 @@ class KeyFile:
             holder = hold(self.path.with_name(self.path.name + ".lock"), seconds=10)
         except OSError as error:
             raise UserError(
-                f"the keys {self.path} cannot be written: {error}; name another file with --keys"
+                f"the keys {self.path} cannot be written: {error}; name another file"
             ) from error
         if holder is None:
             raise UserError(f"another program has been writing to {self.path} for 10 s; try again")

@@ -14,7 +14,7 @@ class HttpOptions:
 
     Args:
         keys: the file of keys; None lets everybody in, and is for loopback only.
-        rate_per_key, rate_per_address: see `pipeline.http.rates`.
+        rate_per_key, rate_per_address: see `pipeline.http.rate_limits`.
         cors: origins of web pages that may ask; others are refused.
         body_seconds: in which a request's body must arrive.
         header_seconds: in which a request's headers must arrive.

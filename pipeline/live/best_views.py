@@ -9,7 +9,7 @@ import numpy as np
 from faces.errors import UserError
 from pipeline.teaching.gathering import Example, TeachOptions, refusal
 from pipeline.types import Face, Look, Picture, Sighting, Tick
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class _Best:
         return self.bad is None, self.sighting.quality
 
 
-class BestLooks:
+class BestViews:
     """What is known of every track in the picture. Not for several threads at once.
 
     Args:
@@ -93,10 +93,10 @@ class BestLooks:
             raise UserError(f"this face cannot be learned from: {best.bad}")
         sighting = best.sighting
         assert sighting.embedding is not None
-        cutout = None
+        picture = None
         if self._options.pictures != "none":
-            cutout = Cutout.of(best.picture.image, np.array(sighting.box, np.float32))
-        example = Example(sighting.embedding, cutout)
+            picture = FacePicture.of(best.picture.image, np.array(sighting.box, np.float32))
+        example = Example(sighting.embedding, picture)
         return Chosen(track, example, face.match.name, tick.picture.time)
 
 

@@ -12,7 +12,7 @@ WINDOW = 2.0
 """Seconds that `pipeline.types.Stats` speak of."""
 
 
-class Meter:
+class FrameRate:
     """Counts frames and looks of one loop.
 
     Attributes:

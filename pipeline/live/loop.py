@@ -20,52 +20,29 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detector
+from faces.closing import Closing
 from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, SceneWatch
-from pipeline.live.frame_rate import Meter
-from pipeline.live.naming import Namer, NamingOptions, face_quality
+from pipeline.live.frame_rate import FrameRate
+from pipeline.live.naming import Namer, NamingOptions
 from pipeline.live.patience import GaveUp, Patience
 from pipeline.live.places import PlaceWatch
-from pipeline.live.tasks import Embedded, Looker, Seen, box_of
+from pipeline.live.quality import face_quality
+from pipeline.live.tasks import Embedded, FaceNetworks, Failure, Seen, attempt, box_of
 from pipeline.live.tracking import FaceTracker
 from pipeline.live.worker import Inline, Worker
-from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Tick
+from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Source, Tick
 from recognizer.types import Embedder, Match, Recognizer
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 T = TypeVar("T")
 
 PATIENCE = 0.1
 """Seconds to wait for a frame before the loop turns without one."""
-
-
-class Source(Protocol):
-    """Where frames come from; see `pipeline.sources.open`."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames that were replaced by newer ones before anybody took them."""
-
-    @property
-    def status(self) -> str | None:
-        """What is wrong just now, for people."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether there will be no frame any more."""
-
-    def read(self, timeout: float) -> Picture | None:
-        """The next frame; None when there is none within ``timeout`` seconds, or at the end.
-
-        Raises what went wrong for good.
-        """
 
 
 @dataclass(frozen=True)
@@ -94,7 +71,7 @@ class LoopOptions:
             raise ValueError("every and min_face must be at least 1")
 
 
-class Loop:
+class Loop(Closing):
     """Turns frames into `Tick`s; a context manager that stops its worker.
 
     Args:
@@ -116,7 +93,7 @@ class Loop:
         worker: Worker | None = None,
     ) -> None:
         self.embedder = embedder
-        self._looker = Looker(detector, embedder, options.min_face)
+        self._looker = FaceNetworks(detector, embedder, options.min_face)
         self.options = options
         self.notes: tuple[Note, ...] = ()
         self._recognizer = self._fitting(recognizer)
@@ -127,7 +104,7 @@ class Loop:
         self._watched: dict[int, float] = {}  # track -> until, seconds of the source
         self._photo_faces: tuple[Face, ...] = ()
         self._last: Tick | None = None
-        self._meter = Meter()
+        self._meter = FrameRate()
         self._since = options.every  # frames since one was given to the detector
         self._scene = SceneWatch()
         self._cut = 0  # the first frame of this shot
@@ -234,7 +211,7 @@ class Loop:
         looks = [*self._collect(recognizer)]
         if self._since >= self.options.every and self._worker.idle:
             self._since = 0
-            self._worker.submit(partial(_tried, partial(self._looker.see, picture), picture.index))
+            self._worker.submit(partial(attempt, partial(self._looker.see, picture), picture.index))
             looks += self._collect(recognizer)
         faces = self._faces(picture, recognizer)
         tick = Tick(
@@ -259,17 +236,6 @@ class Loop:
         """Stop the worker."""
         self._worker.close()
 
-    def __enter__(self) -> Loop:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # -- what comes of them
 
     def _watch_for_changes(self, picture: Picture) -> None:
@@ -282,9 +248,6 @@ class Loop:
             self._namer.keep(())
             self._places.clear()
             return
-        if self._scene.drifted():
-            self._since = self.options.every
-            self._namer.look_again()
         if isinstance(self._worker, Inline) and self._since >= self.options.every:
             self._places.clear()
             return  # it is looked at now in any case
@@ -294,7 +257,7 @@ class Loop:
                 if alike < SAME_PLACE:
                     self._since = self.options.every
                 if alike < OTHER_PLACE:
-                    self._namer.doubt(track.id)
+                    self._namer.doubt(track.id, picture.time)
 
     def _collect(self, recognizer: Recognizer) -> Iterator[Look]:
         """The looks that are complete, as far as the worker has got."""
@@ -308,7 +271,7 @@ class Loop:
                 look, chosen = self._follow(result)
                 if chosen:
                     job = partial(self._looker.embed, look, chosen)
-                    self._worker.submit(partial(_tried, job, result.picture.index))
+                    self._worker.submit(partial(attempt, job, result.picture.index))
                     continue
             else:
                 look = self._learn(result, recognizer)
@@ -332,7 +295,7 @@ class Loop:
             self._namer.keep([track.id for track in tracks])
             for track in tracks:
                 if track.doubtful:
-                    self._namer.doubt(track.id)
+                    self._namer.doubt(track.id, picture.time)
             self._places.take(ids, seen.views, {track.id for track in tracks})
         sightings = tuple(
             Sighting(
@@ -410,22 +373,6 @@ class Loop:
                 f"{self.embedder.fingerprint}"
             )
         return recognizer
-
-
-@dataclass(frozen=True, eq=False)
-class Failure:
-    """A job of the worker raised an error."""
-
-    error: Exception
-    index: int
-
-
-def _tried(job: Callable[[], Any], index: int) -> Any:
-    """What ``job`` gives for the frame ``index``, or its error."""
-    try:
-        return job()
-    except Exception as error:
-        return Failure(error, index)
 
 
 def _photo_faces(look: Look, recognizer: Recognizer) -> tuple[Face, ...]:

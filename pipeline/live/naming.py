@@ -16,20 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.live.changes import SAME_FACE, SAME_VIEW
-from pipeline.types import Box, Sighting
-from recognizer.types import UNKNOWN, Match, Recognizer, Source
-
-SIDE = 64
-"""Sharpness is measured on the face at this size, so that it does not depend on the camera."""
-
-SHARP = 120.0
-"""Sharpness at which a face counts half: that of a portrait blurred by two pixels (Gaussian)."""
-
-LARGE = 96.0
-"""Pixels from which on a larger face is no better."""
+from pipeline.live.changes import SAME_FACE, SAME_VIEW, View, likeness
+from pipeline.live.votes import Vote, elect, weights
+from pipeline.types import Sighting
+from recognizer.types import UNKNOWN, Match, Recognizer
 
 KEEP = 8
 """Embeddings kept for each track."""
@@ -39,12 +30,6 @@ ENOUGH = 3
 
 SURE = 0.75
 """Share of the votes from which on a name is sure."""
-
-STICKY = 1.3
-"""By how much the votes for another name must outweigh those for the present one."""
-
-HALF_LIFE = 10.0
-"""Seconds after which an embedding counts half."""
 
 CLEAR = 0.5
 """How good a face must be to see, as a part of the best look at its track, for one look to show
@@ -75,17 +60,6 @@ class NamingOptions:
     batch: int = 8
 
 
-@dataclass(eq=False)
-class _Vote:
-    """One look at a face."""
-
-    embedding: NDArray[np.float32]
-    quality: float
-    time: float
-    match: Match | None = None  # None: not asked yet
-    other: bool = False  # it was not like the looks before it
-
-
 class Learned(NamedTuple):
     """What a look has shown.
 
@@ -102,14 +76,14 @@ class Learned(NamedTuple):
 class _Memory:
     """What is known of one track."""
 
-    votes: list[_Vote] = field(default_factory=list)
+    votes: list[Vote] = field(default_factory=list)
     looks: int = 0
     last: float = -np.inf
     best: float = 0.0
-    view: NDArray[np.float32] | None = None  # see `changes.face_view`; as it was detected last
-    looked: NDArray[np.float32] | None = None  # the same, as it was looked at last
+    view: View | None = None  # see `changes.face_view`; as it was detected last
+    looked: View | None = None  # the same, as it was looked at last
     crossed: bool = False  # since it was looked at
-    doubtful: bool = False  # its track was lost, or jumped; no name until it is looked at
+    doubted: float = -np.inf  # it may be another face from this time on; see `Namer.doubt`
     changed: bool = False  # it does not look as it did a moment ago
     changing: bool = False  # nor as it did when it was looked at, bit by bit
     unsettled: bool = False  # it was changing when it was looked at last, as in a cross-fade
@@ -120,15 +94,20 @@ class _Memory:
     agreement: float | None = None
 
     @property
+    def doubtful(self) -> bool:
+        """Whether it was not looked at since it may be another face."""
+        return self.doubted > self.last
+
+    @property
     def sure(self) -> bool:
         enough = len(self.votes) >= ENOUGH and not self.against
         return enough and (self.agreement or 0.0) >= SURE
 
-    def see(self, view: NDArray[np.float32]) -> None:
+    def see(self, view: View) -> None:
         """Compare with what was seen before."""
         if self.view is not None and self.looked is not None:
-            self.changed |= float(view @ self.view) < SAME_FACE
-            self.changing |= float(view @ self.looked) < SAME_VIEW
+            self.changed |= likeness(self.view, view) < SAME_FACE
+            self.changing |= likeness(self.looked, view) < SAME_VIEW
         self.view = view
 
 
@@ -140,22 +119,19 @@ class Namer:
         self._memories: dict[int, _Memory] = {}
         self._recognizer: tuple[Recognizer, int] | None = None
 
-    def doubt(self, track: int) -> None:
-        """It may be another face than before: it has no name until it has been looked at."""
+    def doubt(self, track: int, time: float) -> None:
+        """It may be another face from ``time`` (seconds of the source) on: it has no name until a
+        picture of then or later has been looked at."""
         if track in self._memories:
-            self._memories[track].doubtful = True
-
-    def look_again(self) -> None:
-        """Look at everybody at the next opportunity; until then they keep their names."""
-        for memory in self._memories.values():
-            memory.changing = True
+            memory = self._memories[track]
+            memory.doubted = max(memory.doubted, time)
 
     def choose(
         self,
         sightings: Sequence[Sighting],
         time: float,
         watched: Collection[int] = (),
-        views: Sequence[NDArray[np.float32]] = (),
+        views: Sequence[View] = (),
         whole: bool = False,
     ) -> list[int]:
         """Positions of the sightings that should be embedded now, most urgent first.
@@ -180,6 +156,8 @@ class Namer:
             memory.crossed |= sighting.crossing
             if views:
                 memory.see(views[i])
+            if memory.doubted > time:
+                continue  # a look at an earlier picture would not tell
             if not memory.looks or memory.doubtful:
                 urgent.append((0, -sighting.quality, i))
             elif sighting.crossing:
@@ -223,28 +201,28 @@ class Namer:
         match = None
         if self._recognizer is not None:
             [match] = self._recognizer[0].identify(embedding[None])
-        vote = _Vote(embedding, max(quality, 1e-3), time, match)
+        vote = Vote(embedding, max(quality, 1e-3), time, match)
         other = self._is_another(memory, vote)
         if other:
             row = [old for old in memory.votes if old.other and memory.against]
-            view = memory.view
-            memory.__dict__.update(_Memory(row[-ENOUGH:], view=view).__dict__)
+            fresh = _Memory(row[-ENOUGH:], view=memory.view, doubted=memory.doubted)
+            memory.__dict__.update(fresh.__dict__)
             memory.looks = len(memory.votes)
             memory.best = max((old.quality for old in memory.votes), default=0.0)
             for old in memory.votes:
                 old.other = False
         memory.votes.append(vote)
         if len(memory.votes) > KEEP:
-            del memory.votes[int(np.argmin(_weights(memory)[:-1]))]  # the newest stays
+            del memory.votes[int(np.argmin(weights(memory.votes)[:-1]))]  # the newest stays
         memory.looks += 1
         memory.last, memory.best = time, max(memory.best, quality)
         memory.looked = memory.view
         memory.unsettled = memory.changing and not other
-        memory.crossed = memory.doubtful = memory.changed = memory.changing = False
+        memory.crossed = memory.changed = memory.changing = False
         memory.stale = True
         return Learned(other, match)
 
-    def _is_another(self, memory: _Memory, vote: _Vote) -> bool:
+    def _is_another(self, memory: _Memory, vote: Vote) -> bool:
         """Whether the face of a new vote is not the one that was seen before.
 
         One look is enough when something speaks for it already: the track was lost, two faces met,
@@ -252,10 +230,11 @@ class Namer:
         """
         if not memory.votes:
             return False
+        suspect = memory.crossed or (memory.doubtful and vote.time >= memory.doubted)
         known = self._recognizer[0] if self._recognizer else None
         bar = getattr(known, "same", None)  # only a `Snapshot` must know it
         if bar is None:  # it cannot be told; two who met are taken to have changed places
-            return memory.crossed or memory.doubtful
+            return suspect
         # What was seen while it was changing may show two people in one.
         certain = memory.votes[: -1 if memory.unsettled else None]
         before = [old.embedding for old in certain if not old.other]
@@ -273,9 +252,7 @@ class Namer:
         clear = min(vote.quality / max(memory.best, 1e-3), 1.0)
         memory.against += clear
         changing = memory.changed or memory.changing or memory.unsettled
-        if memory.crossed or memory.doubtful or (changing and clear >= CLEAR):
-            return True
-        return memory.against >= OTHER
+        return suspect or (changing and clear >= CLEAR) or memory.against >= OTHER
 
     def names(
         self, tracks: Collection[int], recognizer: Recognizer
@@ -298,7 +275,10 @@ class Namer:
             for vote, match in zip(ask, matches, strict=True):
                 vote.match = match
         for memory in stale:
-            _vote(memory)
+            memory.match, memory.agreement = elect(
+                memory.votes, memory.match.name, memory.agreement is not None
+            )
+            memory.stale = False
         found = {track: self._memories.get(track, _Memory()) for track in tracks}
         return {
             track: (UNKNOWN, None) if memory.doubtful else (memory.match, memory.agreement)
@@ -335,81 +315,3 @@ class Namer:
         """Forget all other tracks."""
         for gone in self._memories.keys() - set(tracks):
             del self._memories[gone]
-
-
-def _weights(memory: _Memory) -> NDArray[np.float64]:
-    age = memory.votes[-1].time - np.array([vote.time for vote in memory.votes])
-    return np.array([vote.quality for vote in memory.votes]) * 0.5 ** (age / HALF_LIFE)
-
-
-def _vote(memory: _Memory) -> None:
-    """Put the name that the embeddings agree on into the memory."""
-    matches = [vote.match or UNKNOWN for vote in memory.votes]
-    weights = _weights(memory) * [_strength(match) for match in matches]
-    tally: dict[str | None, float] = {}
-    for match, weight in zip(matches, weights, strict=True):
-        tally[match.name] = tally.get(match.name, 0.0) + float(weight)
-    # Ties go to the name that was seen first, as dicts keep their order.
-    name = max(tally, key=lambda candidate: tally[candidate])
-    present = memory.match.name
-    if memory.agreement is not None and present in tally:
-        name = name if tally[name] > STICKY * tally[present] else present
-    memory.match = _summary(name, matches, weights)
-    memory.agreement = tally[name] / max(sum(tally.values()), 1e-12)
-    memory.stale = False
-
-
-def _strength(match: Match) -> float:
-    """How much a match says: a name by how near it is, "unknown" by how far everyone is."""
-    if match.name is None:
-        return max(1.0 - max(match.similarity or 0.0, 0.0), 0.05)
-    certain = match.confidence if match.source == "head" else match.similarity
-    return max(certain or 0.0, 0.05)
-
-
-def _summary(
-    name: str | None, matches: Sequence[Match], weights: NDArray[np.float64]
-) -> Match:  # fmt: skip
-    """One match for all of ``name``: weighted means; who decided is as the weightiest says."""
-    own = [i for i, match in enumerate(matches) if match.name == name]
-    first = matches[max(own, key=lambda i: weights[i])]
-    source: Source = first.source
-    return Match(
-        name,
-        _mean([(matches[i].similarity, weights[i]) for i in own]),
-        _mean([(matches[i].confidence, weights[i]) for i in own]),
-        source,
-        first.nearest,
-    )
-
-
-def _mean(values: Sequence[tuple[float | None, float]]) -> float | None:
-    there = [(value, weight) for value, weight in values if value is not None]
-    if not there:
-        return None
-    return float(np.average([v for v, _ in there], weights=[w for _, w in there]))
-
-
-def sharpness(image: NDArray[np.uint8], box: Box) -> float:
-    """The variance of the Laplacian of the gray face at 64 x 64 pixels; 0 for an even surface.
-
-    Blur and enlargement lower it: a face of 20 pixels is never sharp (Pech-Pacheco et al., ICPR
-    2000).
-    """
-    height, width = image.shape[:2]
-    x1, y1 = max(int(box[0]), 0), max(int(box[1]), 0)
-    x2, y2 = min(round(box[2]), width), min(round(box[3]), height)
-    if x2 - x1 < 2 or y2 - y1 < 2:
-        return 0.0
-    face = Image.fromarray(image[y1:y2, x1:x2]).convert("L")
-    gray = np.asarray(face.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
-    center = 4 * gray[1:-1, 1:-1]
-    return float(
-        (center - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]).var()
-    )
-
-
-def face_quality(box: Box, score: float, sharp: float) -> float:
-    """How good a face is to see, 0..1: its size, its sharpness (see `sharpness`), its score."""
-    side = min(box[2] - box[0], box[3] - box[1])
-    return min(side / LARGE, 1.0) ** 0.5 * sharp / (sharp + SHARP) * score

@@ -1,4 +1,4 @@
-"""One bad frame must not end a loop that runs for days; a loop in which nothing works must end."""
+"""Counts failures: one bad frame must not end a loop that runs for days, many in a row must."""
 
 from __future__ import annotations
 

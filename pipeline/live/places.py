@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.live.changes import SAME_FACE, face_view
+from pipeline.live.changes import SAME_FACE, View, face_view, likeness
 from pipeline.live.tracking import Track
 from pipeline.types import Box, Picture
-
-View = NDArray[np.float32]
 
 
 class PlaceWatch:
@@ -41,20 +36,21 @@ class PlaceWatch:
     def is_gone(self, track: int, box: Box, picture: Picture) -> bool:
         """Whether the place of a face that was not found just now looks otherwise, too."""
         view = self._detected.get(track)
-        return view is not None and float(view @ face_view(picture.image, box)) < SAME_FACE
+        return view is not None and likeness(view, face_view(picture.image, box)) < SAME_FACE
 
     def alike(self, track: Track, before: Picture, now: Picture) -> float:
         """How alike a face's places on two frames are, where it goes taken into account, -1..1.
 
-        1 where nothing can be said: of faces that are not seen, cross, or were detected once only.
+        1 where nothing can be said: of faces that are not seen, cross, were detected once only, or
+        are about to leave the picture.
         """
         if track.crossing or track.begun == track.seen:
             return 1.0
         old, new = track.at(before.time, before.size), track.at(now.time, now.size)
-        if old is None or new is None:
+        if old is None or new is None or new != track.expected(now.time):
             return 1.0
         last = self._last.get(track.id)
         view = last[1] if last and last[0] == old else face_view(before.image, old)
         seen = face_view(now.image, new)
         self._last[track.id] = new, seen
-        return float(view @ seen)
+        return likeness(view, seen)

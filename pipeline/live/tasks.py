@@ -5,14 +5,16 @@ These jobs touch nothing of the loop but the networks, so a thread can do them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
-from pipeline.live.changes import face_view
-from pipeline.live.naming import sharpness
+from pipeline.live.changes import View, face_view
+from pipeline.live.quality import sharpness
 from pipeline.types import Box, Look, Picture
 from recognizer.types import Embedder
 
@@ -24,7 +26,7 @@ class Seen:
     picture: Picture
     detections: Detections
     sharp: tuple[float, ...]
-    views: tuple[NDArray[np.float32], ...]
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Embedded:
     vectors: NDArray[np.float32]
 
 
-class Looker:
+class FaceNetworks:
     """The two networks.
 
     Args:
@@ -70,3 +72,19 @@ def box_of(row: NDArray[np.float32]) -> Box:
     """A row (4,) of boxes as plain numbers."""
     x1, y1, x2, y2 = row.tolist()
     return x1, y1, x2, y2
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """A job of the worker raised an error."""
+
+    error: Exception
+    index: int
+
+
+def attempt(job: Callable[[], Any], index: int) -> Any:
+    """What ``job`` gives for the frame ``index``, or its error."""
+    try:
+        return job()
+    except Exception as error:
+        return Failure(error, index)

@@ -1,15 +1,16 @@
 """Following faces from detection to detection: the same number for the same face.
 
-Which detection goes to which track is decided by norfair's Kalman filters; this file adds what a
-live loop needs on top: time in seconds instead of in frames (detection may be slow and irregular),
-where a face is between two detections, and ByteTrack's rule that a weak detection may continue a
-track but not begin one (Zhang et al., ECCV 2022).
+Each face is expected where its velocity has taken it; which detection continues which track is the
+assignment of least distance in all (Hungarian algorithm). Times are seconds, so detection may be
+slow and irregular. A weak detection may continue a track but not begin one, as in ByteTrack (Zhang
+et al., ECCV 2022).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,13 @@ from pipeline.types import Box
 if TYPE_CHECKING:
     from detector.types import Detections
 
-STEPS = 30.0
-"""Kalman steps a second, but at least one for each update."""
-
-FOREVER = 1_000_000
-"""Steps for which norfair would keep a track that is not found. It counts steps, whose number in a
-second depends on the frame rate; how long a track is kept in seconds is decided here instead."""
-
 REACH = 1.2
 """How far a face may be from where it is expected, in widths of the face, sizes compared too.
 Nothing is expected of a face that was detected once only: at three detections a second somebody who
 walks moves by about their face's width."""
 
-NOISE, SURPRISE = 4.0, 1.0
-"""Of the Kalman filters, in squared pixels: of a detection, and of what a step may change."""
+NEAR = 0.4
+"""The same for a weak detection."""
 
 CROSSING = 0.1
 """Overlap (IoU) from which two faces count as crossing."""
@@ -74,6 +68,13 @@ class Track:
     crossing: bool = False
     doubtful: bool = False
 
+    def expected(self, time: float) -> Box:
+        """Where its movement has taken it at ``time``, inside the image or not."""
+        ahead = min(max(time - self.seen, 0.0), AHEAD)
+        dx, dy = self.velocity[0] * ahead, self.velocity[1] * ahead
+        x1, y1, x2, y2 = self.box
+        return x1 + dx, y1 + dy, x2 + dx, y2 + dy
+
     def at(self, time: float, image_size: tuple[int, int]) -> Box | None:
         """Where it should be at ``time``, inside an image (height, width); None when it has left.
 
@@ -82,16 +83,9 @@ class Track:
         """
         if self.misses > 1 or (self.misses and time - self.seen > HELD + 1e-6):
             return None
-        ahead = min(max(time - self.seen, 0.0), AHEAD)
-        dx, dy = self.velocity[0] * ahead, self.velocity[1] * ahead
         height, width = image_size
-        x1, y1, x2, y2 = self.box
-        moved = (
-            max(x1 + dx, 0.0),
-            max(y1 + dy, 0.0),
-            min(x2 + dx, float(width)),
-            min(y2 + dy, float(height)),
-        )
+        x1, y1, x2, y2 = self.expected(time)
+        moved = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
         return moved if moved[2] - moved[0] >= 1 and moved[3] - moved[1] >= 1 else None
 
 
@@ -111,22 +105,8 @@ class FaceTracker:
 
     def reset(self) -> None:
         """Forget all tracks; their numbers are not used again."""
-        from norfair import FilterPyKalmanFilterFactory, Tracker
-        from norfair.distances import VectorizedDistance
-
-        self._numbers: dict[int, int] = {}  # of norfair's objects -> ours
         self._time: float | None = None
         self._tracks: dict[int, Track] = {}
-        self._updates = 0
-        self._norfair = Tracker(
-            "iou",
-            REACH,
-            hit_counter_max=FOREVER,
-            initialization_delay=0,  # a track counts from its first detection on
-            # norfair's default filter is only right for exactly one step between two detections.
-            filter_factory=FilterPyKalmanFilterFactory(NOISE, SURPRISE),
-        )
-        self._norfair.distance_function = VectorizedDistance(_apart)
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -139,34 +119,27 @@ class FaceTracker:
         None stands for a weak detection that continues no track. When time goes back or jumps by
         more than the patience, all tracks end.
         """
-        from norfair import Detection
-
         if self._time is not None and not 0 <= time - self._time <= self.patience:
             self.reset()
-        self._drop_tracks(time)
-        steps = 1 if self._time is None else round((time - self._time) * STEPS)
-        for _ in range(steps - 1):
-            self._norfair.update(None)
         self._time = time
-        self._updates += 1
-        taken = np.flatnonzero(self._worth(detections, time))
-        self._norfair.update(
-            [
-                Detection(
-                    detections.xyxy[i].reshape(2, 2).astype(float), data=(self._updates, int(i))
-                )
-                for i in taken
-            ],
-            period=FOREVER,
-        )
-        ids: list[int | None] = [None] * len(detections)
-        alive: dict[int, Track] = {}
-        for item in self._norfair.get_active_objects():
-            track, index = self._follow(item, detections, time)
-            if index is not None:
-                ids[index] = track.id
-            alive[track.id] = track
-        self._tracks = _mark_crossings(alive)
+        kept = [track for track in self.tracks if time - track.seen <= self.patience]
+        pairs = self._assign(detections, [track.expected(time) for track in kept])
+        tracks = {
+            track.id: replace(track, misses=track.misses + 1, doubtful=False) for track in kept
+        }
+        ids: list[int | None] = []
+        for i, score in enumerate(detections.score.tolist()):
+            x1, y1, x2, y2 = detections.xyxy[i].tolist()
+            if i in pairs:
+                track = _continued(kept[pairs[i]], (x1, y1, x2, y2), score, time)
+            elif score >= self.start_score:
+                track = Track(self._new_id(), (x1, y1, x2, y2), (0.0, 0.0), score, time, time)
+            else:
+                ids.append(None)
+                continue
+            tracks[track.id] = track
+            ids.append(track.id)
+        self._tracks = _mark_crossings(tracks)
         return ids
 
     def part(self, number: int) -> int:
@@ -175,76 +148,39 @@ class FaceTracker:
         Raises KeyError when there is no such track.
         """
         track = self._tracks.pop(number)
-        self._count += 1
-        new = self._count
-        for item, other in self._numbers.items():
-            if other == number:
-                self._numbers[item] = new
+        new = self._new_id()
         self._tracks[new] = replace(track, id=new, begun=track.seen, doubtful=False)
         return new
 
-    def _drop_tracks(self, time: float) -> None:
-        """End what was not seen for too long, here and in norfair, so that both have the same."""
-        self._tracks = {
-            number: track
-            for number, track in self._tracks.items()
-            if time - track.seen <= self.patience
-        }
-        self._norfair.tracked_objects = [
-            item for item in self._norfair.tracked_objects if self._number(item) in self._tracks
-        ]
-        kept = {item.id for item in self._norfair.tracked_objects}
-        self._numbers = {item: ours for item, ours in self._numbers.items() if item in kept}
+    def _new_id(self) -> int:
+        self._count += 1
+        return self._count
 
-    def _number(self, item: Any) -> int:
-        """Of a norfair object's track. Norfair counts from 1 after every reset."""
-        if item.id not in self._numbers:
-            self._count += 1
-            self._numbers[item.id] = self._count
-        return self._numbers[item.id]
+    def _assign(self, detections: Detections, expected: Sequence[Box]) -> dict[int, int]:
+        """Detection -> position of the track that it continues."""
+        from scipy.optimize import linear_sum_assignment
 
-    def _worth(self, detections: Detections, time: float) -> NDArray[np.bool_]:
-        """Which detections are strong, or near enough to a track to continue it."""
-        strong = detections.score >= self.start_score
-        if strong.all() or not self._tracks:
-            return strong
-        size = detections.image_size
-        expected = [replace(track, misses=0).at(time, size) for track in self.tracks]
-        boxes = np.array([box for box in expected if box is not None], float).reshape(-1, 4)
-        if not len(boxes):
-            return strong
-        near = (_apart(detections.xyxy.astype(float), boxes) < REACH / 3).any(axis=1)
-        return strong | near
+        if not expected or not len(detections):
+            return {}
+        apart = _apart(detections.xyxy.astype(float), np.array(expected))
+        weak = detections.score < self.start_score
+        apart[weak[:, None] & (apart >= NEAR)] = REACH
+        # Beyond its reach a pair costs as much as two that stay alone.
+        rows, columns = linear_sum_assignment(np.minimum(apart, REACH))
+        near = apart[rows, columns] < REACH
+        return dict(zip(rows[near].tolist(), columns[near].tolist(), strict=True))
 
-    def _follow(
-        self, item: Any, detections: Detections, time: float
-    ) -> tuple[Track, int | None]:  # fmt: skip
-        """The track of a norfair object, and which detection continued it now, if any."""
-        number = self._number(item)
-        update, index = item.last_detection.data
-        if update != self._updates:
-            missed = self._tracks[number]  # of an earlier update, and kept by `_drop_tracks`
-            return replace(missed, misses=missed.misses + 1, doubtful=False), None
-        old = self._tracks.get(number)
-        x1, y1, x2, y2 = detections.xyxy[index].tolist()
-        new = (x1, y1, x2, y2)
-        score = float(detections.score[index])
-        if old is None:
-            return Track(number, new, (0.0, 0.0), score, time, time), index
-        velocity = _velocity(old, new, time)
-        doubtful = old.misses > 0 or _has_jumped(old, new, time)
-        return (
-            Track(number, new, velocity, score, old.begun, time, doubtful=doubtful),
-            index,
-        )
+
+def _continued(old: Track, box: Box, score: float, time: float) -> Track:
+    """A track that was found again at a box."""
+    velocity = _velocity(old, box, time)
+    doubtful = old.misses > 0 or _has_jumped(old, box, time)
+    return Track(old.id, box, velocity, score, old.begun, time, doubtful=doubtful)
 
 
 def _has_jumped(old: Track, box: Box, time: float) -> bool:
     """Whether a face is nowhere near the place where it was, nor where it was going."""
-    ahead = min(max(time - old.seen, 0.0), AHEAD)
-    dx, dy = old.velocity[0] * ahead, old.velocity[1] * ahead
-    x1, y1, x2, y2 = old.box
-    places = np.array([old.box, (x1 + dx, y1 + dy, x2 + dx, y2 + dy)])
+    places = np.array([old.box, old.expected(time)])
     return bool(_apart(np.array([box]), places).min() > JUMP)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.liveness.challenge import Challenge
-from pipeline.liveness.passive import Votes
 from pipeline.liveness.policy import State
+
+LAST = 15
+"""Pictures whose passive scores count together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Attempt:
         self.challenge = challenge
         self.liveness: float | None = None
         """Median of the last passive scores."""
-        self._votes = Votes(faces=1)
+        self._scores: deque[float] = deque(maxlen=LAST)
         self._vector: NDArray[np.float32] | None = None
 
     @property
@@ -64,7 +67,8 @@ class Attempt:
         if sample is None:
             return challenge.update(time, None, None, image_size)
         if sample.liveness is not None:
-            self.liveness = self._votes.add(0, sample.liveness)
+            self._scores.append(sample.liveness)
+            self.liveness = float(np.median(self._scores))
         state = challenge.update(time, sample.points, sample.box, image_size, sample.embedding)
         if challenge.status == "waiting" and challenge.embedding is not None:
             vector = np.asarray(challenge.embedding, np.float32)

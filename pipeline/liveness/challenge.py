@@ -44,7 +44,7 @@ GROWTH, GROWTH_SPEED = 0.15, 1.5  # of the logarithm of the size
 SWING, SWING_SPEED = 0.13, 1.2  # of the parallax
 PATIENCE = 2.5  # seconds after which somebody who does not go far enough is told so
 MOST_DEPTH = 0.6  # more is an error of a small tilt, and may not make up for a flat turn
-STRANGERS = 3  # embeddings of somebody else in a row
+MOST_OTHERS = 3  # embeddings of another person in a row
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Challenge:
     held_since: float = 0.0
     depths: list[float] = field(default_factory=list)  # of the nose, in each turn that was done
     embedding: list[float] | None = None  # sum over the samples of the reference
-    strangers: int = 0
+    others: int = 0  # embeddings of another person, in a row
 
     @classmethod
     def new(cls, source: random.Random | None = None, policy: Policy | None = None) -> Challenge:
@@ -217,16 +217,16 @@ class Challenge:
         return shift < SHIFT + SHIFT_SPEED * room and growth < GROWTH + GROWTH_SPEED * room
 
     def _same_person(self, embedding: NDArray[np.float32] | None) -> bool:
-        """Compare with the first embeddings; three strangers in a row are one."""
+        """Compare with the first embeddings; three of another person in a row count."""
         if self.embedding is None:
             return True
         known = np.asarray(self.embedding)
         if embedding is not None and len(embedding) == len(known):
             cosine = float(embedding @ known / np.linalg.norm(known))
-            self.strangers = 0 if cosine >= self.policy.similarity else self.strangers + 1
+            self.others = 0 if cosine >= self.policy.similarity else self.others + 1
         else:  # a challenge that began with embeddings goes on with them
-            self.strangers += 1
-        return self.strangers < STRANGERS
+            self.others += 1
+        return self.others < MOST_OTHERS
 
     # -- the phases
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.onnx_export import quiet_exporter
-from faces.onnx_session import onnxruntime
+from faces.networks.onnx_export import drop_notes, quiet_exporter
+from faces.networks.onnx_session import onnxruntime
 from pipeline.liveness.crops import LIVE, METADATA, SIZE, Network
 from pipeline.liveness.minifas import MiniFASNet, load_minifas
 
@@ -93,8 +93,7 @@ def export_liveness(paths: Sequence[Path], out: Path) -> float:
         )
     assert program is not None
     proto = program.model_proto
-    for node in proto.graph.node:  # traces of the exporter, with paths of this machine
-        del node.metadata_props[:]
+    drop_notes(proto)
     proto.doc_string = DOC
     description = {"version": 1, "scales": scales, "size": SIZE}
     proto.metadata_props.add(key=METADATA, value=json.dumps(description))

@@ -7,7 +7,6 @@ passes them.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,28 +90,6 @@ def _inside(middle: float, length: float, limit: int) -> tuple[int, int]:
     return max(0, int(first)), min(limit - 1, int(last))
 
 
-class Votes:
-    """Several pictures of one face decide together: the median of its last scores.
-
-    Args:
-        length: how many pictures.
-        faces: how many tracks are remembered; the one not seen for longest is forgotten.
-    """
-
-    def __init__(self, length: int = 15, faces: int = 256) -> None:
-        self._length, self._faces = length, faces
-        self._scores: dict[int, deque[float]] = {}
-
-    def add(self, track: int, score: float) -> float:
-        """A new score of a track -> the score of the track."""
-        scores = self._scores.pop(track, None) or deque(maxlen=self._length)
-        scores.append(score)
-        self._scores[track] = scores
-        if len(self._scores) > self._faces:
-            del self._scores[next(iter(self._scores))]
-        return float(np.median(scores))
-
-
 def _together(
     parts: Sequence[tuple[tuple[float, ...], Network]],
 ) -> tuple[tuple[float, ...], Network]:
@@ -129,7 +106,7 @@ def _together(
 
 
 def _open_onnx(path: Path, threads: int | None) -> tuple[tuple[float, ...], Network]:
-    from faces.onnx_session import open_session
+    from faces.networks.onnx_session import open_session
 
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")

@@ -38,12 +38,12 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Exact 95 % interval (Clopper and Pearson, 1934), for independent presentations."""
-        from scipy.stats import beta
+        from scipy.stats import binomtest
 
-        tail, k, n = (1 - CONFIDENCE) / 2, self.errors, self.count
-        low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-        high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
-        return low, high
+        if not self.count:
+            return 0.0, 1.0
+        found = binomtest(self.errors, self.count).proportion_ci(CONFIDENCE, method="exact")
+        return float(found.low), float(found.high)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Centimetres; x to the right in the picture, y up, z towards the camera. From MediaPipe's canonical
+# Centimeters; x to the right in the picture, y up, z toward the camera. From MediaPipe's canonical
 # face (mediapipe/modules/face_geometry/data/canonical_face_model.obj, Apache-2.0): the middle
 # between the corners of an eye (vertices 33 and 133; its depth is that of the lids), the tip of the
 # nose (1), a corner of the mouth (61).
@@ -20,7 +20,6 @@ FACE = np.array(
         [2.46, -4.34, 4.28],
     ]
 )
-EYES = 6.3  # cm between them
 NECK = np.array([0.0, -8.0, -6.0])  # a head turns about it
 WIDTH, HEIGHT = 1280, 720
 FOCAL = 1000.0  # pixels; about 65 degrees across
@@ -30,7 +29,7 @@ FOCAL = 1000.0  # pixels; about 65 degrees across
 class Pose:
     """Where a face is; angles in radians, places in cm."""
 
-    yaw: float = 0.0  # positive: towards the right of the picture
+    yaw: float = 0.0  # positive: toward the right of the picture
     pitch: float = 0.0  # positive: down
     roll: float = 0.0
     x: float = 0.0

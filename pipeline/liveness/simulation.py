@@ -1,7 +1,7 @@
 """People and attacks that take the challenge, by the thousand: its rates, and their reasons.
 
 Everybody here reads the instruction and does his best. What is made are the five points that a
-landmark network would give, with errors of the size that were measured, and no pixels: this judges
+landmark network would give, with errors of the size that were measured, and no pixels: this tests
 the geometry and the rules. It says nothing about how a landmark network takes a screen or a mask.
 """
 
@@ -31,7 +31,7 @@ from pipeline.liveness.scene import (
 )
 
 FURTHEST = math.radians(45)
-TOWARDS = {"left": (1, 0), "right": (-1, 0), "up": (0, -1), "down": (0, 1)}  # yaw, pitch
+TOWARD = {"left": (1, 0), "right": (-1, 0), "up": (0, -1), "down": (0, 1)}  # yaw, pitch
 Points = NDArray[np.float64]
 Sway = Callable[[float], Pose]
 """Seconds -> what is added to the pose (``distance`` included)."""
@@ -83,10 +83,10 @@ class Actor:
             self._goes = told in ("nearer", "farther")
         goal = (0.0, 0.0)
         if self._told != "look" and time - self._heard >= self.reaction:
-            if self._now in TOWARDS and self.turn:
+            if self._now in TOWARD and self.turn:
                 if time - self._heard > PATIENCE + self.reaction:  # "A little further."
                     self.turn = max(self.turn, min(FURTHEST, self.turn + self.haste * step / 3))
-                yaw, pitch = TOWARDS[self._now]
+                yaw, pitch = TOWARD[self._now]
                 goal = (
                     yaw * self.turn + self._stray[0],
                     pitch * self.turn * 0.85 + self._stray[1],
@@ -196,7 +196,7 @@ def _in_plane(source: np.random.Generator) -> Actor:
 def _recording(source: np.random.Generator) -> Actor:
     """A live person on a screen that turns when a turn is asked for, but blindly."""
     actor = live(source)
-    actor.hears = lambda told: str(source.choice(TURNS)) if told in TOWARDS else told
+    actor.hears = lambda told: str(source.choice(TURNS)) if told in TOWARD else told
     return actor
 
 
@@ -207,9 +207,9 @@ class _Swap(Actor):
         turn, self.turn, self.haste = self.turn, 0.0, 9.0
         straight = super().act(time, step, told)
         self.turn = turn
-        if told not in TOWARDS or time - self._heard < self.reaction:
+        if told not in TOWARD or time - self._heard < self.reaction:
             return straight
-        yaw, pitch = TOWARDS[told]
+        yaw, pitch = TOWARD[told]
         pose = replace(self._pose, yaw=yaw * turn, pitch=pitch * turn * 0.85)
         other = project(self.shape(time), pose, self.pivot)
         return other + straight.mean(axis=0) - other.mean(axis=0)  # held to the same place

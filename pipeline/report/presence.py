@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces.closing import Closing
 from pipeline.types import Box, Face, Picture, Sighting, Tick
 
 GAP = 1.0
 """Seconds without a face that do not end an appearance."""
 
 BRIEF = 3
-"""Unknown tracks of fewer frames are taken for false alarms and only counted."""
+"""Unknown tracks of fewer frames are taken for false positives and only counted."""
 
 THUMBNAIL = 160
 
@@ -105,7 +106,7 @@ class _Track:
     thumbnail: NDArray[np.uint8] | None = None
 
 
-class ReportMaker:
+class ReportMaker(Closing):
     """Collects what a report needs; a sink.
 
     Args:
@@ -223,10 +224,7 @@ class ReportMaker:
             self._tracks[best].thumbnail,
         )
 
-    def __enter__(self) -> ReportMaker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Nothing to close."""
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.words import counted
+from faces.text import counted
 from pipeline.live.draw import color_of
 from pipeline.report.presence import Person, Report
 

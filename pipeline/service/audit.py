@@ -49,7 +49,7 @@ class AuditLog:
             self._open()
         except OSError as error:
             raise UserError(
-                f"the audit log {path} cannot be opened: {error}; give another with --audit"
+                f"the audit log {path} cannot be opened: {error}; give another path"
             ) from error
 
     def _open(self) -> None:
@@ -58,8 +58,7 @@ class AuditLog:
         holder = hold(path.with_name(path.name + ".lock"))
         if holder is None:
             raise UserError(
-                f"another server writes to the audit log {path}: stop it, or give this one another "
-                "with --audit"
+                f"another server writes to the audit log {path}: stop it, or give this one another"
             )
         self._holder = holder
         self._key = _read_or_make_key(path)

@@ -18,11 +18,11 @@ from pydantic import BaseModel
 
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
-from pipeline.service.handlers.faces import FaceOperations, need_people
+from pipeline.service.handlers.faces import FaceOperations
 from pipeline.service.handlers.liveness import LivenessOperations
 from pipeline.service.handlers.people import PeopleOperations
 from pipeline.service.operations import OPERATIONS, Operation
-from pipeline.service.people import People
+from pipeline.service.people import People, need_people
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.jobs import Jobs, Progress
 from pipeline.service.runtime.limits import Limits, Shares
@@ -188,7 +188,7 @@ class Service:
 
     # -- jobs
 
-    def _start_fit(self, request: t.FitRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def _start_fit(self, request: t.NoFields, images: Sequence[bytes], call: Call) -> BaseModel:
         people, fit = need_people(self._people), self._fit
         if fit is None:
             raise ServiceError("unavailable", "this server does not train")
@@ -207,7 +207,7 @@ class Service:
 
     # -- the server itself
 
-    def _info(self, request: t.InfoRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def _info(self, request: t.NoFields, images: Sequence[bytes], call: Call) -> BaseModel:
         embedder = self._models.embedder
         snapshot = None if self._people is None else self._people.snapshot
         limits = self.limits
@@ -229,7 +229,7 @@ class Service:
             operations=list(OPERATIONS),
         )  # fmt: skip
 
-    def _health(self, request: t.HealthRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def _health(self, request: t.NoFields, images: Sequence[bytes], call: Call) -> BaseModel:
         return self.health
 
     def _measure(self) -> None:

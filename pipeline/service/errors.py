@@ -1,9 +1,13 @@
-"""The one exception that callers of the service see, and the table of its codes."""
+"""The one exception that callers of the service see, the table of its codes, and its JSON form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import Field
+
+from pipeline.service.types import Model
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ CODES: dict[str, Code] = {
     "too_large": Code(413, "too many bytes, pixels or images"),
     "no_face": Code(422, "a photo that must show one face shows none"),
     "several_faces": Code(422, "a photo that must show one face shows more"),
-    "poor_photo": Code(422, "a photo is too small, blurred or dark to enrol"),
+    "poor_photo": Code(422, "a photo is too small, blurred or dark to enroll"),
     "duplicate_photo": Code(422, "a photo shows nothing new; only within the answer of enroll"),
     "another_face": Code(422, "a photo does not look like the other ones of the person"),
     "not_found": Code(404, "there is no such person, job or session"),
@@ -48,6 +52,22 @@ CODES: dict[str, Code] = {
     ),
     "internal": Code(500, "a bug: the server's log has its trace under the request's id"),
 }
+
+
+class ErrorBody(Model):
+    """Why there is no answer; the codes are in docs/serve.md."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+    retry_after: float | None = Field(None, description="seconds; null: asking again is no use")
+
+
+class ErrorResponse(Model):
+    """The body of every refusal."""
+
+    error: ErrorBody
+    request_id: str | None = None
 
 
 class ServiceError(Exception):
@@ -71,12 +91,18 @@ class ServiceError(Exception):
         self.code = code
         self.message = message
         self.details = details or {}
-        self.retry_after = retry_after if retry_after is not None else self._usual_pause()
-
-    def _usual_pause(self) -> float | None:
-        return 1.0 if CODES[self.code].again else None
+        usual = 1.0 if CODES[code].again else None
+        self.retry_after = usual if retry_after is None else retry_after
 
     @property
     def status(self) -> int:
         """Over HTTP."""
         return CODES[self.code].status
+
+    @property
+    def body(self) -> ErrorBody:
+        """For the answer."""
+        return ErrorBody(
+            code=self.code, message=self.message, details=self.details,
+            retry_after=self.retry_after,
+        )  # fmt: skip

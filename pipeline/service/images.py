@@ -1,9 +1,10 @@
-"""Images out of strangers' bytes: told by content, measured by header, then decoded."""
+"""Images out of untrusted bytes: told by content, measured by header, then decoded."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import numpy as np
@@ -21,32 +22,39 @@ from pipeline.service.runtime.limits import Limits
 MAX_SCANS = 32
 
 KINDS = ("jpeg", "png", "webp")
-"""What strangers may send; whoever runs a command may read more (`faces.images.file`)."""
+"""What callers may send; whoever runs a command may read more (`faces.images.file`)."""
 
 
-def decode_base64(text: str) -> bytes:
+def decode_base64(text: str, otherwise: str, image: int) -> bytes:
     """An image's bytes from base64 as programs write it.
 
     With or without line breaks and padding, with "+/" or the URL's "-_", and as a data URL (RFC
-    2397), which browsers make of a canvas. Raises ServiceError ``invalid_request``.
+    2397), which browsers make of a canvas.
+
+    Args:
+        otherwise: message of the error when it is something else.
+        image: its place in the request.
+
+    Raises ServiceError ``invalid_request``.
     """
+    refusal = ServiceError("invalid_request", otherwise, {"image": image})
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().rstrip().endswith(";base64"):
-            raise ServiceError("invalid_request", "not base64: the data URL is of another kind")
+            raise refusal
         text = unquote(text)
     text = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        raise ServiceError("invalid_request", "not base64") from error
+        raise refusal from error
 
 
-def check_image(data: bytes, limits: Limits) -> int:
+def check_image(data: bytes, limits: Limits, kinds: Sequence[str] = KINDS) -> int:
     """Look at the header only; returns how many pixels it promises.
 
-    Raises ServiceError ``bad_image`` for anything but JPEG, PNG and WebP, whatever it is called,
-    and ``too_large`` for too many bytes or pixels.
+    Raises ServiceError ``bad_image`` for anything but images of these kinds, whatever they are
+    called, and ``too_large`` for too many bytes or pixels.
     """
     if len(data) > limits.max_bytes:
         raise ServiceError(
@@ -55,9 +63,10 @@ def check_image(data: bytes, limits: Limits) -> int:
             {"bytes": len(data), "limit": limits.max_bytes},
         )
     kind = image_kind(data)
-    if kind not in KINDS:
+    if kind not in kinds:
         other = f", but {kind}" if kind else ""
-        raise ServiceError("bad_image", f"the bytes are no JPEG, PNG or WebP image{other}")
+        wanted = ", ".join(kind.upper() for kind in kinds)
+        raise ServiceError("bad_image", f"the bytes are no image in {wanted}{other}")
     try:
         info = image_info(io.BytesIO(data))
     except UserError as error:
@@ -78,8 +87,10 @@ def check_image(data: bytes, limits: Limits) -> int:
 
 
 def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3), upright as EXIF says. Raises ServiceError as `check_image` does."""
-    check_image(data, limits)
+    """An image that `check_image` has let in -> RGB uint8 (H, W, 3), upright as EXIF says.
+
+    Raises ServiceError ``bad_image`` when it is damaged, ``too_large`` when memory is short.
+    """
     try:
         return read_image(io.BytesIO(data), limits.max_pixels)
     except UserError as error:

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.service import session_types as st
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 
@@ -113,20 +112,20 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             "liveness/begin", "Begin to test that a living person is there",
-            st.BeginRequest, st.Challenged, "recognize", errors=("unavailable",),
+            t.BeginRequest, t.Challenged, "recognize", errors=("unavailable",),
         ),
         Operation(
             "liveness/frame", "Look at the next picture of a liveness session",
-            st.SessionRequest, st.Challenged, "recognize", (1, 1),
+            t.SessionRequest, t.Challenged, "recognize", (1, 1),
             errors=(*_PHOTOS, "not_found", "conflict", "unavailable"),
         ),
         Operation(
             "liveness/state", "Say what a liveness session asks for, or how it has ended",
-            st.SessionRequest, st.Challenged, "recognize", errors=("not_found", "unavailable"),
+            t.SessionRequest, t.Challenged, "recognize", errors=("not_found", "unavailable"),
         ),
         Operation(
             "liveness/end", "Forget a liveness session",
-            st.SessionRequest, st.EndedResponse, "recognize", errors=("not_found", "unavailable"),
+            t.SessionRequest, t.EndedResponse, "recognize", errors=("not_found", "unavailable"),
         ),
         Operation(
             "people", "List who is known",
@@ -143,7 +142,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             "fit", "Start to train the classifier in the background",
-            t.FitRequest, t.Job, "admin", errors=("conflict", "unavailable"),
+            t.NoFields, t.Job, "admin", errors=("conflict", "unavailable"),
         ),
         Operation(
             "fit/status", "Say how far the training is; may wait for news",
@@ -151,11 +150,11 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             "info", "Versions, models and limits",
-            t.InfoRequest, t.InfoResponse, "any", reads=True,
+            t.NoFields, t.InfoResponse, "any", reads=True,
         ),
         Operation(
             "health", "Whether the server can answer",
-            t.HealthRequest, t.HealthResponse, None, reads=True,
+            t.NoFields, t.HealthResponse, None, reads=True,
         ),
     )
 }  # fmt: skip

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from pipeline.gallery_watch import GalleryWatch
 from pipeline.service.audit import AuditLog
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.batching import Call, Observe
 from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 class People:
     """A store whose changes, by us or by other programs, are seen without a pause.
 
-    A thread looks every ``poll`` seconds whether the store has changed, builds the next snapshot
-    aside, and swaps it in by one assignment.
+    `GalleryWatch` looks every ``poll`` seconds whether the store has changed; the next snapshot is
+    built aside, and swapped in by one assignment.
 
     Args:
         store: opened with the fingerprint of the embedder in use; closed by `close`.
@@ -45,34 +46,38 @@ class People:
         observe: Observe = lambda stage, seconds: None,
     ) -> None:
         self.store, self._audit, self._observe = store, audit, observe
-        self.problem: str | None = None
         self._refreshing = threading.Lock()
-        self._end = threading.Event()
-        self._snapshot = self._read()
-        self._thread = threading.Thread(
-            target=self._watch, args=(poll,), name="people", daemon=True
-        )
-        self._thread.start()
+        self._snapshot = _ready(store.snapshot())
+        self._watch = GalleryWatch(store, lambda: self.version, self._swap, poll, _unreadable)
 
     @property
     def snapshot(self) -> Snapshot:
         """What is known now; read it once for each request."""
         return self._snapshot
 
+    @property
+    def version(self) -> int:
+        """Of the snapshot."""
+        return self._snapshot.version
+
+    @property
+    def problem(self) -> str | None:
+        """Why changes cannot be seen just now; None when they can."""
+        return None if self._watch.problem is None else "the file of people cannot be read"
+
     def refresh(self) -> Snapshot:
         """See what has changed. Raises ServiceError when the store cannot be read."""
         with self._refreshing, _stored():
-            snapshot = self._read()
-            if snapshot.version != self._snapshot.version:
-                self._snapshot = snapshot
-            self.problem = None
+            snapshot = self.store.snapshot()
+            if snapshot.version != self.version:
+                self._snapshot = _ready(snapshot)
         return self._snapshot
 
     def enroll(
         self,
         name: str,
         embeddings: NDArray[np.float32],
-        crops: Sequence[Cutout] | None,
+        crops: Sequence[FacePicture] | None,
         by: str,
         call: Call,
     ) -> int:
@@ -106,8 +111,7 @@ class People:
 
     def close(self) -> None:
         """End the thread and close the files."""
-        self._end.set()
-        self._thread.join()
+        self._watch.close()
         self.store.close()
         if self._audit is not None:
             self._audit.close()
@@ -136,31 +140,30 @@ class People:
             if self._audit is not None:
                 self._audit.append(action, name, state="done", **facts)
 
-    def _read(self) -> Snapshot:
-        snapshot = self.store.snapshot()
-        _ = snapshot.gallery.people, snapshot.gallery.prototypes  # made once, here and not later
-        return snapshot
+    def _swap(self, snapshot: Snapshot) -> None:
+        snapshot = _ready(snapshot)
+        with self._refreshing:
+            if self.store.version() != snapshot.version:
+                return  # changed since: the next look sees it
+            self._snapshot = snapshot
+        logger.info("people changed", extra={"fields": {"version": snapshot.version}})
 
-    def _watch(self, poll: float) -> None:
-        while not self._end.wait(poll):
-            try:
-                if self.store.version() != self._snapshot.version:
-                    self.refresh()
-                    logger.info("people changed", extra={"fields": {"version": self.version}})
-            except (ServiceError, UserError) as error:
-                if self.problem is None:
-                    logger.error(
-                        "the file of people cannot be read", extra={"fields": trace(error)}
-                    )
-                self.problem = "the file of people cannot be read"
-            except Exception:
-                logger.exception("looking for changes has failed")
-                self.problem = "looking for changes has failed"
 
-    @property
-    def version(self) -> int:
-        """Of the snapshot."""
-        return self._snapshot.version
+def need_people(people: People | None) -> People:
+    """Raises ServiceError ``unavailable`` where nobody is known."""
+    if people is None:
+        raise ServiceError("unavailable", "this server only detects: it knows nobody")
+    return people
+
+
+def _ready(snapshot: Snapshot) -> Snapshot:
+    """With what is made when first needed: here, and not while somebody waits."""
+    _ = snapshot.gallery.people, snapshot.gallery.prototypes
+    return snapshot
+
+
+def _unreadable(error: Exception) -> None:
+    logger.error("the file of people cannot be read", extra={"fields": trace(error)})
 
 
 @contextmanager

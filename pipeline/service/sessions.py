@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.liveness.attempt import Attempt
-from pipeline.service import session_types as st
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.limits import Shares
@@ -40,7 +39,7 @@ class Session:
     attempt: Attempt | None
     begun: float
     seen: float
-    told: st.Challenged
+    told: t.Challenged
     over: float | None = None
     looking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,7 +48,7 @@ class Session:
         ends = [self.begun + LIFE, self.seen + IDLE] if self.over is None else [self.over + KEPT]
         return max(0.0, min(ends) - now)
 
-    def state(self, now: float) -> st.Challenged:
+    def state(self, now: float) -> t.Challenged:
         """What the caller is told now."""
         return self.told.model_copy(update={"left": round(self.left(now), 1)})
 
@@ -63,9 +62,9 @@ class Session:
 
 def told(
     name: str, attempt: Attempt, faces: int | None = None, person: t.Identity | None = None
-) -> st.Challenged:
+) -> t.Challenged:
     """An attempt as its caller is told of it; ``faces`` in the last picture."""
-    return st.Challenged.model_validate(
+    return t.Challenged.model_validate(
         {
             "session": name,
             "asks": attempt.challenge.asks,

@@ -38,6 +38,10 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class NoFields(Model):
+    """Nothing needs to be said."""
+
+
 # -- faces
 
 
@@ -212,11 +216,57 @@ class ChangedResponse(Model):
     version: int
 
 
+# -- liveness
+
+
+class BeginRequest(Model):
+    """Begin to test that a living person is there, and not a photo."""
+
+    mirrored: bool = Field(False, description="the pictures are a mirror image, as in a selfie")
+
+
+class SessionRequest(Model):
+    """Which challenge."""
+
+    session: str = Field(min_length=1, max_length=64, description="as `liveness/begin` gave it")
+
+
+class Challenged(Model):
+    """How far a challenge is, and what to ask of the person now."""
+
+    session: str
+    status: Literal["waiting", "passed", "failed", "expired"] = Field(
+        description="waiting: send the next picture; the others are final"
+    )
+    asks: Literal[
+        "look", "left", "right", "up", "down", "nearer", "farther", "back", "done", "over"
+    ] = Field(description="the instruction, for programs that have words of their own")
+    instruction: str = Field(description="for the person; left and right are her or his own")
+    hint: str | None = Field(description="what keeps the instruction from being followed")
+    reason: str | None = Field(description="why it failed or expired, for a program")
+    message: str | None = Field(description="the same for a person")
+    step: int = Field(description="steps that are done")
+    steps: int
+    progress: Score = Field(description="of the present step")
+    left: float = Field(ge=0, description="seconds until the session ends or is forgotten")
+    faces: int | None = Field(
+        None, description="in the last picture; the largest is looked at; null: none was sent"
+    )
+    liveness: Score | None = Field(
+        None, description="median of the last passive scores; null: it was not looked at"
+    )
+    person: Identity | None = Field(
+        None, description="who has passed; null before that, and where nobody is known"
+    )
+
+
+class EndedResponse(Model):
+    """The session is forgotten."""
+
+    session: str
+
+
 # -- jobs
-
-
-class FitRequest(Model):
-    """Train the classifier on everybody who is enrolled, in the background."""
 
 
 class JobRequest(Model):
@@ -246,10 +296,6 @@ class Job(Model):
 # -- the server itself
 
 
-class InfoRequest(Model):
-    """What is this server?"""
-
-
 class ServerLimits(Model):
     """What one request may hold."""
 
@@ -277,32 +323,9 @@ class InfoResponse(Model):
     operations: list[str]
 
 
-class HealthRequest(Model):
-    """Are you well?"""
-
-
 class HealthResponse(Model):
     """``ready`` is false while the server ends or when one of its threads has died."""
 
     ready: bool
     waiting: int = Field(description="images that are in the server at the moment")
     reason: str | None = None
-
-
-# -- refusals
-
-
-class ErrorBody(Model):
-    """Why there is no answer; the codes are in docs/serve.md."""
-
-    code: str
-    message: str
-    details: dict[str, Any] = Field(default_factory=dict)
-    retry_after: float | None = Field(None, description="seconds; null: asking again is no use")
-
-
-class ErrorResponse(Model):
-    """The body of every refusal."""
-
-    error: ErrorBody
-    request_id: str | None = None

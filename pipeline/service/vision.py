@@ -75,9 +75,9 @@ class Vision:
         self._decoders = Workers(
             "decode", [self._resize, self._decode], limits.decoders, metrics.observe
         )
-        self._finders = Workers("detect", [self._detect], limits.lanes, metrics.observe)
+        self._detectors = Workers("detect", [self._detect], limits.lanes, metrics.observe)
         stages = [self._live, self._points, self._embed]
-        self._owner = Workers("models", stages, 1, metrics.observe)
+        self._networks = Workers("models", stages, 1, metrics.observe)
         for stage in (self._decode, self._detect, self._embed):
             metrics.gauge(
                 f"faces_queue_{stage.name}", f"Waiting for the stage {stage.name}", stage.__len__
@@ -87,7 +87,7 @@ class Vision:
     @property
     def alive(self) -> bool:
         """Whether all threads run."""
-        return all(w.alive for w in (self._decoders, self._finders, self._owner))
+        return all(w.alive for w in (self._decoders, self._detectors, self._networks))
 
     def pause(self) -> float:
         """Seconds after which what waits now will be done, 1..30."""
@@ -141,7 +141,7 @@ class Vision:
     ) -> list[Detections]:
         """The faces of each picture, at most ``limits.max_faces``, the surest first."""
         ready = [self._decoders.submit(self._resize, picture, call) for picture in pictures]
-        futures = [self._finders.submit(self._detect, wait(one, call), call) for one in ready]
+        futures = [self._detectors.submit(self._detect, wait(one, call), call) for one in ready]
         found = [wait(future, call) for future in futures]
         return [faces.above(min_score)[: self.limits.max_faces] for faces in found]
 
@@ -152,7 +152,7 @@ class Vision:
         assert self.models.embedder is not None
         # A piece of work is one face, so that a picture of a crowd takes turns with others.
         futures = [
-            self._owner.submit(self._embed, (picture, xyxy[i : i + 1]), call)
+            self._networks.submit(self._embed, (picture, xyxy[i : i + 1]), call)
             for picture, xyxy in faces
             for i in range(len(xyxy))
         ]
@@ -165,19 +165,19 @@ class Vision:
         """For each picture the scores of its boxes (n, 4); None each when nobody looks."""
         if self.models.liveness is None:
             return [[None] * len(xyxy) for _, xyxy in faces]
-        futures = [self._owner.submit(self._live, pair, call) for pair in faces]
+        futures = [self._networks.submit(self._live, pair, call) for pair in faces]
         return [[float(score) for score in wait(future, call)] for future in futures]
 
     def landmarks(
         self, picture: Image, xyxy: NDArray[np.float32], call: Call
     ) -> list[NDArray[np.float32] | None]:
         """Five points (5, 2) for each box (n, 4); None where they are not trusted."""
-        points, trusted = wait(self._owner.submit(self._points, (picture, xyxy), call), call)
+        points, trusted = wait(self._networks.submit(self._points, (picture, xyxy), call), call)
         return [five if fine else None for five, fine in zip(points, trusted, strict=True)]
 
     def close(self) -> None:
         """Do what is queued and end the threads."""
-        for workers in (self._decoders, self._finders, self._owner):
+        for workers in (self._decoders, self._detectors, self._networks):
             workers.close()
 
     def _more_images(self) -> bool:

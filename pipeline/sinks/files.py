@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.write import save_image
 from faces.prefetch import WriteBehind
@@ -84,7 +85,7 @@ class Showing:
                 patience.fine()
 
 
-class JsonLines:
+class JsonLines(Closing):
     """One line of `pipeline.types.FrameFaces` for each frame.
 
     Args:
@@ -103,10 +104,8 @@ class JsonLines:
         if tick.fresh:
             self._write(tick.faces.line())
 
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._stack.close()
 
 

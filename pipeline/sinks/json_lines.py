@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
-from types import TracebackType
 
 from detector.types import Detections
+from faces.closing import Closing
 
 
 def json_line(
@@ -28,7 +28,7 @@ def json_line(
     return json.dumps(line | {"faces": faces})
 
 
-class LineFile:
+class LineFile(Closing):
     """A new file that grows by whole lines, which can be read at once; a context manager.
 
     Every line is one write to the file, so a killed process leaves only complete ones. Raises
@@ -52,13 +52,6 @@ class LineFile:
             self._file.seek(start)
             raise
 
-    def __enter__(self) -> LineFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()

@@ -7,7 +7,7 @@ import logging
 from faces.errors import UserError
 from pipeline.live.best_views import Chosen
 from pipeline.teaching.corrections import AlreadyKnown
-from pipeline.teaching.session import Live
+from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Face, Note, Tick
 from recognizer.names import MAX_LENGTH
 
@@ -26,7 +26,7 @@ class Prompt:
         typed: the name so far; None when nothing is being typed.
     """
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveTeaching) -> None:
         self._live = live
         self.typed: str | None = None
         self._chosen: Chosen | None = None

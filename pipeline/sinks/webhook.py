@@ -15,6 +15,7 @@ from http.client import HTTPException
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from faces.closing import Closing
 from faces.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ GRACE = 5.0
 """Seconds for what is still waiting when the program ends."""
 
 
-class Webhook:
+class Webhook(Closing):
     """Posts JSON values, one after the other; a context manager.
 
     The caller never waits. An answer other than 2xx or none within the timeout is tried again twice
@@ -127,10 +128,8 @@ class Webhook:
                 break  # the program ends: no more tries
         logger.warning("an event could not be sent to %s: %s", self.place, reason)
 
-    def __enter__(self) -> Webhook:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Send what is waiting, for `GRACE` seconds at most."""
         end = self._end = time.monotonic() + GRACE
         while not self._queue.empty() and time.monotonic() < end and self._thread.is_alive():
             time.sleep(0.02)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
+from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.live.draw import draw_speed
 from pipeline.types import Face, Tick
@@ -59,7 +60,7 @@ def require_window() -> None:
         raise UserError(f"no window can be opened: {lines[-1]}")
 
 
-class Window:
+class Window(Closing):
     """Shows the drawn pictures; a sink. Only the main thread may use it.
 
     Args:
@@ -117,10 +118,8 @@ class Window:
         if event == cv2.EVENT_LBUTTONDOWN and self._tick is not None and self._on_click:
             self._on_click(self._tick, face_at(self._tick, x, y))
 
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the window."""
         import cv2
 
         cv2.destroyAllWindows()

@@ -136,7 +136,7 @@ class RawFrames:
         return np.ascontiguousarray(pixels[..., ::-1]) if self._layout == "bgr24" else pixels
 
     def close(self) -> None:
-        """The pipe belongs to whoever opened it."""
+        """Nothing: the pipe is closed by its owner."""
 
 
 class PlayedFile:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.sources.captures import Capture
 from pipeline.types import Picture
@@ -29,7 +30,7 @@ STALLED = 5.0
 """Seconds without a frame after which a live source says so."""
 
 
-class LiveSource:
+class LiveSource(Closing):
     """The newest frame of a capture that is read in a thread.
 
     Args:
@@ -131,12 +132,6 @@ class LiveSource:
             self._first.close()
         else:
             self._thread.join(timeout=2.0)
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _work(self, capture: Capture | None) -> None:
         try:

@@ -16,6 +16,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.find import find_images
 from faces.images.read import read_image
@@ -59,7 +60,7 @@ class SourceOptions:
     layout: Layout = "rgb24"
 
 
-class EverySource:
+class EverySource(Closing):
     """Every frame of something finite, decoded ahead in a thread.
 
     Args:
@@ -112,12 +113,6 @@ class EverySource:
         self.ended = True
         self._ahead.close()
         self._finish()
-
-    def __enter__(self) -> EverySource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 AnySource = LiveSource | EverySource

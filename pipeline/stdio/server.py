@@ -68,7 +68,7 @@ class StdioServer:
 
     def serve(self) -> None:
         """Until the stream ends, `stop` is called, or nobody reads the answers any more."""
-        info = self._service.submit(OPERATIONS["info"], t.InfoRequest(), [], Call()).result()
+        info = self._service.submit(OPERATIONS["info"], t.NoFields(), [], Call()).result()
         self._write(None, "result", info.model_dump_json(), event="ready")
         while not self._ending:
             name: Any = None
@@ -224,11 +224,7 @@ class StdioServer:
         thread.start()
 
     def _refuse(self, name: Any, error: ServiceError) -> None:
-        body = t.ErrorBody(
-            code=error.code, message=error.message, details=error.details,
-            retry_after=error.retry_after,
-        )  # fmt: skip
-        self._write(name, "error", body.model_dump_json())
+        self._write(name, "error", error.body.model_dump_json())
 
     def _write(self, name: Any, kind: str, body: str, event: str | None = None) -> None:
         """``id`` comes first: a client may find it without reading the rest."""
@@ -317,13 +313,7 @@ def _images(message: dict[str, Any]) -> list[bytes]:
     texts = message.get("images", [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ServiceError("invalid_request", "images: a list of base64 texts")
-    images = []
-    for i, text in enumerate(texts):
-        try:
-            images.append(decode_base64(text))
-        except ServiceError as error:
-            raise ServiceError(error.code, f"images: {error.message}", {"image": i}) from error
-    return images
+    return [decode_base64(text, "images: not base64", i) for i, text in enumerate(texts)]
 
 
 def _log(name: Any, operation: str, error: BaseException | None) -> None:

@@ -1,8 +1,7 @@
-"""Fitting the head while the picture runs, and using it only when it is good.
+"""Fits the head in the background, and uses it only when it is no worse than the old one.
 
 The fitting is done by a process (`pipeline.teaching.fit_process`); the store is touched by this
-one alone, in one transaction. So whoever is killed, and whenever, the file holds the last whole
-state.
+one alone, in one transaction. So if either is killed, the file holds the last complete state.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from faces.words import counted
+from faces.text import counted
 from pipeline.teaching.fit_process import Fit, fit_apart, strangers_known
 from pipeline.teaching.holdout import Split, first_head, problems
 from recognizer.gallery import Gallery
@@ -24,13 +23,13 @@ from recognizer.head import Head
 from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store, StoreChanged
 from recognizer.store.write import Change, NewSample
-from recognizer.training.background import draw_strangers
+from recognizer.training.background import draw_background
 from recognizer.training.fit import Stopped
 
 logger = logging.getLogger(__name__)
 
-JUDGES = 500
-"""Drawn strangers with whom a new head is judged."""
+TEST_BACKGROUND = 500
+"""Drawn vectors of unknown people on which a new head is evaluated."""
 
 Phase = Literal["none", "training", "swapped", "failed"]
 
@@ -179,7 +178,7 @@ class Trainer:
             return
         split = Split.of(gallery)
         head = self._fit(split.taught, first_head(old.head, split.taught), stale)
-        out = {vector.tobytes() for vector in split.judged.embeddings}
+        out = {vector.tobytes() for vector in split.held_out.embeddings}
         known = np.array([v.tobytes() not in out for v in old.gallery.embeddings], bool)
         known |= ~np.isin(np.array(old.gallery.names), np.array(old.gallery.names)[known])
         before = replace(
@@ -191,10 +190,11 @@ class Trainer:
             ),
         )
         after = replace(old, gallery=split.taught, head=head or old.head)
-        judges = np.zeros((0, self._store.dimension), np.float32)
+        background = np.zeros((0, self._store.dimension), np.float32)
         if strangers_known(split.taught):
-            judges = draw_strangers(split.taught, JUDGES, seed=1)  # not those it was taught with
-        worse = problems(before, after, split, judges)
+            # Not those that it was fitted with.
+            background = draw_background(split.taught, TEST_BACKGROUND, seed=1)
+        worse = problems(before, after, split, background)
         if stale():
             raise Stopped
         if worse:

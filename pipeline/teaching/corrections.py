@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from recognizer.head import Head
-from recognizer.likeness import somebody_else
+from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store
 from recognizer.store.read import Sample
@@ -47,17 +47,14 @@ def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> Non
         vector: of the face, float32 (D,).
         name: that it shall get.
     """
-    other = somebody_else(snapshot, name, vector)
+    [decision] = decide(snapshot, name, vector[None], None)
+    other = decision.looks_like
     if other is not None:
         raise AlreadyKnown(
             f"this looks like {other[0]} ({other[1]:.2f}), who is known already", *other
         )
-    people = snapshot.gallery.people
-    [match] = snapshot.identify(vector[None])
-    if match.name is None and name in people:
-        # A question costs a click, so it is asked sooner than a photo is refused: whenever the face
-        # would not be named so, not only when it is `recognizer.likeness.unlike` the others.
-        cosine = float(snapshot.gallery.prototypes[people.index(name)] @ vector)
+    cosine = decision.similarity
+    if cosine is not None:
         raise AlreadyKnown(
             f"there is somebody called {name} already, who looks different ({cosine:.2f})",
             name,

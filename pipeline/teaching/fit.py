@@ -14,11 +14,12 @@ import numpy as np
 from faces.history import best_line, plot_histories, save_figure, write_history
 from pipeline.teaching.fit_data import Sources
 from recognizer.head import Head
+from recognizer.sample_rule import somebody_else
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.training.augment import PLAIN, STRONG
 from recognizer.training.fit import HeadOptions, fit_head
-from recognizer.training.fit_samples import Samples, with_copies, without_masks
+from recognizer.training.head_samples import Samples, with_copies, without_masks
 from recognizer.types import Embedder
 
 log = logging.getLogger(__name__)
@@ -136,12 +137,12 @@ def _point_out(store: Store, new: Mapping[str, Sequence[NewSample]]) -> None:
     """Who is about to be enrolled and looks like somebody who is enrolled already."""
     snapshot = store.snapshot()
     for name, samples in new.items():
-        vectors = np.stack([sample.embedding for sample in samples])
-        nearest, cosines = snapshot.gallery.nearest(vectors)
-        best = int(cosines.argmax())
-        if nearest[best] >= 0 and cosines[best] > snapshot.thresholds.gallery:
+        found = [somebody_else(snapshot, name, sample.embedding) for sample in samples]
+        others = [other for other in found if other is not None]
+        if others:
+            other, cosine = max(others, key=lambda other: other[1])
             log.warning(
                 "warning: %r looks like %r, who is enrolled already (similarity %.2f); if both are "
                 "one person: `faces people merge`",
-                name, snapshot.gallery.people[nearest[best]], cosines[best],
+                name, other, cosine,
             )  # fmt: skip

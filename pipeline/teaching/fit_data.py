@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from faces.images.find import find_images
 from pipeline.enroll.photo_faces import Where, crop_photos, face_finder
-from recognizer.evaluation.photos import FaceBox, read_folders
+from recognizer.data.photos import FaceBox, read_folders
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
 from recognizer.quality import Gates
+from recognizer.sample_rule import decide
 from recognizer.store.people import Store
 from recognizer.training.augment import MASK_ONLY
-from recognizer.training.background import draw_strangers
-from recognizer.training.fit_samples import (
+from recognizer.training.background import draw_background
+from recognizer.training.head_samples import (
     Samples,
     embed_all,
     geometry,
@@ -65,17 +66,17 @@ class Sources:
     largest: bool = False
     refused: int = 0
 
-    def samples(self, store: Store, embedder: Embedder, distinct: bool = True) -> Samples:
+    def samples(self, store: Store, embedder: Embedder, choose: bool = True) -> Samples:
         """Everybody's photos with vectors. Raises UserError when there is nobody.
 
-        ``distinct`` leaves out near-duplicates among the photos of a folder. Their gate is a cosine
-        of embedders that tell all people apart, so it is not for one that was trained on these.
+        ``choose`` leaves out photos of a folder that `recognizer.sample_rule` does not take. It
+        asks cosines of embedders that tell all people apart, not of one that was trained on these.
         """
         if self.folder is not None:
             names, paths, crops = self._of_folder(embedder)
             with self.bar("embedding", len(crops), "faces") as tick:
                 samples = samples_of_crops(names, crops, embedder, tick)
-            return self._distinct(samples, paths) if distinct else samples
+            return self._chosen(store, samples, paths) if choose else samples
         samples = samples_of_store(store, embedder)
         if not len(samples):
             raise UserError(f"nobody is enrolled in {store.path}; see `faces enroll`")
@@ -105,17 +106,24 @@ class Sources:
             log.warning("no photo could be used of: %s", ", ".join(lost))
         return names, paths, crops
 
-    def _distinct(self, samples: Samples, paths: Sequence[Path]) -> Samples:
-        """Without photos that show nothing new of their person; that is no failure."""
-        kept: dict[str, list[int]] = {}
-        for i, (name, path) in enumerate(zip(samples.names, paths, strict=True)):
-            mine = kept.setdefault(name, [])
-            again = self.gates.duplicate(samples.embeddings[i], samples.embeddings[mine])
-            if again is None:
-                mine.append(i)
-            else:
-                log.warning("%s: %s", path, again)
-        rows = sorted(i for mine in kept.values() for i in mine)
+    def _chosen(self, store: Store, samples: Samples, paths: Sequence[Path]) -> Samples:
+        """Those photos that may become samples; one that shows nothing new is no failure."""
+        snapshot = store.snapshot()
+        own: dict[str, list[int]] = {}
+        for i, name in enumerate(samples.names):
+            own.setdefault(name, []).append(i)
+        rows: list[int] = []
+        for name, mine in own.items():
+            decisions = decide(
+                snapshot, name, samples.embeddings[mine], self.gates, enrolled_before=True
+            )
+            for i, decision in zip(mine, decisions, strict=True):
+                if decision.why is None:
+                    rows.append(i)
+                    continue
+                log.warning("%s: %s", paths[i], decision.reason)
+                self.refused += decision.why == "another_face"
+        rows.sort()
         return Samples(
             tuple(samples.names[i] for i in rows),
             samples.embeddings[rows],
@@ -137,7 +145,7 @@ class Sources:
     ) -> NDArray[np.float32]:
         """Vectors (M, D) for the class "unknown", half of them with masks when ``masked``."""
         if self.strangers is None:
-            return draw_strangers(gallery, masked=masked, seed=seed)
+            return draw_background(gallery, masked=masked, seed=seed)
         crops = self.stranger_crops(embedder)
         if masked:
             varied = vary(crops, MASK_ONLY, seed, geometry(embedder))

@@ -21,7 +21,7 @@ import numpy as np
 
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.training.background import draw_strangers, read_spreads
+from recognizer.training.background import draw_background, read_spreads
 from recognizer.training.fit import HeadOptions, Stopped, fit_head
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def fit_here(
     """
     if start is None and not strangers_known(gallery):
         return None
-    return fit_head(gallery, draw_strangers(gallery), HeadOptions(), start=start, stop=stop)
+    return fit_head(gallery, draw_background(gallery), HeadOptions(), start=start, stop=stop)
 
 
 def strangers_known(gallery: Gallery) -> bool:

@@ -2,8 +2,8 @@
 
 A face is followed by its track and by what it looks like. The track says that it is the same face
 as a moment ago; the vectors say that it is the same person as what was trusted so far. Where they
-disagree, or where two faces met, nothing is taken until the vectors have agreed for some looks on
-end, on this track or on another one. Whoever else is in the picture meanwhile is remembered as
+disagree, or where two faces met, nothing is taken until the vectors have agreed for some looks in
+a row, on this track or on another one. Whoever else is in the picture meanwhile is remembered as
 somebody else. No threads, no camera, no store: looks in, examples out.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.types import Look, Sighting
 from recognizer.gallery import Gallery
 from recognizer.quality import Gates, measure
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.types import unit
 
 ALIKE = 3
@@ -52,7 +52,7 @@ class TeachOptions:
         stricter: how far the bar for an example lies above the one for a name, as a part of the
             way from there to 1.
         margin: by how much more an example must be like this person than like anybody else.
-        certain: looks that must agree on end after a doubt.
+        certain: looks in a row that must agree after a doubt.
         repeats: near-duplicates (see `Gates.max_similarity`) that are taken at most.
         pictures: which pictures are stored besides the vectors: none, only the clicked one (shown
             in lists of people), or all (so that another embedder can use them later).
@@ -83,11 +83,11 @@ class Example:
 
     Args:
         embedding: unit float32 (D,).
-        cutout: its picture, where it is to be kept.
+        picture: its picture, where it is to be kept.
     """
 
     embedding: NDArray[np.float32]
-    cutout: Cutout | None = None
+    picture: FacePicture | None = None
 
 
 def refusal(look: Look, sighting: Sighting, gates: Gates) -> str | None:
@@ -131,7 +131,7 @@ class Gatherer:
         self._begun = self._now = self._last = time
         self._followed = track
         self._doubt = False
-        self._agreed: tuple[int, int] | None = None  # a track, and its looks that agreed on end
+        self._agreed: tuple[int, int] | None = None  # a track, and its looks that agreed in a row
         self._others: deque[NDArray[np.float32]] = deque(maxlen=OTHERS)
         self._repeats = 0
 
@@ -180,12 +180,12 @@ class Gatherer:
             return
         own = next((s for s in look.sightings if s.track == self._followed), None)
         if own is None:
-            self._be_in_doubt("not in sight")
+            self._suspend("not in sight")
         elif own.crossing:
-            self._be_in_doubt("two faces meet")
+            self._suspend("two faces meet")
             self._agreed = None
         elif own.embedding is not None and self._is_other(own.embedding, gallery):
-            self._be_in_doubt("is this still the same face?")
+            self._suspend("is this still the same face?")
         if self._doubt:
             self._look_for(look, gallery)
             return
@@ -197,7 +197,7 @@ class Gatherer:
             self._note_others(look, own)
             agrees = self._agrees(own.embedding, gallery)  # the others may have been new
         if agrees:
-            self._judge(look, own, time)
+            self._consider(look, own, time)
         else:
             self.message = "not sure that it is the same face"
 
@@ -250,7 +250,7 @@ class Gatherer:
             if sighting is not own and sighting.embedding is not None and not sighting.crossing:
                 self._others.append(sighting.embedding)
 
-    def _be_in_doubt(self, message: str) -> None:
+    def _suspend(self, message: str) -> None:
         self._doubt, self.track, self.message = True, None, message
 
     def _look_for(self, look: Look, gallery: Gallery) -> None:
@@ -277,7 +277,7 @@ class Gatherer:
 
     # -- is it a good example?
 
-    def _judge(self, look: Look, own: Sighting, time: float) -> None:
+    def _consider(self, look: Look, own: Sighting, time: float) -> None:
         options = self.options
         assert own.embedding is not None
         if time - self._last < options.pause:
@@ -294,8 +294,8 @@ class Gatherer:
             self._repeats += 1
         else:
             self.message = ""
-        cutout = None
+        picture = None
         if options.pictures == "all":
-            cutout = Cutout.of(look.picture.image, np.array(own.box, np.float32))
-        self.examples.append(Example(own.embedding, cutout))
+            picture = FacePicture.of(look.picture.image, np.array(own.box, np.float32))
+        self.examples.append(Example(own.embedding, picture))
         self._last = time

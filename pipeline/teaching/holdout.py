@@ -1,4 +1,4 @@
-"""A new snapshot is built aside and judged with vectors held back before it is used."""
+"""A new snapshot is evaluated on held-out vectors before it is used."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.compare import HeldBack, compare_snapshots, held_back
+from recognizer.acceptance import HeldBack, compare_snapshots, held_back
 from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.snapshot import Snapshot
 from recognizer.training.fit import FIRST_BAR, SCALE
 
-MORE_STRANGERS = 0.01
-"""Share of them that a new snapshot may name beyond those that the old one names."""
+MORE_NAMED = 0.01
+"""Share of unknown people that a new snapshot may name beyond those that the old one names."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Everybody's vectors, those to teach with and those to judge with."""
+    """Everybody's vectors, those to train on and those to evaluate on."""
 
     taught: Gallery
-    judged: HeldBack
+    held_out: HeldBack
 
     @classmethod
     def of(cls, gallery: Gallery) -> Split:
-        """About a fifth of everybody with five vectors or more is held back.
+        """About a fifth of everybody with five vectors or more is held out.
 
-        Who has fewer is judged with what is taught: at least that must not get worse.
+        Who has fewer is evaluated on what was trained on: at least that must not get worse.
         """
         names = np.array(gallery.names)
         out = held_back(gallery.names, gallery.embeddings)
-        spare = np.isin(names, names[~out])  # whoever would be held back altogether stays
+        spare = np.isin(names, names[~out])  # nobody is held out altogether
         out &= spare
-        judged = out | ~np.isin(names, names[out])
+        held_out = out | ~np.isin(names, names[out])
         return cls(
             Gallery(gallery.fingerprint, tuple(names[~out].tolist()), gallery.embeddings[~out]),
-            HeldBack(tuple(names[judged].tolist()), gallery.embeddings[judged]),
+            HeldBack(tuple(names[held_out].tolist()), gallery.embeddings[held_out]),
         )
 
 
@@ -62,13 +62,15 @@ def first_head(old: Head | None, gallery: Gallery) -> Head | None:
     return Head(old.fingerprint, (*gallery.people, None), np.stack(weight), np.array(bias))
 
 
-def problems(old: Snapshot, new: Snapshot, split: Split, judges: NDArray[np.float32]) -> list[str]:
+def problems(
+    old: Snapshot, new: Snapshot, split: Split, background: NDArray[np.float32]
+) -> list[str]:
     """What the new snapshot does worse; both must be without the vectors held back."""
-    found = list(compare_snapshots(old, new, split.judged).problems)
+    found = list(compare_snapshots(old, new, split.held_out).problems)
     before, after = (
-        sum(match.name is not None for match in snapshot.identify(judges))
+        sum(match.name is not None for match in snapshot.identify(background))
         for snapshot in (old, new)
     )
-    if after > before + MORE_STRANGERS * len(judges):
-        found.append(f"{after} of {len(judges)} made strangers named, {before} before")
+    if after > before + MORE_NAMED * len(background):
+        found.append(f"{after} of {len(background)} made strangers named, {before} before")
     return found

@@ -40,7 +40,7 @@ class Teaching:
 
 
 @dataclass(eq=False)
-class Session:
+class TeachingRun:
     """One teaching. Not for several threads at once.
 
     Args:
@@ -81,7 +81,7 @@ class Session:
         self.phase = "training"
         self.message = self.gatherer.message if not self.gatherer.full else ""
         samples = tuple(
-            NewSample(example.embedding, example.cutout, self.source)
+            NewSample(example.embedding, example.picture, self.source)
             for example in self.gatherer.examples[1:]
         )
         return Batch(self.source, self.name, samples)

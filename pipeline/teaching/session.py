@@ -1,6 +1,6 @@
 """Teaching while the picture runs: one object that the window and the page talk to.
 
-live = Live(loop, store, embedder)
+live = LiveTeaching(loop, store, embedder)
 for tick in loop.run(source):
     live.show(tick)                     # a sink like any other; it must get every tick
     face = live.face_at(x, y)
@@ -14,15 +14,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
+from faces.closing import Closing
 from faces.errors import UserError
-from pipeline.live.best_views import BestLooks, Chosen
+from pipeline.live.best_views import BestViews, Chosen
 from pipeline.live.loop import Loop
 from pipeline.sinks.window import face_at
 from pipeline.teaching.background_fit import HeadState, Trainer
 from pipeline.teaching.corrections import SOURCE, agrees, move, point_out, samples_of_face
 from pipeline.teaching.fit_process import Fit, fit_apart
 from pipeline.teaching.gathering import Gatherer, TeachOptions
-from pipeline.teaching.progress import Session, Teaching
+from pipeline.teaching.progress import Teaching, TeachingRun
 from pipeline.types import Face, Note, Tick
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
@@ -36,7 +37,7 @@ WATCH = 1.0
 """Seconds for which tracks are asked to be watched; asked anew with every tick."""
 
 
-class Live:
+class LiveTeaching(Closing):
     """Teaches, corrects and forgets people while a loop runs. Any thread may call any method.
 
     Args:
@@ -69,10 +70,10 @@ class Live:
         # Whoever changes the store holds the first; the second, for moments only, guards the rest.
         self._editing, self._lock = threading.RLock(), threading.RLock()
         self._tick: Tick | None = None
-        self._best = BestLooks(options)
+        self._best = BestViews(options)
         self._watched: set[int] = set()
         self._sources: dict[int, str] = {}  # track -> the teaching it was part of
-        self._session: Session | None = None
+        self._session: TeachingRun | None = None
         self._thumbnails: tuple[int, dict[str, bytes | None]] = (-1, {})
         loop.recognizer = store.snapshot()
         self._trainer = Trainer(store, self._editing, self.swap, self._ended, fit)
@@ -93,7 +94,7 @@ class Live:
             notes = session.notes(tick.picture.time) if session else ()
             self._loop.notes = (*notes, *self.prompt)
 
-    def _gather(self, session: Session, tick: Tick) -> None:
+    def _gather(self, session: TeachingRun, tick: Tick) -> None:
         gatherer, gallery = session.gatherer, self._gallery()
         for look in tick.looks:
             gatherer.take(look, gallery)
@@ -103,7 +104,7 @@ class Live:
         if gatherer.done:
             self._trainer.add(session.hand_over())
 
-    def _watch(self, session: Session | None, tick: Tick) -> None:
+    def _watch(self, session: TeachingRun | None, tick: Tick) -> None:
         """Have the face looked at all the time; everybody, while it is unclear who is who."""
         wanted: set[int] = set()
         if session is not None and session.phase == "gathering":
@@ -146,8 +147,8 @@ class Live:
                 self._thumbnails = (version, {})
             known = self._thumbnails[1]
         if name not in known:
-            cutouts = [sample.cutout for sample in self._store.samples(name)]
-            known[name] = next((cutout.png for cutout in cutouts if cutout), None)
+            pictures = [sample.picture for sample in self._store.samples(name)]
+            known[name] = next((picture.png for picture in pictures if picture), None)
         return known[name]
 
     def choose(self, track: int) -> Chosen:
@@ -188,7 +189,7 @@ class Live:
         source = f"{SOURCE} {uuid.uuid4().hex[:12]}"
         snapshot = self._store.snapshot()
         vector = chosen.example.embedding
-        first = NewSample(vector, chosen.example.cutout, source)
+        first = NewSample(vector, chosen.example.picture, source)
         gallery = snapshot.gallery.add(name, vector[None])
         dropped = None
         told_apart = agrees(replace(snapshot, gallery=gallery), vector, name)
@@ -200,7 +201,7 @@ class Live:
             name, chosen.track, chosen.example, snapshot.thresholds.gallery, chosen.time,
             self._options,
         )  # fmt: skip
-        session = Session(source, name, gatherer, number, dropped)
+        session = TeachingRun(source, name, gatherer, number, dropped)
         with self._lock:
             self._session = session
             self._sources[chosen.track] = source
@@ -276,7 +277,7 @@ class Live:
             self.swap(self._store.snapshot())
             self._trainer.refit()
 
-    def _rename_session(self, session: Session, name: str) -> None:
+    def _rename_session(self, session: TeachingRun, name: str) -> None:
         if session.name == name:
             return
         vector = session.gatherer.examples[0].embedding
@@ -347,12 +348,6 @@ class Live:
     def close(self) -> None:
         """Stop the teaching in the background; what is stored stays as it is."""
         self._trainer.close()
-
-    def __enter__(self) -> Live:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- inside
 

@@ -1,7 +1,7 @@
 // What the page does: shows frames, tells how it goes, teaches.
 
 import { OwnCamera } from "./camera.js";
-import { showCheck } from "./check.js";
+import { showCheck } from "./liveness.js";
 import { Connection } from "./connection.js";
 import { ask } from "./dialog.js";
 import { People } from "./people.js";
@@ -28,7 +28,7 @@ const connection = new Connection({
     $("connection").dataset.state = kind;
     $("connection").textContent = text;
     if (kind === "good" && camera.on) {
-      connection.tell({ type: "camera", on: true }); // the server was started anew
+      connection.tell({ type: "camera", on: true }); // the server was started again
       camera.next();
     }
     if (kind !== "good") {
@@ -81,7 +81,7 @@ function showState(message) {
   $("figures").textContent = [
     `${message.fps.toFixed(1)} frames/s`,
     late === null ? "" : `${Math.round(late)} ms from camera to screen`,
-    `${message.looks.toFixed(1)} looks/s`,
+    `${message.looks.toFixed(1)} detections/s`,
   ].filter(Boolean).join(" · ");
   showStatus(message.status);
   if (camera.on && !message.mine && message.camera === "browser") stopCamera();

@@ -15,21 +15,21 @@ from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
 from faces.images.file import image_kind
-from pipeline.http.head import HeadAsGet
 from pipeline.live.best_views import Chosen
+from pipeline.net.headers import HeadAsGet
 from pipeline.service.errors import ServiceError
-from pipeline.service.images import KINDS, decode_image
+from pipeline.service.images import KINDS, check_image, decode_image
 from pipeline.service.runtime.limits import Limits
 from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.web import messages
-from pipeline.web.guard import Access, Guard
-from pipeline.web.hub import Hub
+from pipeline.web.access import Access, AccessMiddleware
+from pipeline.web.broadcast import Broadcast
 from pipeline.web.viewers import Viewer
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("app", "camera", "check", "connection", "dialog", "people", "picture")
+SCRIPTS = ("app", "camera", "connection", "dialog", "liveness", "people", "picture")
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
@@ -51,12 +51,12 @@ WRONG_MESSAGE, TOO_LARGE, TOO_MANY = 4400, 4413, 4429
 _LIMITS = Limits(max_bytes=MAX_FRAME, max_pixels=MAX_PIXELS)
 
 
-def make_app(hub: Hub, access: Access) -> FastAPI:
-    """The page of a hub."""
+def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
+    """The page, and what it is told."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        telling = asyncio.create_task(hub.tell_forever())
+        telling = asyncio.create_task(broadcast.tell_forever())
         yield
         telling.cancel()
 
@@ -73,7 +73,7 @@ def make_app(hub: Hub, access: Access) -> FastAPI:
     async def thumbnail(request: Request) -> Response:
         name = request.query_params.get("name", "")[: messages.NAME_LENGTH]
         try:
-            data = await asyncio.to_thread(hub.live.thumbnail, name)
+            data = await asyncio.to_thread(broadcast.live.thumbnail, name)
         except UserError:
             data = None
         kind = None if data is None else image_kind(data)
@@ -87,9 +87,9 @@ def make_app(hub: Hub, access: Access) -> FastAPI:
     app.add_api_route("/favicon.ico", icon, methods=["GET"])
     app.add_api_route("/alive", alive, methods=["GET"])
     app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
-    app.add_api_websocket_route("/live", _socket(hub))
+    app.add_api_websocket_route("/live", _socket(broadcast))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Guard, access=access)
+    app.add_middleware(AccessMiddleware, access=access)
     return app
 
 
@@ -101,22 +101,22 @@ def _file(path: Path, kind: str):  # type: ignore[no-untyped-def]
     return endpoint
 
 
-def _socket(hub: Hub):  # type: ignore[no-untyped-def]
+def _socket(broadcast: Broadcast):  # type: ignore[no-untyped-def]
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        if len(hub.viewers) >= MAX_VIEWERS:
+        if len(broadcast.viewers) >= MAX_VIEWERS:
             await socket.close(TOO_MANY, "too many browsers look already")
             return
-        await Talk(hub, socket).run()
+        await BrowserConnection(broadcast, socket).run()
 
     return live
 
 
-class Talk:
+class BrowserConnection:
     """One browser's WebSocket, until it is closed."""
 
-    def __init__(self, hub: Hub, socket: WebSocket) -> None:
-        self._hub, self._socket = hub, socket
+    def __init__(self, broadcast: Broadcast, socket: WebSocket) -> None:
+        self._broadcast, self._socket = broadcast, socket
         self._viewer = Viewer()
         self._commands: set[asyncio.Task[None]] = set()
         self._chosen: Chosen | None = None
@@ -126,13 +126,13 @@ class Talk:
         socket = self._socket
         sending = asyncio.create_task(self._viewer.send(socket.send_text, socket.send_bytes))
         try:
-            await self._hub.join(self._viewer)
+            await self._broadcast.join(self._viewer)
             listening = asyncio.create_task(self._listen())
             await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
             listening.cancel()
             await _quietly(listening)
         finally:
-            self._hub.leave(self._viewer)
+            self._broadcast.leave(self._viewer)
             sending.cancel()
             await _quietly(sending)
 
@@ -162,10 +162,12 @@ class Talk:
         if isinstance(ask, messages.Shown):
             self._viewer.shown(ask.frame)
         elif isinstance(ask, messages.Camera):
-            (self._hub.switch.claim if ask.on else self._hub.switch.release)(self._viewer)
-            for viewer in self._hub.viewers:  # who gave frames before, gets some now
+            (self._broadcast.switch.claim if ask.on else self._broadcast.switch.release)(
+                self._viewer
+            )
+            for viewer in self._broadcast.viewers:  # who gave frames before, gets some now
                 viewer.restart()
-            await self._hub.tell_state()
+            await self._broadcast.tell_state()
         elif len(self._commands) >= MAX_COMMANDS:
             self._viewer.answer(messages.reply(ask.id, "too much at once: wait a moment"))
         else:
@@ -187,8 +189,8 @@ class Talk:
         self._viewer.answer(answer)
         if isinstance(ask, messages.Choose):
             return
-        await self._hub.tell_state()
-        await self._hub.tell_people()
+        await self._broadcast.tell_state()
+        await self._broadcast.tell_people()
 
     def _clicked(self, track: int) -> Chosen | None:
         """The face as it was when it was clicked, if it is the one that is meant."""
@@ -196,7 +198,7 @@ class Talk:
         return chosen if chosen is not None and chosen.track == track else None
 
     def _command(self, ask: messages.Command) -> None:
-        live = self._hub.live
+        live = self._broadcast.live
         match ask:
             case messages.Choose():
                 self._chosen = None
@@ -208,9 +210,9 @@ class Talk:
             case messages.Cancel():
                 live.cancel()
             case messages.Check():
-                self._hub.check.begin(ask.track, self._hub.switch.mirrored)
-            case messages.Unchecked():
-                self._hub.check.stop()
+                self._broadcast.check.begin(ask.track, self._broadcast.switch.mirrored)
+            case messages.StopCheck():
+                self._broadcast.check.stop()
             case messages.Rename():
                 live.rename(ask.old, ask.new)
             case messages.Merge():
@@ -223,16 +225,15 @@ class Talk:
         captured = time.monotonic()
         if len(data) > MAX_FRAME:
             raise Refused(TOO_LARGE, "a frame has too many bytes")
-        if self._hub.switch.owner is not self._viewer:
+        if self._broadcast.switch.owner is not self._viewer:
             return  # another browser's camera is looked at since
         try:
             number, jpeg = messages.parse_frame(data)
-            if image_kind(jpeg) != "jpeg":
-                raise ValueError("no JPEG")
+            check_image(jpeg, _LIMITS, ("jpeg",))
             image = await asyncio.to_thread(decode_image, jpeg, _LIMITS)
         except (ValueError, ServiceError) as error:
             raise Refused(WRONG_MESSAGE, f"a frame cannot be used: {error}"[:100]) from error
-        index = self._hub.switch.push(self._viewer, image, captured)
+        index = self._broadcast.switch.push(self._viewer, image, captured)
         if index is not None:
             # One is in flight; a lost one must not stay for ever.
             self._viewer.numbers = {index: number}

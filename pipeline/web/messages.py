@@ -44,7 +44,7 @@ class Shown(_Ask):
 
 
 class Camera(_Ask):
-    """This browser's own camera shall be looked at (or no more)."""
+    """Use this browser's own camera, or stop using it."""
 
     type: Literal["camera"]
     on: bool
@@ -87,7 +87,7 @@ class Check(_Command):
     track: Track
 
 
-class Unchecked(_Command):
+class StopCheck(_Command):
     """End the check, or take its verdict away."""
 
     type: Literal["unchecked"]
@@ -110,13 +110,13 @@ class Merge(_Command):
 
 
 class Forget(_Command):
-    """``name`` shall be gone."""
+    """Forget ``name``."""
 
     type: Literal["forget"]
     name: Name
 
 
-Command = Choose | Teach | Correct | Cancel | Check | Unchecked | Rename | Merge | Forget
+Command = Choose | Teach | Correct | Cancel | Check | StopCheck | Rename | Merge | Forget
 Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
 _ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import uvicorn
 
+from faces.closing import Closing
 from faces.errors import UserError
-from pipeline.http.server import guarded, is_loopback
-from pipeline.http.sockets import listen
-from pipeline.teaching.session import Live
+from pipeline.net.sockets import is_loopback, listen, url_of
+from pipeline.net.uvicorn_config import make_config
+from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Tick
+from pipeline.web.access import Access, new_token
 from pipeline.web.app import MAX_FRAME, make_app
-from pipeline.web.guard import Access, new_token
-from pipeline.web.hub import Hub
-from pipeline.web.switch import Switch
+from pipeline.web.broadcast import Broadcast
+from pipeline.web.camera_switch import CameraSwitch
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class PageOptions:
     tls_key: Path | None = None
 
 
-class Page:
+class Page(Closing):
     """A sink that shows every tick in browsers; a context manager.
 
     Args:
@@ -69,37 +70,31 @@ class Page:
     Raises UserError when it cannot listen, or the files for TLS are no good.
     """
 
-    def __init__(self, live: Live, switch: Switch, options: PageOptions = PageOptions()) -> None:
+    def __init__(
+        self, live: LiveTeaching, switch: CameraSwitch, options: PageOptions = PageOptions()
+    ) -> None:
         token = options.token
         if token is None and not is_loopback(options.host):
             token = new_token()
-        self._hub = Hub(live, switch)
-        self._listener = _listen(options)
-        config = uvicorn.Config(
-            make_app(self._hub, Access(options.host, token)),
-            http=guarded(HEADER_SECONDS, PER_ADDRESS),
+        self._broadcast = Broadcast(live, switch)
+        config = make_config(
+            make_app(self._broadcast, Access(options.host, token)), HEADER_SECONDS, PER_ADDRESS,
+            options.tls_cert, options.tls_key,
             ws="websockets-sansio", ws_max_size=MAX_FRAME, ws_per_message_deflate=False,
-            loop="asyncio", log_config=None, access_log=False, server_header=False,
             limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, proxy_headers=False,
-            ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
         )  # fmt: skip
-        try:
-            config.load()
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            self._listener.close()
-            raise UserError(
-                f"cannot use {options.tls_cert} and {options.tls_key} for TLS: {error}"
-            ) from error
+        self._listener = _listen(options)
         self._server = uvicorn.Server(config)
-        shown = f"[{options.host}]" if ":" in options.host else _reachable(options.host)
-        scheme = "https" if config.ssl else "http"
-        self.url = f"{scheme}://{shown}:{self._listener.getsockname()[1]}/"
+        host = _reachable(options.host)
+        self.url = url_of(self._listener, host, tls=options.tls_cert is not None) + "/"
         if token is not None:
             self.url += f"?token={token}"
         self._threads = [
             threading.Thread(target=self._serve, name="faces-page", daemon=True),
             threading.Thread(target=self._encode, name="faces-jpeg", daemon=True),
-            threading.Thread(target=self._hub.check.run_forever, name="faces-check", daemon=True),
+            threading.Thread(
+                target=self._broadcast.check.run_forever, name="faces-check", daemon=True
+            ),
         ]
         self._error: BaseException | None = None
 
@@ -107,7 +102,7 @@ class Page:
         """Take a tick. Raises what has ended the server."""
         if self._error is not None:
             raise RuntimeError("the page's server has ended") from self._error
-        self._hub.show(tick)
+        self._broadcast.show(tick)
 
     def __enter__(self) -> Page:
         for thread in self._threads:
@@ -120,12 +115,9 @@ class Page:
             time.sleep(0.01)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the server; browsers see that it has gone, and wait for it."""
-        self._hub.close()
+        self._broadcast.close()
         self._server.should_exit = True
         for thread in self._threads:
             if thread.ident is not None:
@@ -140,7 +132,7 @@ class Page:
 
     def _encode(self) -> None:
         try:
-            self._hub.encode_forever()
+            self._broadcast.encode_forever()
         except BaseException as error:
             self._error = error
 
@@ -151,7 +143,7 @@ def _listen(options: PageOptions) -> socket.socket:
     except OSError as error:
         raise UserError(
             f"the page cannot listen on {options.host} port {options.port} ({error.strerror}): "
-            "choose another --port, or 0 for a free one"
+            "choose another port, or 0 for a free one"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""One browser that looks at the page: what it shall be sent next.
+"""One browser that looks at the page: what to send it next.
 
 Nothing queues up here. There is one place for a frame and one for a state, a newer one replaces the
 older, and the browser says when a frame is on its screen. So a slow viewer sees fewer frames, never
@@ -43,7 +43,7 @@ class Viewer:
         self._something = asyncio.Event()
 
     @property
-    def hungry(self) -> bool:
+    def wants_frame(self) -> bool:
         """Whether a frame would be sent at once."""
         return len(self._sent) < IN_FLIGHT and self._frame is None
 

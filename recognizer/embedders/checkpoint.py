@@ -22,7 +22,7 @@ from torch import Tensor
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.torch_files import read_checkpoint
+from faces.networks.torch_files import read_checkpoint
 from recognizer.crop import CropRecipe
 from recognizer.embedders.mini import MiniConfig, MiniResNet
 

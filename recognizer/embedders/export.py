@@ -14,7 +14,7 @@ from torch import nn
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.onnx_session import open_session
+from faces.networks.onnx_session import open_session
 from recognizer.crop import CropRecipe
 from recognizer.embedders.checkpoint import open_mini, weights_digest
 from recognizer.embedders.export_onnx import export_onnx

@@ -13,7 +13,7 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-from faces.onnx_export import quiet_exporter, store_in_half
+from faces.networks.onnx_export import drop_notes, quiet_exporter, store_in_half
 
 OPSET = 18
 """The oldest that has all we use, so that the most runtimes can run the file."""
@@ -58,22 +58,11 @@ def export_onnx(
         optimizer.fold_constants(program.model)
         optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
-    _clean(proto)
+    drop_notes(proto)
+    del proto.graph.value_info[:]
     if half:
         store_in_half(proto.graph)
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()
-
-
-def _clean(proto: onnx.ModelProto) -> None:
-    """Drop the exporter's notes, which hold paths of this machine."""
-    for node in proto.graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    graph = proto.graph
-    values = (*graph.value_info, *graph.initializer, *graph.input, *graph.output)
-    for holder in (proto, graph, *values):
-        holder.ClearField("metadata_props")
-    del graph.value_info[:]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from faces.errors import UserError
+from faces.files import file_digest
 from recognizer.embedders.embedder import FaceEmbedder
 from recognizer.embedders.export import export_embedder, open_network
 from recognizer.embedders.inception import (
@@ -17,7 +18,7 @@ from recognizer.embedders.inception import (
     identity_of,
     open_inception,
 )
-from recognizer.embedders.inception_weights import cache_folder, file_digest, find_or_fetch
+from recognizer.embedders.inception_weights import cache_folder, find_or_fetch
 from recognizer.embedders.onnx import open_onnx_embedder
 from recognizer.embedders.torch import TorchNetwork
 

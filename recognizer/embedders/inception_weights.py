@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from faces.download import download
 from faces.errors import UserError
+from faces.files import file_digest
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,3 @@ def fetch(release: Release = VGGFACE2) -> Path:
             f"Ways out: fetch {release.url} elsewhere and give the file with --embedder-weights "
             f"(or put it into {release.path.parent}), or take --embedder mini, which needs nothing"
         ) from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

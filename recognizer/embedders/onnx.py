@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.onnx_session import onnxruntime, open_session
+from faces.networks.onnx_session import onnxruntime, open_session
 from recognizer.crop import CropRecipe
 from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.evaluation.scores import FAILED, Scores
+from recognizer.error_rates import FAILED, Scores
 from recognizer.types import frozen
 
 BLOCK = 512

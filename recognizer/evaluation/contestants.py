@@ -1,11 +1,10 @@
-"""What is judged beside the embedder: a baseline of bare pixels, and other people's networks.
+"""What is evaluated beside the embedder: a baseline of bare pixels, and other people's networks.
 
 All see the very same crops, cut by the embedder's own recipe.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
+from faces.files import file_digest
 from recognizer.types import unit
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -59,10 +59,10 @@ class OnnxPeer:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        from faces.onnx_session import open_session
+        from faces.networks.onnx_session import open_session
 
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = file_digest(path)
         except OSError as error:
             raise UserError(f"cannot read the network {path}: {error}") from error
         self.path = path

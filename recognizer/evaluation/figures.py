@@ -1,4 +1,4 @@
-"""Pictures of a judgment: curves, histograms, confusions, groups, and the worst errors."""
+"""Pictures of an evaluation: curves, histograms, confusions, groups, and the worst errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.files import atomic_write
+from faces.history import save_figure
+from recognizer.error_rates import FAILED, Roc, Scores
 from recognizer.evaluation.all_pairs import Wrong
 from recognizer.evaluation.identification import Search
-from recognizer.evaluation.scores import FAILED, Roc, Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def draw_roc(path: Path, curves: Mapping[str, Roc], counts: Mapping[str, int], t
     axes.set_title(f"{title}\nleft of the dotted line: fewer than 10 false matches", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -72,7 +72,7 @@ def draw_cosines(path: Path, scores: Scores, threshold: float, title: str) -> bo
     axes.set(xlabel="cosine", ylabel="density")
     axes.set_title(title, fontsize=9)
     axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -99,7 +99,7 @@ def draw_identification(path: Path, searches: Mapping[str, Search], title: str) 
         axes.grid(alpha=0.3)
     left.legend(fontsize=8)
     figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion(
@@ -126,7 +126,7 @@ def draw_confusion(
     axes.set(xlabel="named", ylabel="is")
     of = f", the {len(order)} of {len(people):,} people with most errors"
     axes.set_title(f"{title}{of if len(order) < len(people) else ''}", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_groups(path: Path, section: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ def draw_groups(path: Path, section: Mapping[str, Any]) -> None:
     figure.suptitle(
         f"threshold {section['threshold']:.3f}; lines: 95 % intervals over people", fontsize=9
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_worst(
@@ -175,7 +175,7 @@ def draw_worst(
         captions = [_short(names[i]) for i in (pair.first, pair.second)]
         axes.set_title(f"{kind} {pair.cosine:.3f}\n{captions[0]}\n{captions[1]}", fontsize=6)
     figure.suptitle(f"the worst pairs at threshold {threshold:.3f}", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -191,8 +191,3 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)

@@ -112,7 +112,7 @@ def audit(
     if not names:
         return Audit(kind, (), len(labels), None, None)
     tally = _Tally(faces[np.flatnonzero(used)], group, len(names), threshold)
-    rates = _point_rates(tally, names)
+    rates = tally.rates()
     drawn = tally.draw(resamples, seed)
     results = []
     for i, name in enumerate(names):
@@ -185,6 +185,18 @@ class _Tally:
         # (sum of n)^2 counts every ordered pair, and the pairs of a person with themselves.
         return ((times @ self.images) ** 2 - times**2 @ self.images**2) / 2
 
+    def rates(self) -> dict[str, list[float | None]]:
+        """FMR and FNMR of each group as it is; None without pairs of that kind."""
+
+        def rates(wrong: NDArray[np.float64], pairs: NDArray[np.float64]) -> list[float | None]:
+            return [float(w / n) if n else None for w, n in zip(wrong, pairs, strict=True)]
+
+        false = np.array([matrix.sum() for matrix in self.false])
+        return {
+            "FMR": rates(false, self.impostors()),
+            "FNMR": rates(self.missed.sum(axis=0), self.genuine.sum(axis=0)),
+        }
+
     def draw(self, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
         """FMR and FNMR (R, G) of ``resamples`` draws of the people; NaN where nothing is left."""
         random = np.random.default_rng(seed)
@@ -208,46 +220,6 @@ class _Tally:
                 "FMR": np.where(total > 0, false / total, np.nan),
                 "FNMR": np.where(genuine > 0, missed / genuine, np.nan),
             }
-
-
-def _point_rates(tally: _Tally, names: list[str]) -> dict[str, list[float | None]]:
-    """FMR and FNMR of each group, by fairlearn's MetricFrame; None without pairs of that kind.
-
-    A row stands for all pairs of one group that are alike (genuine or not, wrong or not), with
-    their number as its weight: there are millions of pairs.
-    """
-    from fairlearn.metrics import MetricFrame  # type: ignore[import-untyped]
-
-    false = np.array([matrix.sum() for matrix in tally.false])
-    missed, genuine = tally.missed.sum(axis=0), tally.genuine.sum(axis=0)
-    weights = np.concatenate([missed, genuine - missed, false, tally.impostors() - false])
-    count = len(names)
-    same = np.repeat([1, 1, 0, 0], count)
-    matched = np.repeat([0, 1, 1, 0], count)
-
-    def rate(of: int, true: NDArray, found: NDArray, weight: NDArray) -> float:
-        chosen = true == of
-        total = weight[chosen].sum()
-        return float(weight[chosen & (found != of)].sum() / total) if total else float("nan")
-
-    def fnmr(y_true: NDArray, y_pred: NDArray, weight: NDArray) -> float:
-        return rate(1, y_true, y_pred, weight)
-
-    def fmr(y_true: NDArray, y_pred: NDArray, weight: NDArray) -> float:
-        return rate(0, y_true, y_pred, weight)
-
-    frame = MetricFrame(
-        metrics={"FNMR": fnmr, "FMR": fmr},
-        y_true=same,
-        y_pred=matched,
-        sensitive_features={"group": np.tile(np.array(names, object), 4)},
-        sample_params={name: {"weight": weights} for name in ("FNMR", "FMR")},
-    )
-    table = frame.by_group.loc[names]
-    return {
-        name: [None if np.isnan(value) else float(value) for value in table[name]]
-        for name in ("FNMR", "FMR")
-    }
 
 
 def _interval(

@@ -1,7 +1,7 @@
 """Identification: who is this, of everyone enrolled, and is it anyone at all?
 
-Terms of ISO/IEC 19795-1:2021. A *mated* probe shows somebody enrolled, a *non-mated* one a
-stranger. With only the nearest person returned, and only when the cosine is more than the
+Terms of ISO/IEC 19795-1:2021. A *mated* probe shows somebody enrolled, a *non-mated* one
+somebody else. With only the nearest person returned, and only when the cosine is more than the
 threshold: FNIR is the share of mated probes that are not given their own name (too far away, or
 somebody else was nearer); FPIR the share of non-mated probes that are given any name.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.evaluation.scores import FAILED, NEEDED, supported, threshold_for
+from recognizer.error_rates import FAILED, NEEDED, threshold_for
 from recognizer.gallery import Gallery
 from recognizer.types import frozen
 
@@ -24,7 +24,7 @@ RANKS = (1, 5)
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, by position: to enrol, of the enrolled, of strangers; int64 each."""
+    """Images, by position: to enrol, of the enrolled, of others; int64 each."""
 
     enrol: NDArray[np.int64]
     mated: NDArray[np.int64]
@@ -32,25 +32,25 @@ class Split:
 
     @property
     def probes(self) -> NDArray[np.int64]:
-        """All that are to be named: the mated ones, then the strangers."""
+        """All that are to be named: the mated ones, then the others."""
         return np.concatenate([self.mated, self.nonmated])
 
 
-def split(person: NDArray[np.int64], enrol: int, strangers: float = 0.0, seed: int = 0) -> Split:
+def split(person: NDArray[np.int64], enrol: int, nonmated: float = 0.0, seed: int = 0) -> Split:
     """Choose who is enrolled with which images.
 
     Args:
         person: number of the person on each image, int64 (N,).
         enrol: images of a person that go into the gallery, drawn at random. People with no image
-            more than that are strangers.
-        strangers: share (0..1) of the others who are kept out as strangers, too.
+            more than that are not enrolled.
+        nonmated: share (0..1) of the others who are kept out, too.
         seed: of both draws.
     """
     random = np.random.default_rng(seed)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     people, counts = np.unique(person, return_counts=True)
     enough = people[counts > enrol]
-    out = random.permutation(enough)[: round(strangers * len(enough))]
+    out = random.permutation(enough)[: round(nonmated * len(enough))]
     kept = set(enough.tolist()) - set(out.tolist())
     for number in people.tolist():
         images = np.flatnonzero(person == number)
@@ -69,10 +69,10 @@ class Search:
 
     Args:
         people: everyone enrolled, P names.
-        mate: position in ``people`` of who the probe shows; -1 for a stranger.
+        mate: position in ``people`` of who the probe shows; -1 for nobody enrolled.
         nearest: position of the nearest person; -1 when the probe failed or nobody is enrolled.
         cosine: with that person; `FAILED` when the probe failed.
-        rank: of the mate, from 1 on; 0 for a stranger and for a failed probe.
+        rank: of the mate, from 1 on; 0 for a non-mated and for a failed probe.
     """
 
     people: tuple[str, ...]
@@ -100,11 +100,11 @@ class Search:
         return 1 - found / total if total else np.full(np.shape(threshold), np.nan)
 
     def fpir(self, threshold: NDArray[np.float64]) -> NDArray[np.float64]:
-        """False positive identification rate at each threshold; NaN without strangers."""
-        strangers = np.sort(self.cosine[~self.mated])
-        if not len(strangers):
+        """False positive identification rate at each threshold; NaN without non-mated probes."""
+        impostors = np.sort(self.cosine[~self.mated])
+        if not len(impostors):
             return np.full(np.shape(threshold), np.nan)
-        return 1 - np.searchsorted(strangers, threshold, "right") / len(strangers)
+        return 1 - np.searchsorted(impostors, threshold, "right") / len(impostors)
 
 
 def search(
@@ -117,7 +117,7 @@ def search(
 
     Args:
         embeddings, failed: of the probes, unit vectors float32 (N, D) and bool (N,).
-        truth: who each shows; a name that is not in the gallery, or None, is a stranger.
+        truth: who each shows; a name that is not in the gallery, or None, is nobody enrolled.
     """
     people = gallery.people
     row = {name: i for i, name in enumerate(people)}
@@ -143,7 +143,7 @@ def search(
 
 @dataclass(frozen=True)
 class FnirAtFpir:
-    """FNIR when at most a share ``fpir`` of the strangers may get a name.
+    """FNIR when at most a share ``fpir`` of the non-mated probes may get a name.
 
     Args:
         fnir, threshold: None when there are too few non-mated probes to measure such a rate.
@@ -158,9 +158,9 @@ class FnirAtFpir:
 
 def fnir_at(found: Search, fpir: float) -> FnirAtFpir:
     """FNIR at an FPIR, on the curve's own steps."""
-    strangers = np.sort(found.cosine[~found.mated])
+    impostors = np.sort(found.cosine[~found.mated])
     needed = round(NEEDED / fpir)
-    threshold = threshold_for(strangers, fpir) if supported(len(strangers), fpir) else None
+    threshold = threshold_for(impostors, fpir)
     if threshold is None or not found.mated.any():
         return FnirAtFpir(fpir, None, None, needed)
     return FnirAtFpir(fpir, float(found.fnir(np.array(threshold))), threshold, needed)
@@ -203,7 +203,7 @@ def operating_point(
     """Of a rule's decisions.
 
     Args:
-        mate: who each probe shows, -1 for a stranger.
+        mate: who each probe shows, -1 for nobody enrolled.
         named: who it was said to be, -1 for unknown.
         sources: `recognizer.types.Match.source` of each.
     """

@@ -40,7 +40,7 @@ def read_labels(
 
     Lines about others are passed over. Raises UserError, naming file and line, for a file that is
     not such a table, a column that is not there, a person or image that is there twice, more than
-    50 groups, and when no line is about an image that is judged.
+    50 groups, and when no line is about an image that is evaluated.
     """
     header, lines = _read(path)
     key = _key(header, key, path)
@@ -63,7 +63,7 @@ def read_labels(
     names = _find(rows, people, images)
     if not any(names):
         raise UserError(
-            f"{path}: none of its {len(lines):,} lines is about an image that is judged; expected "
+            f"{path}: none of its {len(lines):,} lines is about one of the images; expected "
             f"in the column {key!r} names such as {people[0]!r} or {images[0]!r}"
         )
     result = {}

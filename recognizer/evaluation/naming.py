@@ -51,8 +51,8 @@ def confusion_matrix(
 
     Args:
         people: P.
-        truth, named: positions (N,) from 0 to P - 1; -1 (a stranger, or unknown) is row or column
-            P, the last.
+        truth, named: positions (N,) from 0 to P - 1; -1 (nobody enrolled, or unknown) is the
+            last row or column, P.
     """
     side = people + 1
     cells = np.where(truth < 0, people, truth) * side + np.where(named < 0, people, named)
@@ -60,7 +60,7 @@ def confusion_matrix(
 
 
 def accuracy(matrix: NDArray[np.int64]) -> float | None:
-    """Share of probes named rightly, a stranger called unknown included; None without probes."""
+    """Share of probes named rightly, or rightly called unknown; None without probes."""
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else None
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.data.lfw import Lfw
+from recognizer.error_rates import Roc, Scores, roc, threshold_for, wilson
 from recognizer.evaluation import identification as ident
 from recognizer.evaluation import naming
 from recognizer.evaluation.all_pairs import Faces
 from recognizer.evaluation.groups import Audit
-from recognizer.evaluation.lfw import Lfw
-from recognizer.evaluation.scores import Roc, Scores, roc, supported, threshold_for
-from recognizer.evaluation.verification import accuracy, by_folds, summarize, wilson
+from recognizer.evaluation.verification import accuracy, by_folds, summarize
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot
 
@@ -143,10 +143,9 @@ def choose_threshold(scores: Scores, fmr: float, where: str) -> Operating | None
     Args:
         where: the pairs, in words.
     """
-    if not supported(len(scores.impostor), fmr):
-        return None
     threshold = threshold_for(scores.impostor, fmr)
-    assert threshold is not None  # supported
+    if threshold is None:
+        return None
     return Operating(threshold, f"FMR {fmr:g} over {len(scores.impostor):,} impostor pairs {where}")
 
 
@@ -182,7 +181,7 @@ def identify(trials: Mapping[str, Trial], truth: Sequence[str], protocol: str) -
     """Name every probe: by the nearest person at any threshold, and by the hybrid rule.
 
     Args:
-        truth: who each probe shows; names that a snapshot does not know are strangers to it.
+        truth: who each probe shows; names that a snapshot does not know are non-mated.
         protocol: who was enrolled how, in words.
     """
     results, searches, matrices = [], {}, {}

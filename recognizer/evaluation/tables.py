@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faces.table import text_table
-from faces.words import counted
+from faces.text import counted, text_table
 
 MACRO = ("macro precision", "recall", "F1")
 

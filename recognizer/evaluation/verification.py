@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from recognizer.evaluation.scores import (
+from recognizer.error_rates import (
     NEEDED,
     Roc,
     Scores,
@@ -23,7 +23,6 @@ from recognizer.evaluation.scores import (
     best_threshold,
     equal_error_rate,
     roc,
-    supported,
     threshold_for,
 )
 
@@ -98,10 +97,9 @@ def summarize(scores: Scores, curve: Roc | None) -> Verification:
 def tar_at(scores: Scores, far: float) -> TarAtFar:
     """TAR at a FAR, on the curve's own steps: nothing is interpolated."""
     needed = round(NEEDED / far)
-    if not len(scores.genuine) or not supported(len(scores.impostor), far):
+    threshold = threshold_for(scores.impostor, far) if len(scores.genuine) else None
+    if threshold is None:
         return TarAtFar(far, None, None, needed)
-    threshold = threshold_for(scores.impostor, far)
-    assert threshold is not None  # supported
     return TarAtFar(far, float(1 - scores.fnmr(threshold)), threshold, needed)
 
 
@@ -114,7 +112,7 @@ def by_folds(
     """Accuracy of each tested fold, with a threshold that has never seen it.
 
     Args:
-        cosines, same, fold: of each pair (P,); see `recognizer.evaluation.lfw.Lfw`.
+        cosines, same, fold: of each pair (P,); see `recognizer.data.lfw.Lfw`.
         test: folds to test on; the threshold is chosen on all the others together. None tests each
             fold in turn against all others.
 
@@ -154,14 +152,3 @@ def accuracy(folds: Sequence[FoldAccuracy]) -> tuple[float, float | None]:
     values = np.array([fold.accuracy for fold in folds])
     error = float(values.std(ddof=1) / sqrt(len(values))) if len(values) > 1 else None
     return float(values.mean()), error
-
-
-def wilson(right: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share, if the trials were independent (Wilson, JASA 22, 1927)."""
-    if not trials:
-        return 0.0, 1.0
-    z = 1.959964  # of the normal distribution, two-sided 5 %
-    share = right / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    reach = z / (1 + z**2 / trials) * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)

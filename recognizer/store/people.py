@@ -19,23 +19,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.closing import Closing
 from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.names import clean_name
+from recognizer.rule import Thresholds, default_thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.store import read as store_read
 from recognizer.store import write as store_write
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.read import PersonInfo, Sample
 from recognizer.store.schema import SCHEMA, connect, explained, prepare, scrub, transaction
 from recognizer.store.write import Change, NewSample, set_meta
-from recognizer.thresholds import Thresholds, default_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class StoreChanged(UserError):
     """Somebody else has changed the file meanwhile."""
 
 
-class Store:
+class Store(Closing):
     """People, their vectors, the classifier head and the thresholds, bound to one fingerprint.
 
     Threads may share a store: reading and writing have a connection and a lock each, so a thread
@@ -80,7 +80,7 @@ class Store:
             path: the file.
             fingerprint, dimension: of the embedder in use, see `recognizer.types.Embedder`.
             thresholds: hold until others are saved; those that were measured for the embedder
-                unless given, see `recognizer.thresholds.default_thresholds`.
+                unless given, see `recognizer.rule.default_thresholds`.
 
         Raises UserError for a file that is foreign, newer, or of another fingerprint.
         """
@@ -114,17 +114,6 @@ class Store:
         """The last one to close the file also folds its log into it."""
         self._reader.close()
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def fingerprint(self) -> str:
@@ -194,7 +183,7 @@ class Store:
         self,
         name: str,
         embeddings: NDArray[np.float32],
-        crops: Sequence[Cutout] | None = None,
+        crops: Sequence[FacePicture] | None = None,
         source: str = "",
     ) -> None:
         """Add samples to a new or known person, all or none.
@@ -202,13 +191,13 @@ class Store:
         Args:
             name: see `recognizer.names.clean_name`.
             embeddings: unit vectors, float32 (N, D), N >= 1.
-            crops: a cutout for each, where the user chose to keep them.
+            crops: a picture for each, where the user chose to keep them.
             source: where they come from.
         """
-        cutouts = [None] * len(embeddings) if crops is None else crops
+        pictures = [None] * len(embeddings) if crops is None else crops
         new = [
-            NewSample(vector, cutout, source)
-            for vector, cutout in zip(embeddings, cutouts, strict=True)
+            NewSample(vector, picture, source)
+            for vector, picture in zip(embeddings, pictures, strict=True)
         ]
         self.add_samples({name: new})
 

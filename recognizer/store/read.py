@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Sample:
     Args:
         id: number in the file; never used again for another one.
         embedding: unit vector, float32 (D,), read-only.
-        cutout: the picture, where it was kept.
+        picture: the picture, where it was kept.
         source: where it comes from.
         created: UTC, ISO 8601.
     """
 
     id: int
     embedding: NDArray[np.float32]
-    cutout: Cutout | None
+    picture: FacePicture | None
     source: str
     created: str
 
@@ -131,10 +131,12 @@ def samples(db: sqlite3.Connection, person: int, dimension: int, path: Path) -> 
     for number, blob, png, box, source, created in rows:
         try:
             vector = np.frombuffer(blob, "<f4").reshape(dimension)
-            cutout = None if png is None else Cutout(png, np.frombuffer(box, "<f4").reshape(4))
+            picture = (
+                None if png is None else FacePicture(png, np.frombuffer(box, "<f4").reshape(4))
+            )
         except (ValueError, UserError) as error:
             raise UserError(_damaged(path, f"sample {number}: {error}")) from error
-        found.append(Sample(number, vector, cutout, source, created))
+        found.append(Sample(number, vector, picture, source, created))
     return found
 
 

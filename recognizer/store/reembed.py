@@ -67,10 +67,12 @@ def reembed(
         )
     vectors: dict[int, NDArray[np.float32]] = {}
     for person in people:
-        samples = [sample for sample in store.samples(person.name) if sample.cutout is not None]
+        samples = [sample for sample in store.samples(person.name) if sample.picture is not None]
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
-            crops = [sample.cutout.crop(embedder) for sample in batch if sample.cutout is not None]
+            crops = [
+                sample.picture.crop(embedder) for sample in batch if sample.picture is not None
+            ]
             for sample, vector in zip(batch, embedder.embed(np.stack(crops)), strict=True):
                 vectors[sample.id] = vector
             progress(len(batch))

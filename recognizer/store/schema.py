@@ -38,7 +38,7 @@ STEPS = (
     CREATE INDEX sample_person ON sample (person_id);
     """,
     """
-    ALTER TABLE sample ADD COLUMN crop BLOB;  -- PNG, see recognizer.store.cutout
+    ALTER TABLE sample ADD COLUMN crop BLOB;  -- PNG, see recognizer.store.face_picture
     ALTER TABLE sample ADD COLUMN crop_box BLOB;  -- float32 x1 y1 x2 y2 of the face in it
     CREATE TABLE head_class (
         position INTEGER PRIMARY KEY,

@@ -15,7 +15,7 @@ import logging
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from recognizer.likeness import bar, mean_cosine, sentence
+from recognizer.names import clean_name
+from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
-from recognizer.store.cutout import MAX_SIDE, Cutout
+from recognizer.store.face_picture import MAX_SIDE, FacePicture
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 
@@ -60,12 +61,14 @@ class Moved:
     Args:
         people, samples, crops: how many.
         skipped: samples that were there already.
+        refused: samples that do not look like the person of that name.
     """
 
     people: int
     samples: int
     crops: int
     skipped: int = 0
+    refused: int = 0
 
 
 def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
@@ -87,9 +90,9 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
                 rows = []
                 for sample in store.samples(name):
                     row: dict[str, Any] = {"source": sample.source, "created": sample.created}
-                    if sample.cutout is not None:
-                        row["box"] = [float(value) for value in sample.cutout.box]
-                        archive.writestr(_crop_name(len(vectors)), sample.cutout.png)
+                    if sample.picture is not None:
+                        row["box"] = [float(value) for value in sample.picture.box]
+                        archive.writestr(_crop_name(len(vectors)), sample.picture.png)
                         crops += 1
                     rows.append(row)
                     vectors.append(sample.embedding)
@@ -111,13 +114,15 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
     return Moved(len(people), len(vectors), crops)
 
 
-def import_people(store: Store, path: Path) -> Moved:
+def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     """Add the people of a file, all or none; to those who are known by name samples are added.
 
-    Samples that are there already (to the bit) are skipped, so a file can be read twice. Raises
-    UserError for a file that is missing, damaged, too large or foreign, and for one of another
-    fingerprint than the store's. Warns of somebody who does not look like the person of the same
-    name here.
+    Samples that are there already (to the bit) are skipped, so a file can be read twice. Those that
+    do not look like the person of the same name here are left out with a warning, as two people may
+    have one name; ``force`` takes them. Newcomers are taken as they are.
+
+    Raises UserError for a file that is missing, damaged, too large or foreign, and for one of
+    another fingerprint than the store's.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -128,37 +133,43 @@ def import_people(store: Store, path: Path) -> Moved:
         raise UserError(f"{path} is no file of `faces people export`: {error}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    known = {person.name for person in store.people()}
+    snapshot = store.snapshot()
+    known: dict[str, set[bytes]] = {}
+    for name, vector in zip(snapshot.gallery.names, snapshot.gallery.embeddings, strict=True):
+        known.setdefault(name, set()).add(vector.tobytes())
     new: dict[str, list[NewSample]] = {}
-    skipped = 0
+    skipped = refused = 0
     for name, samples in people.items():
-        there = {s.embedding.tobytes() for s in store.samples(name)} if name in known else set()
+        there = known.get(name, set())
         fresh = [sample for sample in samples if sample.embedding.tobytes() not in there]
         skipped += len(samples) - len(fresh)
+        if there and fresh:
+            fine = _like_the_others(snapshot, name, fresh, path, force)
+            refused += len(fresh) - len(fine)
+            fresh = fine
         if fresh:
             new[name] = fresh
     if new:
-        _point_out_others(store.snapshot(), new, path)
         store.add_samples(new)
     added = [sample for samples in new.values() for sample in samples]
-    return Moved(len(new), len(added), sum(s.cutout is not None for s in added), skipped)
+    crops = sum(sample.picture is not None for sample in added)
+    return Moved(len(new), len(added), crops, skipped, refused)
 
 
-def _point_out_others(
-    snapshot: Snapshot, new: Mapping[str, Sequence[NewSample]], path: Path
-) -> None:
-    """Two people may have one name. The file was made on purpose, so this is no refusal."""
-    gallery = snapshot.gallery
-    for name, samples in new.items():
-        here = gallery.embeddings[np.array([other == name for other in gallery.names], bool)]
-        if not len(here):
-            continue
-        cosine = mean_cosine(np.stack([sample.embedding for sample in samples]), here)
-        if cosine <= bar(snapshot):
-            log.warning(
-                "%s: %s %s here; if they are two people, remove one and import it under another "
-                "name", path, name, sentence(name, cosine),
-            )  # fmt: skip
+def _like_the_others(
+    snapshot: Snapshot, name: str, samples: Sequence[NewSample], path: Path, force: bool
+) -> list[NewSample]:
+    """Those that the one rule takes for this person."""
+    vectors = np.stack([sample.embedding for sample in samples])
+    decisions = decide(snapshot, name, vectors, None, force=force)
+    reasons = [decision.reason for decision in decisions if decision.why is not None]
+    if reasons:
+        log.warning(
+            "%s: %d of %d samples of %s left out, the first %s; if they are two people, rename one "
+            "(`faces people rename`) and import again; --force takes them all the same",
+            path, len(reasons), len(samples), name, reasons[0],
+        )  # fmt: skip
+    return [s for s, decision in zip(samples, decisions, strict=True) if decision.why is None]
 
 
 def _read(
@@ -181,17 +192,17 @@ def _read(
     result: dict[str, list[NewSample]] = {}
     position = 0
     for name, rows in people.items():
-        samples = result.setdefault(name, [])
+        samples = result.setdefault(clean_name(name), [])
         for row in rows:
-            cutout = None
+            picture = None
             if row["box"] is not None:
                 png = _entry(archive, path, _crop_name(position), MAX_PNG)
-                cutout = Cutout(png, np.array(row["box"], np.float32))
+                picture = FacePicture(png, np.array(row["box"], np.float32))
                 try:
-                    cutout.image  # noqa: B018 (it is decoded to see whether it can be)
+                    picture.image  # noqa: B018 (it is decoded to see whether it can be)
                 except UserError as error:
                     raise UserError(f"{path}: {_crop_name(position)}: {error}") from error
-            samples.append(NewSample(vectors[position], cutout, row["source"], row["created"]))
+            samples.append(NewSample(vectors[position], picture, row["source"], row["created"]))
             position += 1
     return result
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.names import clean_name
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.read import to_blob
 
 logger = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ class NewSample:
 
     Args:
         embedding: unit vector, float32 (D,).
-        cutout: the picture, where the user chose to keep it.
+        picture: the picture, where the user chose to keep it.
         source: where it comes from, such as "photo anna.jpg".
         created: UTC, ISO 8601; None is now.
     """
 
     embedding: NDArray[np.float32]
-    cutout: Cutout | None = None
+    picture: FacePicture | None = None
     source: str = ""
     created: str | None = None
 
@@ -192,10 +192,10 @@ def set_meta(db: sqlite3.Connection, key: str, value: object) -> None:
 
 
 def _row(person: int, sample: NewSample, now: str) -> tuple[object, ...]:
-    cutout = sample.cutout
-    picture = (None, None) if cutout is None else (cutout.png, to_blob(cutout.box))
+    picture = sample.picture
+    stored = (None, None) if picture is None else (picture.png, to_blob(picture.box))
     created = sample.created or now
-    return person, to_blob(sample.embedding), sample.source, created, *picture
+    return person, to_blob(sample.embedding), sample.source, created, *stored
 
 
 def _now() -> str:

@@ -1,11 +1,11 @@
-"""Where the class "unknown" comes from: how the faces of strangers are spread.
+"""The background: vectors of people who are not enrolled, for the class "unknown" of a head.
 
-Strangers are drawn from a normal distribution over vectors: a mean, the 64 directions in which
-people differ most, and the same spread in all others. For the shipped embedders it was measured on
-some hundred people and comes with the package; it holds sums over all of them, nobody's face and
-nobody's vector. On people never seen, a head taught with drawn strangers keeps strangers out as
-well as one taught with the vectors of real ones (docs/recognition.md has the figures), so nothing
-need be downloaded and nobody's data shipped.
+They are drawn from a normal distribution over vectors: a mean, the 64 directions in which people
+differ most, and the same spread in all others. For the shipped embedders it was measured on some
+hundred people and comes with the package; it holds sums over all of them, nobody's face and
+nobody's vector. On people never seen, a head taught with drawn vectors names as few impostors as
+one taught with those of real people (docs/recognition.md has the figures), so nothing need be
+downloaded and nobody's data shipped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Spread:
             )
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """That many strangers: unit vectors (count, D)."""
+        """That many unit vectors (count, D)."""
         along = rng.standard_normal((count, len(self.directions)), np.float32) @ self.directions
         across = rng.standard_normal((count, len(self.mean)), np.float32) * np.float32(self.rest)
         return unit(self.mean + along + across)
@@ -89,7 +89,7 @@ def measure_spread(embeddings: NDArray[np.float32], rank: int = RANK) -> Spread:
 
 
 def spread_of_gallery(gallery: Gallery) -> Spread:
-    """For an embedder of which nothing is known: strangers differ as the enrolled people do.
+    """For an embedder of which nothing is known: others differ as the enrolled people do.
 
     With a single person, or nobody, they lie in all directions alike.
     """
@@ -100,7 +100,7 @@ def spread_of_gallery(gallery: Gallery) -> Spread:
     return Spread(nothing, np.zeros((0, dimension), np.float32), float(dimension**-0.5))
 
 
-def draw_strangers(
+def draw_background(
     gallery: Gallery, count: int = 2000, masked: bool = False, seed: int = 0, path: Path = DEFAULTS
 ) -> NDArray[np.float32]:
     """Vectors (count, D) for the class "unknown" of a head.
@@ -111,7 +111,7 @@ def draw_strangers(
         masked: half of them wear masks. For a head that is taught with masked faces, which would
             otherwise take every mask for its own people. Without a measured spread this has no
             effect.
-        seed: the same gives the same strangers.
+        seed: the same gives the same vectors.
         path: of the measured spreads.
 
     Raises UserError when the file of spreads is damaged.
@@ -119,7 +119,9 @@ def draw_strangers(
     rng = np.random.default_rng(seed)
     spreads = read_spreads(gallery.fingerprint, path)
     if not spreads:
-        log.info("strangers are drawn as the enrolled people are spread: this embedder has no own")
+        log.info(
+            "the background is drawn as the enrolled people are spread: this embedder has no own"
+        )
         return spread_of_gallery(gallery).draw(count, rng)
     half = count // 2 if masked and "masked" in spreads else 0
     return np.concatenate(
@@ -173,4 +175,4 @@ def _read(path: Path) -> dict[str, dict[str, Spread]]:
                 for number, fingerprint in enumerate(arrays["contracts"])
             }
     except Exception as error:  # NumPy and zipfile raise many kinds for a file they cannot read
-        raise UserError(f"{path} is no file of strangers, or it is damaged: {error}") from error
+        raise UserError(f"{path} is no file of spreads, or it is damaged: {error}") from error

@@ -31,8 +31,8 @@ from recognizer.embedders.checkpoint import load_checkpoint, save_checkpoint
 from recognizer.embedders.mini import MiniConfig, MiniResNet
 from recognizer.training.augment import PLAIN, STRONG, Augmentation, augment_all
 from recognizer.training.fit import SCALE, Line, Stopped, hold_out
-from recognizer.training.fit_network_config import Faces, NetworkOptions
-from recognizer.training.fit_samples import without_masks
+from recognizer.training.fit_network_config import LabeledCrops, NetworkOptions
+from recognizer.training.head_samples import without_masks
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ DRAW_SECONDS = 10  # between two drawings of the losses, which can take longer t
 def fit_network(
     network: MiniResNet,
     recipe: CropRecipe,
-    faces: Faces,
+    faces: LabeledCrops,
     run: Path,
     options: NetworkOptions | None = None,
     *,
@@ -102,7 +102,7 @@ class _Trainer:
         self,
         network: MiniResNet,
         recipe: CropRecipe,
-        faces: Faces,
+        faces: LabeledCrops,
         run: Path,
         options: NetworkOptions,
         trained: bool,
@@ -128,7 +128,7 @@ class _Trainer:
         self.phase, self.waited, self.best_loss = 1, 0, float("inf")
         self.best = _copied(network)
         if trained and self.out.any():  # what is no better than before is not taken
-            self.best_loss = self._judge()["loss"]
+            self.best_loss = self._evaluate()["loss"]
         self.provenance = {
             "depth": options.depth if trained else "from scratch",
             "people": len(self.classes) - (None in self.classes),
@@ -188,7 +188,7 @@ class _Trainer:
                 progress(line)
 
     def _better(self, line: Line) -> bool:
-        """Judged without augmentation, so phases compare; without anybody held out, the newer."""
+        """Measured without augmentation, so phases compare; without anybody held out, the newer."""
         return not self.out.any() or line["valid"]["loss"] < self.best_loss
 
     def _epoch(self, stop: Callable[[], bool] | None) -> Line:
@@ -208,9 +208,8 @@ class _Trainer:
             if stop is not None and stop():
                 raise Stopped
         train = {key: float(np.mean([part[key] for part in losses])) for key in losses[0]}
-        return {
-            "epoch": number, "phase": self.phase, "lr": rate, "train": train, "valid": self._judge()
-        }  # fmt: skip
+        line = {"epoch": number, "phase": self.phase, "lr": rate, "train": train}
+        return {**line, "valid": self._evaluate()}
 
     def _step(self, rows: NDArray[np.int64], how: Augmentation, seed: int) -> dict[str, float]:
         crops = torch.from_numpy(augment_all(self.crops[rows], how, seed))
@@ -224,14 +223,14 @@ class _Trainer:
             loss = loss + self.options.keep * float(SCALE) * drift
             parts["drift"] = drift.item()
         if not torch.isfinite(loss):
-            raise UserError("the loss is not finite: lower --learning-rate")
+            raise UserError("the loss is not finite: lower learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return parts
 
     @torch.no_grad()
-    def _judge(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         """On the held-out photos; on those of training, plain, when there are none."""
         rows = np.flatnonzero(self.out if self.out.any() else ~self.out)
         logits, labels = self._logits(self._embed(self.crops[rows])), self.labels[rows]
@@ -280,8 +279,8 @@ class _Trainer:
             old, new = state["options"], asdict(self.options)
             name = next(key for key in new if new[key] != old.get(key))
             raise UserError(
-                f"--{name.replace('_', '-')} was {old.get(name)} and is {new[name]}: a resumed run "
-                "cannot change it; leave it out or start a new run"
+                f"{name} was {old.get(name)} and is {new[name]}: a resumed run cannot change it; "
+                "leave it out or start a new run"
             )
         self.network.load_state_dict(state["network"])
         if self.teacher is not None:

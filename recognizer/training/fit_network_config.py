@@ -24,7 +24,7 @@ class NetworkOptions:
     patience: int = 5
     """Epochs without a better held-out loss after which a phase ends."""
     batch_size: int = 64
-    """Faces in a step."""
+    """LabeledCrops in a step."""
     held_out: float = 0.2
     """Share of the photos of everybody with five or more that training never sees."""
     phases: int = 1
@@ -37,20 +37,20 @@ class NetworkOptions:
     """Of the classes' first weights, the order and the augmentation."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
+        """Raises UserError for values that cannot work."""
         for fine, message in (
-            (self.learning_rate > 0, "--learning-rate must be above 0"),
-            (self.epochs >= 1 and self.patience >= 1, "--epochs and --patience must be at least 1"),
-            (self.batch_size >= 2, "--batch-size must be at least 2 to train a network"),
-            (0 <= self.held_out < 1, "--held-out must be from 0 to below 1"),
-            (self.phases in (1, 2), "--phases must be 1 or 2"),
+            (self.learning_rate > 0, "learning_rate must be above 0"),
+            (self.epochs >= 1 and self.patience >= 1, "epochs and patience must be at least 1"),
+            (self.batch_size >= 2, "batch_size must be at least 2 to train a network"),
+            (0 <= self.held_out < 1, "held_out must be from 0 to below 1"),
+            (self.phases in (1, 2), "phases must be 1 or 2"),
         ):
             if not fine:
                 raise UserError(message)
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
+class LabeledCrops:
     """Crops made by one recipe, and whose they are.
 
     Args:

@@ -1,4 +1,4 @@
-"""The demo's film: making it, judging what `faces run` made of it, and a picture of that."""
+"""The demo's film: making it, and comparing what `faces run` found in it with the truth."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def make_film(folder: Path) -> None:
             truth.write(json.dumps({"frame": index, "faces": boxes}))
 
 
-def judge(folder: Path, enrolled: Iterable[str]) -> list[Seen]:
+def compare(folder: Path, enrolled: Iterable[str]) -> list[Seen]:
     """Compare `LINES` with `TRUTH`, for all who were enrolled, then for all others in the film."""
-    from pipeline.live.tracking import overlap
+    from faces.boxes import iou
 
     seen = {name: Seen(name, known=True) for name in enrolled}
     for truth, frame in zip(_read(folder / TRUTH), _read(folder / LINES), strict=True):
         for name, box in truth["faces"].items():
             old = seen.get(name) or Seen(name, known=False)
-            names = [face["name"] for face in frame["faces"] if overlap(face["box"], box) >= SAME]
+            names = [face["name"] for face in frame["faces"] if iou(face["box"], box) >= SAME]
             seen[name] = replace(
                 old,
                 frames=old.frames + 1,

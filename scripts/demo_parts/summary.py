@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faces.words import counted
+from faces.text import counted
 from scripts.demo_parts.film import LINES, NAMED, REPORT, STRIP, Seen
 
 
@@ -44,7 +44,7 @@ def summary(out: Path, seconds: float, seen: Sequence[Seen]) -> str:
     lines += [
         f"The ONNX file, without torch, finds {'the same' if same else 'something ELSE'} in them.",
         *parity_lines(out / "exported"),
-        judged(out / "evaluation" / "report.json"),
+        evaluated(out / "evaluation" / "report.json"),
         "In the film:",
         *(f"  {person}" for person in seen),
         "",
@@ -78,14 +78,15 @@ def summary(out: Path, seconds: float, seen: Sequence[Seen]) -> str:
 
 def read_portraits(path: Path) -> list[Portrait]:
     """How the detections in a file of JSON lines compare with the known faces."""
-    from detector.data.scenes import PORTRAIT_FACES
+    from detector.data.portraits import PORTRAIT_FACES
+    from faces.boxes import iou
 
     result = []
     for line in path.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         name = Path(record["path"]).stem
         boxes = [face["box"] for face in record["faces"]]
-        found = any(_iou(box, PORTRAIT_FACES[name]) >= 0.5 for box in boxes)
+        found = bool((iou(boxes, PORTRAIT_FACES[name]) >= 0.5).any())
         result.append(Portrait(name.replace("_", " ").title(), len(boxes), found))
     return result
 
@@ -120,17 +121,10 @@ def parity_lines(folder: Path) -> list[str]:
     return lines
 
 
-def judged(path: Path) -> str:
+def evaluated(path: Path) -> str:
     """The two average precisions in a report of `faces evaluate`."""
     report = json.loads(path.read_text(encoding="utf-8"))
     return (
         f"On {report['images']} validation scenes, {report['scale']}: PASCAL VOC AP50 "
         f"{report['voc']['ap50']:.3f}, COCO AP {report['coco']['ap']:.3f}."
     )
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

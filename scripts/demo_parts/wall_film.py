@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from detector.data.scenes import (
+from detector.data.portraits import (
     BYSTANDER_FACE,
     PORTRAIT_FACES,
     brick_wall,

@@ -5,12 +5,14 @@ The order is: default, then ``--config file.toml``, then flags.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import logging
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import tyro
@@ -58,15 +60,17 @@ def parse(
     """
 
     def build(default: Any) -> Any:
-        with _flowing_docstrings():
-            return tyro.cli(
-                options,
-                args=list(arguments),
-                prog=prog,
-                description=description,
-                config=_STYLE,
-                **({} if default is None else {"default": default}),
-            )
+        return tyro.cli(
+            options,
+            args=list(arguments),
+            prog=prog,
+            description=description,
+            config=_STYLE,
+            **({} if default is None else {"default": default}),
+        )
+
+    for kind in _dataclasses(options):
+        _document(kind)
 
     try:
         if not any("config" in kind.__dataclass_fields__ for kind in _dataclasses(options)):
@@ -82,29 +86,34 @@ def parse(
         raise
 
 
-@contextmanager
-def _flowing_docstrings() -> Iterator[None]:
-    """Let tyro wrap the docstrings of fields itself.
+def arg(default: str, **settings: Any) -> Any:
+    """A flag whose default is told in words; for use in `Annotated`."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
 
-    It keeps the line breaks before indented lines, which are those of the source file: the help
-    would break where the source does. Empty lines still part paragraphs.
+
+@cache
+def _document(kind: Any) -> None:
+    """Hand tyro the docstrings of a dataclass's fields, as their metadata "help".
+
+    It reads them by itself, but breaks the lines of the help where the source breaks them. Empty
+    lines still part paragraphs.
     """
-    import docstring_parser
-
-    parse_from_object = docstring_parser.parse_from_object
-
-    def flowing(component: Any) -> Any:
-        docstring = parse_from_object(component)
-        for part in docstring.params:
-            text = inspect.cleandoc(part.description or "")
-            part.description = re.sub(r"(?<!\n)\n(?!\n)", " ", text) or None
-        return docstring
-
-    docstring_parser.parse_from_object = flowing  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        docstring_parser.parse_from_object = parse_from_object
+    for owner in reversed(kind.__mro__):  # fields may be inherited
+        if "__dataclass_fields__" not in vars(owner):
+            continue
+        [tree] = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(tree, ast.ClassDef)
+        for declared, text in pairwise(tree.body):
+            if (
+                isinstance(declared, ast.AnnAssign)
+                and isinstance(declared.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                paragraphs = str(text.value.value).split("\n\n")
+                flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+                field = kind.__dataclass_fields__[declared.target.id]
+                field.metadata = {**field.metadata, "help": flowing}
 
 
 def _indent(text: str) -> str:

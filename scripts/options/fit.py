@@ -6,31 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from faces.errors import UserError
+from faces.errors import require
 from recognizer.quality import Gates
+from scripts.options.command_line import arg
 from scripts.options.recognizer import EmbedderOptions, GalleryOptions
 
 DETAILS = ("learning_rate", "epochs", "patience", "batch_size", "held_out", "seed")
-
-
-def _arg(default: str, **settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
 
 
 @dataclass(frozen=True)
 class Options:
     """Whom to learn, from what, and how."""
 
-    from_folders: Annotated[Path | None, _arg("the gallery's own samples", metavar="DIR")] = None
+    from_folders: Annotated[Path | None, arg("the gallery's own samples", metavar="DIR")] = None
     """Learn from this folder, which has a folder of photos per person. Who is not enrolled yet is
     enrolled with these photos. They must be as good as for `faces enroll`."""
     largest: bool = False
     """Of several faces on a photo of --from-folders take the largest instead of refusing it."""
-    strangers: Annotated[Path | None, _arg("drawn, nothing is needed", metavar="DIR")] = None
-    """Photos of people who must stay unknown, one face each. Left out, strangers are drawn from
-    what is known of how faces differ."""
+    strangers: Annotated[Path | None, arg("drawn, nothing is needed", metavar="DIR")] = None
+    """Photos of people who must stay unknown, one face each. Left out, they are drawn from
+    the known spread of embeddings."""
     depth: Literal["head", "last-block", "full"] = "head"
     """What learns: the head alone; or also the last block of the network, or all of it. The last
     two make a new embedder, and need the pictures that `faces enroll --keep-crops` stores."""
@@ -46,30 +41,30 @@ class Options:
     """Varied copies of each photo whose picture is at hand, for the head."""
     masks: bool = True
     """Let half of the copies wear masks, so that masked people are known."""
-    learning_rate: Annotated[float | None, _arg("1e-3; 5e-4 to fine-tune")] = None
+    learning_rate: Annotated[float | None, arg("1e-3; 5e-4 to fine-tune")] = None
     """Adam's."""
-    epochs: Annotated[int | None, _arg("60 for the head, 30 for a network")] = None
+    epochs: Annotated[int | None, arg("60 for the head, 30 for a network")] = None
     """At most, of each phase."""
-    patience: Annotated[int | None, _arg("8 for the head, 5 for a network")] = None
+    patience: Annotated[int | None, arg("8 for the head, 5 for a network")] = None
     """Epochs without a better held-out loss after which it stops."""
-    batch_size: Annotated[int | None, _arg("256 vectors, 64 faces", aliases=["-b"])] = None
+    batch_size: Annotated[int | None, arg("256 vectors, 64 faces", aliases=["-b"])] = None
     """Samples in a step."""
-    held_out: Annotated[float | None, _arg("0.2")] = None
+    held_out: Annotated[float | None, arg("0.2")] = None
     """Share of the photos of everybody with five or more that is never learned from."""
-    seed: Annotated[int | None, _arg("0")] = None
+    seed: Annotated[int | None, arg("0")] = None
     """Of everything that is drawn."""
-    run: Annotated[Path | None, _arg("runs/head, or runs/DEPTH", metavar="DIR")] = None
+    run: Annotated[Path | None, arg("runs/head, or runs/DEPTH", metavar="DIR")] = None
     """Folder for history.jsonl, loss.png, crops of --from-folders, and a network's checkpoints."""
-    resume: Annotated[Path | None, _arg("none", metavar="DIR")] = None
+    resume: Annotated[Path | None, arg("none", metavar="DIR")] = None
     """Go on with the network in this run folder, with the same flags as before."""
-    boxes: Literal["detect", "centre"] = "detect"
+    boxes: Literal["detect", "center", "centre"] = "detect"
     """Where the face is on the photos: found, or `center` for images in the layout of LFW's."""
-    detector: Annotated[Path | None, _arg("shipped", metavar="FILE")] = None
+    detector: Annotated[Path | None, arg("shipped", metavar="FILE")] = None
     """What finds faces on photos."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
     gates: Gates = field(default_factory=Gates)
-    threads: Annotated[int | None, _arg("left to the runtimes")] = None
+    threads: Annotated[int | None, arg("left to the runtimes")] = None
     """CPU threads of the detector and of a network that learns."""
     quiet: bool = False
     """Warnings only, and no progress bar."""
@@ -88,7 +83,7 @@ class Options:
             (
                 self.learns_network or self.resume is None,
                 "--resume goes on with a network: give --depth or --from-scratch as before. A head "
-                "takes seconds and starts anew",
+                "takes seconds and starts from the beginning",
             ),
             (
                 self.resume is None or self.run is None,
@@ -102,9 +97,7 @@ class Options:
             (self.copies >= 0, "--copies must not be negative"),
             (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
     @property
     def learns_network(self) -> bool:

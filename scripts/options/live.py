@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from faces.errors import UserError
-from faces.words import counted
+from faces.errors import UserError, require
+from faces.text import counted
+from scripts.options.command_line import arg
 from scripts.options.recognizer import EmbedderOptions, GalleryOptions, open_store
 
 if TYPE_CHECKING:
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 WEAK = 0.2
 """How much below --threshold a detection may score that continues a track."""
-
-
-def arg(default: str, **settings: Any) -> Any:
-    """A flag whose default is explained in words."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
 
 
 @dataclass(frozen=True)
@@ -60,9 +56,24 @@ class Networks(EmbedderOptions, GalleryOptions):
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
             (self.threads is None or self.threads >= 1, "--threads must be at least 1"),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
+
+
+@dataclass(frozen=True)
+class RawFrames:
+    """Raw frames on the standard input."""
+
+    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
+    """Their width and height."""
+    stdin_fps: Annotated[float | None, arg("none")] = None
+    """Their frames a second."""
+    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
+    """How their pixels are stored."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        if self.stdin_fps is not None and not 0 < self.stdin_fps <= 1000:
+            raise UserError("--stdin-fps must be above 0 and at most 1000")
 
 
 def parse_size(text: str, flag: str) -> tuple[int, int]:
@@ -96,20 +107,13 @@ def open_detector(options: Networks, max_side: int) -> Detector:
     )
 
 
-def open_embedder(options: Networks) -> Embedder:
-    """What ``--embedder`` names, with the threads that were asked for."""
-    from recognizer.embedders.load import load_embedder
-
-    return load_embedder(options.embedder, options.embedder_weights, threads=options.threads)
-
-
 def open_people(options: Networks, embedder: Embedder) -> Snapshot:
     """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
     if options.gallery.exists():
         with open_store(options, embedder) as store:
             return store.snapshot()
-    from recognizer.calibrate import default_thresholds
     from recognizer.gallery import Gallery
+    from recognizer.rule import default_thresholds
     from recognizer.snapshot import Snapshot
 
     nobody = Gallery.empty(embedder.fingerprint, embedder.dimension)

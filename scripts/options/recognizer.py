@@ -29,7 +29,8 @@ class EmbedderOptions:
 
     embedder: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "auto"
     """`mini` comes with the project, `inception` is InceptionResnetV1 of facenet-pytorch; `auto`
-    takes inception where its weights are there, else mini. Or a file of our own."""
+    takes inception where its weights are there, else mini. Or a file of `faces fit` or
+    `faces pretrain-embedder`."""
     embedder_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights of InceptionResnetV1 (a state dict), in place of the download."""
 
@@ -44,11 +45,11 @@ class DetectorOptions:
     """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
 
 
-def open_embedder(options: EmbedderOptions) -> FaceEmbedder:
+def open_embedder(options: EmbedderOptions, threads: int | None = None) -> FaceEmbedder:
     """What --embedder names. Raises UserError as `load_embedder` does."""
     from recognizer.embedders.load import load_embedder
 
-    return load_embedder(options.embedder, options.embedder_weights)
+    return load_embedder(options.embedder, options.embedder_weights, threads=threads)
 
 
 def open_detector(options: DetectorOptions) -> Detector:
@@ -63,7 +64,7 @@ def open_store(options: GalleryOptions, embedder: Embedder) -> Store:
 
     Raises UserError when it is another embedder's; see `Store.open`.
     """
-    from recognizer.calibrate import default_thresholds
+    from recognizer.rule import default_thresholds
     from recognizer.store.people import Store
 
     return Store.open(

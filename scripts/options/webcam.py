@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from faces.errors import UserError
-from scripts.options.live import Networks, arg
+from faces.errors import require
+from scripts.options.command_line import arg
+from scripts.options.live import Networks, RawFrames
 from scripts.options.webcam_page import BROWSER, WebOptions
 
 
@@ -34,14 +35,14 @@ class Options:
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
     """Write a JSON line for each frame to this file; - prints them."""
     events: Annotated[str | None, arg("none", metavar="FILE")] = None
-    """Write a JSON line when somebody was seen or has left to this file; - prints them."""
+    """Write a JSON line to this file when a person arrives or leaves; - prints them."""
     webhook: Annotated[str | None, arg("none", metavar="URL")] = None
     """Send these lines to an address as well, with POST. The environment variable
     FACES_WEBHOOK_TOKEN, if set, is sent as a bearer token."""
     snapshots: Annotated[Path | None, arg("none; for the key s: snapshots", metavar="FOLDER")] = (
         None
     )
-    """Save a picture into this folder whenever somebody is seen."""
+    """Save a picture into this folder whenever a person arrives."""
     arrive: float = 0.5
     """Seconds for which a name must hold before its person counts as seen."""
     leave: float = 3.0
@@ -56,15 +57,11 @@ class Options:
     fps: Annotated[float | None, arg("the camera's own")] = None
     """Frames a second to ask the camera for."""
     again: bool = False
-    """Begin a video file anew at its end."""
+    """Start a video file again at its end."""
     seconds: Annotated[float | None, arg("until you end it")] = None
     """End after this time."""
-    stdin_size: Annotated[str | None, arg("none", metavar="WxH")] = None
-    """Width and height of the raw frames on the standard input."""
-    stdin_fps: Annotated[float | None, arg("none")] = None
-    """Their frames a second."""
-    stdin_format: Literal["rgb24", "bgr24", "gray"] = "rgb24"
-    """How their pixels are stored."""
+    raw: RawFrames = RawFrames()  # noqa: RUF009 (immutable)
+    """See `RawFrames`."""
     teach: bool = True
     """Let clicks in the window teach names, which are kept in --gallery. The page always can."""
     keep_crops: bool = False
@@ -93,14 +90,8 @@ class Options:
             (self.arrive >= 0 and self.leave > 0, "--arrive and --leave must be positive"),
             (self.seconds is None or self.seconds > 0, "--seconds must be positive"),
             (self.fps is None or 0 < self.fps <= 1000, "--fps must be above 0 and at most 1000"),
-            (
-                self.stdin_fps is None or 0 < self.stdin_fps <= 1000,
-                "--stdin-fps must be above 0 and at most 1000",
-            ),
         ]
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
+        require(rules)
 
     @property
     def writes(self) -> bool:

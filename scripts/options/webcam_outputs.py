@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.sinks.files import Sink
     from pipeline.sinks.window import Window
     from pipeline.sources.live import LiveSource
-    from pipeline.teaching.session import Live
+    from pipeline.teaching.session import LiveTeaching
     from pipeline.types import Tick
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 TOKEN = "FACES_WEBHOOK_TOKEN"
 
 
-def open_window(options: Options, live: Live | None = None) -> Window:
+def open_window(options: Options, live: LiveTeaching | None = None) -> Window:
     """The window, its keys, and the typing of names."""
     from pipeline.sinks.files import Snapshots
     from pipeline.sinks.name_prompt import Prompt

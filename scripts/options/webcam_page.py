@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from faces.errors import UserError
-from scripts.options.live import arg
+from scripts.options.command_line import arg
 
 if TYPE_CHECKING:
     from pipeline.sources.live import LiveSource
-    from pipeline.teaching.session import Live
+    from pipeline.teaching.session import LiveTeaching
+    from pipeline.web.camera_switch import CameraSwitch
     from pipeline.web.server import Page
-    from pipeline.web.switch import Switch
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +65,16 @@ def web_token() -> str | None:
     return token
 
 
-def open_switch(camera: LiveSource | None) -> Switch:
+def open_switch(camera: LiveSource | None) -> CameraSwitch:
     """The machine's camera, which browsers can replace with their own."""
-    from pipeline.web.switch import Switch
+    from pipeline.web.camera_switch import CameraSwitch
 
-    return Switch(camera)
+    return CameraSwitch(camera)
 
 
-def open_page(options: WebOptions, live: Live, switch: Switch) -> Page:
+def open_page(options: WebOptions, live: LiveTeaching, switch: CameraSwitch) -> Page:
     """The page, not yet served. Raises UserError when it cannot be."""
-    from pipeline.http.server import is_loopback
+    from pipeline.net.sockets import is_loopback
     from pipeline.web.server import Page, PageOptions
 
     page = Page(

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.open_set import Draw, Photos, draw, rates, read_photos, snapshots, with_bars
 from recognizer.gallery import Gallery
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds
+from recognizer.snapshot import Snapshot
 
 PEOPLE = np.array(["A"] * 4 + ["B"] * 3 + ["C"] * 2 + ["D"])
 

@@ -63,7 +63,7 @@ def trained(root: Path) -> list[list[float]]:
     return np.round(index.boxes(0), 3).tolist()
 
 
-def judged(root: Path) -> list[list[float]]:
+def evaluated(root: Path) -> list[list[float]]:
     truth, _ = read_voc_truth(root / "annotations", root / "images")
     (image,) = [image for image in truth if image.name == "p"]
     return np.round(image.xyxy[~image.ignored], 3).tolist()
@@ -73,7 +73,7 @@ def fixed(root: Path, out: Path) -> list[list[float]]:
     (folder,) = find_sets(root)
     repair([check_set(folder)], out)
     assert kinds(out) == set()
-    assert trained(out) == judged(out)
+    assert trained(out) == evaluated(out)
     return trained(out)
 
 
@@ -153,7 +153,7 @@ def test_what_is_certain_is_read_by_all(case: str, tmp_path: Path) -> None:
     data, told = READ[case]
     root = make(tmp_path / "a", data)
     assert kinds(root) == told
-    assert trained(root) == judged(root) == [list(BOX)]
+    assert trained(root) == evaluated(root) == [list(BOX)]
     assert fixed(root, tmp_path / "b") == [list(BOX)]
 
 
@@ -179,7 +179,7 @@ def test_what_is_doubtful_is_refused_by_both_and_mended(case: str, tmp_path: Pat
     data, kind, kept = DOUBTFUL[case]
     root = make(tmp_path / "a", data)
     assert kind in kinds(root)
-    for read in (trained, judged):
+    for read in (trained, evaluated):
         with pytest.raises(UserError, match=r"p\.xml, line \d+: .*check --fix"):
             read(root)
     assert fixed(root, tmp_path / "b")[0] == list(kept)
@@ -191,7 +191,7 @@ def test_ways_to_say_difficult(value: str, tmp_path: Path) -> None:
     root = make(tmp_path / "a", text)
     assert kinds(root) == set()
     assert FaceIndex(root / "images", root / "annotations").labels(0).tolist() == [-1, -1]
-    assert judged(root) == []
+    assert evaluated(root) == []
     (folder,) = find_sets(root)
     repair([check_set(folder)], tmp_path / "b")
     assert b"<difficult>1</difficult>" in (tmp_path / "b/annotations/p.xml").read_bytes()
@@ -203,20 +203,20 @@ def test_ways_to_say_not_difficult(value: str, tmp_path: Path) -> None:
         "<name>face</name>", f"<name>face</name><difficult>{value}</difficult>"
     ))  # fmt: skip
     assert kinds(root) == set()
-    assert trained(root) == judged(root) == [list(BOX)]
+    assert trained(root) == evaluated(root) == [list(BOX)]
 
 
 def test_a_flag_that_says_neither_is_told(tmp_path: Path) -> None:
     root = make(tmp_path, plain(PLAIN, "<name>", "<difficult>perhaps</difficult><name>"))
     assert kinds(root) == {"not as VOC"}
-    assert trained(root) == judged(root) == [list(BOX)]
+    assert trained(root) == evaluated(root) == [list(BOX)]
 
 
 def test_several_boxes_in_one_object_are_several_faces(tmp_path: Path) -> None:
     second = an_object(OTHER).partition("<bndbox>")[2].partition("</object>")[0]
     root = make(tmp_path / "a", plain(PLAIN, "</bndbox>", "</bndbox><bndbox>" + second))
     assert kinds(root) == {"not as VOC"}
-    assert trained(root) == judged(root) == [list(BOX), list(OTHER)]
+    assert trained(root) == evaluated(root) == [list(BOX), list(OTHER)]
     assert fixed(root, tmp_path / "b") == [list(BOX), list(OTHER)]
 
 
@@ -224,14 +224,14 @@ def test_boxes_beyond_the_picture_are_cut_or_left_out_by_all(tmp_path: Path) -> 
     text = plain(TWO, "<xmax>50<", "<xmax>500<").replace("<xmin>60<", "<xmin>600<")
     root = make(tmp_path / "a", text.replace("<xmax>80<", "<xmax>800<"))
     assert kinds(root) == {"box over the edge", "box outside"}
-    assert trained(root) == judged(root) == [[20, 10, WIDTH, 40]]
+    assert trained(root) == evaluated(root) == [[20, 10, WIDTH, 40]]
     assert fixed(root, tmp_path / "b") == [[20, 10, WIDTH, 40]]
 
 
 def test_a_picture_that_was_resized_since_takes_its_boxes_along(tmp_path: Path) -> None:
     root = make(tmp_path / "a", PLAIN, SMALL)
     assert kinds(root) == {"wrong size"}
-    for read in (trained, judged):
+    for read in (trained, evaluated):
         with pytest.raises(UserError, match=r"p\.xml is for an image of 96x80 .* 48x40.*--fix"):
             read(root)
     assert fixed(root, tmp_path / "b") == [HALF]
@@ -269,7 +269,7 @@ def test_entities_are_never_expanded(data: str, tmp_path: Path) -> None:
         assert kinds(root) == {"not well-formed"}
         return
     assert kinds(root) == {"unreadable annotation"}
-    for read in (trained, judged):
+    for read in (trained, evaluated):
         with pytest.raises(UserError, match=r"p\.xml, line \d+: has .*entit"):
             read(root)
 
@@ -342,7 +342,7 @@ def test_two_annotations_of_one_image_are_refused_and_joined(tmp_path: Path) -> 
     again = TWO.replace("<xmin>20<", "<xmin>21<")
     (root / "annotations" / "p.jpg.xml").write_text(again, encoding="utf-8")
     assert kinds(root) == {"several annotations"}
-    for read in (trained, judged):
+    for read in (trained, evaluated):
         with pytest.raises(UserError, match=r"p\.jpg has several annotations.*--fix"):
             read(root)
     boxes = fixed(root, tmp_path / "b")
@@ -354,7 +354,7 @@ def test_two_annotations_of_one_image_are_refused_and_joined(tmp_path: Path) -> 
 
 
 def both(root: Path, *classes: str) -> list[str]:
-    """The refusals of training and of judging, and what the check says."""
+    """The refusals of training and of evaluating, and what the check says."""
     said = []
     for read in (
         lambda: FaceIndex(root / "images", root / "annotations", classes),
@@ -380,7 +380,7 @@ def only(root: Path, *objects: VocObject) -> Path:
 def test_a_class_that_nothing_is_called_is_refused_with_what_there_is(tmp_path: Path) -> None:
     root = only(tmp_path, VocObject("Face", BOX), VocObject("dog", OTHER))
     for said in both(root, "face"):
-        assert "--classes face: none of its objects is called so" in said
+        assert "classes face: none of its objects is called so" in said
         assert "Face (2), dog (2)" in said
         assert "did you mean 'Face'?" in said
 

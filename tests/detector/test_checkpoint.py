@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,11 @@ from detector.checkpoint import (
     model_from_checkpoint,
     save_checkpoint,
 )
-from detector.config import TrainConfig, to_dict
+from detector.config import OptimConfig, TrainConfig, load_config, to_dict
 from detector.model import build_model
 from faces.errors import UserError
+from scripts.options.command_line import read_config
+from scripts.train import read_arguments
 from tests.tiny import TINY_MODEL
 
 
@@ -81,3 +86,35 @@ def test_a_configuration_of_another_release_is_refused(checkpoint: Path) -> None
     payload["config"]["optim"]["momentum_of_tomorrow"] = 1
     with pytest.raises(UserError, match=r"unknown field 'momentum_of_tomorrow'.*another version"):
         checkpoint_config(payload)
+
+
+def test_files_of_earlier_releases_say_half_and_body_lr(checkpoint: Path, tmp_path: Path) -> None:
+    """The weights are under ``backbone.body``, as they still are."""
+    payload = load_checkpoint(checkpoint)
+    assert any(name.startswith("backbone.body.") for name in payload["weights"])
+    config = replace(
+        checkpoint_config(payload),
+        model=replace(TINY_MODEL, score_calibration=0.75),
+        optim=OptimConfig(backbone_lr=0.4),
+    )
+    values = to_dict(config)
+    values["model"]["half"] = values["model"].pop("score_calibration")
+    values["optim"]["body_lr"] = values["optim"].pop("backbone_lr")
+    assert checkpoint_config({"config": values}) == config
+    model = model_from_checkpoint({**payload, "config": values})
+    assert model.roi_heads.shift == pytest.approx(math.log(3))
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert load_config(tmp_path) == config  # of a run to go on with
+
+
+@pytest.mark.parametrize("key", ["body_lr", "body-lr", "backbone_lr"])
+def test_a_toml_file_may_have_the_old_name(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for text in (f"{key} = 0.4", f"[optim]\n{key} = 0.4"):
+        path.write_text(text)
+        assert read_config(path, TrainConfig()).optim.backbone_lr == 0.4
+
+
+@pytest.mark.parametrize("flag", ["--body-lr", "--body_lr", "--backbone-lr"])
+def test_the_old_flag_is_an_alias(flag: str) -> None:
+    assert read_arguments([flag, "0.4"]).optim.backbone_lr == 0.4

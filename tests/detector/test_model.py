@@ -48,6 +48,7 @@ def test_anchors_cover_the_faces_that_fpn_is_for() -> None:
     assert max(b / a for a, b in itertools.pairwise(sizes)) < 1.6
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("config", [TINY_MODEL, replace(TINY_MODEL, arch="reference")])
 @pytest.mark.parametrize("size", [(128, 128), (96, 160), (160, 96)])
 def test_losses_in_training_and_boxes_in_evaluation(
@@ -95,6 +96,7 @@ def test_a_proposal_is_judged_with_what_surrounds_it() -> None:
     torch.testing.assert_close(pooled, torch.cat((fine, coarse)))
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("config", [TINY_MODEL, replace(TINY_MODEL, arch="reference")])
 @pytest.mark.parametrize("training", [False, True])
 def test_proposals_are_torchvisions_with_their_objectness(
@@ -117,7 +119,9 @@ def test_proposals_are_torchvisions_with_their_objectness(
 
 
 def test_a_face_is_scored_by_the_head_and_by_the_proposal_network() -> None:
-    heads = build_model(replace(TINY_MODEL, objectness=0.25, half=0.9)).roi_heads.eval()
+    heads = build_model(
+        replace(TINY_MODEL, objectness=0.25, score_calibration=0.9)
+    ).roi_heads.eval()
     proposals = [torch.tensor([[10.0, 10, 30, 40, 4.0], [60, 60, 80, 90, -1.0]])]
     logits = torch.tensor([[-1.0, 3.0], [0.5, 2.5]])
     _, [scores], _ = heads.postprocess_detections(logits, torch.zeros(2, 8), proposals, [(99, 99)])
@@ -160,20 +164,20 @@ def test_the_validation_loss_repeats_exactly_and_moves_nothing(tmp_path: Path) -
     modes = [m.training for m in model.modules()]
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    judged = validate(model, batches, CPU)
+    evaluated = validate(model, batches, CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)
     torch.rand(7)
-    assert judged == validate(model, batches, CPU)
+    assert evaluated == validate(model, batches, CPU)
     without_ap = validate(model, batches, CPU, ap=False)
-    assert judged is not None
+    assert evaluated is not None
     assert without_ap is not None
-    assert judged.ap50 is not None
+    assert evaluated.ap50 is not None
     assert without_ap.ap50 is None
-    first = judged.losses
+    first = evaluated.losses
     assert first == without_ap.losses
     assert first["loss"] == pytest.approx(sum(v for k, v in first.items() if k != "loss"))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert modes == [m.training for m in model.modules()]
-    torch.random.set_rng_state(state)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +201,13 @@ def test_weights_from_a_local_file(tmp_path: Path) -> None:
     torch.save(source.state_dict(), tmp_path / "body.pth")
     model = build_model(ModelConfig(backbone_weights=str(tmp_path / "body.pth")))
     wanted = source.features[5].conv[0][0].weight
-    assert torch.equal(model.body[5].conv[0][0].weight, wanted)
+    assert torch.equal(model.backbone_blocks[5].conv[0][0].weight, wanted)
 
 
 def test_weights_that_cannot_be_used_name_the_ways_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ways = r"--backbone-weights FILE.*--backbone-weights none"
+    ways = r"set backbone_weights to a local file.*none to train from scratch"
     with pytest.raises(UserError, match=f"no such file.*{ways}"):
         build_model(ModelConfig(backbone_weights=str(tmp_path / "absent.pth")))
     (tmp_path / "text.pth").write_text("hello")
@@ -225,11 +229,11 @@ def test_the_real_backbone_weights_fit(shared_data: Path) -> None:
     path = shared_data / "weights" / "mobilenet_v2_imagenet.pth"
     model = build_model(ModelConfig(backbone_weights=str(path)))
     weights = torch.load(path, weights_only=True)
-    assert torch.equal(model.body[0][0].weight, weights["features.0.0.weight"])
+    assert torch.equal(model.backbone_blocks[0][0].weight, weights["features.0.0.weight"])
 
 
 def test_a_wider_body_without_weights_is_refused() -> None:
-    with pytest.raises(UserError, match="--backbone-weights none"):
+    with pytest.raises(UserError, match="set backbone_weights to none"):
         TrainConfig(model=ModelConfig(width=0.5))
 
 
@@ -239,6 +243,7 @@ def test_the_box_losses_are_weighted() -> None:
     assert model.eager_outputs(losses, []) == {"loss_classifier": 1.0, "loss_rpn_box_reg": 3.0}
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("arch", ["fpn", "reference"])
 def test_a_batch_that_ignored_faces_fill_has_losses_and_gradients(arch: str) -> None:
     """A portrait whose crop shows less than half of the one face, or marks it difficult."""
@@ -307,6 +312,7 @@ def test_batch_norm_that_does_not_move_is_part_of_the_convolution(frozen: bool) 
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("arch", ["fpn", "reference"])
 def test_proposals_are_exact_in_bfloat16(arch: str) -> None:
     """BoxCoder gives boxes the type of the deltas: at 600 px bfloat16 has steps of four pixels."""

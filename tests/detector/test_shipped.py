@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector import load_detector, shipped
-from detector.data.scenes import PORTRAIT_FACES, portraits
+from detector.data.portraits import PORTRAIT_FACES, portraits
 from faces.errors import UserError
 from scripts.main import main
 

@@ -15,8 +15,8 @@ from detector.evaluation.truth import Names
 from faces.filenames import as_on_disk, folded, last_part, nfc
 from faces.inputs import expand_sources
 from pipeline.enroll.photos import people_folders
+from recognizer.data.photos import read_folders
 from recognizer.evaluation.labels import read_labels
-from recognizer.evaluation.photos import read_folders
 from recognizer.names import clean_name
 
 NAME = "Zoë_Müller"

@@ -11,7 +11,8 @@ import numpy as np
 from detector.types import Detections
 from pipeline.types import Picture
 from recognizer.gallery import Gallery
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds
+from recognizer.snapshot import Snapshot
 from tests.fake_embedder import FakeEmbedder
 
 SIDE = 40
@@ -20,12 +21,13 @@ PEOPLE = {"Ada": 1, "Bob": 2, "Cleo": 3}
 
 
 def face(name: str, side: int = SIDE) -> np.ndarray:
-    """A pattern of light squares, the same for the same name: uint8 (side, side, 3)."""
+    """A pattern of light squares, the same for the same name: uint8 (side, side, 3).
+
+    Of strong contrast, so that two people are as unlike as the embedder's are: cosines below 0.45.
+    """
     seed = PEOPLE.get(name, sum(name.encode()))
-    blocks = np.random.RandomState(seed).randint(120, 256, (8, 8, 3)).astype(np.uint8)
-    picture = np.kron(blocks, np.ones((side // 8, side // 8, 1), np.uint8))
-    picture[:] = np.maximum(picture, 101)
-    return picture
+    blocks = np.random.RandomState(seed).choice([115, 255], (8, 8, 3)).astype(np.uint8)
+    return np.kron(blocks, np.ones((side // 8, side // 8, 1), np.uint8))
 
 
 def scene(places: Mapping[str, tuple[int, int]], size: tuple[int, int] = (240, 320)) -> np.ndarray:

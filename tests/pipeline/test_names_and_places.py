@@ -151,9 +151,10 @@ def test_a_cross_fade():
 
 
 @pytest.mark.parametrize("delay", [1, 3, 8])
-def test_a_slow_machine_says_nothing_rather_than_the_wrong_name(delay):
+@pytest.mark.parametrize("cut", [True, False], ids=["cuts", "one room"])
+def test_a_slow_machine_says_nothing_rather_than_the_wrong_name(delay, cut):
     """A worker whose detections come late: until one has come, nobody has a name."""
-    frames = shots("Ada", "Bob", "Cleo", "Ada", seconds=2, fps=30)
+    frames = shots("Ada", "Bob", "Cleo", "Ada", seconds=2, fps=30, cut=cut)
     _, longest = judged(played(frames, 30, 1, Later(delay)), frames, 30)
     assert longest == 0
 

@@ -21,6 +21,7 @@ from pipeline.service.people import People
 from pipeline.service.runtime.batching import Call
 from pipeline.service.types import FacesRequest
 from pipeline.service.vision import Models
+from pipeline.sources.open import SourceOptions
 from recognizer.store.people import Store
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
@@ -105,8 +106,8 @@ def test_an_embedding_is_added_by_the_same_rule(known):
 
 def test_a_kept_crop_is_in_the_file(known):
     known.add("Ben", photo(person(2)), keep_crop=True)
-    assert known.store.samples("Ben")[0].cutout is not None
-    assert known.store.samples("Anna")[0].cutout is None
+    assert known.store.samples("Ben")[0].picture is not None
+    assert known.store.samples("Anna")[0].picture is None
 
 
 def test_a_gallery_says_what_it_is(known, tmp_path):
@@ -223,6 +224,7 @@ def test_a_film_gives_every_frame_with_its_people(film, known):
     assert [tick.faces.index for tick in ticks] == list(range(12))
     assert [[face.name for face in tick.faces] for tick in ticks] == [["Anna"]] * 12
     assert {len(tick.faces) for tick in ticks} == {1}
+    assert repr(ticks[0]).startswith("Tick(Picture(frame 0 at 0.00 s, 400x300): Face('Anna' ")
     assert ticks[0].image.shape == ticks[0].drawn.shape == (300, 400, 3)
     assert len({face.track for tick in ticks for face in tick.faces}) == 1
 
@@ -243,6 +245,18 @@ def test_a_stream_ends_cleanly_wherever_it_is_left(film, tmp_path, known):
     dropped = faces.stream(film, *networks)  # not even begun
     del dropped
     gc.collect()
+    assert threads() == before
+
+
+def test_a_live_source_gives_its_newest_frames_and_ends(film, known):
+    before = threads()
+    live = SourceOptions(live=True)
+    with faces.stream(film, Here(), gallery=known, options=live) as frames:
+        ticks = list(frames)
+    assert ticks
+    assert all(tick.fresh for tick in ticks)
+    indices = [tick.faces.index for tick in ticks]
+    assert indices == sorted(set(indices))
     assert threads() == before
 
 

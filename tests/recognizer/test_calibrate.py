@@ -13,12 +13,10 @@ from recognizer.calibrate import (
     calibrate_head,
     calibrate_pairs,
     calibrate_people,
-    default_thresholds,
     pairs_needed,
-    read_defaults,
     write_defaults,
 )
-from recognizer.snapshot import Thresholds
+from recognizer.rule import Thresholds, default_thresholds, read_defaults
 from recognizer.types import unit
 
 

@@ -113,7 +113,7 @@ def test_near_duplicates():
 @pytest.mark.data
 def test_the_faces_of_lfw_pass(shared_data):
     """The gates were chosen so; the box is where LFW's face is."""
-    from recognizer.evaluation.photos import center_box
+    from recognizer.data.photos import center_box
 
     photos = sorted((shared_data / "lfw" / "images").glob("*/*.jpg"))[::45]
     found = []

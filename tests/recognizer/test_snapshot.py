@@ -7,8 +7,8 @@ import pytest
 
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.snapshot import Snapshot, Thresholds
-from recognizer.thresholds import default_thresholds, read_defaults
+from recognizer.rule import Thresholds, default_thresholds, read_defaults
+from recognizer.snapshot import Snapshot
 from recognizer.types import Match, Recognizer
 
 

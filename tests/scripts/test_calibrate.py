@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognizer.snapshot import Thresholds
+from recognizer.rule import Thresholds
 from recognizer.store.people import Store
 from recognizer.training.background import read_spreads
 from scripts.main import main

@@ -27,7 +27,9 @@ def networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 
-    def load_embedder(name: str, weights: Path | None = None) -> FakeEmbedder:
+    def load_embedder(
+        name: str, weights: Path | None = None, threads: int | None = None
+    ) -> FakeEmbedder:
         if weights is not None:
             raise UserError(f"{weights} is damaged")
         return NEW if name == "inception" else OLD
@@ -190,7 +192,7 @@ def test_on_a_terminal_removing_is_asked_for(answer, left, capsys, monkeypatch):
     enrol(1)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     assert main(["people", "remove", "P1"]) == (2 if left else 0)
-    assert "Forget 'P1' (2 samples) for ever?" in capsys.readouterr().err
+    assert "Forget 'P1' (2 samples) for good?" in capsys.readouterr().err
     assert len(listed(capsys)) == left
     if left:
         assert main(["people", "remove", "P1", "--yes"]) == 0

@@ -335,7 +335,7 @@ def test_images_without_a_face_that_counts_are_refused(model, wider, tmp_path, c
     write_ground_truth(wider / "eval_ground_truth", truth)
     paint(wider / "WIDER_val" / "images" / f"{ELSEWHERE}.png", [])
     assert evaluate(model, "--wider", wider, "--out", tmp_path / "out") == 2
-    assert "none of the 1 images to judge has a face" in capsys.readouterr().err
+    assert "none of the 1 images to evaluate has a face" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_judged(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detector.types import Detections
-from recognizer.snapshot import Thresholds
+from recognizer.rule import Thresholds
 from recognizer.store.people import Store
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
@@ -83,7 +83,7 @@ def whole_picture(monkeypatch) -> None:
 @pytest.fixture
 def no_pictures(monkeypatch) -> None:
     """Drawing takes most of the time."""
-    monkeypatch.setattr("recognizer.evaluation.judge.draw", lambda *arguments: [])
+    monkeypatch.setattr("recognizer.evaluation.evaluate.draw", lambda *arguments: [])
 
 
 def test_the_layout_of_lfw(lfw, tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_vectors_are_kept_unless_told_otherwise(
     calls = []
     real = embedder.embed
     monkeypatch.setattr(embedder, "embed", lambda faces: calls.append(len(faces)) or real(faces))
-    flags = ["--folders", folders, "--boxes", "centre", "--out", tmp_path / "out"]
+    flags = ["--folders", folders, "--boxes", "center", "--out", tmp_path / "out"]
     assert evaluate(*flags, "--no-keep-vectors") == 0
     assert not (tmp_path / "out" / "embeddings").exists()
     assert evaluate(*flags) == 0
@@ -160,7 +160,7 @@ def test_vectors_are_kept_unless_told_otherwise(
 
 
 def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
-    from recognizer.evaluation.photos import center_box
+    from recognizer.data.photos import center_box
 
     path = tmp_path / "people.db"
     with Store.open(path, embedder.fingerprint, embedder.dimension) as store:

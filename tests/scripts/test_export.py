@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -103,14 +102,11 @@ def test_a_folder_without_images_is_refused(
 
 
 def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["export", "best.pt", "--formats", "coreml"])
-    assert stop.value.code == 2
+    assert main(["export", "best.pt", "--formats", "coreml"]) == 2
     assert "coreml" in capsys.readouterr().err
 
 
-def test_help_is_quick_and_ends_with_examples() -> None:
-    start = time.monotonic()
+def test_help_needs_no_torch_and_ends_with_examples() -> None:
     code = (
         "import sys\nfrom scripts.main import main\n"
         "try: main(['export', '--help'])\n"
@@ -125,4 +121,3 @@ def test_help_is_quick_and_ends_with_examples() -> None:
     ).stdout.splitlines()
     assert output[-1] == "False"
     assert output[-2].strip().startswith("faces export")
-    assert time.monotonic() - start < 30

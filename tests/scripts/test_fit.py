@@ -187,6 +187,17 @@ def test_a_near_duplicate_is_no_failure(capsys):
     assert len(snapshot().gallery) == 6
 
 
+def test_somebody_elses_photo_in_a_folder_is_left_out(capsys):
+    people = folder("more", 1, 2, photos=3)
+    save(people / "P1" / "wrong.png", person(2, variant=9))
+    assert main(["fit", "--from-folders", str(people)]) == 1
+    assert "wrong.png: does not look like the other photos of P1" in capsys.readouterr().err
+    assert snapshot().gallery.names.count("P1") == 3
+    # What is enrolled already is no duplicate of itself: it is learned from again.
+    assert main(["fit", "--from-folders", str(people)]) == 1
+    assert "near-duplicate" not in capsys.readouterr().err
+
+
 def test_photos_that_cannot_be_used_are_named_and_the_rest_is_taught(capsys):
     people = folder("more", 1, 2)
     (people / "P1" / "broken.png").write_bytes(b"no picture")
@@ -274,7 +285,8 @@ def _raising(error: type[BaseException]):
         (["--from-folders", "nowhere"], "nowhere"),
         (["--largest"], "are for those of --from-folders"),
         (["--min-size", "30"], "`faces enroll` has them"),
-        (["--depth", "full", "--batch-size", "1"], "--batch-size"),
+        (["--depth", "full", "--batch-size", "1"], "--batch-size must"),
+        (["--depth", "full", "--patience", "0"], "--epochs and --patience must"),
         (["--depth", "full", "--embedder", "inception"], "only MiniResNet can learn more"),
         (["--depth", "full", "--embedder", "x.onnx"], "an ONNX file cannot learn"),
         (["--depth", "full", "--embedder", "x.pt"], "there is no embedder x.pt"),

@@ -11,7 +11,7 @@ from recognizer.crop import CropRecipe
 from recognizer.embedders.checkpoint import save_checkpoint
 from recognizer.embedders.load import load_embedder
 from recognizer.embedders.mini import MiniConfig, MiniResNet
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.training.fit_network import new_network
 from scripts.main import main
@@ -53,8 +53,8 @@ def enrol(keep: bool) -> None:
                 np.pad(person(number, variant=i), ((20, 20), (20, 20), (0, 0))) for i in range(5)
             ]
             crops = np.concatenate([embedder.crop(image, box[None]) for image in images])
-            cutouts = [Cutout.of(image, box) for image in images] if keep else None
-            store.add(f"P{number}", embedder.embed(crops), cutouts)
+            pictures = [FacePicture.of(image, box) for image in images] if keep else None
+            store.add(f"P{number}", embedder.embed(crops), pictures)
 
 
 def test_from_scratch_makes_an_embedder_and_a_file_of_people(capsys):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,9 +113,11 @@ def test_photos(world, capsys):
 
 def test_raw_frames(world, monkeypatch):
     data = b"".join(scene({"Ada": (30 + i, 30)}).tobytes() for i in range(5))
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    Path("frames.raw").write_bytes(data)
     flags = ["--stdin-size", "320x240", "--stdin-fps", "10", "--json", "a.jsonl"]
-    assert main(["run", "-", *flags]) == 0
+    with Path("frames.raw").open() as frames:
+        monkeypatch.setattr(sys, "stdin", frames)
+        assert main(["run", "-", *flags]) == 0
     assert len(lines("a.jsonl")) == 5
     assert Path("stdin-faces/report.json").is_file()
 
@@ -190,6 +190,13 @@ def test_a_folder_that_takes_no_report_is_found_out_before_the_work(world, capsy
 # -- refusals
 
 
+@pytest.fixture
+def no_frames(tmp_path):
+    (tmp_path / "empty").touch()
+    with (tmp_path / "empty").open() as file:
+        yield file
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -211,8 +218,11 @@ def test_a_folder_that_takes_no_report_is_found_out_before_the_work(world, capsy
         (["-", "--stdin-size", "6x4", "--stdin-fps", "0"], "--stdin-fps must be"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_line(world, capsys, flags, message):
+def test_what_cannot_work_is_said_in_one_line(
+    world, capsys, monkeypatch, no_frames, flags, message
+):
     film(count=2)
+    monkeypatch.setattr(sys, "stdin", no_frames)  # pytest's own has no number
     Path("a.txt").write_text("no video")
     save_image(Path("full/of.png"), scene({}))
     assert main(["run", *flags]) == 2

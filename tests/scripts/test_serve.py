@@ -18,9 +18,10 @@ import pytest
 from faces.errors import UserError
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
-from pipeline.http.server import check_exposure, is_loopback
+from pipeline.net.sockets import is_loopback
 from scripts import serve
 from scripts.main import main
+from scripts.options.exposure import check_exposure
 from tests.commands import parse_only
 from tests.pipeline.service.fakes import FakeDetector, encode
 from tests.small_export import talkative_model, write_checkpoint

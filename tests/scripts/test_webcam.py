@@ -22,10 +22,10 @@ from tests.commands import parse_only
 from tests.films import SOUND, ffmpeg, shown
 from tests.pipeline.live_fakes import scene
 from tests.pipeline.sinks.test_webhook import running
-from tests.scripts.test_run import enrol, film, lines, world
+from tests.scripts.test_run import enrol, film, lines, no_frames, world
 
 ROOT = Path(__file__).resolve().parents[2]
-__all__ = ["world"]
+__all__ = ["no_frames", "world"]
 
 
 def live(*flags: str, code: int = 0) -> None:
@@ -86,7 +86,7 @@ def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     film(count=200)
     enrol("Zoe")  # the file is there, Ada is not
     threading.Timer(0.7, enrol, ["Ada"]).start()
-    monkeypatch.setattr("pipeline.live.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1,))
+    monkeypatch.setattr("pipeline.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1, None))
     live("--json", "a.jsonl", "--seconds", "3")
     names = [face["name"] for frame in lines("a.jsonl") for face in frame["faces"]]
     assert names[0] is None
@@ -226,9 +226,10 @@ def test_a_token_that_could_be_guessed_is_refused(world, capsys, monkeypatch):
         (["-", "--json", "x"], "--stdin-size 640x480"),
     ],
 )
-def test_what_cannot_work_is_said(world, capsys, monkeypatch, flags, message):
+def test_what_cannot_work_is_said(world, capsys, monkeypatch, no_frames, flags, message):
     monkeypatch.setattr("pipeline.sinks.window.require_window", no_window)
     film(count=2)
+    monkeypatch.setattr(sys, "stdin", no_frames)  # pytest's own has no number
     Path("photos").mkdir()
     Path("photos/a.png").write_bytes(b"")
     assert main(["webcam", *flags, *(["--size", "1x1"] if flags == ["photos"] else [])]) == 2
@@ -261,6 +262,6 @@ def test_no_secret_of_an_address_is_shown(world, capsys):
     flags = ["http://ada:hunter2@127.0.0.1:9/live?token=geheim", "--json", "x"]
     assert main(["webcam", *flags, "--no-window"]) == 2
     err = capsys.readouterr().err
-    assert "http://127.0.0.1:9/live cannot be opened" in err
+    assert "http://127.0.0.1:9/... cannot be opened" in err
     assert "hunter2" not in err
     assert "geheim" not in err

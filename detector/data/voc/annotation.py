@@ -3,7 +3,7 @@
 Coordinates are pixels of the upright image, counted from 0 with exclusive ends: ``xmin = x1``,
 ``ymin = y1``, ``xmax = x2``, ``ymax = y2``, so that ``x2 - x1`` is the width. The common
 WIDER-to-VOC conversions do the same; the original VOC 2007 files count from 1 with inclusive ends,
-a difference of one pixel that nobody marks in the file, so it is not corrected for.
+a difference of one pixel that is not marked in the file, so it is not corrected for.
 
 `detector.data.voc.xml` makes a clean tree of the bytes; here it becomes boxes. There is one reader
 for checking, training and evaluating, so that all three see the same: what is certain is read, with
@@ -79,7 +79,7 @@ class VocAnnotation:
 
 
 def read_voc(path: Path) -> VocAnnotation:
-    """Read one annotation file to learn from or to judge by. Boxes are as written, inverted too.
+    """Read one annotation file to train or evaluate on. Boxes are as written, inverted too.
 
     Raises UserError, naming the file and line, when it is missing, too large, no VOC annotation or
     has a document type, and for every flaw that makes its boxes doubtful: XML that is cut off, an

@@ -1,4 +1,4 @@
-"""Where the boxes of an annotation lie in its image, for checking, training and judging alike."""
+"""Where the boxes of an annotation lie in its image: for checking, training and evaluation."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def _bare(path: Path) -> str:
 
 
 def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
-    """(image, annotation) of every image that can be trained or judged on, sorted by image.
+    """(image, annotation) of every image that can be trained or evaluated on, sorted by image.
 
     Images without an annotation, and annotations without an image, are left out with a warning.
     Raises UserError when a folder is missing, there is no pair at all, or it cannot be told which

@@ -36,8 +36,8 @@ class Flaw:
         kind: a key of `detector.data.check.PROBLEMS`.
         line: counted from 1; 0 when it is about the whole file.
         detail: what is wrong, with the values.
-        doubtful: whether it makes the boxes doubtful, so that nobody trains or judges on them
-            before they have been mended.
+        doubtful: whether it makes the boxes doubtful, so that they must be repaired before
+            training or evaluation.
     """
 
     kind: str

@@ -1,6 +1,6 @@
-"""The faces of a VOC folder, by one rule for training, judging and checking.
+"""The faces of a VOC folder, by one rule for training, evaluation and checking.
 
-What counts as a face, what is left out, and when there is nothing to learn from or to judge by:
+What counts as a face, what is left out, and when there is nothing to train or evaluate on:
 training that sees no face ends with a fine loss and finds nothing, so that is refused beforehand.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc
 from detector.data.voc.boxes import mend_box
 from faces.errors import UserError
-from faces.words import counted
+from faces.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class VocFaces:
 def read_faces(
     path: Path, size: tuple[int, int] | None, classes: Sequence[str] = (), image: Path | None = None
 ) -> VocFaces:
-    """Read one annotation to learn from or to judge by.
+    """Read one annotation to train or evaluate on.
 
     Args:
         path: the annotation.
@@ -117,7 +117,7 @@ def check_truth(faces: Iterable[VocFaces], where: str, classes: Sequence[str] = 
     if flawed:
         log.warning(
             "%s: %s not as it should be and read all the same, the first is %s, %s "
-            "(`faces prepare check` names them, --fix mends them)",
+            "(`faces prepare check` names them, --fix repairs them)",
             where,
             counted(len(flawed), "annotation"),
             flawed[0].path,
@@ -137,7 +137,7 @@ def why_no_face(faces: Sequence[VocFaces], classes: Sequence[str] = ()) -> str |
     if not wanted:
         first = classes[0]
         asked = " ".join(classes)
-        return f"--classes {asked}: none of its objects is called so{_instead(first, names)}"
+        return f"classes {asked}: none of its objects is called so{_instead(first, names)}"
     difficult = sum(int(item.difficult.sum()) for item in faces)
     reason = "all are marked difficult" if difficult == wanted else "all are difficult or empty"
     return f"none of its {counted(wanted, 'face')} counts: {reason}"

@@ -1,8 +1,8 @@
 """From the bytes of an annotation file to a clean tree, and what was wrong on the way.
 
-Boxes are dear and tools are careless, so whatever is certain is read: any encoding, a blank line
-before the declaration, bytes after the end, a bare ``&``, a namespace, tags in other letter case.
-Each such flaw is told with its line. The tree that comes out is plain VOC.
+Annotations are expensive and many tools write faulty XML, so whatever is unambiguous is read: any
+encoding, a blank line before the declaration, bytes after the end, a bare ``&``, a namespace, tags
+in other letter case. Each such flaw is reported with its line. The result is plain VOC.
 
 The files are untrusted: document types and entities are refused, nothing is fetched.
 """

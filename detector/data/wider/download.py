@@ -13,7 +13,7 @@ from faces.errors import UserError
 log = logging.getLogger(__name__)
 
 PROJECT_PAGE = "http://shuoyang1213.me/WIDERFACE/"
-# The lists of faces that `faces evaluate --wider` judges by; torchvision does not know them. The
+# The lists of faces that `faces evaluate --wider` uses; torchvision does not know them. The
 # checksum is that of OpenCV Zoo (https://github.com/opencv/opencv_zoo, tools/eval).
 LISTS_NAME = "eval_tools.zip"
 LISTS_URL = f"{PROJECT_PAGE}support/eval_script/{LISTS_NAME}"

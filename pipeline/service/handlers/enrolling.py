@@ -1,28 +1,27 @@
-"""Which face of a photo is meant, and whether the photo is good enough."""
+"""Which face of a photo is meant, and whether the photo can be used."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detector.types import Detections
-from pipeline.enroll.photo_sample import Judgment, Refused, one_face
+from pipeline.enroll.photo_sample import Refused, one_face
+from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Image, Vision
 from recognizer.quality import Gates
+from recognizer.sample_rule import Decision
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Photo:
-    """What became of one photo.
+    """What becomes of one photo.
 
     Args:
         face: the one face; empty when the photo is refused for the number of its faces.
-        refusal: None when it can be used.
+        refusal: None as long as it can be used.
     """
 
     face: Detections
@@ -48,48 +47,48 @@ def take_photos(
         take_largest: take the largest of several faces instead of refusing.
         gates: what else a photo must be.
     """
-    found = vision.detect(pictures, call)
+    photos = []
+    for i, (picture, faces) in enumerate(zip(pictures, vision.detect(pictures, call), strict=True)):
+        details = {"image": i, "faces": len(faces)}
+        try:
+            one_face(picture, faces.xyxy, gates, take_largest)
+            photo = Photo(largest(faces))
+        except Refused as refused:
+            if refused.why == "no_face":
+                refusal = ServiceError("no_face", f"image {i} shows no face", details)
+                photo = Photo(faces, refusal)
+            elif refused.why == "several_faces":
+                message = f"image {i} shows {len(faces)} faces; one is needed, or `largest`"
+                photo = Photo(faces[:0], ServiceError("several_faces", message, details))
+            else:
+                message = f"image {i} cannot be used: {'; '.join(refused.reasons)}"
+                photo = Photo(largest(faces), ServiceError("poor_photo", message, {"image": i}))
+        photos.append(photo)
+    return photos
+
+
+def refuse(photos: Sequence[Photo], decisions: Sequence[Decision]) -> None:
+    """Note on the photos that were not refused yet what was decided about them, in their order."""
+    good = ((i, photo) for i, photo in enumerate(photos) if photo.refusal is None)
+    for (i, photo), decision in zip(list(good), decisions, strict=True):
+        if decision.why is not None:
+            more = "; `force` takes it all the same" if decision.why == "another_face" else ""
+            message = f"image {i}: {decision.reason}{more}"
+            photo.refusal = ServiceError(decision.why, message, {"image": i})
+
+
+def refused(photos: Sequence[Photo]) -> list[t.RefusedPhoto]:
+    """Those photos that cannot be used, and why."""
     return [
-        _take(i, picture, faces, take_largest, gates)
-        for i, (picture, faces) in enumerate(zip(pictures, found, strict=True))
+        t.RefusedPhoto(image=i, code=photo.refusal.code, message=photo.refusal.message)
+        for i, photo in enumerate(photos)
+        if photo.refusal is not None
     ]
 
 
-def _take(
-    i: int, picture: Image, faces: Detections, take_largest: bool, gates: Gates | None
-) -> Photo:
-    details = {"image": i, "faces": len(faces)}
-    try:
-        one_face(picture, faces.xyxy, gates, take_largest)
-    except Refused as refused:
-        if refused.why == "no_face":
-            return Photo(faces, ServiceError("no_face", f"image {i} shows no face", details))
-        if refused.why == "several_faces":
-            message = f"image {i} shows {len(faces)} faces; one is needed, or `largest`"
-            return Photo(faces[:0], ServiceError("several_faces", message, details))
-        message = f"image {i} cannot be used: {'; '.join(refused.reasons)}"
-        return Photo(largest(faces), ServiceError("poor_photo", message, {"image": i}))
-    return Photo(largest(faces))
-
-
-def judge_photos(
-    photos: Sequence[Photo], judged: Sequence[Judgment]
-) -> tuple[list[Photo], NDArray[np.bool_]]:
-    """Refuse photos that show nothing new, or somebody else.
-
-    Args:
-        photos: of one person.
-        judged: those that are not refused, in their order.
-
-    Returns:
-        The photos again, and which of ``judged`` stay, bool (N,).
-    """
-    checked = list(photos)
-    places = [i for i, photo in enumerate(photos) if photo.refusal is None]
-    for i, verdict in zip(places, judged, strict=True):
-        if verdict.why is not None:
-            more = "; `force` takes it all the same" if verdict.why == "another_face" else ""
-            message = f"image {i}: {verdict.reason}{more}"
-            refusal = ServiceError(verdict.why, message, {"image": i})
-            checked[i] = Photo(photos[i].face, refusal)
-    return checked, np.array([verdict.why is None for verdict in judged], bool)
+def no_photo(photos: Sequence[Photo], code: str | None = None) -> ServiceError:
+    """For a request of whose photos none can be used: the first refusal, or the first of a code,
+    with all of them in its details."""
+    first = next(p.refusal for p in photos if p.refusal and code in (None, p.refusal.code))
+    details = {"refused": [refusal.model_dump() for refusal in refused(photos)]}
+    return ServiceError(first.code, first.message, details)

@@ -13,11 +13,10 @@ from pipeline.service import answers
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.handlers.enrolling import take_photos
-from pipeline.service.people import People
+from pipeline.service.people import People, need_people
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.metrics import Metrics
 from pipeline.service.vision import Image, Vision
-from recognizer.types import Embedder
 
 
 class FaceOperations:
@@ -31,6 +30,62 @@ class FaceOperations:
 
     def __init__(self, vision: Vision, people: People | None, metrics: Metrics) -> None:
         self._vision, self._people, self._metrics = vision, people, metrics
+
+    def detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """Where the faces are."""
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+        return t.DetectResponse.model_validate({"images": answers.images(found, alive)})
+
+    def embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """The faces and their vectors."""
+        embedder = self._vision.models.embedder
+        if embedder is None:
+            raise ServiceError("unavailable", "this server only detects: it has no embedder")
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        more = [[{"embedding": vector.tolist()} for vector in part] for part in vectors]
+        return t.EmbedResponse.model_validate(
+            {"contract": embedder.fingerprint, "images": answers.images(found, alive, more)}
+        )
+
+    def recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """The faces and their names."""
+        people = need_people(self._people)
+        with self._vision.opened(images, call) as pictures:
+            found, alive = self._faces(pictures, call, request.min_score)
+            vectors = self._vectors(pictures, found, call)
+        snapshot = people.snapshot  # once, so that all faces are named by the same knowledge
+        more = [[answers.identity(match) for match in snapshot.identify(part)] for part in vectors]
+        for fields in (fields for part in more for fields in part):
+            self._metrics.identified.labels("unknown" if fields["name"] is None else "known").inc()
+        return t.RecognizeResponse.model_validate(
+            {"version": snapshot.version, "images": answers.images(found, alive, more)}
+        )
+
+    def verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """Whether two photos show one person."""
+        people = need_people(self._people)
+        with self._vision.opened(images, call) as pictures:
+            chosen = take_photos(self._vision, pictures, call, request.largest, gates=None)
+            for photo in chosen:
+                if photo.refusal is not None:
+                    raise photo.refusal
+            faces = [photo.face for photo in chosen]
+            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
+            alive = self._vision.liveness(pairs, call)
+            first, second = self._vision.embed(pairs, call)
+        similarity = float(np.clip(first @ second, -1, 1))
+        threshold = people.snapshot.thresholds.gallery
+        return t.VerifyResponse.model_validate(
+            {
+                "same": similarity > threshold,
+                "similarity": similarity,
+                "threshold": threshold,
+                "faces": [image["faces"][0] for image in answers.images(faces, alive)],
+            }
+        )
 
     def _faces(
         self, pictures: Sequence[Image], call: Call, min_score: float
@@ -47,69 +102,3 @@ class FaceOperations:
         pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
         vectors = self._vision.embed(pairs, call)
         return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
-
-    def detect(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        """Where the faces are."""
-        with self._vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-        return t.DetectResponse(images=answers.detected(found, alive))
-
-    def embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        """The faces and their vectors."""
-        embedder = self._need_embedder()
-        with self._vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-            vectors = self._vectors(pictures, found, call)
-        return t.EmbedResponse(
-            contract=embedder.fingerprint, images=answers.embedded(found, alive, vectors)
-        )
-
-    def recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        """The faces and their names."""
-        people = self._need_people()
-        with self._vision.opened(images, call) as pictures:
-            found, alive = self._faces(pictures, call, request.min_score)
-            vectors = self._vectors(pictures, found, call)
-        snapshot = people.snapshot  # once, so that all faces are judged by the same knowledge
-        matches = [snapshot.identify(part) for part in vectors]
-        for match in (match for part in matches for match in part):
-            self._metrics.identified.labels("unknown" if match.name is None else "known").inc()
-        return t.RecognizeResponse(
-            version=snapshot.version, images=answers.recognized(found, alive, matches)
-        )
-
-    def verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
-        """Whether two photos show one person."""
-        people = self._need_people()
-        with self._vision.opened(images, call) as pictures:
-            chosen = take_photos(self._vision, pictures, call, request.largest, gates=None)
-            for photo in chosen:
-                if photo.refusal is not None:
-                    raise photo.refusal
-            faces = [photo.face for photo in chosen]
-            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
-            alive = self._vision.liveness(pairs, call)
-            first, second = self._vision.embed(pairs, call)
-        similarity = float(np.clip(first @ second, -1, 1))
-        threshold = people.snapshot.thresholds.gallery
-        return t.VerifyResponse(
-            same=similarity > threshold,
-            similarity=similarity,
-            threshold=threshold,
-            faces=[image.faces[0] for image in answers.detected(faces, alive)],
-        )
-
-    def _need_embedder(self) -> Embedder:
-        if self._vision.models.embedder is None:
-            raise ServiceError("unavailable", "this server only detects: it has no embedder")
-        return self._vision.models.embedder
-
-    def _need_people(self) -> People:
-        return need_people(self._people)
-
-
-def need_people(people: People | None) -> People:
-    """Raises ServiceError ``unavailable`` where nobody is known."""
-    if people is None:
-        raise ServiceError("unavailable", "this server only detects: it knows nobody")
-    return people

@@ -7,7 +7,7 @@ from typing import Any
 from faces.errors import UserError
 from pipeline.service.runtime.jobs import Progress
 from recognizer.store.people import Store
-from recognizer.training.background import draw_strangers
+from recognizer.training.background import draw_background
 from recognizer.training.fit import HeadOptions, fit_head
 
 
@@ -27,7 +27,7 @@ def fit_people(store: Store, progress: Progress) -> dict[str, Any]:
         lines.append(line)
         progress(line["epoch"] / options.epochs, f"epoch {line['epoch']} of {options.epochs}")
 
-    strangers = draw_strangers(gallery)
+    strangers = draw_background(gallery)
     head = fit_head(gallery, strangers, options, progress=tell)
     figures = {"people": len(gallery.people), "photos": len(gallery), "strangers": "drawn"}
     valid = min(lines, key=lambda line: line["valid"].get("loss", 0.0))["valid"]

@@ -11,7 +11,6 @@ from pipeline.liveness.attempt import Attempt, Sample
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.policy import Policy
 from pipeline.service import answers
-from pipeline.service import session_types as st
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.handlers.enrolling import largest
@@ -49,18 +48,17 @@ class LivenessOperations:
         """Whether there is what a challenge needs."""
         return self._vision.models.landmarks is not None
 
-    def begin(self, request: st.BeginRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def begin(self, request: t.BeginRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """A new session of this caller."""
         self._need()
         attempt = Attempt(self.new_challenge(Policy(mirrored=request.mirrored)))
         session = self.sessions.begin(call.caller, attempt)
         return session.state(self.sessions.clock())
 
-    def frame(self, request: st.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def frame(self, request: t.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Look at one more picture."""
-        arrived = (
-            self.sessions.clock()
-        )  # decoding and waiting for the models do not count as movement
+        # Decoding and waiting for the models do not count as movement.
+        arrived = self.sessions.clock()
         session = self._find(request, call)
         # One at a time: two that overtake each other would look like a jump.
         if not session.looking.acquire(blocking=False):
@@ -78,15 +76,15 @@ class LivenessOperations:
         finally:
             session.looking.release()
 
-    def state(self, request: st.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def state(self, request: t.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """What is asked for now, or the verdict."""
         return self._find(request, call).state(self.sessions.clock())
 
-    def end(self, request: st.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+    def end(self, request: t.SessionRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Forget a session before its time."""
         session = self._find(request, call)
         self.sessions.forget(session)
-        return st.EndedResponse(session=session.name)
+        return t.EndedResponse(session=session.name)
 
     def close(self) -> None:
         """Forget all sessions."""
@@ -94,9 +92,9 @@ class LivenessOperations:
 
     def _need(self) -> None:
         if not self.offered:
-            raise ServiceError("unavailable", "this server was started without --liveness")
+            raise ServiceError("unavailable", "this server offers no liveness challenges")
 
-    def _find(self, request: st.SessionRequest, call: Call) -> Session:
+    def _find(self, request: t.SessionRequest, call: Call) -> Session:
         self._need()
         return self.sessions.find(request.session, call.caller)
 
@@ -119,7 +117,7 @@ class LivenessOperations:
         vector = attempt.take_vector()
         if vector is not None and self._people is not None:
             (match,) = self._people.snapshot.identify(vector[None])
-            person = t.Identity(**answers.name_fields(match))
+            person = t.Identity(**answers.identity(match))
         session.told = told(session.name, attempt, faces, person)
         if attempt.over:
             session.end(self.sessions.clock())

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.enroll.photo_sample import judge
-from pipeline.service import answers
 from pipeline.service import types as t
-from pipeline.service.errors import ServiceError
-from pipeline.service.handlers.enrolling import judge_photos, take_photos
-from pipeline.service.handlers.faces import need_people
-from pipeline.service.people import People
+from pipeline.service.handlers.enrolling import no_photo, refuse, refused, take_photos
+from pipeline.service.people import People, need_people
 from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Vision
 from recognizer.quality import Gates
-from recognizer.store.cutout import Cutout
+from recognizer.sample_rule import decide
+from recognizer.store.face_picture import FacePicture
 
 
 class PeopleOperations:
@@ -38,7 +35,7 @@ class PeopleOperations:
 
     def enroll(self, request: t.EnrollRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Learn a person."""
-        people = self._need()
+        people = need_people(self._people)
         with self._vision.opened(images, call) as pictures:
             photos = take_photos(self._vision, pictures, call, request.largest, self._gates)
             good = [
@@ -47,39 +44,30 @@ class PeopleOperations:
                 if photo.refusal is None
             ]
             if not good:
-                first = next(photo.refusal for photo in photos if photo.refusal is not None)
-                refused = [refusal.model_dump() for refusal in answers.refused(photos)]
-                raise ServiceError(first.code, first.message, {"refused": refused})
+                raise no_photo(photos)
             vectors = self._vision.embed(good, call)
-            crops = None
-            if self._keep_crops:
-                crops = [Cutout.of(picture, xyxy[0]) for picture, xyxy in good]
+            crops = [FacePicture.of(picture, xyxy[0]) for picture, xyxy in good if self._keep_crops]
         snapshot = people.refresh()
-        judged = judge(snapshot, request.name, vectors, self._gates, request.force)
-        photos, keep = judge_photos(photos, judged)
-        if all(verdict.why == "another_face" for verdict in judged):
-            first = next(
-                p.refusal for p in photos if p.refusal and p.refusal.code == "another_face"
-            )
-            refused = [refusal.model_dump() for refusal in answers.refused(photos)]
-            raise ServiceError(first.code, first.message, {"refused": refused})
-        others = [verdict.looks_like[0] for verdict in judged if verdict.looks_like]
-        number = snapshot.version
-        if keep.any():
-            if crops is not None:
-                crops = [crop for crop, kept in zip(crops, keep, strict=True) if kept]
-            number = people.enroll(request.name, vectors[keep], crops, call.caller, call)
+        decisions = decide(snapshot, request.name, vectors, self._gates, force=request.force)
+        refuse(photos, decisions)
+        if all(decision.why == "another_face" for decision in decisions):
+            raise no_photo(photos, "another_face")
+        kept = [i for i, decision in enumerate(decisions) if decision.why is None]
+        version = snapshot.version
+        if kept:
+            cut = [crops[i] for i in kept] if self._keep_crops else None
+            version = people.enroll(request.name, vectors[kept], cut, call.caller, call)
         return t.EnrollResponse(
             name=request.name,
-            added=int(keep.sum()),
-            refused=answers.refused(photos),
-            looks_like=next(iter(others), None),
-            version=number,
+            added=len(kept),
+            refused=refused(photos),
+            looks_like=next((v.looks_like[0] for v in decisions if v.looks_like), None),
+            version=version,
         )
 
     def people(self, request: t.PeopleRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Who is known."""
-        snapshot = self._need().snapshot
+        snapshot = need_people(self._people).snapshot
         names, counts = np.unique(np.array(snapshot.gallery.names, object), return_counts=True)
         part = slice(request.offset, request.offset + request.limit)
         return t.PeopleResponse(
@@ -93,13 +81,11 @@ class PeopleOperations:
 
     def rename(self, request: t.RenameRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Give a person another name."""
-        people = self._need()
-        number = people.rename(request.name, request.new_name, call.caller, call)
-        return t.ChangedResponse(version=number)
+        people = need_people(self._people)
+        version = people.rename(request.name, request.new_name, call.caller, call)
+        return t.ChangedResponse(version=version)
 
     def forget(self, request: t.ForgetRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Remove a person."""
-        return t.ChangedResponse(version=self._need().forget(request.name, call.caller, call))
-
-    def _need(self) -> People:
-        return need_people(self._people)
+        version = need_people(self._people).forget(request.name, call.caller, call)
+        return t.ChangedResponse(version=version)

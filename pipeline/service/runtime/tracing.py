@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from pipeline.service.errors import CODES
@@ -31,22 +31,6 @@ INSTALL = "pip install 'faces[telemetry]', or in a checkout: pip install -e '.[t
 
 # Ids that say nothing: ours over HTTP, and numbers. A text of a caller's own may be a name.
 HARMLESS_ID = re.compile(r"[0-9a-f]{16}|-?[0-9]{1,19}")
-
-
-class RequestSpan(Protocol):
-    """One request that is traced."""
-
-    def stage(self, name: str, seconds: float, waited: float, pieces: int, batch: int) -> None:
-        """A stage has ended now, after ``seconds``.
-
-        ``pieces`` of the ``batch`` that went through it were of this request; the first of them
-        had ``waited`` seconds.
-        """
-        ...
-
-    def end(self, outcome: str) -> None:
-        """The request is answered: "ok" or a code of `pipeline.service.errors`."""
-        ...
 
 
 class Spans:
@@ -80,14 +64,16 @@ class Spans:
         span = self._tracer.start_span(
             operation, context, kind=SpanKind.SERVER, attributes=attributes
         )
-        return _Request(self._tracer, span)
+        return RequestSpan(self._tracer, span)
 
     def close(self) -> None:
         """Send what is left and end."""
         self._provider.shutdown()
 
 
-class _Request:
+class RequestSpan:
+    """One request that is traced."""
+
     def __init__(self, tracer: Tracer, span: Span) -> None:
         from opentelemetry.trace import set_span_in_context
 
@@ -95,18 +81,22 @@ class _Request:
         self._context = set_span_in_context(span)
 
     def stage(self, name: str, seconds: float, waited: float, pieces: int, batch: int) -> None:
+        """A stage has ended now, after ``seconds``.
+
+        ``pieces`` of the ``batch`` that went through it were of this request; the first of them
+        had ``waited`` seconds.
+        """
         end = time.time_ns()
-        span = self._tracer.start_span(
-            name,
-            self._context,
-            attributes={
-                "faces.waited_seconds": waited, "faces.pieces": pieces, "faces.batch": batch,
-            },
-            start_time=end - round(seconds * 1e9),
-        )  # fmt: skip
-        span.end(end)
+        attributes = {
+            "faces.waited_seconds": waited, "faces.pieces": pieces, "faces.batch": batch,
+        }  # fmt: skip
+        start = end - round(seconds * 1e9)
+        self._tracer.start_span(name, self._context, attributes=attributes, start_time=start).end(
+            end
+        )
 
     def end(self, outcome: str) -> None:
+        """The request is answered: "ok" or a code of `pipeline.service.errors`."""
         from opentelemetry.trace import Status, StatusCode
 
         self._span.set_attribute("faces.outcome", outcome)
@@ -122,7 +112,7 @@ def who_asks(flag: bool, environment: Mapping[str, str] = os.environ) -> str | N
     if environment.get(EXPORTER, "").strip().lower() == "none":
         return None
     if flag:
-        return "--telemetry"
+        return "telemetry"
     return next((name for name in (*ENDPOINTS, EXPORTER) if environment.get(name)), None)
 
 
@@ -146,7 +136,7 @@ def open_spans(asker: str, environment: Mapping[str, str] = os.environ) -> Spans
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        off = "" if asker == "--telemetry" else f" (or set {DISABLED}=true)"
+        off = "" if asker == "telemetry" else f" (or set {DISABLED}=true)"
         raise UserError(
             f"{asker} asks for spans, and OpenTelemetry is not installed: {INSTALL}{off}"
         ) from error

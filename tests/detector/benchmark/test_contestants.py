@@ -10,7 +10,7 @@ import pytest
 
 from detector.benchmark.contestants import (
     Contestant,
-    body_contestant,
+    backbone_contestant,
     line_up,
     open_contestant,
 )
@@ -153,9 +153,9 @@ def test_ours_sees_pictures_as_they_are_given(tmp_path):
     assert detector.score_threshold == 0.02
 
 
-def test_the_body_is_no_detector():
-    body = body_contestant(Path("body.onnx"))
-    assert (body.kind, body.trained) == ("body", False)
+def test_the_backbone_is_no_detector():
+    backbone = backbone_contestant(Path("backbone.onnx"))
+    assert (backbone.kind, backbone.trained) == ("backbone", False)
 
 
 @pytest.mark.slow

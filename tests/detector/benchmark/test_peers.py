@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from detector.benchmark import peers
-from detector.benchmark.peers import Mtcnn, Torchvision, UltraLight, YuNet, suppressed
-from detector.data.scenes import portraits
+from detector.benchmark.peers import Torchvision, UltraLight, YuNet, suppressed
+from detector.data.portraits import portraits
+from detector.inference.mtcnn import MtcnnDetector
 
 GRAY = np.full((40, 60, 3), 90, np.uint8)
 
@@ -132,7 +133,7 @@ def test_ultra_light_looks_at_its_best_boxes_only(monkeypatch):
 
 @pytest.fixture(scope="module")
 def mtcnn():
-    return Mtcnn(threads=1)
+    return MtcnnDetector()
 
 
 def test_mtcnn_finds_the_face_of_a_portrait(mtcnn):
@@ -164,13 +165,13 @@ def test_torchvision_is_the_same_each_time_and_leaves_the_random_state_alone():
 
 
 @pytest.mark.slow
-def test_the_body_runs_at_any_padded_size(tmp_path):
-    path = tmp_path / "body.onnx"
-    peers.export_body(path)
-    body = peers.Body(path, threads=1)
-    [given] = body.session.get_inputs()
+def test_the_backbone_runs_at_any_padded_size(tmp_path):
+    path = tmp_path / "backbone.onnx"
+    peers.export_backbone(path)
+    backbone = peers.Backbone(path, threads=1)
+    [given] = backbone.session.get_inputs()
     assert given.shape[:2] == [1, 3]
     for size in [(33, 65), (64, 64), (31, 20)]:
-        assert len(body.detect(np.zeros((*size, 3), np.uint8))) == 0
-    features = body.session.run(None, {"pixels": np.ones((1, 3, 64, 96), np.float32)})[0]
+        assert len(backbone.detect(np.zeros((*size, 3), np.uint8))) == 0
+    features = backbone.session.run(None, {"pixels": np.ones((1, 3, 64, 96), np.float32)})[0]
     assert features.shape == (1, 320, 2, 3)

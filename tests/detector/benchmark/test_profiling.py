@@ -23,7 +23,7 @@ def test_every_node_of_a_file_is_given_to_its_part(tmp_path):
     assert found.images == 2
     operators = {part: {op for p, op in found.parts if p == part} for part in PARTS}
     assert {"Cast", "Transpose"} <= operators["input"]
-    assert any("Conv" in op for op in operators["body"])
+    assert any("Conv" in op for op in operators["backbone"])
     assert any("Conv" in op for op in operators["pyramid"])
     assert any("Conv" in op for op in operators["RPN convolutions"])
     assert "TopK" in operators["RPN proposals"]
@@ -64,15 +64,15 @@ def test_nodes_that_the_optimizer_renamed_or_made_are_traced_back():
     )
     part_of = parts_of(plain, optimized)
     assert {node.name: part_of(node.name) for node in optimized.node} == {
-        "b_nchwc": "body",
-        "new": "body",
+        "b_nchwc": "backbone",
+        "new": "backbone",
         "c_nchwc": "pyramid",
         "unblock": "pyramid",
         "outputs": "RPN convolutions",
         "slice/Fused": "RPN proposals",
         "roi": "RoI",
     }
-    assert part_of("stem") == "body"
+    assert part_of("stem") == "backbone"
     assert part_of("never seen") == "input"
 
 
@@ -105,11 +105,11 @@ def test_only_onnx_files_are_profiled(tmp_path):
 
 
 def test_the_tables_add_up_and_leave_nothing_out():
-    parts = {("body", "Conv"): 0.036, ("RoI", "RoiAlign"): 0.02, ("RoI", "Add"): 0.0001,
+    parts = {("backbone", "Conv"): 0.036, ("RoI", "RoiAlign"): 0.02, ("RoI", "Add"): 0.0001,
              ("RoI", "Mul"): 0.0001}  # fmt: skip
     text = profile_markdown(Profile(parts, 0.003, 0.0008, 0.06, 7), "model.onnx")
     assert "Where `model.onnx` spends its time: medians over 7 images, 60.0 ms in all" in text
-    assert "| body | 36.00 | 60.0% |" in text
+    assert "| backbone | 36.00 | 60.0% |" in text
     assert "| RoI | 20.20 | 33.7% |" in text
     assert "| RoI | 2 others | 0.20 | 0.3% |" in text
     assert "| ONNX Runtime between operators | 3.00 | 5.0% |" in text

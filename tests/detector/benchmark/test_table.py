@@ -43,7 +43,7 @@ RESULTS = [
         parameters=82_400_000,
     ),
     Result(
-        Contestant("body", "the body", "ONNX Runtime", trained=False), timing(50, 100, 200)
+        Contestant("backbone", "the backbone", "ONNX Runtime", trained=False), timing(50, 100, 200)
     ),
     Result(
         Contestant("yunet", "YuNet", "ONNX Runtime", Path("y.onnx")),
@@ -71,7 +71,7 @@ def test_the_table_has_what_was_measured():
     # Ratios are of the same image: 3, 1 and 2, whose median is not that of the times.
     assert table["MTCNN"][2] == "2.00 (1.20-2.80)"
     assert table["reference"][4:] == ["82.4 M", "-", "not trained", "-", "-"]
-    assert table["the body"][6] == "no boxes"
+    assert table["the backbone"][6] == "no boxes"
     assert table["YuNet"][1:4] == ["failed", "-", "-"]
 
 
@@ -81,7 +81,7 @@ def test_conditions_and_failures_are_in_words():
     assert "A processor, 2 processors, 4% busy before; 2026-11-22" in text
     assert "IoU 0.5 with +1 pixel" in text
     assert "250 images" in text
-    assert "`model.onnx` takes 2.00 (1.60-2.00) times as long as the body alone." in text
+    assert "`model.onnx` takes 2.00 (1.60-2.00) times as long as the backbone alone." in text
     assert "- MTCNN: its own settings." in text
     assert "- YuNet failed: its process ended with exit code -9" in text
     many = Setup(3, 0, 2, 5, 0.5, 0.0, SETUP.machine)

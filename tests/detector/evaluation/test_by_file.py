@@ -64,7 +64,7 @@ def test_lines_about_other_images_are_counted_not_refused(tmp_path, caplog):
         ("image,x1,y1,x2,y2,age\ne/a,0,0,4,4,old\n", "line 2: e/a has no annotated face at"),
         ("image,x1,y1,x2,y2,age\ne/a,0,0,4,nan,old\n", "line 2: e/a has no annotated face at"),
         ("image,x1,y1,x2,y2,age\ne/a,0,0,4,,old\n", "line 2: x1, y1, x2 and y2 must be numbers"),
-        ("image,face,age\ng/c,0,old\n", "none of its 1 lines is about an image"),
+        ("image,face,age\ng/c,0,old\n", "none of its 1 lines is about an evaluated image"),
         ('image,face,age\n"e/a,0,old\n', "not valid CSV"),
     ],
 )

@@ -25,7 +25,7 @@ DETECTIONS = {
 }
 
 
-def test_the_largest_misses_and_the_most_confident_false_alarms():
+def test_the_largest_misses_and_the_most_confident_false_positives():
     errors = worst_errors(match(TRUTH, DETECTIONS), 0.5)
     assert [(error.kind, error.image) for error in errors] == [
         ("missed", "a"),
@@ -37,9 +37,9 @@ def test_the_largest_misses_and_the_most_confident_false_alarms():
     assert [error.title() for error in errors] == [
         "missed 70 px, best score 0.40",
         "missed 20 px, no detection",
-        "false alarm 0.95, overlap 0.19",
-        "false alarm 0.80, second on a face",
-        "false alarm 0.60, overlap 0.00",
+        "false positive 0.95, overlap 0.19",
+        "false positive 0.80, second on a face",
+        "false positive 0.60, overlap 0.00",
     ]
     assert len(worst_errors(match(TRUTH, DETECTIONS), 0.5, count=1)) == 2
 

@@ -50,13 +50,13 @@ def test_without_faces_nothing_overlaps():
     assert not value.any()
 
 
-def test_the_best_scored_detection_finds_the_face_and_the_others_are_false_alarms():
+def test_the_best_scored_detection_finds_the_face_and_the_others_are_false_positives():
     truth = [faces("a", [[0, 0, 10, 10], [40, 40, 60, 60]])]
     rows = found([0, 0, 10, 9, 0.3], [0, 0, 10, 10, 0.8], [20, 0, 30, 10, 0.9])
     matches = match(truth, {"a": rows})
     assert matches.face.tolist() == [0, 0, -1]
     assert matches.first.tolist() == [False, True, False]
-    assert matches.false_alarm.tolist() == [True, False, True]
+    assert matches.false_positive.tolist() == [True, False, True]
     assert matches.face_score.tolist() == [0.8, -np.inf]
 
 
@@ -65,7 +65,7 @@ def test_a_detection_belongs_to_the_face_it_overlaps_most_even_one_to_ignore():
     matches = match(truth, {"a": found([2, 0, 12, 10, 0.9])})
     assert matches.face.tolist() == [1]
     assert not matches.counted.any()
-    assert not matches.false_alarm.any()
+    assert not matches.false_positive.any()
     assert matches.face_score[0] == -np.inf
 
 
@@ -78,7 +78,7 @@ def test_exactly_half_is_enough():
 def test_images_without_detections_or_without_faces():
     truth = [faces("a", [[0, 0, 5, 5]]), faces("b", [])]
     matches = match(truth, {"b": found([0, 0, 5, 5, 0.4])})
-    assert matches.false_alarm.tolist() == [True]
+    assert matches.false_positive.tolist() == [True]
     assert matches.image.tolist() == [1]
     assert matches.face_score.tolist() == [-np.inf]
     nothing = match(truth, {})
@@ -98,7 +98,7 @@ def test_the_order_of_the_input_does_not_matter(seed, ties):
 
     def alarms(matches):
         rows = np.column_stack([matches.image, matches.xyxy, matches.score])
-        return sorted(map(tuple, rows[matches.false_alarm]))
+        return sorted(map(tuple, rows[matches.false_positive]))
 
     assert alarms(one) == alarms(two)
 

@@ -13,7 +13,7 @@ SECTIONS = {"voc", "coco", "at_threshold", "at_false_alarms", "recall_by", "wors
 FACES = [[0, 0, 20, 20], [100, 0, 160, 70], [200, 0, 210, 10]]
 
 
-def judged(listed: bool = True, **setup) -> Evaluation:
+def evaluated(listed: bool = True, **setup) -> Evaluation:
     lists = {"easy": [1], "medium": [0, 1], "hard": [0, 1]} if listed else None
     truth = [
         faces("e/a", FACES, ignored=[2], listed=lists, labels={"blur": ["clear", "heavy", ""]}),
@@ -25,7 +25,7 @@ def judged(listed: bool = True, **setup) -> Evaluation:
 
 
 def test_no_figure_travels_without_its_protocol():
-    report = judged(of_images=3226).report
+    report = evaluated(of_images=3226).report
     sections = {name: value for name, value in report.items() if isinstance(value, dict)}
     assert set(sections) == SECTIONS | {"wider_face", "recall_by_file"}
     for section in sections.values():
@@ -37,7 +37,7 @@ def test_no_figure_travels_without_its_protocol():
 
 
 def test_the_figures():
-    report = judged().report
+    report = evaluated().report
     assert (report["faces"], report["ignored_faces"], report["detections"]) == (3, 1, 3)
     assert report["wider_face"]["easy"] == {"ap": 0.0, "faces": 1}
     assert report["wider_face"]["medium"]["faces"] == 3
@@ -60,7 +60,7 @@ def test_the_figures():
 
 
 def test_the_threshold_moves_what_depends_on_it_and_nothing_else():
-    high, low = judged().report, judged(threshold=0.3).report
+    high, low = evaluated().report, evaluated(threshold=0.3).report
     assert low["at_threshold"]["found"] == 2
     assert low["recall_by"]["threshold"] == 0.3
     for same in ("wider_face", "voc", "coco", "at_false_alarms"):
@@ -68,20 +68,20 @@ def test_the_threshold_moves_what_depends_on_it_and_nothing_else():
 
 
 def test_a_voc_folder_has_no_wider_figures():
-    result = judged(listed=False)
+    result = evaluated(listed=False)
     assert "wider_face" not in result.report
     assert set(result.curves) == {"VOC"}
     assert "WIDER" not in format_report(result.report)
 
 
 def test_it_is_plain_json():
-    report = judged().report
+    report = evaluated().report
     again = json.loads(json.dumps(report, allow_nan=False))
     assert again["voc"] == report["voc"]
 
 
 def test_the_table_says_all_of_it_in_words():
-    text = format_report(judged(of_images=3226).report)
+    text = format_report(evaluated(of_images=3226).report)
     lines = text.splitlines()
     assert lines[0] == "model.onnx"
     assert "2 of 3,226 images, longest side 640 px, 3 faces (and 1 ignored)" in lines[1]

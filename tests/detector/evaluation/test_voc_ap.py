@@ -44,7 +44,7 @@ def test_one_score_is_one_step():
     assert ap([faces("a", TWO[:1])], {"a": rows[::-1]}) == pytest.approx(0.5)
 
 
-def test_false_alarms_on_an_image_without_faces_count():
+def test_false_positives_on_an_image_without_faces_count():
     truth = [faces("a", TWO[:1]), faces("b", [])]
     rows = {"a": found([*TWO[0], 0.5]), "b": found([*MISS, 0.9])}
     assert ap(truth, rows) == pytest.approx(0.5)
@@ -69,17 +69,17 @@ def test_the_figures_at_a_threshold():
     rows = found([*TWO[0], 0.9], [0, 0, 19, 20, 0.8], [200, 0, 220, 20, 0.9], [*TWO[1], 0.4])
     matches = match(truth, {"a": rows, "b": found([*MISS, 0.5], [*MISS, 0.3])})
     at = at_threshold(matches, 0.5)
-    assert (at.images, at.faces, at.found, at.false_alarms) == (2, 2, 1, 2)
+    assert (at.images, at.faces, at.found, at.false_positives) == (2, 2, 1, 2)
     assert at.precision == pytest.approx(1 / 3)
     assert at.recall == 0.5
-    assert at.false_alarms_per_image == 1.0
+    assert at.false_positives_per_image == 1.0
     at = at_threshold(matches, 0.95)
-    assert (at.precision, at.recall, at.false_alarms) == (None, 0.0, 0)
+    assert (at.precision, at.recall, at.false_positives) == (None, 0.0, 0)
     at = at_threshold(match([faces("a", [])], {}), 0.5)
-    assert (at.precision, at.recall, at.false_alarms_per_image) == (None, None, 0.0)
+    assert (at.precision, at.recall, at.false_positives_per_image) == (None, None, 0.0)
 
 
-def test_the_threshold_for_a_number_of_false_alarms():
+def test_the_threshold_for_a_number_of_false_positives():
     truth = [faces("a", TWO), faces("b", [])]
     rows = {
         "a": found([*TWO[0], 0.9], [*MISS, 0.7], [*TWO[1], 0.6]),
@@ -87,7 +87,7 @@ def test_the_threshold_for_a_number_of_false_alarms():
     }
     matches = match(truth, rows)
     assert threshold_for(matches, 0.0) == 0.9
-    assert threshold_for(matches, 0.5) == 0.6  # one false alarm on two images
+    assert threshold_for(matches, 0.5) == 0.6  # one false positive on two images
     assert threshold_for(matches, 1.0) == 0.5
     assert threshold_for(matches, 10.0) == 0.3
     assert threshold_for(match(truth, {"b": found([*MISS, 0.5])}), 0.4) is None

@@ -31,7 +31,7 @@ def test_all_found_and_nothing_else():
 
 
 def test_hand_made_precision_and_recall():
-    # By falling score: face 0, a false alarm, face 1; face 2 is never found.
+    # By falling score: face 0, a false positive, face 1; face 2 is never found.
     rows = found([*THREE[0], 0.9], [300, 0, 320, 20, 0.6], [*THREE[1], 0.1])
     curves = wider.evaluate([faces("a", THREE, listed=ALL)], {"a": rows})
     # easy: 1/1 at recall 1. Face 1 does not count there, so its detection counts neither way.
@@ -58,11 +58,11 @@ def test_scores_are_brought_to_0_1_over_the_whole_set_and_cut_at_1000_thresholds
 
 def test_scores_closer_than_a_thousandth_enter_together_as_in_the_official_tool():
     wrong_first = found([300, 0, 320, 20, 0.90001], [*THREE[0], 0.9], [*THREE[1], 0.1])
-    # Both enter at 0.999 of the range, so the false alarm above does not show as precision 0.
+    # Both enter at 0.999 of the range, so the false positive above does not show as precision 0.
     assert aps([faces("a", THREE, listed=ALL)], {"a": wrong_first})["easy"] == pytest.approx(0.5)
 
 
-def test_a_second_detection_of_a_face_is_a_false_alarm():
+def test_a_second_detection_of_a_face_is_a_false_positive():
     rows = found([*THREE[0], 0.9], [0, 0, 20, 19, 0.5], [*THREE[1], 0.1])
     assert aps([faces("a", THREE, listed=ALL)], {"a": rows})["medium"] == pytest.approx(
         0.5 + 0.5 * 2 / 3
@@ -79,7 +79,7 @@ def test_boxes_cover_one_pixel_more():
     assert aps(truth, {"a": rows})["hard"] == pytest.approx(0.5 * 0.5)
 
 
-def test_false_alarms_on_an_image_without_any_face_are_left_out_as_officially():
+def test_false_positives_on_an_image_without_any_face_are_left_out_as_officially():
     truth = [faces("a", THREE, listed=ALL), faces("b", [], listed={})]
     rows = found(*([*box, score] for box, score in zip(THREE, [0.9, 0.5, 0.1], strict=True)))
     alarms = found([0, 0, 20, 20, 0.95])
@@ -144,7 +144,7 @@ def test_the_files_give_back_boxes_lists_and_labels(tmp_path):
             np.testing.assert_array_equal(image.listed[setting], before.listed[setting])
     assert read[0].ignored.tolist() == [False, False, True]
     assert read[1].labels["pose"] == ["atypical"]
-    # The row of zeros stays, because the official tool counts false alarms there, but is no face.
+    # The row of zeros stays, as the official tool counts false positives there, but is no face.
     assert read[2].ignored.tolist() == [True]
 
 

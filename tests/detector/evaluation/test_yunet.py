@@ -1,28 +1,35 @@
-"""A published detector on real images, judged as its figures elsewhere say."""
+"""A published detector on real images, evaluated as its figures elsewhere say."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from detector.benchmark.accuracy import MIN_SCORE
+from detector.benchmark.peers import YuNet
 from detector.data.submission import image_name, read_submission, scored_boxes, write_submission
 from detector.evaluation import wider
+from detector.inference.resize import Resize
+from detector.types import Detections
 from faces.images.find import find_images
-from faces.images.read import read_image
+from faces.images.read import image_size, read_image
 from tests.detector.evaluation.slow import wider_ap
-from tests.detector.evaluation.yunet import YuNet
 
 
 @pytest.fixture(scope="module")
-def judged(shared_data, tmp_path_factory):
+def evaluated(shared_data, tmp_path_factory):
     """Truth, detections straight from the detector, and the folder they were written to."""
     folder = shared_data / "widerface" / "WIDER_val" / "images"
-    detector = YuNet(shared_data / "weights" / "peers" / "yunet_n_dynamic.onnx", max_side=640)
+    detector = YuNet(shared_data / "weights" / "peers" / "yunet_n_dynamic.onnx", 1, MIN_SCORE)
+    resize = Resize("fit", 640, multiple=1)
     out = tmp_path_factory.mktemp("yunet")
     detections = {}
     for path in find_images(folder):
         name = image_name(path, folder)
-        result = detector.detect(read_image(path))
+        resized = resize(read_image(path))
+        found = detector.detect(resized.pixels)
+        boxes = resized.boxes_back(found.xyxy)
+        result = Detections.from_raw(boxes, found.score, image_size(path))
         write_submission(out, name, result)
         detections[name] = scored_boxes(result)
     everything = wider.read_ground_truth(wider.find_ground_truth(shared_data / "widerface"))
@@ -30,8 +37,8 @@ def judged(shared_data, tmp_path_factory):
 
 
 @pytest.mark.data
-def test_the_ap_is_that_measured_on_comparable_images(judged):
-    truth, detections, _ = judged
+def test_the_ap_is_that_measured_on_comparable_images(evaluated):
+    truth, detections, _ = evaluated
     aps = {name: result.ap for name, result in wider.evaluate(truth, detections).items()}
     # 0.898 / 0.879 / 0.723 on 976 other images of the split, at the same scale.
     assert len(truth) == 250
@@ -44,8 +51,8 @@ def test_the_ap_is_that_measured_on_comparable_images(judged):
 
 
 @pytest.mark.data
-def test_the_written_folder_gives_the_same_ap(judged):
-    truth, detections, folder = judged
+def test_the_written_folder_gives_the_same_ap(evaluated):
+    truth, detections, folder = evaluated
     read = {name: read_submission(folder / f"{name}.txt") for name in detections}
     for one, two in zip(
         wider.evaluate(truth, detections).values(),
@@ -56,8 +63,8 @@ def test_the_written_folder_gives_the_same_ap(judged):
 
 
 @pytest.mark.data
-def test_the_slow_implementation_agrees_on_real_detections(judged):
-    truth, detections, _ = judged
+def test_the_slow_implementation_agrees_on_real_detections(evaluated):
+    truth, detections, _ = evaluated
     some = truth[::10]
     part = {image.name: detections[image.name][:60] for image in some}
     for setting, result in wider.evaluate(some, part).items():
@@ -67,8 +74,6 @@ def test_the_slow_implementation_agrees_on_real_detections(judged):
 @pytest.mark.data
 def test_rescaled_copies_of_the_images_are_noticed(shared_data):
     # The training images here come from the validation split, shrunk: the names fit, not the size.
-    from faces.images.read import image_size
-
     folder = shared_data / "widerface" / "WIDER_train" / "images"
     sizes = {image_name(p, folder): image_size(p) for p in find_images(folder)[:50]}
     everything = wider.read_ground_truth(wider.find_ground_truth(shared_data / "widerface"))

@@ -39,6 +39,7 @@ def test_it_gives_what_torchvision_gives(model: FaceRCNN) -> None:
     assert 750 in [outcome.faces for outcome in outcomes]  # the limit was reached
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_the_reference_gives_what_torchvision_gives() -> None:
     config = preset("reference")
     with torch.random.fork_rng():

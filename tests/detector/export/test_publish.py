@@ -25,7 +25,7 @@ from detector.training_pictures import pictures_of
 from faces.errors import UserError
 from faces.images.find import find_images
 from faces.images.read import read_image
-from faces.onnx_session import onnxruntime
+from faces.networks.onnx_session import onnxruntime
 from tests.small_export import (
     CONFIG,
     PICTURES,
@@ -40,16 +40,6 @@ SIZES = [
     *((1, 224, 672), (1, 640, 96), (3, 416, 288)),
 ]
 """(batch, height, width)"""
-
-
-@pytest.fixture(scope="module")
-def pt2(small_export: SmallExport, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small detector as .pt2, published in a folder of its own."""
-    folder = tmp_path_factory.mktemp("pt2")
-    (exported,) = export_checkpoint(small_export.checkpoint, folder, ["pt2"])
-    assert sorted(folder.iterdir()) == [exported.path, exported.report]
-    assert all(outcome.passed for outcome in exported.outcomes)
-    return exported.path
 
 
 def test_exactly_these_files_are_written(small_export: SmallExport) -> None:
@@ -84,22 +74,12 @@ def test_any_size_and_batch_agrees_with_the_checkpoint(
     agree_on_sizes(small_export.checkpoint, small_export.folder / f"small.{format}", format)
 
 
-@pytest.mark.slow
-def test_any_size_and_batch_agrees_with_the_checkpoint_as_pt2(
-    small_export: SmallExport, pt2: Path
-) -> None:
-    agree_on_sizes(small_export.checkpoint, pt2, "pt2")
-    assert json.loads(read_extra_file(pt2)["config"]) == to_dict(CONFIG)
-
-
 def agree_on_sizes(checkpoint: Path, path: Path, format: export.Format) -> None:
     """Many sizes, batches and thresholds, those included at which nothing is found."""
-    least = export.PT2_SMALLEST if format == "pt2" else 32
     random = np.random.default_rng(1)
     cases = [
         Case(f"{size}", np.stack([draw_crowd(*size[1:], 9, random) for _ in range(size[0])]), t)
         for size in SIZES
-        if min(size[1:]) >= least
         for t in (0.02, 0.3, 1.0)
     ]
     model, _ = open_checkpoint(checkpoint)
@@ -223,13 +203,29 @@ def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.rglob("*")] == ["small.pt"]
 
 
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [
+        ("pt2", r"\.pt2 is no longer written.*take onnx or torchscript"),
+        ("tflite", "'tflite' is none"),
+    ],
+)
+def test_other_formats_are_refused(
+    small_export: SmallExport, tmp_path: Path, format: export.Format, message: str
+) -> None:
+    with pytest.raises(UserError, match=f"formats: {message}"):
+        export_checkpoint(small_export.checkpoint, tmp_path / "out", [format])
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no detector"):
         export_checkpoint(tmp_path / "none.pt")
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_the_reference_is_exported_as_well(tmp_path: Path, format: export.Format) -> None:
     config = preset("reference")
     config = replace(config, model=replace(config.model, backbone_weights="none"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.data.scenes import PORTRAIT_FACES, portraits
+from detector.data.portraits import PORTRAIT_FACES, portraits
 from detector.inference.mtcnn import MtcnnDetector
 from pipeline.live.tracking import overlap
 

@@ -261,9 +261,9 @@ def test_every_so_many_batches_are_few_large_crops(voc: Path) -> None:
 
 
 def test_batches_that_cannot_be_made_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--batch-size 5 cannot be shared by 2"):
+    with pytest.raises(UserError, match=r"batch_size 5 cannot be shared by 2"):
         ShuffledBatches(alike(100), 5, 0, world=2)
-    with pytest.raises(UserError, match=r"3 training images, fewer than --batch-size 4"):
+    with pytest.raises(UserError, match=r"3 training images, fewer than batch_size 4"):
         ShuffledBatches(alike(3), 4, 0)
 
 

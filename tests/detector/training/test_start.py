@@ -16,7 +16,14 @@ from detector.checkpoint import (
     model_from_checkpoint,
     save_checkpoint,
 )
-from detector.config import OLD_HALF, ModelConfig, OptimConfig, TrainConfig, from_dict, to_dict
+from detector.config import (
+    OLD_SCORE_CALIBRATION,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    from_dict,
+    to_dict,
+)
 from detector.inference.torch_backend import open_checkpoint
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
@@ -36,37 +43,39 @@ def trained(model: FaceRCNN) -> FaceRCNN:
 
 
 def chosen(optim: OptimConfig) -> tuple[Any, ...]:
-    return optim.freeze, optim.batch_norm, optim.body_lr
+    return optim.freeze, optim.batch_norm, optim.backbone_lr
 
 
 def test_without_trained_weights_the_whole_body_learns() -> None:
     blank = build_model(TINY_MODEL)
     assert chosen(settle(OptimConfig(), blank)) == (0, "all", 1.0)
-    assert chosen(settle(OptimConfig(body_lr=0.5), blank)) == (0, "all", 0.5)
+    assert chosen(settle(OptimConfig(backbone_lr=0.5), blank)) == (0, "all", 0.5)
     assert chosen(settle(OptimConfig(), trained(build_model(TINY_MODEL)))) == (4, "heads", 0.3)
     trained(blank.backbone.body)  # type: ignore[arg-type]  # ImageNet's body, new heads
     assert chosen(settle(OptimConfig(), blank)) == (4, "heads", 0.3)
-    asked = OptimConfig(freeze=18, batch_norm="all", body_lr=0.0)
+    asked = OptimConfig(freeze=18, batch_norm="all", backbone_lr=0.0)
     assert settle(asked, blank) == asked
 
 
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"freeze": 4}, "--freeze 4 would keep its first blocks random"),
-        ({"batch_norm": "heads"}, "--batch-norm heads would keep its batch norms without stat"),
-        ({"batch_norm": "frozen"}, "--batch-norm frozen would keep"),
-        ({"body_lr": 0.0}, "--body-lr 0 would keep it random"),
-        ({"freeze": 1, "batch_norm": "heads"}, "--freeze 1 .*, and --batch-norm heads"),
+        ({"freeze": 4}, "freeze 4 would keep its first blocks random"),
+        ({"batch_norm": "heads"}, "batch_norm heads would keep its batch norms without stat"),
+        ({"batch_norm": "frozen"}, "batch_norm frozen would keep"),
+        ({"backbone_lr": 0.0}, "backbone_lr 0 would keep it random"),
+        ({"freeze": 1, "batch_norm": "heads"}, "freeze 1 .*, and batch_norm heads"),
     ],
 )
+@pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("arch", ["fpn", "reference"])
 @pytest.mark.parametrize("resumed", [False, True])
 def test_what_would_stay_random_for_ever_is_refused(
     asked: dict[str, Any], message: str, arch: str, resumed: bool
 ) -> None:
     blank = build_model(replace(TINY_MODEL, arch=arch))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=f"no trained weights, and {message}.*--backbone-weights"):
+    with pytest.raises(UserError, match=f"no trained weights, and {message}.*backbone_weights"):
         settle(OptimConfig(**asked), blank, resumed=resumed)
 
 
@@ -74,7 +83,7 @@ def test_new_heads_cannot_keep_the_statistics_they_do_not_have() -> None:
     model = build_model(TINY_MODEL)
     trained(model.backbone.body)  # type: ignore[arg-type]
     asked = OptimConfig(batch_norm="frozen")
-    with pytest.raises(UserError, match=r"--batch-norm frozen: the pyramid and heads are new"):
+    with pytest.raises(UserError, match=r"batch_norm frozen: the pyramid and heads are new"):
         settle(asked, model)
     assert settle(asked, model, resumed=True).batch_norm == "frozen"  # it went so far as it was
     assert settle(asked, trained(model)).batch_norm == "frozen"
@@ -112,13 +121,15 @@ def test_an_old_run_that_cannot_learn_is_not_gone_on_with(tmp_path: Path) -> Non
     fit(config)
     payload = load_checkpoint(run / "last.pt")
     blank = build_model(TINY_MODEL).state_dict()
-    old = replace(config, optim=replace(config.optim, freeze=4, batch_norm="heads", body_lr=0.3))
+    old = replace(
+        config, optim=replace(config.optim, freeze=4, batch_norm="heads", backbone_lr=0.3)
+    )
     for weights in (payload["weights"], payload["training"]["model"]):
         weights.update({k: v for k, v in blank.items() if "body" in k and "running" in k})
     del payload["format"], payload["version"]
     save_checkpoint(run / "last.pt", {**payload, "config": to_dict(old)})
     (run / "config.json").write_text(json.dumps(to_dict(old)))
-    with pytest.raises(UserError, match=r"--freeze 4 .* cannot be mended: begin another"):
+    with pytest.raises(UserError, match=r"freeze 4 .* cannot be mended: begin another"):
         fit(replace(old, resume=run))
     # Its weights can be a start: then the body learns.
     fit(replace(config, run=tmp_path / "child", init=run / "last.pt"))
@@ -140,26 +151,26 @@ def test_what_was_chosen_is_kept_on_resuming(tmp_path: Path) -> None:
 
 
 def test_a_new_network_is_not_calibrated_and_the_shipped_one_is() -> None:
-    assert ModelConfig().half == 0.5
+    assert ModelConfig().score_calibration == 0.5
     assert build_model(TINY_MODEL).roi_heads.shift == 0
     shipped = load_checkpoint(find_checkpoint("shipped"))
-    assert checkpoint_config(shipped).model.half == 0.965
+    assert checkpoint_config(shipped).model.score_calibration == 0.965
     assert model_from_checkpoint(shipped).roi_heads.shift == pytest.approx(3.3168, abs=1e-4)
-    with pytest.raises(UserError, match="half, must be between 0 and 1"):
-        TrainConfig(model=ModelConfig(half=1.0))
+    with pytest.raises(UserError, match="score_calibration must be between 0 and 1"):
+        TrainConfig(model=ModelConfig(score_calibration=1.0))
 
 
 def test_a_checkpoint_that_does_not_say_it_keeps_its_scores() -> None:
     """It was written when 0.965 was everybody's default, and gives what it gave."""
     values = to_dict(ModelConfig())
-    del values["half"]
-    assert from_dict(ModelConfig, values).half == OLD_HALF == 0.965
+    del values["score_calibration"]
+    assert from_dict(ModelConfig, values).score_calibration == OLD_SCORE_CALIBRATION == 0.965
 
 
 def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
-    parent = replace(TINY_MODEL, half=0.9, objectness=0.25)
+    parent = replace(TINY_MODEL, score_calibration=0.9, objectness=0.25)
     assert inherit(TINY_MODEL, parent) == parent
-    assert inherit(replace(TINY_MODEL, half=0.7), parent).half == 0.7
+    assert inherit(replace(TINY_MODEL, score_calibration=0.7), parent).score_calibration == 0.7
     assert inherit(replace(TINY_MODEL, head_width=16), parent).head_width == 16  # has a flag
     data = make_data(tmp_path / "data")
     config = tiny_config(data, tmp_path / "one", epochs=1)

@@ -56,6 +56,13 @@ def test_where_the_content_says_nothing_the_name_does(tmp_path, name, film, pict
     assert (is_film(path), is_picture(path), is_media(path)) == (film, picture, False)
 
 
+@pytest.mark.parametrize("suffix", ["mjpeg", "MJPG"])
+def test_jpegs_one_after_the_other_are_a_film_by_their_name(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(PICTURES["jpeg"] * 2)
+    assert (is_film(path), is_picture(path)) == (True, False)
+
+
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_what_moves_is_a_film(tmp_path, suffix):
     images = [Image.fromarray(np.full((24, 32, 3), 60 * i, np.uint8)) for i in range(3)]

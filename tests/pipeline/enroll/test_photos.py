@@ -12,7 +12,7 @@ from faces.errors import UserError
 from faces.images.read import read_image
 from pipeline.enroll.photos import Enroller, PhotoResult, people_folders
 from recognizer.quality import Gates
-from recognizer.snapshot import Thresholds
+from recognizer.rule import Thresholds
 from recognizer.store.people import Store
 from tests.fake_embedder import FakeEmbedder
 from tests.pipeline.people_photos import PatchDetector, person, photo, save
@@ -108,16 +108,16 @@ def test_the_largest_of_several_faces(store, tmp_path):
     [result] = enroller.enroll("Bob", [path])
     assert result.enrolled
     [sample] = store.samples("Bob")
-    assert sample.cutout is not None
-    assert sample.cutout.box[2] - sample.cutout.box[0] == pytest.approx(90)
+    assert sample.picture is not None
+    assert sample.picture.box[2] - sample.picture.box[0] == pytest.approx(90)
 
 
 def test_kept_pictures_give_the_same_vectors(store, tmp_path):
     enroller = Enroller(store, PatchDetector(), EMBEDDER, keep_crops=True)
     enroller.enroll("Anna", [save(tmp_path / "a.png", person(1))])
     [sample] = store.samples("Anna")
-    assert sample.cutout is not None
-    again = EMBEDDER.embed(sample.cutout.crop(EMBEDDER)[None])[0]
+    assert sample.picture is not None
+    again = EMBEDDER.embed(sample.picture.crop(EMBEDDER)[None])[0]
     assert again == pytest.approx(sample.embedding, abs=1e-6)
 
 

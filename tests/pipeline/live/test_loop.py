@@ -291,7 +291,7 @@ def test_an_error_of_the_worker_reaches_the_caller():
 
 def test_with_a_thread_beside_it_everything_is_found_as_well():
     with loop("Ada", worker=Background()) as live:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         i, looks = 0, []
         while time.monotonic() < end:
             tick = live.step(picture(i, {"Ada": (20, 30)}))
@@ -320,7 +320,6 @@ def test_what_is_kept_does_not_grow():
         live.step(picture(i, {f"P{i // 60}": (20 + 60 * (i // 60 % 4), 30)}))
     assert len(live._namer._memories) <= 3
     assert len(live._tracker.tracks) <= 3
-    assert len(live._tracker._norfair.tracked_objects) <= 3
 
 
 @pytest.mark.parametrize("values", [{"every": 0}, {"min_face": 0}])

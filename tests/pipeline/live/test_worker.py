@@ -12,7 +12,7 @@ from pipeline.live.worker import Background, Inline
 
 def wait_for(worker: Background, count: int) -> list[object]:
     results: list[object] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while len(results) < count and time.monotonic() < end:
         results += worker.finished()
         time.sleep(0.005)

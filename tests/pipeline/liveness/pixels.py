@@ -17,7 +17,7 @@ STEP = 0.055  # cm between the dots that a surface is made of
 
 
 def head_depth(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Surface of a face towards the camera, cm: an ellipsoid, a dent for the eyes, and a nose.
+    """Surface of a face toward the camera, cm: an ellipsoid, a dent for the eyes, and a nose.
 
     Fitted to MediaPipe's canonical face model (Apache-2.0); 2.3 mm off on average. NaN beside it.
     """

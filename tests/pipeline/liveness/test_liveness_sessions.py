@@ -138,4 +138,4 @@ def test_a_server_without_liveness_says_so(tmp_path):
     with live(tmp_path) as server:
         answer = server.client.post("/v1/liveness/begin", json={})
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "unavailable")
-        assert "--liveness" in answer.json()["error"]["message"]
+        assert "liveness" in answer.json()["error"]["message"]

@@ -14,9 +14,11 @@ import torch
 from onnx import TensorProto, helper
 
 from faces.errors import UserError
+from pipeline.liveness.attempt import LAST, Attempt, Sample
+from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.crops import METADATA, SIZE
 from pipeline.liveness.minifas import ARCHITECTURES, MiniFASNet, load_minifas
-from pipeline.liveness.passive import PassiveLiveness, Votes, crop
+from pipeline.liveness.passive import PassiveLiveness, crop
 
 NAMES = ("2.7_80x80_MiniFASNetV2.pth", "4_0_0_80x80_MiniFASNetV1SE.pth")
 PUBLISHED_PARAMETERS = {"MiniFASNetV2": 0.435e6}  # its README; V1SE is not in the table
@@ -167,13 +169,16 @@ def test_weights_are_told_apart_by_their_content(tmp_path, name):
     torch.testing.assert_close(loaded(example), network(example))
 
 
-def test_votes_are_medians_of_a_track():
-    votes = Votes(length=3, faces=2)
-    assert [votes.add(1, s) for s in (0.9, 0.1, 0.2, 0.3)] == pytest.approx([0.9, 0.5, 0.2, 0.2])
-    assert votes.add(2, 0.7) == 0.7
-    assert votes.add(1, 0.9) == pytest.approx(0.3)
-    assert votes.add(3, 0.5) == 0.5  # forgets track 2
-    assert votes.add(2, 0.1) == pytest.approx(0.1)
+def test_an_attempt_has_the_median_of_the_last_scores():
+    attempt = Attempt(Challenge.new())
+    box = np.array([10, 10, 90, 90], np.float32)
+    found = []
+    for i, score in enumerate([0.9, 0.1, 0.2, None, *[0.8] * LAST]):
+        attempt.look(float(i) / 30, Sample(None, box, liveness=score), (100, 100))
+        found.append(attempt.liveness)
+    assert found[:4] == pytest.approx([0.9, 0.5, 0.2, 0.2])
+    assert found[-1] == 0.8
+    assert len(attempt._scores) == LAST
 
 
 # -- the published weights

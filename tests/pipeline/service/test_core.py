@@ -112,7 +112,7 @@ def test_embed_gives_unit_vectors_in_the_order_of_images_and_faces(service):
     (again,) = (np.array(face.embedding) for face in answer.images[2].faces)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
     assert two @ again > 0.999 > one @ again
-    assert answer.fingerprint == "fake-32-64-0"
+    assert answer.contract == "fake-32-64-0"
 
 
 def test_verify_compares_two_photos(service):
@@ -187,7 +187,7 @@ def test_pictures_are_kept_only_when_asked_for(tmp_path):
         service.close()
         with Store.open_existing(tmp_path / str(keep) / "people.db") as store:
             (sample,) = store.samples("Ada")
-            assert (sample.cutout is not None) is keep
+            assert (sample.picture is not None) is keep
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\x00b", "Unknown", 5, None])
@@ -218,7 +218,7 @@ def test_what_another_program_changes_is_seen(service, tmp_path):
     vector = np.array(ask(service, "embed", photo(7)).images[0].faces[0].embedding, np.float32)
     with Store.open_existing(tmp_path / "people.db") as other:
         other.add("Grace", vector[None])
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while ask(service, "recognize", photo(7)).images[0].faces[0].name != "Grace":
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -244,7 +244,7 @@ def test_a_server_without_people_says_so():
     for name, images in [("recognize", 1), ("embed", 1), ("verify", 2), ("people", 0), ("fit", 0)]:
         assert refusal(service, name, *[photo(1)] * images).code == "unavailable"
     info = ask(service, "info")
-    assert (info.fingerprint, info.people) == (None, None)
+    assert (info.contract, info.people) == (None, None)
     assert ask(service, "detect", photo(1)).images[0].faces
     service.close()
 
@@ -398,7 +398,7 @@ def test_the_memory_of_decoded_images_is_limited():
     service = make_service(detector=detector, limits=Limits(max_memory=700_000))
     detector.gate.clear()
     first = begin(service, "detect", photo(1), photo(1), call=Call("a"))  # 2 x 230 kB
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while service.vision._memory.held < 400_000:
         assert time.monotonic() < until
     with pytest.raises(ServiceError, match="bytes of images"):
@@ -410,7 +410,7 @@ def test_the_memory_of_decoded_images_is_limited():
 
 
 def wait_until(condition: Any) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -427,10 +427,10 @@ def test_a_greedy_caller_delays_another_by_one_batch():
         begin(service, "detect", data, call=Call("greedy")).add_done_callback(
             lambda _: order.append("greedy")
         )
-    wait_until(lambda: service.vision._finders.pending == 30)  # one batch has begun, the rest waits
+    wait_until(lambda: service.vision._detectors.pending == 30)  # one batch has begun
     other = begin(service, "detect", photo(2), call=Call("other"))
     other.add_done_callback(lambda _: order.append("other"))
-    wait_until(lambda: service.vision._finders.pending == 31)
+    wait_until(lambda: service.vision._detectors.pending == 31)
     detector.gate.set()
     other.result(20)
     service.close()
@@ -459,7 +459,7 @@ def test_requests_that_arrive_together_share_a_batch():
     detector.gate.clear()
     data = photo(1)
     futures = [begin(service, "detect", data, call=Call(f"caller {i}")) for i in range(21)]
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(service.vision._detect) < 17:
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -596,7 +596,7 @@ def test_a_request_that_comes_while_the_server_closes_gets_the_documented_error(
 @pytest.mark.parametrize("form", BASE64)
 def test_base64_is_read_however_it_is_written(form, length):
     data = bytes(range(256)) * 2 + b"\xfb\xff" * length + b"x" * length
-    assert decode_base64(BASE64[form](data)) == data
+    assert decode_base64(BASE64[form](data), "no", 0) == data
 
 
 @pytest.mark.parametrize(
@@ -604,5 +604,5 @@ def test_base64_is_read_however_it_is_written(form, length):
 )
 def test_what_is_no_base64_is_refused(text):
     with pytest.raises(ServiceError, match="not base64") as caught:
-        decode_base64(text)
-    assert caught.value.code == "invalid_request"
+        decode_base64(text, "images: not base64", 2)
+    assert (caught.value.code, caught.value.details) == ("invalid_request", {"image": 2})

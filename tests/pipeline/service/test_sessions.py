@@ -263,7 +263,7 @@ def test_one_picture_at_a_time(clock):
     request = operation.parse({"session": session})
     first = service.submit(operation, request, [FRAME], Call("key:a"))
     until = threading.Event()
-    while not len(service.vision._detect) and not service.vision._finders.busy:
+    while not len(service.vision._detect) and not service.vision._detectors.busy:
         until.wait(0.01)
     assert refused(ask, "liveness/frame", FRAME, session=session) == "conflict"
     assert ask("liveness/state", None, {"session": session})["status"] == "waiting"

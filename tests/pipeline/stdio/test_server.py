@@ -76,6 +76,18 @@ def test_images_come_as_base64_or_as_frames(tmp_path):
     assert found[4]["name"] == "Ada"
 
 
+def test_somebody_else_under_a_known_name_needs_force(tmp_path):
+    def enroll(*images: str, **fields: Any) -> dict[str, Any]:
+        asked = line(id=1, op="enroll", name="Ada", images=images, **fields)
+        return converse(asked, tmp_path)[0]
+
+    first = base64.b64encode(photo(1)).decode(), base64.b64encode(photo(1, size=80)).decode()
+    assert enroll(*first)["result"]["added"] == 2
+    assert enroll(image(2))["error"]["code"] == "another_face"
+    assert enroll(image(2), force="yes")["error"]["code"] == "invalid_request"
+    assert enroll(image(2), force=True)["result"]["added"] == 1
+
+
 @pytest.mark.parametrize("form", BASE64)
 def test_base64_is_taken_however_it_is_written(tmp_path, form):
     answers = converse(line(id=1, op="detect", images=[BASE64[form](photo(1, 2))]), tmp_path)

@@ -17,7 +17,8 @@ from pipeline.teaching.fit_process import FitError, fit_apart, fit_here
 from pipeline.teaching.holdout import Split, first_head, problems
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds
+from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.training.fit import FIRST_BAR, SCALE, Stopped
@@ -87,11 +88,11 @@ def test_a_head_goes_on_from_the_old_one():
 
 def test_everybody_is_judged_and_nobody_is_held_back_altogether():
     split = Split.of(crowd())
-    assert set(split.taught.names) == set(split.judged.names) == set(crowd().people)
+    assert set(split.taught.names) == set(split.held_out.names) == set(crowd().people)
     taught = {vector.tobytes() for vector in split.taught.embeddings}
     lonely = Gallery("c", ("A", "B"), crowd().embeddings[:2])
-    assert Split.of(lonely).judged.names == ("A", "B")
-    mixed = [v.tobytes() in taught for v in split.judged.embeddings]
+    assert Split.of(lonely).held_out.names == ("A", "B")
+    mixed = [v.tobytes() in taught for v in split.held_out.embeddings]
     assert not all(mixed)
 
 
@@ -159,7 +160,7 @@ with Store.open(Path(sys.argv[1]), "c", DIMENSION) as store:
 @pytest.mark.parametrize("where", ["apart", "here"])
 def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path, where):
     rng = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(5):
         path = tmp_path / f"{number}.db"
         with subprocess.Popen(
             [sys.executable, "-c", TEACHER, str(path), where],

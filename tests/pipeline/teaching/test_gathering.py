@@ -315,6 +315,7 @@ def film_crossing(seed: int) -> int:
     return len(ada.examples)
 
 
+@pytest.mark.slow
 def test_faces_that_cross_swap_and_hide_one_another_are_never_mixed():
     counts = [film_crossing(seed) for seed in range(3)]
     assert np.mean(counts) > 5, counts
@@ -322,7 +323,7 @@ def test_faces_that_cross_swap_and_hide_one_another_are_never_mixed():
 
 @pytest.mark.slow
 def test_faces_that_cross_are_never_mixed_over_many_films():
-    counts = [film_crossing(seed) for seed in range(100, 200)]
+    counts = [film_crossing(seed) for seed in range(100, 112)]
     assert np.mean(counts) > 12
 
 

@@ -15,11 +15,12 @@ from pipeline.live.loop import Loop
 from pipeline.sinks.name_prompt import Prompt
 from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.teaching.gathering import TeachOptions
-from pipeline.teaching.session import Live
+from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Picture, Tick
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.snapshot import Snapshot, Thresholds
+from recognizer.rule import Thresholds
+from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store
 from recognizer.training.fit import fit_head
 from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector, know, scene
@@ -43,7 +44,7 @@ class World:
         self.store = Store.open(path, self.embedder.fingerprint, 64, Thresholds(0.7, 0.85))
         nobody = Snapshot(Gallery.empty(self.embedder.fingerprint, 64))
         self.loop = Loop(FakeDetector(), self.embedder, nobody)
-        self.live = Live(
+        self.live = LiveTeaching(
             self.loop, self.store, self.embedder, TeachOptions(wanted=8, repeats=50), fit
         )
         self.rng = np.random.default_rng(0)

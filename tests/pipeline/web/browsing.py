@@ -29,7 +29,7 @@ FOCUSED_TRACK = """says => {
 
 
 class Server:
-    """`faces webcam` with a page, on a port that stays the same when it is started anew.
+    """`faces webcam` with a page, on a port that stays the same when it is started again.
 
     Args:
         source: ``browser``, or a film in place of the machine's camera.
@@ -74,12 +74,19 @@ class Server:
 
 
 def watched(page: Any) -> list[str]:
-    """Errors of the page, breaches of its policy, and what it asked for in vain, from now on."""
+    """Errors of the page, breaches of its policy, and what it asked for in vain, from now on.
+
+    While the server is away, the page tries again and again; the browser tells of each time.
+    """
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text)
-            if "Content Security Policy" in message.text or "404" in message.text
-            else None)  # fmt: skip
+
+    def told(message: Any) -> None:
+        away = "ERR_CONNECTION" in message.text or "WebSocket connection to" in message.text
+        if message.type in ("error", "warning") and not away:
+            problems.append(message.text)
+
+    page.on("console", told)
     return problems
 
 
@@ -175,7 +182,7 @@ def answer_again(page: Any) -> str:
 def name_face(page: Any, says: str, name: str, answer: str = "", asked_for: bool = False) -> None:
     """With keys only: choose a face, type its name, Enter; until it is done, or ``answer`` stands.
 
-    A face that has gone meanwhile is chosen anew. With ``asked_for`` the question stands already.
+    A face that has gone meanwhile is chosen again. With ``asked_for`` the question stands already.
     """
 
     def settled() -> bool:

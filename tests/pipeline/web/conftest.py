@@ -13,7 +13,9 @@ from typing import Any
 import cv2
 import pytest
 
+from benchmarks import moving_scene
 from benchmarks.moving_scene import MovingScene, photo_background, portrait_actors
+from tests.conftest import Keep
 from tests.pipeline.web.browsing import Server
 
 SECONDS, FPS, REPEATS = 40, 10, 3
@@ -25,24 +27,28 @@ APART = 14
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def film(keep: Keep) -> Path:
     """Eileen Collins and Grace Hopper, moving, from the beginning again without a jump."""
-    scene = MovingScene(portrait_actors(), photo_background(), SECONDS, (105, 135), seed=APART)
-    path = tmp_path_factory.mktemp("film") / "camera.mjpeg"
-    with path.open("wb") as file:
-        for i in range(SECONDS * FPS):
-            image, _ = scene.frame(i / FPS)
-            file.write(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() * REPEATS)
-    return path
+
+    def make(folder: Path) -> None:
+        scene = MovingScene(portrait_actors(), photo_background(), SECONDS, (105, 135), seed=APART)
+        with (folder / "camera.mjpeg").open("wb") as file:
+            for i in range(SECONDS * FPS):
+                image, _ = scene.frame(i / FPS)
+                file.write(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes() * REPEATS)
+
+    sources = (Path(__file__), Path(moving_scene.__file__))
+    return keep("camera_film", sources, make) / "camera.mjpeg"
 
 
 @pytest.fixture(scope="session")
-def chromium(film: Path) -> Iterator[Any]:
+def chromium(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The browser; its camera shows the film."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("chromium is not installed")
+    film = request.getfixturevalue("film")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(
             executable_path=program,

@@ -17,11 +17,11 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from pipeline.teaching.progress import Teaching
-from pipeline.web import hub as hub_module
+from pipeline.web import broadcast as broadcast_module
+from pipeline.web.access import Access
 from pipeline.web.app import FILES, MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
-from pipeline.web.guard import Access
-from pipeline.web.hub import Hub, to_jpeg
-from pipeline.web.switch import Switch
+from pipeline.web.broadcast import Broadcast, to_jpeg
+from pipeline.web.camera_switch import CameraSwitch
 from pipeline.web.viewers import IN_FLIGHT
 from tests.pipeline.web.fakes import PNG, FakeLive, tick
 
@@ -34,17 +34,17 @@ def live() -> FakeLive:
 
 
 @pytest.fixture
-def hub(live: FakeLive) -> Hub:
-    return Hub(live, Switch(None))  # type: ignore[arg-type]
+def broadcast(live: FakeLive) -> Broadcast:
+    return Broadcast(live, CameraSwitch(None))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def web(hub: Hub) -> Iterator[TestClient]:
-    encoder = threading.Thread(target=hub.encode_forever, daemon=True)
+def web(broadcast: Broadcast) -> Iterator[TestClient]:
+    encoder = threading.Thread(target=broadcast.encode_forever, daemon=True)
     encoder.start()
-    with TestClient(make_app(hub, Access("127.0.0.1", None)), headers=HEADERS) as client:
+    with TestClient(make_app(broadcast, Access("127.0.0.1", None)), headers=HEADERS) as client:
         yield client
-    hub.close()
+    broadcast.close()
     encoder.join(5)
     assert not encoder.is_alive()
 
@@ -79,7 +79,7 @@ def wait_for_frame(socket: WebSocketTestSession) -> tuple[dict[str, Any], np.nda
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -93,10 +93,10 @@ def ask(socket: WebSocketTestSession, **command: Any) -> dict[str, Any]:
 # -- the machine's camera
 
 
-def test_a_frame_comes_with_the_faces_that_are_on_it(hub, web):
+def test_a_frame_comes_with_the_faces_that_are_on_it(broadcast, web):
     with page(web) as socket:
         wait_for(socket, "people")
-        hub.show(tick(3))
+        broadcast.show(tick(3))
         header, picture = wait_for_frame(socket)
     assert (header["frame"], header["width"], header["height"]) == (3, 64, 48)
     [face] = header["faces"]
@@ -105,17 +105,17 @@ def test_a_frame_comes_with_the_faces_that_are_on_it(hub, web):
     assert abs(int(picture[0, 0, 0]) - 3) <= 2
 
 
-def test_late_frames_are_dropped_and_a_slow_viewer_holds_up_nobody(hub, web):
+def test_late_frames_are_dropped_and_a_slow_viewer_holds_up_nobody(broadcast, web):
     with page(web) as quick, page(web) as slow:
         wait_for(quick, "people")
         wait_for(slow, "people")
         seen = []
         for index in range(40):
-            hub.show(tick(index))
+            broadcast.show(tick(index))
             header, _ = wait_for_frame(quick)
             seen.append(header["frame"])
             quick.send_json({"type": "shown", "frame": header["frame"]})
-            until(lambda: all(v.hungry for v in hub.viewers if v.latency is not None))
+            until(lambda: all(v.wants_frame for v in broadcast.viewers if v.latency is not None))
         assert seen == list(range(40)), "every one, although the other has shown none"
         first = [wait_for_frame(slow)[0]["frame"] for _ in range(IN_FLIGHT)]
         assert first == [0, 1]
@@ -132,24 +132,24 @@ def encoded(monkeypatch) -> list[int]:
         grays.append(int(image[0, 0, 0]))
         return to_jpeg(image)
 
-    monkeypatch.setattr(hub_module, "to_jpeg", note)
+    monkeypatch.setattr(broadcast_module, "to_jpeg", note)
     return grays
 
 
-def test_each_frame_is_encoded_once_for_all(hub, web, encoded):
+def test_each_frame_is_encoded_once_for_all(broadcast, web, encoded):
     with page(web) as one, page(web) as other, page(web) as third:
         for socket in (one, other, third):
             wait_for(socket, "people")
-        hub.show(tick(1))
+        broadcast.show(tick(1))
         assert {wait_for_frame(socket)[0]["frame"] for socket in (one, other, third)} == {1}
     assert encoded == [1]
 
 
-def test_no_frame_is_encoded_for_nobody(hub, web, encoded):
-    until(lambda: hub._events is not None)
+def test_no_frame_is_encoded_for_nobody(broadcast, web, encoded):
+    until(lambda: broadcast._events is not None)
     for index in range(2):  # when the second is taken, what becomes of the first is decided
-        hub.show(tick(index))
-        until(lambda: hub._newest is None)
+        broadcast.show(tick(index))
+        until(lambda: broadcast._newest is None)
     assert 0 not in encoded
 
 
@@ -160,11 +160,11 @@ def test_large_frames_are_shrunk():
     assert decoded.shape == (720, 1280, 3)
 
 
-def test_frame_rate_latency_and_the_state_of_head_and_teaching_are_told(hub, web, live):
+def test_frame_rate_latency_and_the_state_of_head_and_teaching_are_told(broadcast, web, live):
     live.teaching = Teaching("Cleo", 7, 12, 50, "gathering", "too blurred just now")
     with page(web) as socket:
         wait_for(socket, "people")
-        hub.show(tick(0))
+        broadcast.show(tick(0))
         frame, _ = wait_for_frame(socket)
         socket.send_json({"type": "shown", "frame": frame["frame"]})
         state = wait_for(socket, "state", fps=25.0)
@@ -187,29 +187,29 @@ def frame(number: int, size: tuple[int, int] = (48, 64)) -> bytes:
     return struct.pack(">I", number) + data.tobytes()
 
 
-def test_a_browsers_frame_is_answered_with_its_faces_and_shown_to_others(hub, web):
+def test_a_browsers_frame_is_answered_with_its_faces_and_shown_to_others(broadcast, web):
     with page(web) as mine, page(web) as other:
         wait_for(other, "people")
         mine.send_json({"type": "camera", "on": True})
         assert wait_for(mine, "state", camera="browser")["mine"] is True
         assert wait_for(other, "state", camera="browser")["mine"] is False
         mine.send_bytes(frame(41))
-        picture = hub.switch.read(5)
+        picture = broadcast.switch.read(5)
         assert picture is not None
         assert picture.image.shape == (48, 64, 3)
-        until(lambda: any(viewer.numbers for viewer in hub.viewers))
-        hub.show(tick(picture.index))
+        until(lambda: any(viewer.numbers for viewer in broadcast.viewers))
+        broadcast.show(tick(picture.index))
         answer = wait_for(mine, "faces")
         assert (answer["number"], answer["faces"][0]["name"]) == (41, "Ada")
         assert wait_for_frame(other)[0]["frame"] == picture.index
-    assert hub.switch.owner is None, "closed with the page"
+    assert broadcast.switch.owner is None, "closed with the page"
 
 
-def test_frames_that_nobody_asked_for_are_not_even_decoded(hub, web):
+def test_frames_that_nobody_asked_for_are_not_even_decoded(broadcast, web):
     with page(web) as socket:
         socket.send_bytes(b"\0\0\0\1garbage")
         assert ask(socket, type="cancel")["ok"]
-    assert hub.switch.read(0.01) is None
+    assert broadcast.switch.read(0.01) is None
 
 
 BOMB = cv2.imencode(".jpg", np.zeros((5000, 5000), np.uint8))[1].tobytes()
@@ -221,7 +221,7 @@ BOMB = cv2.imencode(".jpg", np.zeros((5000, 5000), np.uint8))[1].tobytes()
      b"\0\0\0\1\xff\xd8\xff\xe0cut", b"\0\0\0\1" + BOMB],
     ids=["empty", "short", "only a number", "gif", "png", "cut", "huge"],
 )  # fmt: skip
-def test_a_frame_that_is_none_ends_the_connection(hub, web, data):
+def test_a_frame_that_is_none_ends_the_connection(broadcast, web, data):
     with page(web) as socket:
         socket.send_json({"type": "camera", "on": True})
         wait_for(socket, "state", camera="browser")
@@ -283,14 +283,14 @@ def test_somebody_known_is_asked_about(web):
     assert (reply["ok"], reply["known"]) == (False, {"name": "Ada", "similarity": 0.8123})
 
 
-def test_a_slow_command_holds_up_nothing(hub, web, live):
+def test_a_slow_command_holds_up_nothing(broadcast, web, live):
     with page(web) as socket:
         wait_for(socket, "people")
         for number in range(8):
             socket.send_json({"id": number, "type": "teach", "track": 7, "name": "Slow"})
         refused = [wait_for(socket, "reply") for _ in range(4)]
-        hub.show(tick(0))
-        until(lambda: any(viewer._sent for viewer in hub.viewers))
+        broadcast.show(tick(0))
+        until(lambda: any(viewer._sent for viewer in broadcast.viewers))
         assert live.names == ["Ada", "Bob"], "none is done yet, and the frame is on its way"
         done = [wait_for(socket, "reply") for _ in range(4)]
     assert {reply["error"] for reply in refused} == {"too much at once: wait a moment"}
@@ -325,12 +325,12 @@ def test_what_is_not_understood_ends_the_connection(web, live, text):
     assert live.calls == []
 
 
-def test_too_many_viewers_are_refused(hub, web):
-    hub.viewers.update(object() for _ in range(MAX_VIEWERS))  # type: ignore[misc]
+def test_too_many_viewers_are_refused(broadcast, web):
+    broadcast.viewers.update(object() for _ in range(MAX_VIEWERS))  # type: ignore[misc]
     with page(web) as socket, pytest.raises(WebSocketDisconnect) as ended:
         wait_for(socket, "never")
     assert ended.value.code == TOO_MANY
-    hub.viewers.clear()
+    broadcast.viewers.clear()
 
 
 @pytest.mark.parametrize(
@@ -344,11 +344,11 @@ def test_thumbnails(web, name, code):
         assert answer.content == PNG
 
 
-def test_a_face_is_checked_for_life(hub, web):
+def test_a_face_is_checked_for_life(broadcast, web):
     with page(web) as socket:
         assert wait_for(socket, "state")["check"] is None
         assert "not in the picture" in ask(socket, type="check", track=7)["error"]
-        hub.show(tick(1))
+        broadcast.show(tick(1))
         assert ask(socket, type="check", track=7)["ok"]
         check = wait_for(socket, "state")["check"]
         assert (check["status"], check["asks"], check["step"], check["track"]) == (

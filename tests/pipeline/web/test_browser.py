@@ -26,7 +26,7 @@ from tests.pipeline.web.browsing import (
     watched,
 )
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STATE = "state => document.querySelector('#connection').dataset.state === state"
 

@@ -119,7 +119,7 @@ def test_the_split_enrols_only_who_has_photos_to_spare():
 
 def test_more_strangers_on_demand_and_the_seed_decides_who():
     person = np.repeat(np.arange(10), 4)
-    parts = split(person, enrol=2, strangers=0.3, seed=1)
+    parts = split(person, enrol=2, nonmated=0.3, seed=1)
     assert len(set(person[parts.nonmated])) == 3
     assert len(parts.nonmated) == 12
     again, other = (split(person, 2, 0.3, seed) for seed in (1, 2))

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from recognizer.evaluation.scores import Scores, roc
+from recognizer.error_rates import Scores, roc
 from recognizer.evaluation.verification import (
     accuracy,
     by_folds,
     summarize,
     tar_at,
-    wilson,
 )
 
 # Three folds of two genuine and two impostor pairs. Alone, fold 3 would choose about 0.2.
@@ -85,13 +84,3 @@ def test_a_missing_kind_of_pair(genuine, impostor):
     found = summarize(scores, roc(scores))
     assert (found.auc, found.eer, found.best_threshold) == (None, None, None)
     assert tar_at(scores, 0.01).tar is None
-
-
-def test_wilson_is_what_solves_its_equation():
-    for right, trials in ((8, 10), (297, 300), (0, 20), (20, 20)):
-        share = right / trials
-        for end in wilson(right, trials):
-            # The share is 1.96 standard errors of the end away from it.
-            reach = 1.959964 * (end * (1 - end) / trials) ** 0.5
-            assert abs(share - end) == pytest.approx(reach, abs=1e-7)
-    assert wilson(0, 0) == (0, 1)

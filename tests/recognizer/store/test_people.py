@@ -14,12 +14,11 @@ import pytest
 
 from faces.errors import UserError
 from recognizer.head import Head
-from recognizer.snapshot import Thresholds
-from recognizer.store.cutout import Cutout
+from recognizer.rule import Thresholds, read_defaults
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.schema import connect
 from recognizer.store.write import NewSample
-from recognizer.thresholds import read_defaults
 from recognizer.types import unit
 
 DIMENSION = 16
@@ -29,9 +28,9 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
     return unit(np.random.default_rng(seed).normal(size=(count, DIMENSION)))
 
 
-def cutout(seed: int) -> Cutout:
+def picture(seed: int) -> FacePicture:
     image = np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)
-    return Cutout.of(image, np.array([5, 5, 25, 30], np.float32))
+    return FacePicture.of(image, np.array([5, 5, 25, 30], np.float32))
 
 
 def head(*names: str | None, fingerprint: str = "c") -> Head:
@@ -67,7 +66,7 @@ def test_a_new_file_knows_nobody(store):
 
 def test_people_come_back_in_another_program(store, path):
     store.add("Bob", vectors(1, 1), source="photo bob.jpg")
-    store.add("Anna", vectors(3, 2), crops=[cutout(i) for i in range(3)])
+    store.add("Anna", vectors(3, 2), crops=[picture(i) for i in range(3)])
     store.add("Bob", vectors(2, 3))
     with Store.open(path, "c", DIMENSION) as other:
         gallery = other.snapshot().gallery
@@ -83,10 +82,10 @@ def test_people_come_back_in_another_program(store, path):
         ("Bob", 3, 0, False),
     ]
     assert [s.source for s in bob] == ["photo bob.jpg", "", ""]
-    assert [s.cutout for s in bob] == [None] * 3
+    assert [s.picture for s in bob] == [None] * 3
     for i, sample in enumerate(anna):
-        assert np.array_equal(sample.cutout.image, cutout(i).image)
-        assert np.array_equal(sample.cutout.box, cutout(i).box)
+        assert np.array_equal(sample.picture.image, picture(i).image)
+        assert np.array_equal(sample.picture.box, picture(i).box)
         assert sample.embedding == pytest.approx(vectors(3, 2)[i])
 
 
@@ -288,8 +287,8 @@ MARK = "Zyxwvutsrq"
 def test_removing_leaves_no_trace_in_any_file(path, neighbors, reader_is_there):
     with Store.open(path, "c", DIMENSION) as store, Store.open(path, "c", DIMENSION) as reader:
         for i in range(neighbors):
-            store.add(f"Other {i}", vectors(3, 100 + i), [cutout(j) for j in range(3)])
-        mine, pictures = vectors(5, 7), [cutout(50 + i) for i in range(5)]
+            store.add(f"Other {i}", vectors(3, 100 + i), [picture(j) for j in range(3)])
+        mine, pictures = vectors(5, 7), [picture(50 + i) for i in range(5)]
         for i in range(5):
             store.add(MARK, mine[i : i + 1], pictures[i : i + 1], f"photo {MARK}.jpg")
             store.add("Other", vectors(1, 200 + i))

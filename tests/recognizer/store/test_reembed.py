@@ -9,8 +9,8 @@ import pytest
 
 from faces.errors import UserError
 from recognizer.head import Head
-from recognizer.snapshot import Thresholds
-from recognizer.store.cutout import Cutout
+from recognizer.rule import Thresholds
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.reembed import reembed
 from tests.fake_embedder import FakeEmbedder
@@ -26,7 +26,7 @@ def photo(seed: int) -> np.ndarray:
 
 def enrol(store: Store, name: str, seeds: list[int], keep: bool = True) -> None:
     vectors = np.concatenate([OLD.embed(OLD.crop(photo(seed), BOX[None])) for seed in seeds])
-    store.add(name, vectors, [Cutout.of(photo(seed), BOX) for seed in seeds] if keep else None)
+    store.add(name, vectors, [FacePicture.of(photo(seed), BOX) for seed in seeds] if keep else None)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from recognizer.snapshot import Thresholds
-from recognizer.store.cutout import Cutout
+from recognizer.rule import Thresholds
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.schema import APPLICATION_ID, SCHEMA, STEPS, connect, transaction
 from recognizer.types import unit
@@ -82,9 +82,9 @@ def test_a_file_of_version_1_is_upgraded_with_everything_in_it(path, caplog):
         assert store.people()[0].created == "2024-01-02T03:04:05+00:00"
         assert store.samples("Bob")[0].source == "photo old.jpg"
         # What came with version 2 works on the old rows and on new ones.
-        picture = Cutout.of(np.zeros((9, 9, 3), np.uint8), np.array([1, 1, 8, 8], np.float32))
+        picture = FacePicture.of(np.zeros((9, 9, 3), np.uint8), np.array([1, 1, 8, 8], np.float32))
         store.add("Anna", VECTORS[:1], [picture])
-        assert [sample.cutout is None for sample in store.samples("Anna")] == [True, True, False]
+        assert [sample.picture is None for sample in store.samples("Anna")] == [True, True, False]
         store.save_thresholds(Thresholds(0.6, 0.6))
         store.remove("Bob")
     assert "upgraded from version 1 to 2" in caplog.text

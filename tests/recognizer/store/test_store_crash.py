@@ -26,13 +26,13 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.types import unit
 
 path, start = Path(sys.argv[1]), int(sys.argv[2])
 random = np.random.default_rng(start)
-picture = Cutout.of(random.integers(0, 256, (64, 64, 3), np.uint8), np.float32([9, 9, 50, 50]))
+picture = FacePicture.of(random.integers(0, 256, (64, 64, 3), np.uint8), np.float32([9, 9, 50, 50]))
 print("ready", flush=True)
 with Store.open(path, "c", 32) as store:
     for i in range(start, start + int(sys.argv[3])):
@@ -86,7 +86,7 @@ def check(path: Path) -> set[str]:
         for person in store.people():
             assert (person.samples, person.crops) == (SAMPLES, SAMPLES), person
             for sample in store.samples(person.name):
-                assert sample.cutout.image.shape == (64, 64, 3)
+                assert sample.picture.image.shape == (64, 64, 3)
         gallery = store.snapshot().gallery
         assert len(gallery) == SAMPLES * len(gallery.people)
         store.add("After", unit(np.ones((SAMPLES, DIMENSION))))  # it can still be written to

@@ -14,7 +14,7 @@ import pytest
 
 from faces.errors import UserError
 from recognizer.store import transfer
-from recognizer.store.cutout import Cutout
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.transfer import export_people, import_people
 from recognizer.types import unit
@@ -26,15 +26,15 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
     return unit(np.random.default_rng(seed).normal(size=(count, DIMENSION)))
 
 
-def cutout(seed: int) -> Cutout:
+def picture(seed: int) -> FacePicture:
     image = np.random.default_rng(seed).integers(0, 256, (30, 30, 3), np.uint8)
-    return Cutout.of(image, np.array([5, 6, 25, 26], np.float32))
+    return FacePicture.of(image, np.array([5, 6, 25, 26], np.float32))
 
 
 @pytest.fixture
 def store(tmp_path):
     with Store.open(tmp_path / "people.db", "c", DIMENSION) as store:
-        store.add("Anna", vectors(2), [cutout(0), cutout(1)], "photo anna.jpg")
+        store.add("Anna", vectors(2), [picture(0), picture(1)], "photo anna.jpg")
         store.add("李", vectors(1, 1), source="photo li.jpg")
         yield store
 
@@ -55,7 +55,7 @@ def file(store, tmp_path) -> Path:
 
 def state(store: Store) -> list[Any]:
     return [
-        (p.name, s.embedding.tolist(), s.source, s.created, s.cutout and s.cutout.png)
+        (p.name, s.embedding.tolist(), s.source, s.created, s.picture and s.picture.png)
         for p in store.people()
         for s in store.samples(p.name)
     ]
@@ -66,7 +66,7 @@ def test_everything_arrives(store, other, file):
     assert (moved.people, moved.samples, moved.crops, moved.skipped) == (2, 3, 2, 0)
     assert state(other) == state(store)
     for mine, theirs in zip(store.samples("Anna"), other.samples("Anna"), strict=True):
-        assert np.array_equal(mine.cutout.box, theirs.cutout.box)
+        assert np.array_equal(mine.picture.box, theirs.picture.box)
 
 
 def test_anybody_can_read_the_file(file):
@@ -96,9 +96,33 @@ def test_reading_a_file_twice_changes_nothing(other, file):
 
 
 def test_known_people_get_the_new_samples(other, file):
-    other.add("Anna", vectors(1, 9))
-    import_people(other, file)
+    other.add("Anna", unit(vectors(2).sum(axis=0))[None])
+    assert import_people(other, file).refused == 0
     assert [(p.name, p.samples) for p in other.people()] == [("Anna", 3), ("李", 1)]
+
+
+def test_somebody_else_of_the_same_name_is_left_out_unless_forced(other, file, caplog):
+    other.add("Anna", np.repeat(-unit(vectors(2).sum(axis=0))[None], 3, axis=0))
+    moved = import_people(other, file)
+    assert (moved.samples, moved.refused) == (1, 2)
+    assert [(p.name, p.samples) for p in other.people()] == [("Anna", 3), ("李", 1)]
+    assert "2 of 2 samples of Anna left out" in caplog.text
+    assert "does not look like the other photos of Anna" in caplog.text
+    moved = import_people(other, file, force=True)
+    assert (moved.samples, moved.refused, moved.skipped) == (2, 0, 1)
+
+
+def test_a_name_in_another_unicode_form_is_the_same_person(store, other, tmp_path):
+    store.rename("Anna", "Zo\u00eb")
+    path = tmp_path / "zoe.zip"
+    export_people(store, path, ["Zo\u00eb"])
+
+    def decompose(header: dict[str, Any]) -> None:
+        header["people"][0]["name"] = "Zoe\u0308"
+
+    other.add("Zo\u00eb", np.repeat(-unit(vectors(2).sum(axis=0))[None], 3, axis=0))
+    bad = changed(path, **{"people.json": header_with(path, decompose)})
+    assert import_people(other, bad).refused == 2
 
 
 def test_only_some_people(store, tmp_path, other):
@@ -144,7 +168,7 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(fingerprint="other"), "another embedder.*faces people reembed"),
+        (lambda h: h.update(contract="other"), "another embedder.*faces people reembed"),
         (lambda h: h.update(dimension=8), "another embedder"),
         (lambda h: h.update(version=2), "version 2, this program reads 1"),
         (lambda h: h.update(format="x"), "no file of `faces people export`"),

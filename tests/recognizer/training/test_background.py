@@ -9,7 +9,7 @@ from faces.errors import UserError
 from recognizer.gallery import Gallery
 from recognizer.training.background import (
     Spread,
-    draw_strangers,
+    draw_background,
     measure_spread,
     read_spreads,
     spread_of_gallery,
@@ -48,13 +48,13 @@ def test_few_vectors_still_give_a_spread_in_every_direction():
 def test_a_gallery_of_an_unknown_embedder_is_enough(people, tmp_path):
     vectors = crowd(people * 2) if people else np.zeros((0, D), np.float32)
     gallery = Gallery("new", tuple(f"p{i // 2}" for i in range(people * 2)), vectors)
-    drawn = draw_strangers(gallery, 300, path=tmp_path / "none.npz")
+    drawn = draw_background(gallery, 300, path=tmp_path / "none.npz")
     assert drawn.shape == (300, D)
     assert drawn.dtype == np.float32
     if people:
         cosines = drawn @ gallery.prototypes.T
         assert (cosines > 0.95).mean() < 0.01  # nobody is drawn as a stranger to himself
-    assert np.array_equal(drawn, draw_strangers(gallery, 300, path=tmp_path / "none.npz"))
+    assert np.array_equal(drawn, draw_background(gallery, 300, path=tmp_path / "none.npz"))
     assert spread_of_gallery(gallery).mean.shape == (D,)
 
 
@@ -68,8 +68,8 @@ def test_a_measured_spread_is_kept_and_used(tmp_path):
     assert set(read_spreads("b/c 1", path)) == {"plain"}
     assert read_spreads("unknown", path) == {}
     gallery = Gallery.empty("a", D)
-    bare = draw_strangers(gallery, 1000, path=path)
-    half = draw_strangers(gallery, 1000, masked=True, path=path)
+    bare = draw_background(gallery, 1000, path=path)
+    half = draw_background(gallery, 1000, masked=True, path=path)
     assert (bare[:, 0] > 0).mean() > 0.7
     assert (half[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.08)
 

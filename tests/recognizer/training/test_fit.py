@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ import pytest
 from faces.errors import UserError
 from faces.history import plot_histories, read_history, write_history
 from recognizer.gallery import Gallery
-from recognizer.training.background import draw_strangers
 from recognizer.training.fit import HeadOptions, Stopped, fit_head, hold_out
 from recognizer.types import unit
 
@@ -79,15 +78,17 @@ def test_progress_gives_a_history_that_can_be_read_and_drawn(tmp_path):
     json.dumps(history, allow_nan=False)
 
 
-def test_it_stops_early_once_the_held_out_part_gets_no_better():
-    lines: list[dict] = []
-    fit_head(
-        faces(6, 10, noise=2.0), strangers(), HeadOptions(patience=2, decay=0, epochs=500),
-        progress=lines.append,
-    )  # fmt: skip
-    losses = [line["valid"]["loss"] for line in lines]
-    assert len(lines) < 500
-    assert min(losses[-2:]) > min(losses) - 1e-4
+def test_it_stops_early_and_keeps_the_best_epoch():
+    known, lines = faces(6, 10, noise=2.0), []
+    options = HeadOptions(patience=2, decay=0, epochs=500)
+    head = fit_head(known, strangers(), options, progress=lines.append)
+    best, lowest = 0, np.inf
+    for line in lines:
+        if line["valid"]["loss"] < lowest - 1e-4:
+            best, lowest = line["epoch"], line["valid"]["loss"]
+    assert 1 < best < len(lines) == best + 2 < 500
+    shorter = fit_head(known, strangers(), replace(options, epochs=best))
+    assert np.array_equal(head.weight, shorter.weight)
 
 
 def test_few_photos_are_all_learned_from_for_a_few_epochs():
@@ -144,11 +145,11 @@ def test_refusals(gallery, others, message):
     "wrong",
     [
         {"learning_rate": 0}, {"epochs": 0}, {"patience": 0}, {"batch_size": 0}, {"held_out": 1},
-        {"decay": -1}, {"strangers": 0},
+        {"decay": -1}, {"background": 0},
     ],
 )  # fmt: skip
-def test_wrong_options_name_the_flag(wrong):
-    with pytest.raises(UserError, match="--" + next(iter(wrong)).replace("_", "-")):
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong)) + " must"):
         HeadOptions(**wrong)
 
 
@@ -159,18 +160,10 @@ def test_one_person_is_told_from_strangers():
     assert (head.probabilities(strangers(seed=5)).argmax(axis=1) == 1).mean() > 0.99
 
 
-def test_twenty_people_with_fifty_samples_take_less_than_three_seconds():
-    known = faces(20, 50)
-    outsiders = draw_strangers(known)
-    start = time.perf_counter()
-    fit_head(known, outsiders)
-    assert time.perf_counter() - start < 3  # 0.2 s on an idle core
-
-
 def test_a_worker_that_teaches_imports_no_torch():
     code = (
-        "import sys, recognizer.training.fit, recognizer.training.background, recognizer.compare, "
-        "recognizer.training.augment; "
+        "import sys, recognizer.training.fit, recognizer.training.background; "
+        "import recognizer.acceptance, recognizer.training.augment; "
         "print(sorted({'torch', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.data import scenes
 from faces.errors import UserError
 from pipeline.live.tracking import overlap
+from scripts.demo_parts import scenes
 from scripts.demo_parts.wall_film import SIZE, WallFilm
 
 

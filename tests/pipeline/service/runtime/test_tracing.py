@@ -152,7 +152,7 @@ def test_a_caller_may_go_on_with_its_own_trace(spans, memory):
     ("flag", "environment", "asker"),
     [
         (False, {}, None),
-        (True, {}, "--telemetry"),
+        (True, {}, "telemetry"),
         (False, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (False, {"OTEL_TRACES_EXPORTER": "otlp"}, "OTEL_TRACES_EXPORTER"),
         (False, {"OTEL_SERVICE_NAME": "x"}, None),
@@ -170,10 +170,10 @@ def test_off_unless_asked_for(flag, environment, asker):
 )
 def test_what_is_not_supported(environment):
     with pytest.raises(UserError, match="support"):
-        open_spans("--telemetry", environment)
+        open_spans("telemetry", environment)
 
 
-@pytest.mark.parametrize("asker", ["--telemetry", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+@pytest.mark.parametrize("asker", ["telemetry", "OTEL_EXPORTER_OTLP_ENDPOINT"])
 def test_a_missing_extra_is_told_with_its_remedy(monkeypatch, asker):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(UserError, match=r"pip install 'faces\[telemetry\]'") as caught:
@@ -219,7 +219,7 @@ def test_spans_reach_a_collector_over_http(monkeypatch):
 
 def test_an_absent_collector_delays_the_end_by_little(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    service = make_service(spans=open_spans("--telemetry"))
+    service = make_service(spans=open_spans("telemetry"))
     detect = find_operation("detect")
     service.submit(detect, detect.parse({}), [photo(1)], Call()).result(10)
     start = time.monotonic()

@@ -1,0 +1,1 @@
+"""Files of networks, whatever they are for: reading, running, exporting and averaging them."""

@@ -1,0 +1,63 @@
+"""Notices that another program has changed the gallery, and hands on what it holds now."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from faces.closing import Closing
+from recognizer.snapshot import Snapshot
+from recognizer.store.people import Store
+
+logger = logging.getLogger(__name__)
+
+
+class GalleryWatch(Closing):
+    """Looks at the store's version now and then, in a thread; a context manager.
+
+    Args:
+        store: open as long as this runs.
+        current: the version in use now.
+        swap: called in the thread with every newer snapshot.
+        pause: seconds between two looks.
+        failed: told, once, why the store cannot be read; what is known stays known.
+
+    Attributes:
+        problem: why it could not be read the last time; None when it could.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        current: Callable[[], int],
+        swap: Callable[[Snapshot], None],
+        pause: float = 1.0,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._store, self._current, self._swap, self._pause = store, current, swap, pause
+        self._stop = threading.Event()
+        self._failed = failed or _warn
+        self.problem: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="faces-gallery", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._pause):
+            try:
+                if self._store.version() != self._current():
+                    self._swap(self._store.snapshot())
+                self.problem = None
+            except Exception as error:  # busy, or damaged meanwhile
+                before, self.problem = self.problem, error
+                if before is None:
+                    self._failed(error)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+
+def _warn(error: Exception) -> None:
+    logger.warning("the gallery cannot be read again: %s", error)

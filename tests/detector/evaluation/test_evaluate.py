@@ -1,0 +1,63 @@
+"""`faces.evaluate` on what only Python can give; the command's tests are for the rest."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import faces
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
+from detector.types import Detections
+
+BOX = (10, 20, 50, 60)
+
+
+class Here:
+    """A detector that finds the face where it is, and is no file."""
+
+    def detect(self, image):
+        return Detections([BOX], [0.9], image.shape[:2])
+
+    def detect_batch(self, images):
+        return [self.detect(image) for image in images]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two photos, a face at the same place of each, in the folder where the test is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((80, 100, 3), 90, np.uint8)).save(tmp_path / f"photos/{name}.png")
+        face = VocAnnotation(f"{name}.png", 100, 80, (VocObject("face", BOX),))
+        write_voc(tmp_path / f"xml/{name}.xml", face)
+    return {"image_path": "photos", "annotation_dir": "xml", "resamples": 100}
+
+
+def test_a_detector_that_is_open(photos, tmp_path):
+    seen = []
+
+    def progress(items, what):
+        seen.append((list(items), what))
+        return items
+
+    result = faces.evaluate(Here(), **photos, progress=progress)
+    assert result.report["voc"]["ap50"] == pytest.approx(1)
+    assert (result.report["source"], result.report["scale"]) == ("Here", "scale not stated")
+    assert "trained_on" not in result.report
+    assert seen == [(["a", "b"], "detecting")]
+    assert repr(result) == "Evaluation(Here: AP50 1.0000, 2 images)"
+    assert str(result).startswith("Here\n")
+    written = result.save(tmp_path / "report")
+    assert [path.name for path in written] == ["report.json", "curves.png"]
+    assert json.loads(written[0].read_text(encoding="utf-8"))["voc"]["ap50"] == pytest.approx(1)
+
+
+def test_it_refuses_before_anything_is_read(photos):
+    with pytest.raises(faces.UserError, match="not both"):
+        faces.evaluate(Here(), detections="theirs", **photos)
+    with pytest.raises(faces.UserError, match='speed must be "normal" or "fast"'):
+        faces.evaluate(Here(), speed="slow", **photos)
