@@ -22,6 +22,9 @@ Precision = Literal["auto", "bf16", "float32"]
 OLD_SCORE_CALIBRATION = 0.965
 """`ModelConfig.score_calibration` of checkpoints from before it was a setting."""
 
+OLD_MIN_OBJECTNESS = 0.3
+"""`ModelConfig.min_objectness` of checkpoints from before it was a setting."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -90,6 +93,9 @@ class ModelConfig:
     )
     """The uncalibrated score (0..1) that is reported as 0.5 (`fpn`), measured by `faces calibrate`;
     0.5 leaves the scores as they are."""
+    min_objectness: Annotated[float, tyro.conf.Suppress] = 0.1
+    """Proposals with a lower objectness (0..1) are not looked at when detecting (`fpn`). Objectness
+    learns the overlap of its box: of a network that has not learned long, few reach 0.3."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ class TrainConfig:
             (optim.batch_size >= 1, "batch_size must be at least 1"),
             (optim.learning_rate > 0, "learning_rate must be positive"),
             (0 < model.score_calibration < 1, "score_calibration must be between 0 and 1"),
+            (0 <= model.min_objectness < 1, "min_objectness must be at least 0 and below 1"),
             ((optim.backbone_lr or 0) >= 0, "backbone_lr must not be negative"),
             (optim.weight_decay >= 0, "weight_decay must not be negative"),
             (optim.clip_norm >= 0, "clip_norm must not be negative"),
@@ -290,7 +297,11 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
             "it was written by another version of this program"
         )
     if kind is ModelConfig:
-        values = {"score_calibration": OLD_SCORE_CALIBRATION, **values}
+        values = {
+            "score_calibration": OLD_SCORE_CALIBRATION,
+            "min_objectness": OLD_MIN_OBJECTNESS,
+            **values,
+        }
     return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
 
 

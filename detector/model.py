@@ -483,9 +483,8 @@ def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         # but not so few that all of them are faces in a crowd.
         post_nms_top_n={"training": 500, "testing": 1000},
         nms_thresh=0.7,
-        # Evaluation only. On 250 WIDER images the proposals below it were worth no AP; of 1,000,
-        # 148 were left in the median image, which is most of the head's time (docs/export.md).
-        score_thresh=0.3,
+        # Evaluation only: what is left out is most of the head's time (docs/export.md).
+        score_thresh=config.min_objectness,
     )
     pool = ContextRoIAlign(
         ["0", "1", "2", "3"],

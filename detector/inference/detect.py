@@ -7,7 +7,7 @@ Runtime alike, and imports none of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -87,7 +87,7 @@ class FaceDetector:
         """
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[Any]) -> list[Detections]:
+    def detect_batch(self, images: Iterable[Any]) -> list[Detections]:
         """Find the faces of several images, in RGB as for `detect`, one result each, in order.
 
         Images that have the same size once they are resized and padded share a batch. Those that
@@ -101,7 +101,7 @@ class FaceDetector:
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, picture in enumerate(resized):
             groups[picture.pixels.shape].append(i)
-        results: list[Detections | None] = [None] * len(images)
+        results: list[Detections | None] = [None] * len(resized)
         for members in groups.values():
             for first in range(0, len(members), self.batch_size):
                 part = members[first : first + self.batch_size]

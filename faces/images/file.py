@@ -126,10 +126,12 @@ def _decode(
     try:
         image.load()
         return image, damage
-    except BROKEN:
-        data = _bytes(path)
-        if damage or whole:
+    except BROKEN as error:
+        if damage:  # brought to its length in vain
+            raise ValueError(_needs_end(image)) from error
+        if whole:
             raise
+        data = _bytes(path)
         formats = ("HEIF",) if image.format == "HEIF" else _FORMATS
         longer = cut_short.padded(data)
         if longer is None:
@@ -139,11 +141,13 @@ def _decode(
         picture = Image.open(io.BytesIO(longer[0]), formats=formats)
         try:
             picture.load()
-        except BROKEN as error:
-            raise ValueError(
-                f"the file is cut short, and {picture.format} cannot be decoded without its end"
-            ) from error
+        except BROKEN:
+            raise ValueError(_needs_end(picture)) from error
         return picture, damage
+
+
+def _needs_end(image: Image.Image) -> str:
+    return f"the file is cut short, and this {image.format} cannot be decoded without its end"
 
 
 def _learn_heic(path: Path | BinaryIO) -> None:

@@ -17,6 +17,9 @@ _WHITE = (255, 4095, 65535, 2**31 - 1, 2**32 - 1)
 # Resampling overshoots: what is beyond the range by less than this part of it is clipped.
 _OVERSHOOT = 0.05
 
+# Fractions up to this, but above 1, may be of either range: nearly black, or mostly white.
+_DARKEST = 16.0
+
 
 def rgb_of_image(image: Image.Image) -> Image.Image:
     """A Pillow image of any mode as RGB of 8 bits, as stored: nothing is turned.
@@ -86,8 +89,7 @@ def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     whites = (1, *_WHITE) if kind == "f" else _WHITE
     slack = _OVERSHOOT if kind == "f" else 0.0
     white = next((w for w in whites if high <= w * (1 + slack)), None)
-    # Beyond 16 bits a range is only believed that is used.
-    if white is None or low < -slack * white or (white > 65535 and high < white / 256):
+    if white is None or not _believed(pixels, white, low, high, slack):
         raise UserError(
             f"the image has values from {low:g} to {high:g}: give 0 to 255, 0 to 65535 or, as "
             "floats, 0 to 1 (images that were normalized by a mean must be brought back first)"
@@ -96,3 +98,19 @@ def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         return pixels.astype(np.uint8)
     scaled = np.multiply(pixels, 255 / white, dtype=np.float32 if white < 2**24 else np.float64)
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+def _believed(pixels: NDArray[Any], white: float, low: float, high: float, slack: float) -> bool:
+    """Whether values from ``low`` to ``high`` may be of the range 0 to ``white``.
+
+    A range is not believed just because no value exceeds it: an image that was normalized by mean
+    and deviation, -2 to 2.6, and one with highlights above 1, 0 to 4, would be read as all black.
+    """
+    if white > 65535:  # beyond 16 bits, only where it is used
+        return low >= -slack * white and high >= white / 256
+    if white == 1 or pixels.dtype.kind != "f":
+        return low >= -slack * white
+    if low < -slack * min(white, 2 * high):  # overshoot is a part of the steps that are there
+        return False
+    # Dark frames of 8 bits are whole numbers.
+    return high > _DARKEST or bool((pixels == np.rint(pixels)).all())

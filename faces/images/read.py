@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,7 @@ def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     channels first, torch tensors, several images, empty ones, NaN, negative values.
     """
     if isinstance(image, np.ndarray):
-        return rgb_of_array(image)
+        return rgb_of_array(np.asarray(image))  # np.matrix has rules of its own
     if isinstance(image, str | os.PathLike):
         if "://" in str(image):
             raise UserError(f"{image}: addresses are not fetched; give a file")
@@ -130,7 +131,7 @@ def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
 
 
 def as_images(images: Any, ready: type | tuple[()] = ()) -> list[Any]:
-    """A list, or an array (N, H, W, 3), of what `as_image` takes.
+    """A list or another iterable, or an array (N, H, W, 3), of what `as_image` takes.
 
     What is of the type ``ready`` is given back as it is. Raises UserError, naming the place of the
     image, as `as_image` does; and when it is one image alone, whose rows would be taken for images.
@@ -138,6 +139,8 @@ def as_images(images: Any, ready: type | tuple[()] = ()) -> list[Any]:
     single = isinstance(images, str | bytes | bytearray | os.PathLike | Image.Image)
     if single or getattr(images, "ndim", 4) != 4 or hasattr(images, "read"):
         raise UserError("got one image where several are expected: give a list, [image]")
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise UserError(f"got {type(images).__name__} where images are expected: give a list")
     found = []
     for i, image in enumerate(images):
         try:

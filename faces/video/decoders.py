@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -15,6 +16,8 @@ from faces.errors import UserError
 from faces.images.read import MAX_PIXELS
 from faces.video.ffprobe import FilmFacts, Matrix, film_facts
 from faces.video.kinds import ANIMATED, QUICKTIME
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
 """For the rare file that does not say its frame rate."""
@@ -77,6 +80,9 @@ class OpenCVDecoder:
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         size = (int(get(cv2.CAP_PROP_FRAME_WIDTH)), int(get(cv2.CAP_PROP_FRAME_HEIGHT)))
         self.facts = film_facts(path, size)
+        if self.facts and (useless := _useless(path, self.facts)):
+            self._capture.release()
+            raise UserError(f"{path}: {useless}")
         matrix = self.facts.matrix if self.facts else None
         if self.facts is None:  # OpenCV turns, but does not mirror
             self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
@@ -139,6 +145,7 @@ class AnimationDecoder:
     facts: FilmFacts | None = None
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._image = Image.open(path, formats=ANIMATED)
             # An animated PNG may begin with a picture for programs that cannot play it.
@@ -159,11 +166,13 @@ class AnimationDecoder:
     def read(self) -> tuple[NDArray[np.uint8], float, float | None] | None:
         """See `Decoder`."""
         if self._index >= self._end:
+            self._warn_of_its_end()
             return None
         try:
             self._image.seek(self._index)
             image = np.array(self._image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, EOFError):  # cut short
+            self._warn_of_its_end()
             return None
         self._index += 1
         delay = self._delay()
@@ -184,6 +193,13 @@ class AnimationDecoder:
             time += self._delay()
         return times
 
+    def _warn_of_its_end(self) -> None:
+        if self._image.format == "GIF" and not _ends_as_gif(self._path):
+            logger.warning(
+                "%s: the animation has no end mark; if it was cut short, frames are missing",
+                self._path,
+            )
+
     def _delay(self) -> float:
         delay = float(self._image.info.get("duration", 0)) / 1000
         return delay if delay >= LEAST_DELAY else USUAL_DELAY
@@ -191,6 +207,26 @@ class AnimationDecoder:
     def close(self) -> None:
         """Let go of the file."""
         self._image.close()
+
+
+def _ends_as_gif(path: Path) -> bool:
+    """Whether the mark is there that ends a GIF (version 89a, 27), which does not count its frames;
+    zeros may follow."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().rstrip(b"\0").endswith(b";")
+
+
+def _useless(path: Path, facts: FilmFacts) -> str | None:
+    """Why OpenCV would give no pictures of a film, or wrong ones; None when it gives them."""
+    if facts.cover:
+        return "no film: it is sound with a cover picture"
+    if facts.interlaced:  # its FFmpeg refuses to convert them, and it gives unset memory
+        return (
+            "the film is interlaced, which OpenCV cannot decode; make it progressive: "
+            f'ffmpeg -i "{path.name}" -vf yadif "{path.stem}-progressive.mp4"'
+        )
+    return None
 
 
 def _open(path: Path, *settings: int) -> Any:

@@ -20,6 +20,9 @@ from typing import Any
 PATIENCE = 60.0
 """Seconds for the head of a file; only a broken disk or network needs as many."""
 
+_SAMPLED = 20
+"""Packets, of pictures and sound, from which the first pictures are decoded."""
+
 Matrix = tuple[float, float, float, float]
 """``a b c d``: what is stored at (x, y) is shown at (a x + c y, b x + d y), moved into view."""
 
@@ -38,6 +41,9 @@ class FilmFacts:
         has_sound: whether there is a sound track.
         stream: number of the picture track.
         clock: what the file's clock shows at its beginning, in seconds.
+        cover: whether the only picture is the cover of a sound file.
+        interlaced: whether among the first pictures are some whose odd and even rows are of two
+            moments.
     """
 
     start: float
@@ -48,6 +54,8 @@ class FilmFacts:
     has_sound: bool
     stream: int
     clock: float
+    cover: bool = False
+    interlaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,10 @@ def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | N
         path,
         "format=start_time,duration"
         ":stream=index,codec_type,width,height,start_time,duration,nb_frames"
-        ":stream_tags=DURATION:stream_disposition=attached_pic:stream_side_data=displaymatrix",
+        ":stream_tags=DURATION:stream_disposition=attached_pic:stream_side_data=displaymatrix"
+        ":frame=stream_index,interlaced_frame",
         PATIENCE,
+        *("-read_intervals", f"%+#{_SAMPLED}"),
     )
     if told is None:
         return None
@@ -111,6 +121,12 @@ def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | N
         has_sound=any(s.get("codec_type") == "audio" for s in streams),
         stream=int(track["index"]),
         clock=clock,
+        cover=track.get("disposition", {}).get("attached_pic") == 1,
+        # The track's own word, field_order, is often missing or wrong.
+        interlaced=any(
+            frame.get("interlaced_frame") == 1 and frame.get("stream_index") == track["index"]
+            for frame in told.get("frames", [])
+        ),
     )
 
 
@@ -134,12 +150,13 @@ def film_packets(path: Path, facts: FilmFacts) -> Packets | None:
     return Packets(count, last, end, whole_end)
 
 
-def _ask(path: Path, entries: str, seconds: float | None) -> dict[str, Any] | None:
+def _ask(path: Path, entries: str, seconds: float | None, *options: str) -> dict[str, Any] | None:
     program = shutil.which("ffprobe")
     if program is None:
         return None
     name = os.fspath(path.absolute())  # in full: it may look like a flag or an address
-    command = [program, "-v", "error", "-show_entries", entries, "-of", "json", "-i", name]
+    command = [program, "-v", "error", *options]
+    command += ["-show_entries", entries, "-of", "json", "-i", name]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=seconds

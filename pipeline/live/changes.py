@@ -48,8 +48,10 @@ SAME_FACE = 0.85
 """`likeness` of a face to the same face at the detection before, below which it is looked at again.
 At 10 detections a second 1 % of pairs of one face are below it, of two people's 99.9 % (LFW)."""
 
-SAME_VIEW = 0.7
-"""The same for the moment when it was last embedded, which may be long ago: 0.5 % and 96 %."""
+SAME_VIEW = 0.8
+"""The same for the moment when it was last embedded, which may be long ago. Of two people's
+portraits (LFW) 98.9 % are below it, and 90 % below 0.7, which lets one cross-fade in ten pass; of
+portraits with other light, noise and a box moved by 4 % none of 900 is."""
 
 SAME_PLACE = 0.82
 """`likeness` of the place where a face should be to where it should have been one frame before,

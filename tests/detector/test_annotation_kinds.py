@@ -162,7 +162,7 @@ HALF = [value / 2 for value in BOX]
 DOUBTFUL = {
     "cut off in an object": (TWO[: TWO.rindex("<ymin>")], "damaged", BOX),
     "cut off after an object": (TWO[: TWO.rindex("<object>")], "damaged", BOX),
-    "an object that never ends": (TWO.replace("</object>", "", 1), "damaged", OTHER),
+    "an object that never ends": (TWO.replace("</object>", "", 1), "damaged", BOX),
     "no box": (plain(TWO, an_object(OTHER), "<object><name>face</name></object>"),
                "unreadable object", BOX),
     "an empty coordinate": (plain(TWO, "<xmin>60<", "<xmin><"), "unreadable object", BOX),

@@ -66,6 +66,8 @@ AS_GRAY = np.repeat(GRAY[..., None], 3, axis=2)
         (RGB.tolist(), RGB),
         (GRAY.tolist(), AS_GRAY),
         (np.ma.masked_array(RGB), RGB),
+        (GRAY.view(np.matrix), AS_GRAY),
+        (np.floor(RGB / 20).astype(np.float32), np.floor(RGB / 20)),  # a dark frame
     ],
     ids=lambda value: f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else "list",
 )
@@ -99,6 +101,8 @@ def test_an_image_that_needs_nothing_is_not_copied() -> None:
         (np.full((4, 4, 3), np.nan), "48 values that are not finite"),
         (np.full((4, 4, 3), np.inf), "not finite"),
         (RGB / 127.5 - 1, "values from -1 to"),
+        ((RGB / 255 - 0.485) / 0.229, "values from -2.1"),  # by ImageNet's mean and deviation
+        (RGB / 255 * 4, "values from 0 to 4"),  # highlights above 1
         (RGB.astype(np.int16) - 100, "values from -100"),
         (RGB.astype(np.float64) * 1e9, "values from 0 to"),
         (np.full((4, 4), 70_000), "values from 70000"),
@@ -158,6 +162,16 @@ def test_a_pillow_image_is_turned_and_may_be_cut_short(tmp_path: Path) -> None:
 def test_one_image_is_not_taken_for_several(one: Any) -> None:
     with pytest.raises(UserError, match=r"\[image\]"):
         as_images(one)
+
+
+@pytest.mark.parametrize("none", [None, 7, {"a": RGB}])
+def test_what_is_no_list_of_images_is_named(none: Any) -> None:
+    with pytest.raises(UserError, match="give a list"):
+        as_images(none)
+
+
+def test_several_images_may_come_one_by_one() -> None:
+    assert len(as_images(image for image in [RGB, GRAY])) == 2
 
 
 def test_several_images_of_different_kinds() -> None:

@@ -79,7 +79,7 @@ def test_a_broken_file_is_named_and_the_rest_is_judged(presentations, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to judge"),
+        ([], "nothing to evaluate"),
         (["."], "--model FILE is missing"),
         (["--model", "x.onnx", "--simulate", "1"], "give their folder as well"),
         ([".", "--model", "x", "--threshold", "2"], "between 0 and 1"),

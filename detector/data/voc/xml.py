@@ -34,7 +34,13 @@ _LOOSE = re.compile(
     re.DOTALL,
 )
 _BLANK = re.compile(rf"(?:{_APART}|\s)*", re.DOTALL)
-_OBJECT = re.compile(r"<object\b[^<>]*>(?:(?!<object\b).)*?</object\s*>", re.DOTALL | re.IGNORECASE)
+# A whole object; or one that lacks its end, as far as its box and the plain elements behind it go.
+_OBJECT = re.compile(
+    r"<object\b[^<>]*>(?:(?!<object\b).)*?"
+    r"(?:</object\s*>|(?P<cut></bndbox\s*>(?!(?:(?!<object\b).)*?</object\s*>)"
+    r"(?:\s*<(?P<tag>[\w.-]+)\b[^<>]*>[^<>]*</(?P=tag)\s*>)*))",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def decode(data: bytes) -> tuple[str, str]:
@@ -250,7 +256,9 @@ def _whole_objects(text: str) -> etree._Element | None:
     for found in _OBJECT.finditer(text):
         line += text.count("\n", position, found.start())
         position = found.start()
-        element = _fragment(found[0], line)
+        # Its closing tag has the letter case of the opening one.
+        end = f"</{found[0][1:7]}>" if found["cut"] else ""
+        element = _fragment(found[0] + end, line)
         if element is not None:
             root.append(element)
     return root if any(str(child.tag).lower() == "object" for child in root) else None

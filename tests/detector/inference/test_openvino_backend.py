@@ -88,7 +88,7 @@ def test_thresholds_are_obeyed(fast: Callable[..., Any], photos: list[np.ndarray
 
     assert count(0.02) > count(0.3) > 0
     assert count(1.0) == 0
-    assert count(0.02, 0.9) > count(0.02) == count(0.02, 0.4) > count(0.02, 0.05)
+    assert count(0.02, 0.9) > count(0.02) == count(0.02, 0.5) > count(0.02, 0.05)
 
 
 def test_threads_may_share_a_detector(fast: Callable[..., Any], photos: list[np.ndarray]) -> None:

@@ -17,6 +17,7 @@ from detector.checkpoint import (
     save_checkpoint,
 )
 from detector.config import (
+    OLD_MIN_OBJECTNESS,
     OLD_SCORE_CALIBRATION,
     ModelConfig,
     OptimConfig,
@@ -165,6 +166,21 @@ def test_a_checkpoint_that_does_not_say_it_keeps_its_scores() -> None:
     values = to_dict(ModelConfig())
     del values["score_calibration"]
     assert from_dict(ModelConfig, values).score_calibration == OLD_SCORE_CALIBRATION == 0.965
+
+
+def test_weak_proposals_of_a_new_network_are_looked_at() -> None:
+    """0.3, measured for the shipped weights, left out what a network from scratch had learned."""
+    values = to_dict(ModelConfig())
+    del values["min_objectness"]
+    old = from_dict(ModelConfig, values)
+    assert old.min_objectness == OLD_MIN_OBJECTNESS == 0.3
+    assert build_model(TINY_MODEL).rpn.score_thresh == 0.1
+    kept = replace(TINY_MODEL, min_objectness=0.3)
+    assert build_model(kept).rpn.score_thresh == 0.3
+    # What learns from now on learns the overlap: not its parent's.
+    assert build_model(inherit(TINY_MODEL, kept), pretrained=False).rpn.score_thresh == 0.1
+    with pytest.raises(UserError, match="min_objectness must be"):
+        TrainConfig(model=ModelConfig(min_objectness=1.0))
 
 
 def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from faces.errors import UserError
 from faces.video.film import Frame, VideoReader, VideoWriter
+from tests.films import PICTURE, SOUND, ffmpeg
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)
 
@@ -99,6 +101,38 @@ def test_a_file_that_is_no_video_is_named(tmp_path, content):
     path.write_bytes(write(tmp_path / "b.mp4").read_bytes()[:900] if content == "cut" else content)
     with pytest.raises(UserError, match=r"a\.mp4: cannot read the video"):
         VideoReader(path)
+
+
+@pytest.mark.parametrize("name", ["a.mpg", "a.ts", "a.mov"])
+def test_an_interlaced_film_is_refused_instead_of_read_as_unset_memory(tmp_path, name):
+    codec = "prores_ks" if name == "a.mov" else "mpeg2video"  # whose track says "progressive"
+    fields = ("-r", "25", "-flags", "+ildct+ilme", "-top", "1")
+    film = ffmpeg(tmp_path / name, *PICTURE, *SOUND, "-c:v", codec, *fields)
+    with pytest.raises(UserError, match=r"interlaced.*ffmpeg -i .*yadif"):
+        VideoReader(film)
+    again = ffmpeg(tmp_path / "a.mp4", "-i", film, "-vf", "yadif")
+    assert len(read(again)) >= 48, "the remedy works"
+
+
+def test_a_sound_file_with_a_cover_is_no_damaged_film(tmp_path):
+    cover = ffmpeg(tmp_path / "cover.png", *PICTURE, "-frames:v", "1")
+    kinds = ("-c:a", "aac", "-c:v", "png", "-disposition:v:0", "attached_pic")
+    film = ffmpeg(tmp_path / "a.m4a", *SOUND, "-i", cover, "-map", "0:a", "-map", "1:v", *kinds)
+    with pytest.raises(UserError, match="sound with a cover"):
+        VideoReader(film)
+
+
+def test_a_gif_without_its_end_is_said_to_be_so(tmp_path, caplog):
+    path = tmp_path / "a.gif"
+    first, *others = (Image.fromarray(picture(i)) for i in range(10))
+    first.save(path, save_all=True, append_images=others, duration=100)
+    assert len(read(path)) == 10
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert len(read(path)) == 10
+    assert not caplog.messages
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 2 < len(read(path)) < 10
+    assert ["no end mark" in message for message in caplog.messages] == [True]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -301,6 +301,22 @@ def test_a_face_that_looks_different_at_once_is_looked_at():
     assert name(namer) == "Bob"
 
 
+def test_a_cross_fade_to_somebody_alike_is_looked_at():
+    """Bob, as alike to Ada as one pair of portraits in twenty: no step of the fade is large."""
+    one, other = np.random.default_rng(0).normal(0, 40, (2, 24, 24))
+
+    def view(share: float) -> np.ndarray:
+        mixed = 127 + (1 - 0.25 * share) * one + 0.66 * share * other
+        return mixed.clip(0, 255).astype(np.uint8)
+
+    namer = Namer()
+    assert namer.choose([seen()], 0.0, views=[view(0)]) == [0]
+    learned(namer, *[towards(ADA, 0.95)] * 3)
+    fade = [namer.choose([seen()], 0.3 + i / 25, views=[view(min(i / 12, 1))]) for i in range(20)]
+    assert fade[0] == []
+    assert [0] in fade
+
+
 def test_without_any_sign_two_good_looks_show_another_face_and_a_bad_one_none():
     namer = Namer()
     learned(namer, *[towards(ADA, 0.95)] * 8)

@@ -310,7 +310,7 @@ def test_the_command_trains_and_judges(
     assert "step 3" in capsys.readouterr().out
     arguments[arguments.index("--held-out") + 1] = "1"
     assert main([*arguments, "--resume"]) == 2
-    assert "fold 1 is to judge with: it cannot be learned from" in capsys.readouterr().err
+    assert "fold 1 is for validation: it cannot be trained on" in capsys.readouterr().err
 
 
 def small_lfw(source: Path, root: Path) -> Path:

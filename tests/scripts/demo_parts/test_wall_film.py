@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.data import portraits
 from faces.errors import UserError
 from pipeline.live.tracking import overlap
-from scripts.demo_parts import scenes
 from scripts.demo_parts.wall_film import SIZE, WallFilm
 
 
@@ -65,7 +65,7 @@ def test_a_package_without_its_pictures_is_named(monkeypatch):
     def gone():
         raise OSError("gone")
 
-    for name, open_picture in (("camera", scenes.bystander), ("brick", scenes.brick_wall)):
+    for name, open_picture in (("camera", portraits.bystander), ("brick", portraits.brick_wall)):
         monkeypatch.setattr(skimage.data, name, gone)
         with pytest.raises(UserError, match="install both packages again"):
             open_picture()

@@ -290,3 +290,20 @@ def test_a_folder_that_is_not_ours_survives_a_round_trip(shared_data: Path) -> N
     assert len(annotations) == 300
     assert sum(len(annotation.objects) for annotation in annotations) == 1582
     assert all(read(format_voc(annotation)) == annotation for annotation in annotations)
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["", "</objec", "</object", "<difficult>1</difficult>", "<object><name>face</name><bndb"],
+)
+def test_an_object_that_lacks_only_its_end_is_read(tmp_path: Path, end: str) -> None:
+    """Its box is whole, and a box that can be read is never thrown away."""
+    box = "<bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+    parts = [f"<object><name>face</name>{box.format(x)}" for x in (1, 5, 9)]
+    path = tmp_path / "cut.xml"
+    path.write_text(f"<annotation>{parts[0]}</object>\n{parts[1]}\n{parts[2]}{end}")
+    annotation = voc.load_voc(path)[1]
+    assert [item.xyxy for item in annotation.objects] == [(x, 2, 30, 40) for x in (1, 5, 9)]
+    assert [item.line for item in annotation.objects] == [1, 2, 3]
+    assert annotation.objects[2].difficult == (end == "<difficult>1</difficult>")
+    assert any(flaw.kind == "damaged" and flaw.doubtful for flaw in annotation.flaws)
