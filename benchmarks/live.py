@@ -182,7 +182,7 @@ def cast(detector: Detector, folder: Path | None) -> list[Actor]:
     return [*actors[:2], *(mirrored(actor, f"{actor.name} mirrored") for actor in actors[:2])]
 
 
-def enrol(actors: Sequence[Actor], embedder: Embedder, thresholds: Thresholds) -> Snapshot:
+def enroll(actors: Sequence[Actor], embedder: Embedder, thresholds: Thresholds) -> Snapshot:
     """Everyone in the cast is known from the picture that they are cut from."""
     gallery = Gallery.empty(embedder.fingerprint, embedder.dimension)
     for actor in actors:
@@ -341,7 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     people = cast(detector(options.threads), options.lfw)
     film = Film.make(people, 12.0, {})
     embedder, thresholds = open_embedder(options.embedder, options.threads)
-    snapshot = enrol(people, embedder, thresholds)
+    snapshot = enroll(people, embedder, thresholds)
 
     torch.set_num_threads(options.threads)
     slow = naive(film, Inception(), options.naive_frames)

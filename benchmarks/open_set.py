@@ -89,10 +89,10 @@ class Draw:
     """Who is enrolled with which photos, and who is not.
 
     Args:
-        enrol, mated, strangers: positions of photos, int64.
+        enroll, mated, strangers: positions of photos, int64.
     """
 
-    enrol: NDArray[np.int64]
+    enroll: NDArray[np.int64]
     mated: NDArray[np.int64]
     strangers: NDArray[np.int64]
 
@@ -117,8 +117,8 @@ def snapshots(
     photos: Photos, drawn: Draw, embedder: Embedder, heads: Sequence[str] = HEADS, seed: int = 0
 ) -> dict[str, Snapshot]:
     """The rule without a head, and with heads taught as `faces fit` teaches them, by `HEADS`."""
-    names = tuple(str(name) for name in photos.people[drawn.enrol])
-    samples: Samples = samples_of_crops(names, photos.crops[drawn.enrol], embedder)
+    names = tuple(str(name) for name in photos.people[drawn.enroll])
+    samples: Samples = samples_of_crops(names, photos.crops[drawn.enroll], embedder)
     thresholds = default_thresholds(embedder.fingerprint)
     found = {}
     for kind in heads:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.live import LFW, Camera, Film, Inception, cast, enrol
+from benchmarks.live import LFW, Camera, Film, Inception, cast, enroll
 from detector.inference.load import load_detector
 from pipeline.live.loop import Loop, LoopOptions
 from pipeline.live.worker import Background
@@ -91,7 +91,7 @@ def main() -> int:
                 return
             fits.append(time.monotonic() - start)
 
-    people = enrol(actors, embedder, Thresholds())
+    people = enroll(actors, embedder, Thresholds())
     with Loop(detector, embedder, people, LoopOptions(), Background()) as loop:
         watch(loop, film, 3.0)  # warm up
         quiet, gaps = watch(loop, film, arguments.seconds)

@@ -8,6 +8,7 @@ A checkpoint is a dict of tensors and plain values, read with ``weights_only=Tru
     history             one dict an epoch
     provenance          versions, date, number of images
     pictures            which images it was trained on, see `detector.training_pictures`
+    split               where one set was divided: which to train and to validate on, with bytes
     training            only in last.pt: everything that a resumed run needs
 """
 

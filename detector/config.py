@@ -19,6 +19,9 @@ from faces.errors import UserError
 Arch = Literal["fpn", "reference"]
 Precision = Literal["auto", "bf16", "float32"]
 
+FOUR_PATHS = ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir")
+"""The settings for which `DataConfig.data_dir` stands."""
+
 OLD_SCORE_CALIBRATION = 0.965
 """`ModelConfig.score_calibration` of checkpoints from before it was a setting."""
 
@@ -30,6 +33,16 @@ OLD_MIN_OBJECTNESS = 0.3
 class DataConfig:
     """Where the pictures are and how they are shown to the network."""
 
+    data_dir: Annotated[Path | None, tyro.conf.arg(name="data")] = None
+    """Folder with all of it, in place of the next four: train/images, train/annotations and the
+    same in val, as `faces prepare` writes it; or images and annotations only, of which a part is
+    then kept to validate on."""
+    valid_share: float = 0.1
+    """Part (0..1) of the pictures that is kept to validate on where --data has none for that: at
+    least 10 pictures, but no more than a fifth for their sake. Pictures that show nearly the same
+    stay together. The division is written into the run folder, split.json."""
+    split_seed: int = 0
+    """Of the draw of these pictures: with the same one all runs are validated on the same."""
     image_path: Path | None = None
     """Folder of training images, searched recursively."""
     train_ann_dir: Path | None = None
@@ -199,6 +212,7 @@ class TrainConfig:
         rules = [
             (data.image_size >= 128, "image_size must be at least 128"),
             (data.image_size % 32 == 0, "image_size must be a multiple of 32"),
+            (0 < data.valid_share <= 0.5, "valid_share must be above 0 and at most 0.5"),
             (data.max_side >= 64, "max_side must be at least 64"),
             (0 < data.face_sizes[0] <= data.face_sizes[1], "face_sizes must be LOW HIGH"),
             (0 <= data.face_crops <= 1, "face_crops must be between 0 and 1"),
@@ -227,6 +241,12 @@ class TrainConfig:
             (self.threads >= 0, "threads must not be negative"),
             (self.save_minutes > 0, "save_minutes must be positive"),
         ]
+        for name in FOUR_PATHS if data.data_dir is not None else ():
+            if getattr(data, name) is not None:
+                raise UserError(
+                    f"give data or {name}, not both: data {data.data_dir} is a folder with all "
+                    f"four of {', '.join(FOUR_PATHS)}"
+                )
         for fine, message in rules:
             if not fine:
                 raise UserError(message)

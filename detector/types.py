@@ -1,4 +1,4 @@
-"""What a detector takes and gives. Only NumPy is imported here."""
+"""What a detector takes and gives. Only NumPy is imported with it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from faces.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +128,11 @@ class Detections:
         """The faces of several results for one image as one; scores descend again.
 
         Boxes that lie on each other all stay. Landmarks stay when every part with faces has them.
-        Raises ValueError when there is no part, or when the parts are of different image sizes.
+        Raises UserError when there is no part, or when the parts are of different image sizes.
         """
         sizes = {part.image_size for part in parts}
         if len(sizes) != 1:
-            raise ValueError(f"the parts must be of one image, got the sizes {sorted(sizes)}")
+            raise UserError(f"the parts must be of one image, got the sizes {sorted(sizes)}")
         (size,) = sizes
         full = [part for part in parts if len(part)]
         if not full:
@@ -186,10 +188,13 @@ class Detections:
         """Those with at least this score."""
         return self[self.score >= score]
 
-    def crops(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """A copy of each face out of the RGB image uint8 (H, W, 3), whole pixels, in order.
+    def crops(self, image: Any) -> list[NDArray[np.uint8]]:
+        """A copy of each face out of the image, RGB uint8 (h, w, 3), whole pixels, in order.
 
-        Raises ValueError for an image of another size.
+        Args:
+            image: a path, a Pillow image or an array, see `faces.images.read.as_image`.
+
+        Raises UserError for what is no image, or one of another size.
 
         >>> import faces
         >>> from skimage.data import astronaut
@@ -197,28 +202,27 @@ class Detections:
         >>> [crop.shape for crop in found.crops(astronaut())]
         [(122, 92, 3)]
         """
-        self._check_size(image)
+        image = self._own_image(image)
         corners = np.concatenate([np.floor(self.xyxy[:, :2]), np.ceil(self.xyxy[:, 2:])], axis=1)
         return [image[y1:y2, x1:x2].copy() for x1, y1, x2, y2 in corners.astype(int).tolist()]
 
-    def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A copy of the RGB image uint8 (H, W, 3) with a box and score around each face.
+    def plot(self, image: Any) -> NDArray[np.uint8]:
+        """A copy of the image, RGB uint8 (H, W, 3), with a box and score around each face.
 
-        Raises ValueError for an image of another size.
+        Takes what `crops` takes and raises as it does.
         """
         from detector.draw import draw_detections
 
-        self._check_size(image)
-        return draw_detections(image, self)
+        return draw_detections(self._own_image(image), self)
 
-    def save(self, path: str | Path, image: NDArray[np.uint8] | None = None) -> Path:
+    def save(self, path: str | Path, image: Any = None) -> Path:
         """Write the faces to a file that appears whole; returns its path.
 
         Args:
             path: ``.json`` writes `to_json`; ``.png``, ``.jpg`` and the like write `plot`.
-            image: RGB uint8 (H, W, 3), for a picture.
+            image: as for `crops`; needed for a picture.
 
-        Raises ValueError for a picture without ``image``, OSError when it cannot be written.
+        Raises UserError for a picture without ``image``, OSError when it cannot be written.
 
         >>> import faces
         >>> from skimage.data import astronaut
@@ -234,7 +238,7 @@ class Detections:
             with atomic_write(path) as file:
                 file.write(json.dumps(self.to_json()).encode() + b"\n")
         elif image is None:
-            raise ValueError(f"to write the picture {path}, give the image as well")
+            raise UserError(f"to write the picture {path}, give the image as well")
         else:
             save_image(path, self.plot(image))
         return path
@@ -282,13 +286,17 @@ class Detections:
             class_id=np.zeros(len(self), int),
         )
 
-    def _check_size(self, image: NDArray[np.uint8]) -> None:
+    def _own_image(self, image: Any) -> NDArray[np.uint8]:
+        from faces.images.read import as_image
+
+        image = as_image(image)
         if image.shape[:2] != self.image_size:
             height, width = self.image_size
-            raise ValueError(
+            raise UserError(
                 f"these faces are of an image of {width}x{height} pixels, this one has "
                 f"{image.shape[1]}x{image.shape[0]}"
             )
+        return image
 
 
 class Detector(Protocol):

@@ -16,6 +16,7 @@ EXTRAS = {
         "torch",
         "torchmetrics",
         "torchvision",
+        "yaml",
     ),
     "serve": (
         "fastapi",

@@ -72,6 +72,9 @@ def with_settings(base: T, values: Mapping[str, Any], where: str = "") -> T:
             if isinstance(value, type(groups[key])):
                 groups[key] = changes[key] = value
                 continue
+            if isinstance(value, str | Path) and f"{key}_dir" in owner:  # as its flag is called
+                nested.setdefault(owner[f"{key}_dir"], {})[f"{key}_dir"] = value
+                continue
             if not isinstance(value, dict):
                 raise UserError(f"{where}{key} cannot be {value!r}; it is a table, [{key}]")
             nested.setdefault(key, {}).update(value)

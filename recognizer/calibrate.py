@@ -120,7 +120,7 @@ def _calibrated(scores: Scores, fmr: float) -> Calibration:
         raise UserError(
             f"a false match rate of {fmr:g} takes at least {pairs_needed(fmr):,} pairs of two "
             f"people to measure ({NEEDED} errors among them), there are {count:,}; {most}: give "
-            "more pairs, a folder per person (all their pairs count), or a higher --fmr"
+            "more pairs, a folder per person (all their pairs count), or a higher rate (fmr)"
         )
     if not len(scores.genuine):
         raise UserError(

@@ -14,7 +14,7 @@ import tyro
 from faces.text import counted
 from scripts.options.command_line import parse
 
-DESCRIPTION = """The record that `faces serve` keeps of enrolments, renames and removals. Each line
+DESCRIPTION = """The record that `faces serve` keeps of enrollments, renames and removals. Each line
 vouches for those before it. People are pseudonyms there: only with the log's key and a name can
 somebody be looked for."""
 

@@ -202,11 +202,13 @@ def _calibrate_detector(
     model: Path, options: ScoreOptions, threads: int | None, quiet: bool
 ) -> ScoreCalibration:
     """Detect, measure, store, say what was found."""
-    if options.image_path is None or options.annotation_dir is None:
-        raise UserError("a detector needs --image-path DIR and --annotation-dir DIR")
+    folders = (options.image_path, options.annotation_dir)
+    if options.data is None and None in folders:
+        raise UserError("a detector needs --image-path DIR and --annotation-dir DIR, or --data DIR")
     from detector.checkpoint import checkpoint_config, load_checkpoint
     from detector.evaluation.calibrate import calibrate_scores, check_calibrates, store_calibration
     from detector.evaluation.matching import match
+    from detector.evaluation.part import read_part
     from detector.evaluation.truth import read_voc_truth
     from detector.inference.load import file_kind
     from detector.shipped import SHIPPED, find_checkpoint
@@ -227,7 +229,11 @@ def _calibrate_detector(
     check_calibrates(payload, path)
     config = checkpoint_config(payload)
     classes = options.classes or config.data.classes
-    truth, images = read_voc_truth(options.annotation_dir, options.image_path, classes)
+    if options.data is not None:
+        truth, images = read_part(options.data, classes, path, None)
+    else:
+        assert options.annotation_dir is not None
+        truth, images = read_voc_truth(options.annotation_dir, options.image_path, classes)
     found = calibrate_scores(
         match(truth, _plain_scores(path, truth, images, options, threads, quiet)),
         options.false_positives,

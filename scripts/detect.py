@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from detector.data.formats.dataset import LabeledImage
     from detector.types import Detections, Detector
     from faces.inputs import Source
 
@@ -36,6 +37,7 @@ faces detect photo.jpg
 faces detect holiday "scans/**/*.png" --model runs/fpn/best.pt --out marked --threshold 0.7
 faces detect party.mp4 --model model.onnx --anonymize --out hidden
 faces detect photos --model model.onnx --json - | jq .faces
+faces detect photos --annotate coco --out found   # labels to correct in found/first-labels
 faces detect WIDER_val/images --model model.onnx --wider submission --max-side 0"""
 
 DEFAULT_OUT = Path("detected")
@@ -69,6 +71,10 @@ class Options:
     wider: Annotated[Path | None, arg("none", metavar="FOLDER")] = None
     """Also write submission files in WIDER FACE's official format, with all faces that score at
     least 0.005, whatever the threshold."""
+    annotate: Annotated[Literal["voc", "coco", "yolo"] | None, arg("none")] = None
+    """Also write the faces as first labels, to be corrected in an annotation tool: the new folder
+    OUT/first-labels gets copies of the pictures and PASCAL VOC, COCO or YOLO labels, in the layout
+    of `faces prepare export`. Labels that are there already are never overwritten."""
     anonymize: bool = False
     """Hide the faces in the pictures beyond recovery instead of marking them."""
     threshold: Annotated[
@@ -107,6 +113,14 @@ class Options:
                 not self.anonymize or self.pictures is not None,
                 "--anonymize makes pictures: say where with --out",
             ),
+            (
+                self.annotate is None or self.pictures is not None,
+                "--annotate makes a folder of pictures and labels: say where with --out",
+            ),
+            (
+                self.annotate is None or not self.anonymize,
+                "--annotate copies the pictures as they are: leave out --anonymize",
+            ),
         ]
         require(rules)
 
@@ -116,6 +130,15 @@ class Options:
         if self.out is None and not (self.json or self.wider):
             return DEFAULT_OUT
         return self.out
+
+    @property
+    def labels(self) -> Path | None:
+        """The new folder for first labels; None when there shall be none."""
+        return (
+            None
+            if self.annotate is None or self.pictures is None
+            else self.pictures / "first-labels"
+        )
 
     @property
     def shown(self) -> float:
@@ -154,6 +177,8 @@ def main(argv: Sequence[str]) -> int:
     if options.json not in (None, "-"):
         refuse_originals(sources, Path(options.json))
     names = wider_names(sources) if options.wider is not None else {}
+    if options.labels is not None:
+        check_labels(options.labels, sources, targets)
     detector = load_detector(
         options.model,
         score_threshold=min(options.shown, WIDER_SCORE) if options.wider else options.shown,
@@ -166,14 +191,35 @@ def main(argv: Sequence[str]) -> int:
     try:
         with ExitStack() as stack:
             write_line = open_lines(options, stack)
-            tally = Job(options, detector, targets, names, write_line).run(sources)
+            job = Job(options, detector, targets, names, write_line)
+            tally = job.run(sources)
+            told = job.write_labels()
     except BrokenPipeError:  # the reader of the JSON lines has left
         raise
     except OSError as error:
         raise UserError(f"the results cannot be written: {error}") from error
     # With --json - only JSON lines may be on stdout.
-    print(summary(options, tally), file=sys.stderr if options.json == "-" else sys.stdout)
+    lines = "\n".join([summary(options, tally), *told])
+    print(lines, file=sys.stderr if options.json == "-" else sys.stdout)
     return 1 if tally.failed else 0
+
+
+def check_labels(folder: Path, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:
+    """Raise UserError, before anything is detected, where no labels could be written later."""
+    from detector.data.formats.export import require_free
+
+    require_free(folder)
+    for source, target in targets.items():
+        if target.is_relative_to(folder):
+            raise UserError(
+                f"the marked picture of {source.path} would lie among the labels in {folder}: "
+                "rename its folder"
+            )
+    if all(source.is_video for source in sources):
+        raise UserError(f"{sources[0].path}: --annotate labels pictures, and there are only videos")
+    for source in sources:
+        if source.is_video:
+            logger.warning("%s: a video gets no labels", source.path)
 
 
 def open_lines(options: Options, stack: ExitStack) -> Callable[[str], None]:
@@ -199,6 +245,7 @@ class Job:
     wider_names: dict[Source, str]
     write_line: Callable[[str], None]
     tally: Tally = field(default_factory=Tally)
+    labeled: list[LabeledImage] = field(default_factory=list)
 
     def run(self, sources: Sequence[Source]) -> Tally:
         """Images first, then videos."""
@@ -214,6 +261,20 @@ class Job:
                 self._failed(str(error))
         self.tally.seconds = time.monotonic() - start
         return self.tally
+
+    def write_labels(self) -> list[str]:
+        """Write what was found as first labels; what there is to say of them."""
+        folder, format = self.options.labels, self.options.annotate
+        if folder is None or format is None:
+            return []
+        if not self.labeled:
+            return ["labels:      none, as no picture could be read"]
+        from detector.data.formats.dataset import Dataset
+        from detector.data.formats.export import told_lines, write_dataset
+
+        dataset = Dataset("detections", {"": tuple(self.labeled)})
+        written = write_dataset(dataset, folder, format)
+        return [f"labels:      {folder} ({format})", *told_lines(written.told)]
 
     def _images(self, sources: Sequence[Source]) -> None:
         from tqdm import tqdm
@@ -241,6 +302,8 @@ class Job:
                 if self.options.wider is not None:
                     write = partial(write_submission, self.options.wider, self.wider_names[source])
                     behind.submit(partial(write, result.detections), image)
+                if self.options.annotate is not None:
+                    self.labeled.append(first_labels(source, shown))
                 if source in self.targets:
                     draw = self._drawing(image, shown, shown.xyxy)
                     behind.submit(_then(draw, partial(save_image, self.targets[source])), image)
@@ -305,6 +368,28 @@ class Job:
 
         self.tally.failed += 1
         tqdm.write(f"faces: {reason}", file=sys.stderr)
+
+
+def first_labels(source: Source, found: Detections) -> LabeledImage:
+    """The faces of a picture as labels, to hundredths of a pixel."""
+    import numpy as np
+
+    from detector.data.formats.dataset import LabeledImage
+
+    count = len(found)
+    height, width = found.image_size
+    boxes = found.xyxy.astype(np.float64)
+    fine = boxes.round(2)  # the edges of the picture are whole numbers, so none is crossed
+    return LabeledImage(
+        path=source.path,
+        name=source.name,
+        width=width,
+        height=height,
+        xyxy=np.where((fine[:, 2:] > fine[:, :2]).all(axis=1, keepdims=True), fine, boxes),
+        names=("face",) * count,
+        difficult=np.zeros(count, bool),
+        landmarks=np.full((count, 5, 2), np.nan),
+    )
 
 
 def summary(options: Options, tally: Tally) -> str:

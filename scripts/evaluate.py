@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import tyro
 
+from faces.errors import UserError
 from scripts.options.command_line import log_to_stderr, parse
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Evaluate a detector, or a folder of detections in the WIDER FACE submission format,
-on annotated images: average precision by three protocols, precision, recall and false alarms,
+on annotated images: average precision by three protocols, precision, recall and false positives,
 recall by face size, crowd and attribute, precision-recall curves, and a sheet of the worst
 errors."""
 
@@ -24,6 +25,8 @@ EXAMPLES = """\
 faces evaluate --wider data/widerface --image-path data/wider/val/images
 faces evaluate model.onnx --wider data/widerface --max-side 0
 faces evaluate runs/fpn/best.pt --image-path photos --annotation-dir xml --max-side 1024
+faces evaluate --image-path photos --annotation-dir xml --hardest 50   # labels to look at first
+faces evaluate runs/fpn/best.pt --data photos
 faces evaluate --detections theirs --wider data/widerface --out theirs/report
 faces evaluate model.onnx --wider data/widerface --by skin-tone.csv --threshold 0.6"""
 
@@ -37,8 +40,13 @@ class Options:
     detections: Path | None = None
     """Evaluate this folder of detections instead: EVENT/IMAGE.txt with the image's name, the number
     of faces, and a line 'x y width height score' for each."""
+    data: Path | None = None
+    """A folder as `faces train --data` takes it: its validation part, or what the run that made the
+    checkpoint kept of it to validate on."""
+    split: Path | None = None
+    """With --data: what the run in this folder kept; for models that are no checkpoint of it."""
     wider: Path | None = None
-    """WIDER FACE as `faces prepare download` or its authors' files leave it: the official lists
+    """Or: WIDER FACE as `faces prepare download` or its authors' files leave it: the official lists
     wider_{face,easy,medium,hard}_val.mat in eval_ground_truth or eval_tools.zip, and the images in
     WIDER_val/images or at --image-path. Any part of the images will do."""
     annotation_dir: Path | None = None
@@ -64,9 +72,13 @@ class Options:
     min_score: float = 0.005
     """Lowest score that the model reports; AP needs the low ones too."""
     threshold: float = 0.5
-    """Score from which a detection counts in precision, recall, false alarms and pictures."""
+    """Score from which a detection counts in precision, recall, false positives and pictures."""
+    hardest: int = 0
+    """Also write hardest.csv and hardest.png: so many images on which detector and labels disagree
+    most, the worst first, with the faces to look at: labeled but not found, found but not labeled,
+    boxed differently. What is wrong may be the detector or the label."""
     resamples: int = 1000
-    """How often the images are drawn anew for the 95 % intervals."""
+    """How often the images are drawn again for the 95 % intervals."""
     seed: int = 0
     """Of that drawing."""
     device: str = "auto"
@@ -96,17 +108,22 @@ def main(argv: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from detector.evaluation.evaluate import evaluate
+    from detector.evaluation.hardest import write_hardest
     from faces.files import check_writable
 
     def bar(items: Sequence[Any], what: str) -> Iterable[Any]:
         # disable=None: no bar where stderr is no terminal.
         return tqdm(items, desc=what, unit="image", disable=True if options.quiet else None)
 
+    if options.hardest < 0:
+        raise UserError(f"--hardest must not be negative, got {options.hardest}")
     check_writable(options.out)
-    ours = ("out", "json", "quiet")  # the rest are arguments of the function
+    ours = ("out", "json", "quiet", "hardest")  # the rest are arguments of the function
     arguments = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ours}
     result = evaluate(**arguments, progress=bar)
     written = result.save(options.out)
+    if options.hardest:
+        written += write_hardest(result, options.out, options.hardest)
     print(json.dumps(result.report, indent=1, allow_nan=False) if options.json else result)
     for path in written:
         logger.info("written: %s", path)

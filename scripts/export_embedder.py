@@ -26,7 +26,7 @@ faces export-embedder inception --embedder-weights vggface2.pt --out inception.o
 class Options:
     """What to export and where to."""
 
-    embedder: tyro.conf.Positional[str]
+    embedder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT|inception")]
     """A checkpoint of `faces pretrain-embedder`, or inception."""
     embedder_weights: Annotated[
         Path | None, tyro.conf.arg(help_behavior_hint="(default: from the cache or the network)")

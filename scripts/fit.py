@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from faces.errors import UserError
 from faces.text import counted
 from scripts.options.command_line import log_to_stderr, parse
-from scripts.options.fit import DETAILS, Options
+from scripts.options.fit import Options
 from scripts.options.recognizer import open_embedder, open_existing_store, open_store
 
 if TYPE_CHECKING:
@@ -61,16 +60,7 @@ def main(argv: Sequence[str]) -> int:
         except (Stopped, KeyboardInterrupt):
             print(job.after_stop(), file=sys.stderr)
             return 130
-        except UserError as error:
-            raise UserError(with_flags(str(error))) from error
     return 1 if job.sources.refused else 0
-
-
-def with_flags(message: str) -> str:
-    """A message that names options of training, with the flags that set them."""
-    names = "|".join((*DETAILS, "phases", "masks", "depth"))
-    options = rf"(?<!-)\b({names})\b(?= must| was | and patience must|$)"
-    return re.sub(options, lambda found: f"--{found[0].replace('_', '-')}", message)
 
 
 class Job:

@@ -86,10 +86,15 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
     """Import ``module`` and call its ``main(arguments)``, turning expected ends into exit codes."""
     from faces.errors import UserError
 
+    command = None
     try:
-        return importlib.import_module(module).main(arguments) or 0
+        command = importlib.import_module(module)
+        return command.main(arguments) or 0
     except UserError as error:
-        print(f"faces: {error}", file=sys.stderr)
+        from scripts.options.command_line import with_flags
+
+        message = str(error) if command is None else with_flags(str(error), command)
+        print(f"faces: {message}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         from faces.extras import advice
@@ -120,7 +125,7 @@ def _help() -> str:
         [
             "usage: faces COMMAND [options]",
             "",
-            "Train a face detector and run it.",
+            "Train a face detector, run it, and put names to the faces it finds.",
             "",
             "commands:",
             *lines,

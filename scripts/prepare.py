@@ -1,4 +1,4 @@
-"""`faces prepare`: download WIDER FACE, convert it to PASCAL VOC, check and repair VOC folders."""
+"""`faces prepare`: bring in WIDER FACE and other tools' data, check, repair and export it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scripts.options.command_line import log_to_stderr, parse
 
 if TYPE_CHECKING:
     from detector.data.check import SetReport
+    from detector.data.formats.dataset import Dataset
     from detector.data.repair import Repairs
     from detector.data.voc.folder import VocFolder
     from detector.data.wider.convert import SplitSummary
@@ -24,9 +25,13 @@ faces prepare download --out data
 faces prepare download --out data --mirror https://example.org/wider
 faces prepare wider data --out data/wider
 faces prepare wider data --out data/wider --splits val --truth mat --images copy
+faces prepare import roboflow-export --out data/mine
+faces prepare import labels/instances_train.json --out data/mine --classes face head
 faces prepare check data/wider
 faces prepare check photos --fix photos-repaired
 faces prepare check --image-dir photos --annotation-dir labels/voc
+faces prepare export data/wider --format coco --out data/wider-coco
+faces prepare export --image-dir photos --annotation-dir xml --format yolo --out data/yolo
 """
 
 
@@ -71,6 +76,36 @@ class Download:
 
 
 @dataclass(frozen=True)
+class Import:
+    """Convert a data set of another tool: COCO, YOLO, CVAT, LabelMe, Label Studio, VOC, RetinaFace.
+
+    Boxes keep their decimals; crowds, ignored and difficult objects become difficult; the five
+    points of a face are kept. Ends with the table of `faces prepare check`; the exit code is 1
+    when that finds something or a listed image is not there.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The unpacked export, or the one label file in it that shall be read (data.yaml, a JSON or
+    XML file)."""
+    out: Path
+    """Where to put train/images, train/annotations and so on. Without splits all is train."""
+    format: (
+        Literal["coco", "yolo", "cvat", "labelme", "label-studio", "voc", "retinaface"] | None
+    ) = None
+    """Insist on a format; by default the contents of the files tell."""
+    classes: tuple[str, ...] = ()
+    """Keep only boxes of these classes; none given: all, which are listed."""
+    images: Literal["link", "copy"] = "link"
+    """Link the images (symbolic links, or hard links where those are not allowed), or copy them."""
+    overwrite: bool = False
+    """Replace a data set that is in --out."""
+    show: int = 3
+    """How many problems of each kind to list on the screen."""
+    quiet: bool = False
+    """Log only warnings."""
+
+
+@dataclass(frozen=True)
 class Check:
     """Find what is wrong with a folder of images and VOC annotations, and write a repaired copy.
 
@@ -103,16 +138,46 @@ class Check:
     """Log only warnings."""
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write images and VOC annotations as COCO or YOLO, for other tools and trainers.
+
+    Boxes are written as `faces train` sees them, with all decimals. What the format cannot hold is
+    counted on the screen.
+    """
+
+    format: Literal["coco", "yolo"]
+    """`coco`: annotations/instances_train.json and images/train. `yolo`: data.yaml, labels/train
+    and images/train."""
+    out: Path
+    """The new folder."""
+    folder: tyro.conf.Positional[Path | None] = None
+    """A folder as for `faces prepare check`; its sets (train, val) become the splits."""
+    image_dir: Path | None = None
+    """Instead of a folder: the images, and with --annotation-dir..."""
+    annotation_dir: Path | None = None
+    """...the annotations."""
+    classes: tuple[str, ...] = ()
+    """Only objects of these names; none given: all."""
+    images: Literal["copy", "link"] = "copy"
+    """Copy the images or link them. Those that EXIF turns are written upright, since not every tool
+    turns them, and so are kinds that few tools read (HEIC, AVIF, GIF)."""
+    quiet: bool = False
+    """Log only warnings."""
+
+
 Command = (
     Annotated[Wider, tyro.conf.subcommand("wider")]
     | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces prepare`; returns the exit code."""
-    options: Wider | Download | Check = parse(
+    options: Wider | Download | Import | Check | Export = parse(
         Command,
         argv,
         prog="faces prepare",
@@ -124,6 +189,10 @@ def main(argv: Sequence[str]) -> int:
         return _wider(options)
     if isinstance(options, Download):
         return _download(options)
+    if isinstance(options, Import):
+        return _import(options)
+    if isinstance(options, Export):
+        return _export(options)
     return _check(options)
 
 
@@ -198,6 +267,43 @@ def _download(options: Download) -> int:
     return 0
 
 
+def _import(options: Import) -> int:
+    import tempfile
+
+    from detector.data.check import check_set
+    from detector.data.formats.load import choose_classes, load_dataset
+    from detector.data.formats.write import check_out, write_dataset
+    from detector.data.voc.folder import VocFolder
+    from faces.files import check_writable
+
+    check_writable(options.out)
+    check_out(options.source, options.out, overwrite=options.overwrite)
+    with tempfile.TemporaryDirectory() as folder:  # of images that are inside label files
+        scratch = Path(folder)
+        found = load_dataset(options.source, scratch, options.format)
+        dataset = choose_classes(found, options.classes)
+        ways = write_dataset(dataset, options.out, placement=options.images, scratch=scratch)
+    print(_import_summary(found, dataset, ways))
+    reports = [
+        check_set(VocFolder(split, *(options.out / split / x for x in ("images", "annotations"))))
+        for split in dataset.splits
+    ]
+    print(f"\n{_check_table(reports, options.show)}\nwritten to {options.out}")
+    lost = any("that are not there" in note for note in dataset.notes)
+    return 1 if lost or any(report.findings for report in reports) else 0
+
+
+def _import_summary(found: Dataset, dataset: Dataset, ways: dict[str, int]) -> str:
+    from detector.data.formats.load import class_counts
+
+    placed = ", ".join(f"{count:,} {how}" for how, count in ways.items())
+    classes = ", ".join(f"{name or '(no name)'} ({n:,})" for name, n in class_counts(found).items())
+    lines = [f"read as {dataset.format}; images: {placed}", f"classes found: {classes or 'none'}"]
+    if len(class_counts(dataset)) > 1:
+        lines.append("all of them are kept; choose with --classes here or in `faces train`")
+    return "\n".join([*lines, *(f"note: {note}" for note in dataset.notes)])
+
+
 def _check(options: Check) -> int:
     from PIL import Image
 
@@ -233,7 +339,27 @@ def _check(options: Check) -> int:
     return 1 if any(report.findings for report in reports) else 0
 
 
-def _sets(options: Check) -> list[VocFolder]:
+def _export(options: Export) -> int:
+    from detector.data.formats.export import require_free, told_lines, write_dataset
+    from detector.data.formats.from_voc import read_sets
+    from faces.files import check_writable
+
+    check_writable(options.out.absolute().parent)  # it is made there, and renamed
+    sets = _sets(options)
+    require_free(options.out, [path for one in sets for path in (one.images, one.annotations)])
+    dataset = read_sets(sets, options.classes)
+    written = write_dataset(dataset, options.out, options.format, options.images)
+    rows = [("", *(split or "count" for split in written.images))]
+    rows.append(("images", *(f"{count:,}" for count in written.images.values())))
+    rows.append(("boxes", *(f"{count:,}" for count in written.boxes.values())))
+    print(_table(rows))
+    for line in (*dataset.notes, *told_lines(written.told)):
+        print(line)
+    print(f"written to {options.out}")
+    return 0
+
+
+def _sets(options: Check | Export) -> list[VocFolder]:
     from detector.data.voc.folder import VocFolder, find_sets
 
     given = (options.image_dir is not None, options.annotation_dir is not None)

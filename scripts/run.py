@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +56,10 @@ LOOKS = 10.0
 class Options:
     """What to look at and what to write."""
 
-    video: Annotated[tyro.conf.Positional[str], arg("required", metavar="VIDEO|FOLDER|-")] = ""
+    video: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(metavar="VIDEO|FOLDER|-", help_behavior_hint="(required)"),
+    ] = ""
     """A video file, a folder of photos, or - for raw frames on the standard input."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
     """Write the video with boxes and names, as long as the original, and with its sound where the
@@ -69,10 +72,8 @@ class Options:
     """Write no such folder; the table at the end is printed all the same."""
     every: Annotated[int | None, arg("so that it is done 10 times a second")] = None
     """Detect on every Nth frame; faces are moved on in between."""
-    raw: RawFrames = RawFrames()  # noqa: RUF009 (immutable)
-    """See `RawFrames`."""
-    networks: Networks = Networks()  # noqa: RUF009 (immutable)
-    """See `Networks`."""
+    raw: RawFrames = field(default_factory=RawFrames)
+    networks: Networks = field(default_factory=Networks)
     quiet: bool = False
     """Warnings only, and no progress bar."""
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Let other programs detect, recognize and enrol faces: as their child process, a
+DESCRIPTION = """Let other programs detect, recognize and enroll faces: as their child process, a
 JSON object a line (--stdio), or over HTTP (--http). Both do the same; docs/serve.md describes them,
 docs/security.md what to mind."""
 
@@ -92,7 +92,7 @@ class NetworkOptions:
     """0 takes a free one."""
     keys: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("keys.json")
     """Keys of callers, from `faces keys`."""
-    no_keys_on_loopback: bool = False
+    no_keys_on_loopback: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let every program and user of this machine in, without keys."""
     tls_cert: Annotated[Path | None, _none(metavar="FILE")] = None
     """Certificate chain (PEM)."""
@@ -136,7 +136,7 @@ class Options:
     audit: Annotated[
         Path | None, tyro.conf.arg(help_behavior_hint="(default: GALLERY.audit.jsonl)")
     ] = None
-    """Log of enrolments and removals, for `faces audit`."""
+    """Log of enrollments and removals, for `faces audit`."""
     threads: Annotated[
         int | None, tyro.conf.arg(help_behavior_hint="(default: left to the runtimes)")
     ] = None

@@ -65,14 +65,16 @@ def main(argv: Sequence[str]) -> int:
         )
     del payload["format"], payload["version"]
     payload.pop("training", None)
+    payload.pop("split", None)
     config = checkpoint_config(payload)
     network = replace(
         config.model, score_calibration=args.score_calibration, backbone_weights="none"
     )
     # Without the paths of the machine that trained it.
     data = replace(
-        config.data, image_path=None, train_ann_dir=None, valid_path=None, valid_ann_dir=None
-    )
+        config.data, data_dir=None, image_path=None, train_ann_dir=None, valid_path=None,
+        valid_ann_dir=None,
+    )  # fmt: skip
     config = replace(
         config, model=network, data=data, run=None, model_file=None, fig_path=None, init=None
     )

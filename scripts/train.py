@@ -16,6 +16,7 @@ The defaults shown are those of the chosen --arch; --config FILE.toml changes th
 last word."""
 
 EXAMPLES = """\
+faces train --data data/wider
 faces train --image-path data/wider/train/images --train-ann-dir data/wider/train/annotations \\
             --valid-path data/wider/val/images --valid-ann-dir data/wider/val/annotations
 faces train --resume runs/fpn

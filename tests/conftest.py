@@ -47,6 +47,14 @@ def _ctrl_c_works() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _the_door_holds_the_real_functions() -> None:
+    """It keeps what it was first asked for, which must be nothing that a test put in its place."""
+    import faces
+
+    assert faces.load_detector is not faces.load_embedder
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _messages_show_paths_plainly() -> Iterator[None]:
     """No message of any test may hold a path as Python shows it, ``PosixPath('x')``.
 

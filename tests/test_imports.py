@@ -7,6 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -206,3 +207,13 @@ def test_importing_everything_has_no_effects(tmp_path):
     assert result.returncode == 0, result.stderr
     assert (result.stdout, result.stderr) == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_types_of_every_package_may_be_used_by_others():
+    root = Path(__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    found = settings["setuptools"]["packages"]["find"]["include"]
+    packages = {pattern.removesuffix("*") for pattern in found}
+    assert packages == {"faces", "detector", "recognizer", "pipeline", "scripts"}
+    assert all((root / package / "py.typed").is_file() for package in packages)
+    assert "py.typed" in settings["setuptools"]["package-data"]["*"]

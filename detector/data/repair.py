@@ -17,9 +17,11 @@ from detector.data.voc.annotation import (
     VocAnnotation,
     are_fractions,
     box_of,
+    landmarks_of,
     load_voc,
     set_box,
     set_filename,
+    set_landmarks,
     set_name,
     set_size,
 )
@@ -242,8 +244,32 @@ def _repair_tree(
                 parent.remove(owner)
             elif mended != box:
                 set_box(owner, mended)
+        if stored or change(own) != own:
+            _move_landmarks(element, change, info if stored else None)
     done["objects dropped, whose box cannot be read"] += bad
     return root, done, None
+
+
+def _move_landmarks(
+    element: etree._Element, change: Callable[[Box], Box], turn: ImageInfo | None
+) -> None:
+    """Take the points of a face along with its box; in a mirror left and right change places."""
+    points: list[tuple[float, float] | None] = []
+    for point in landmarks_of(element):
+        moved = None if point is None else change((*point, *point))
+        points.append(None if moved is None else (_turn(moved, turn) if turn else moved)[:2])
+    set_landmarks(element, points)
+    if points and turn is not None and turn.orientation in (2, 4, 5, 7):
+        for child in element.iterfind("landmarks/*"):
+            child.tag = _MIRRORED.get(str(child.tag), child.tag)
+
+
+_MIRRORED = {
+    "left_eye": "right_eye",
+    "right_eye": "left_eye",
+    "mouth_left": "mouth_right",
+    "mouth_right": "mouth_left",
+}
 
 
 def _in_pixels(

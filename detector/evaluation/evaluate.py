@@ -36,6 +36,8 @@ Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 def evaluate(
     model: str | Path | Detector | None = None,
     *,
+    data: str | Path | None = None,
+    split: str | Path | None = None,
     wider: str | Path | None = None,
     annotation_dir: str | Path | None = None,
     image_path: str | Path | None = None,
@@ -59,12 +61,16 @@ def evaluate(
     Args:
         model: a file as `faces.load_detector` takes it, or a detector that is open (with a low
             ``score_threshold``, for AP needs the low scores too); None is the shipped one.
-        wider: the folder of WIDER FACE: the official lists, and the images in it or at
+        data: a folder as `faces.train` takes it; evaluated is its validation part, or the pictures
+            that the run which made ``model`` kept to validate on.
+        split: those that the run in this folder (or its split.json) kept, for any other model.
+        wider: or the folder of WIDER FACE: the official lists, and the images in it or at
             ``image_path``. Any part of the images will do.
         annotation_dir: or PASCAL VOC annotations (.xml), flat or mirroring ``image_path``.
         image_path: the folder of images, searched recursively; not needed for ``detections``.
         detections: a folder of detections in WIDER FACE's submission format in place of a model.
-        classes: object names that are faces; empty: every object is one (``annotation_dir`` only).
+        classes: object names that are faces; empty: every object is one (not with
+            ``wider``).
         missing: images without a file in ``detections``: refuse to evaluate, take them as without
             detections ("empty"), or leave them out ("skip"), which makes the set a smaller one.
         by: a CSV file with attributes of faces, see `detector.evaluation.by_file`.
@@ -98,20 +104,34 @@ def evaluate(
     """
     if speed not in ("normal", "fast"):
         raise UserError(f'speed must be "normal" or "fast", not {speed!r}')
-    wider, annotation_dir, image_path, detections, by, save_detections = (
+    data, split, wider, annotation_dir, image_path, detections, by, save_detections = (
         None if path is None else Path(path)
-        for path in (wider, annotation_dir, image_path, detections, by, save_detections)
+        for path in (
+            data,
+            split,
+            wider,
+            annotation_dir,
+            image_path,
+            detections,
+            by,
+            save_detections,
+        )
     )
-    voc = annotation_dir is not None
+    voc = annotation_dir is not None or data is not None
+    given = {"data": data, "wider": wider, "annotation_dir": annotation_dir}
+    named = [name for name, path in given.items() if path is not None]
     rules = [
         (model is None or detections is None, "give a model or detections, not both"),
         (
-            voc != (wider is not None),
-            "give either wider, the folder of WIDER FACE, or annotation_dir with image_path",
+            len(named) == 1,
+            "give either wider, the folder of WIDER FACE, or annotation_dir with image_path, or "
+            "data" + (f", not {' and '.join(named)}" if named else ""),
         ),
-        (voc or not classes, "classes needs annotation_dir; WIDER FACE has only faces"),
+        (data is None or image_path is None, "give data or image_path, not both"),
+        (data is not None or split is None, "split needs data, the folder that was divided"),
+        (voc or not classes, "classes needs annotation_dir or data; WIDER FACE has only faces"),
         (
-            not voc or image_path is not None or detections is not None,
+            annotation_dir is None or image_path is not None or detections is not None,
             "a model needs image_path to find the images of annotation_dir",
         ),
         (save_detections is None or detections is None, "save_detections needs a model"),
@@ -128,7 +148,12 @@ def evaluate(
     from detector.inference.load import load_detector
 
     of_images = None
-    if annotation_dir is not None:
+    if data is not None:
+        from detector.evaluation.part import read_part
+
+        file = Path(model) if isinstance(model, str | Path) and str(model) != SHIPPED else None
+        truth, images = read_part(data, tuple(classes), file, split)
+    elif annotation_dir is not None:
         from detector.evaluation.truth import read_voc_truth
 
         truth, images = read_voc_truth(annotation_dir, image_path, tuple(classes))

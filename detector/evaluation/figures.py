@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,27 +119,50 @@ def draw_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
 
 
 def _cell(error: Error, matches: Matches, path: Path, threshold: float) -> NDArray[np.uint8]:
-    """The surroundings of an error, three times its size, enlarged before the boxes are drawn."""
+    """The surroundings of an error, three times its size."""
+    return cut_out(
+        path, error.xyxy, [error.xyxy], matches, matches.names.index(error.image), threshold
+    )
+
+
+def cut_out(
+    path: Path,
+    around: Sequence[float],
+    errors: Sequence[Sequence[float]],
+    matches: Matches,
+    image: int,
+    threshold: float,
+    cell: int = CELL,
+) -> NDArray[np.uint8]:
+    """A part of an image, enlarged to about ``cell`` pixels before the boxes are drawn.
+
+    Args:
+        path: the image's file.
+        around: x1 y1 x2 y2, in the middle third of the part.
+        errors: boxes to be red.
+        matches, image: the image's faces (green) and, from ``threshold`` on, detections (orange).
+        threshold: lowest score of a detection to be shown.
+        cell: the longest side of the result.
+    """
     picture = read_image(path)
     height, width = picture.shape[:2]
-    x1, y1, x2, y2 = error.xyxy
+    x1, y1, x2, y2 = around
     side = round(max(40.0, 3 * max(x2 - x1, y2 - y1)))
     left = int(np.clip((x1 + x2 - side) / 2, 0, max(width - side, 0)))
     top = int(np.clip((y1 + y2 - side) / 2, 0, max(height - side, 0)))
     crop = picture[top : top + side, left : left + side]
-    factor = CELL / max(crop.shape[:2])
+    factor = cell / max(crop.shape[:2])
     size = (max(1, round(crop.shape[1] * factor)), max(1, round(crop.shape[0] * factor)))
-    cell = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
-    i = matches.names.index(error.image)
-    shown = (matches.image == i) & (matches.score >= threshold)
+    drawn = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
+    shown = (matches.image == image) & (matches.score >= threshold)
     for boxes, color, thickness in (
-        (matches.face_xyxy[matches.face_image == i], TRUTH, 2),
+        (matches.face_xyxy[matches.face_image == image], TRUTH, 2),
         (matches.xyxy[shown], FOUND, 1),
-        (np.array([error.xyxy]), MISSED, 2),
+        (np.array(errors), MISSED, 2),
     ):
         moved = (boxes - [left, top, left, top]) * factor
-        cell = draw_boxes(cell, moved.astype(np.float32), color, width=thickness)
-    return cell
+        drawn = draw_boxes(drawn, moved.astype(np.float32), color, width=thickness)
+    return drawn
 
 
 def _box(values: NDArray[np.float64]) -> tuple[float, float, float, float]:

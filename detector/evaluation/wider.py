@@ -156,8 +156,8 @@ def check_sizes(truth: Sequence[ImageFaces], sizes: Mapping[str, tuple[int, int]
         raise UserError(
             f"{len(wrong):,} of {len(sizes):,} images do not have the published size, first "
             f"{name!r} with {size} pixels instead of {WIDTH} in width: the official ground truth "
-            "does not fit rescaled images; evaluate the original files, or use --image-path and "
-            "--annotation-dir with annotations of that scale"
+            "does not fit rescaled images; evaluate the original files, or use image_path and "
+            "annotation_dir with annotations of that scale"
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detector.inference.resize import Resize, Resized
 from detector.types import Detections, Detector
-from faces.images.read import as_images
+from faces.images.read import as_image, as_images
 
 if TYPE_CHECKING:
     from detector.inference.metadata import Artifact
@@ -71,6 +71,9 @@ class FaceDetector:
         self.speed: Speed = speed
         self.artifact = artifact
 
+    def __repr__(self) -> str:
+        return f"FaceDetector(faces that score {self.score_threshold:g} or more, {self.resize})"
+
     @property
     def lanes(self) -> int:
         """How many threads should call this at once to get the most done: 1 for most networks."""
@@ -85,7 +88,8 @@ class FaceDetector:
 
         Raises UserError, saying what is wanted, for what is no image.
         """
-        return self.detect_batch([image])[0]
+        ready = image if isinstance(image, Resized) else as_image(image)
+        return self.detect_batch([ready])[0]
 
     def detect_batch(self, images: Iterable[Any]) -> list[Detections]:
         """Find the faces of several images, in RGB as for `detect`, one result each, in order.

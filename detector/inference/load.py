@@ -58,7 +58,7 @@ def load_detector(
     Detections(1 face in 512x512: [180 60 270 181] 0.98)
     """
     path = find_model(path)
-    _check(max_side, score_threshold, nms_threshold, threads, batch_size)
+    _check(max_side, score_threshold, nms_threshold, threads, batch_size, speed)
     kind = file_kind(path)
     if kind != "onnx" and providers is not None:
         raise UserError(f"providers are for ONNX files; {path} runs with torch: choose a device")
@@ -143,6 +143,7 @@ def _check(
     nms_threshold: float | None,
     threads: int | None,
     batch_size: int,
+    speed: str,
 ) -> None:
     rules = [
         (max_side is None or max_side == 0 or max_side >= 32, "max_side must be 0 or at least 32"),
@@ -150,6 +151,7 @@ def _check(
         (nms_threshold is None or 0 < nms_threshold <= 1, "nms_threshold must be in (0, 1]"),
         (threads is None or threads >= 1, "threads must be at least 1"),
         (batch_size >= 1, "batch_size must be at least 1"),
+        (speed in ("normal", "fast"), f'speed must be "normal" or "fast", not {speed!r}'),
     ]
     for fine, message in rules:
         if not fine:

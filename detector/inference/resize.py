@@ -92,6 +92,7 @@ def pad(image: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     if (padded_height, padded_width) == (height, width):
         return np.ascontiguousarray(image)
     canvas = np.empty((padded_height, padded_width, 3), np.uint8)
-    canvas[:] = PAD_COLOR
     canvas[:height, :width] = image
+    canvas[height:] = PAD_COLOR
+    canvas[:height, width:] = PAD_COLOR
     return canvas

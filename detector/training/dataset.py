@@ -6,6 +6,7 @@ memory instead of slowly copying it (https://github.com/pytorch/pytorch/issues/1
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import signal
@@ -95,6 +96,17 @@ class FaceIndex:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def take(self, rows: Sequence[int]) -> FaceIndex:
+        """The index of some of the images only."""
+        part = copy.copy(self)
+        labels = [self.labels(i) for i in rows]
+        part._names = self._names[list(rows)]
+        part._boxes = np.concatenate([self.boxes(i) for i in rows])
+        part._labels = np.concatenate(labels)
+        part._ends = np.cumsum([len(each) for each in labels])
+        part.sizes = self.sizes[list(rows)]
+        return part
 
     def path(self, i: int) -> Path:
         """Image ``i``."""

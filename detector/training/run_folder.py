@@ -70,8 +70,9 @@ def _same(before: Any, after: Any, run: Path) -> Any:
         if getattr(after, name) != value and left_open(after, name):
             kept[name] = value
         elif getattr(after, name) != value:
+            typed = "data" if name == "data_dir" else name  # its flag, and its name in Python
             raise UserError(
-                f"{name} cannot be changed in a resumed run ({run} has "
+                f"{typed} cannot be changed in a resumed run ({run} has "
                 f"{_plain(value)}): start a new run, or leave it out"
             )
     return replace(after, **kept)

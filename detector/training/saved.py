@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from detector.checkpoint import load_checkpoint
 from detector.config import TrainConfig, to_dict
+from detector.data.division import FILE, Division, read_division
 from detector.model import FaceRCNN
 from detector.training.distributed import World
 from detector.training.setup import TrainingData
@@ -83,7 +85,18 @@ def weights_payload(
             "steps": progress.step,
         },
         "pictures": pictures.to_text(),
+        **({"split": data.division.to_dict()} if data.division else {}),
     }
+
+
+def saved_division(folder: Path, saved: Mapping[str, Any] | None) -> Division | None:
+    """How the pictures of a run to go on with were divided; None where they came in two parts.
+
+    A run that ended before its first save has it in split.json only.
+    """
+    if saved is not None:
+        return Division.from_dict(saved["split"], "last.pt") if "split" in saved else None
+    return read_division(folder) if (folder / FILE).is_file() else None
 
 
 def read_saved(folder: Path, world: World) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from detector.checkpoint import checkpoint_config, load_checkpoint
-from detector.config import TrainConfig
+from detector.config import FOUR_PATHS, DataConfig, TrainConfig
+from detector.data.alike import alike_groups
+from detector.data.division import Division, divide, picture_name
+from detector.data.parts import find_parts
+from detector.data.voc.folder import VocFolder
 from detector.inference.metadata import inference_resize
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
@@ -43,6 +47,7 @@ class TrainingData:
         batches: the order in which the training pictures are drawn.
         loader: what decodes, augments and batches them.
         valid_batches: the validation pictures, as inference sees them.
+        division: which pictures of one set are to validate on; None where they came in two.
     """
 
     train: FaceIndex
@@ -50,20 +55,27 @@ class TrainingData:
     batches: ShuffledBatches
     loader: DataLoader
     valid_batches: ValidationBatches
+    division: Division | None = None
 
 
-def open_data(config: TrainConfig, world: World, device: torch.device) -> TrainingData:
-    """Read all annotations and prepare the loaders. Raises UserError for unusable data."""
+def open_data(
+    config: TrainConfig,
+    world: World,
+    device: torch.device,
+    division: Division | None = None,
+    resumed: bool = False,
+) -> TrainingData:
+    """Read all annotations and prepare the loaders.
+
+    Args:
+        config, world, device: of the run.
+        division: that of the run to go on with, where one set was divided.
+        resumed: whether the run has begun: then it keeps its division, or goes without.
+
+    Raises UserError for unusable data.
+    """
     data, optim, arch = config.data, config.optim, config.model.arch
-    for name in ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir"):
-        if getattr(data, name) is None:
-            raise UserError(f"{name} is needed: see `faces train --help`")
-    assert data.image_path is not None
-    assert data.train_ann_dir is not None
-    assert data.valid_path is not None
-    assert data.valid_ann_dir is not None
-    train = FaceIndex(data.image_path, data.train_ann_dir, data.classes, world.main)
-    valid = FaceIndex(data.valid_path, data.valid_ann_dir, data.classes, world.main)
+    train, valid, division = open_index(data, world, division, resumed)
     batches = ShuffledBatches(
         # The published recipe of `reference` shows every picture once.
         train.faces if arch == "fpn" else np.ones_like(train.faces),
@@ -91,7 +103,61 @@ def open_data(config: TrainConfig, world: World, device: torch.device) -> Traini
             workers=data.num_workers,
             min_face=data.min_face,
         ),
+        division,
     )
+
+
+def open_index(
+    data: DataConfig, world: World, division: Division | None = None, resumed: bool = False
+) -> tuple[FaceIndex, FaceIndex, Division | None]:
+    """The pictures to train and to validate on, and how one set was divided into them."""
+    if data.data_dir is not None:
+        parts = find_parts(data.data_dir)
+        if parts.train is None:
+            raise UserError(f"data {data.data_dir} has only a part to validate on")
+        if resumed and (division is None) != (parts.valid is not None):
+            raise UserError(
+                f"data {data.data_dir} has {'no' if division is None else 'a'} part to validate "
+                "on now, other than when the run began: bring it back as it was, or start a new "
+                "run"
+            )
+        folders = [parts.train, parts.valid]
+    else:
+        for name in FOUR_PATHS:
+            if getattr(data, name) is None:
+                raise UserError(f"{name} is needed, or data: see `faces train --help`")
+        folders = [
+            VocFolder("", data.image_path, data.train_ann_dir),  # type: ignore[arg-type]
+            VocFolder("", data.valid_path, data.valid_ann_dir),  # type: ignore[arg-type]
+        ]
+    train, *valid = (
+        FaceIndex(folder.images, folder.annotations, data.classes, world.main)
+        for folder in folders
+        if folder is not None
+    )
+    if valid:
+        return train, valid[0], None
+    files = [(picture_name(path, train.image_dir), path) for path in train.paths()]
+    division = division or _divide(data, files, train.faces.tolist(), world)
+    rows, kept = division.rows([name for name, _ in files], train.image_dir)
+    return train.take(rows), train.take(kept), division
+
+
+def _divide(
+    data: DataConfig, files: Sequence[tuple[str, Path]], faces: Sequence[int], world: World
+) -> Division:
+    """Drawn by the first process for all, which so end together where it cannot be."""
+    drawn: Division | UserError | None = None
+    if world.main:
+        try:
+            drawn = divide(files, faces, data.valid_share, data.split_seed, alike_groups)
+        except UserError as error:
+            drawn = error
+    drawn = world.agree(drawn)
+    if isinstance(drawn, UserError):
+        raise drawn
+    assert drawn is not None
+    return drawn
 
 
 def start_network(

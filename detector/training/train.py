@@ -46,6 +46,7 @@ from detector.training.saved import (
     check_outputs,
     read_saved,
     restore,
+    saved_division,
     weights_payload,
 )
 from detector.training.setup import open_data, running_average, start_network
@@ -113,7 +114,8 @@ class Trainer:
         assert config.run is not None
         self.folder, self.world, self.device = config.run, world, device
         saved = read_saved(self.folder, world) if resume else None
-        self.data = open_data(config, world, device)
+        division = saved_division(self.folder, saved) if resume else None
+        self.data = open_data(config, world, device, division, saved is not None)
         self.model, self.config, learned = start_network(config, saved, device)
         self.average: FaceRCNN | None = None
         if self.config.optim.ema:
@@ -134,6 +136,8 @@ class Trainer:
         self.pictures = TrainingPictures.of(self.data.train.paths()) | learned
         self.display = Display(self.config, self.data, device)
         check_outputs(self.config, self.model)
+        if self.data.division is not None:
+            self.data.division.write(self.folder)
         atomic_write_text(
             self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n"
         )

@@ -59,11 +59,13 @@ def read_file(
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
     draft: bool = False,
+    least: int = 1,
 ) -> ImageFile:
     """Open an image, and with ``decode`` read all of it, as far as it is there.
 
-    With ``draft`` its pixels are not needed, only whether they can be read. Whatever a decoder
-    raises becomes a UserError that names the file.
+    With ``draft`` its pixels are not needed in full, only whether they can be read: a JPEG is
+    decoded at an eighth of its size, or more where a side would have fewer than ``least`` pixels.
+    Whatever a decoder raises becomes a UserError that names the file.
     """
     name = name_of(path)
     if isinstance(path, Path):
@@ -80,7 +82,7 @@ def read_file(
             if orientation >= 5 and not tiff:
                 width, height = height, width
             if draft:  # makes JPEG three times faster, and still reads every byte
-                image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+                image.draft("RGB", (max(least, width // 8), max(least, height // 8)))
             picture = image
             if decode:
                 picture, damage = _decode(path, image, damage, tiff and orientation != 1)

@@ -23,6 +23,7 @@ from faces.errors import UserError
 from faces.images.file import (
     BROKEN,
     MAX_PIXELS,
+    ImageFile,
     limit_pixels,
     name_of,
     orientation_of,
@@ -69,7 +70,18 @@ def read_image(path: Path | str | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDA
     (30, 40, 3)
     """
     path = Path(path) if isinstance(path, str) else path
-    found = read_file(path, decode=True, max_pixels=max_pixels)
+    return _decoded(path, read_file(path, decode=True, max_pixels=max_pixels))
+
+
+def read_small(path: Path, least: int) -> NDArray[np.uint8]:
+    """As `read_image`, for who needs no more than ``least`` pixels a side.
+
+    A JPEG comes reduced, which is three times as fast; other images in full.
+    """
+    return _decoded(path, read_file(path, decode=True, draft=True, least=least))
+
+
+def _decoded(path: Path | BinaryIO, found: ImageFile) -> NDArray[np.uint8]:
     if found.damage and isinstance(path, Path):
         _warn_once(str(path), found.damage)
     try:

@@ -88,8 +88,8 @@ def teach_head(
     copies = plan.copies if len(samples.cropped) else 0
     if plan.copies and not copies:
         log.info(
-            "no pictures were kept, so neither masks nor bad light can be practiced: enrol with "
-            "--keep-crops, or teach with --from-folders"
+            "no pictures were kept, so neither masks nor bad light can be practiced: enroll with "
+            "`faces enroll --keep-crops`, or teach from folders of photos"
         )
     head: Head | None = None
     for number, how in enumerate(phases, 1):
@@ -112,7 +112,7 @@ def store_head(
     Raises UserError as `Store.add_samples` and `Store.save_head`.
     """
     new: dict[str, list[NewSample]] = {}
-    # Samples of the store never enrol: somebody who is missing by now was forgotten or renamed
+    # Samples of the store never enroll: somebody who is missing by now was forgotten or renamed
     # meanwhile and must not come back. `save_head` leaves their classes out.
     if sources.folder is not None:
         known = {person.name for person in store.people()}

@@ -164,7 +164,7 @@ class LiveTeaching(Closing):
     def teach(
         self, track: int, name: str, *, sure: bool = False, chosen: Chosen | None = None
     ) -> Teaching:
-        """Enrol the face of a track at once and begin to gather more of it.
+        """Enroll the face of a track at once and begin to gather more of it.
 
         Args:
             track: of the face.

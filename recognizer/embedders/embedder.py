@@ -41,6 +41,9 @@ class FaceEmbedder:
         """Identity of the crop recipe and of the weights: vectors of two fingerprints never mix."""
         return self._fingerprint
 
+    def __repr__(self) -> str:
+        return f"FaceEmbedder({self.fingerprint}, {self.dimension} numbers a face)"
+
     @property
     def size(self) -> int:
         """Side of the square crops in pixels."""

@@ -81,6 +81,7 @@ def fetch(release: Release = VGGFACE2) -> Path:
     except (UserError, OSError) as error:
         raise UserError(
             f"the embedder inception has no trained weights, and they cannot be fetched: {error}\n"
-            f"Ways out: fetch {release.url} elsewhere and give the file with --embedder-weights "
-            f"(or put it into {release.path.parent}), or take --embedder mini, which needs nothing"
+            f"Ways out: fetch {release.url} elsewhere and give the file (embedder_weights) "
+            f"(or put it into {release.path.parent}), or take the embedder mini, which "
+            "needs nothing"
         ) from error

@@ -92,7 +92,7 @@ def evaluate(
         vectors, failed: of every photo by every contestant, see `embedding.embed_photos`; the
             embedder is the first contestant.
         pairs: listed pairs of these very photos.
-        snapshot: who is enrolled; None enrols some of the photos.
+        snapshot: who is enrolled; None enrolls some of the photos.
         labels: for the audit, kinds of labels and each photo's label.
         progress: called with the name of each step before it starts.
 
@@ -224,7 +224,7 @@ def _operating(
         found = report.choose_threshold(scores, setup.fmr, "of these very photos")
     if found is not None:
         return found
-    words = f"of the nearest impostor ({len(scores.impostor):,} impostor pairs, too few for --fmr)"
+    words = f"of the nearest impostor ({len(scores.impostor):,} impostor pairs are too few)"
     return Operating(float(scores.impostor[-1]) if len(scores.impostor) else 0.7, words)
 
 
@@ -251,11 +251,9 @@ def _identify(
     trials = {}
     for name, faces in subjects.items():
         fingerprint = setup.fingerprint if name == main else name
-        gallery = report.enrol(fingerprint, faces, photos.people, parts.enrol)
+        gallery = report.enroll(fingerprint, faces, photos.people, parts.enroll)
         if not gallery.people:
-            logger.warning(
-                "no identification: nobody has more than %d photos (see --enroll)", setup.enroll
-            )
+            logger.warning("no identification: nobody has more than %d photos", setup.enroll)
             return None
         limits = Thresholds(gallery=operating[name].threshold)
         probes = faces[parts.probes]

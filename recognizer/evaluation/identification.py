@@ -24,9 +24,9 @@ RANKS = (1, 5)
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, by position: to enrol, of the enrolled, of others; int64 each."""
+    """Images, by position: to enroll, of the enrolled, of others; int64 each."""
 
-    enrol: NDArray[np.int64]
+    enroll: NDArray[np.int64]
     mated: NDArray[np.int64]
     nonmated: NDArray[np.int64]
 
@@ -36,12 +36,12 @@ class Split:
         return np.concatenate([self.mated, self.nonmated])
 
 
-def split(person: NDArray[np.int64], enrol: int, nonmated: float = 0.0, seed: int = 0) -> Split:
+def split(person: NDArray[np.int64], enroll: int, nonmated: float = 0.0, seed: int = 0) -> Split:
     """Choose who is enrolled with which images.
 
     Args:
         person: number of the person on each image, int64 (N,).
-        enrol: images of a person that go into the gallery, drawn at random. People with no image
+        enroll: images of a person that go into the gallery, drawn at random. People with no image
             more than that are not enrolled.
         nonmated: share (0..1) of the others who are kept out, too.
         seed: of both draws.
@@ -49,15 +49,15 @@ def split(person: NDArray[np.int64], enrol: int, nonmated: float = 0.0, seed: in
     random = np.random.default_rng(seed)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     people, counts = np.unique(person, return_counts=True)
-    enough = people[counts > enrol]
+    enough = people[counts > enroll]
     out = random.permutation(enough)[: round(nonmated * len(enough))]
     kept = set(enough.tolist()) - set(out.tolist())
     for number in people.tolist():
         images = np.flatnonzero(person == number)
         if number in kept:
             images = random.permutation(images)
-            parts[0].extend(images[:enrol].tolist())
-            parts[1].extend(images[enrol:].tolist())
+            parts[0].extend(images[:enroll].tolist())
+            parts[1].extend(images[enroll:].tolist())
         else:
             parts[2].extend(images.tolist())
     return Split(*(np.sort(np.array(part, np.int64)) for part in parts))

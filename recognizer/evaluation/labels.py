@@ -131,6 +131,6 @@ def _key(header: list[str], key: str | None, path: Path) -> str:
     if len(known) != 1:
         raise UserError(
             f"{path}, line 1: which column names the person or the image? Expected 'person' or "
-            f"'image' in {','.join(header)!r}; or say it with --by-key"
+            f"'image' in {','.join(header)!r}; or name it (by_key)"
         )
     return known[0]

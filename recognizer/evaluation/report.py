@@ -165,7 +165,7 @@ class Trial:
     origin: str
 
 
-def enrol(
+def enroll(
     fingerprint: str, faces: Faces, people: Sequence[str], rows: NDArray[np.int64]
 ) -> Gallery:
     """A gallery of some images; those without a face are left out.

@@ -19,7 +19,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"faces: {report['boxes']}; {counted(failed, 'photo')} without a face",
     ]
     if report["left_out"]:
-        lines.append(f"  {report['left_out']:,} more photos were left out (--max-photos)")
+        lines.append(f"  {report['left_out']:,} more photos were left out (max_photos)")
     writers = {
         "listed_pairs": _listed,
         "every_pair": _every,

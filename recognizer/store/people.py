@@ -90,8 +90,8 @@ class Store(Closing):
             store.close()
             raise UserError(
                 f"{path} holds vectors of another embedder ({store.fingerprint}; this one is "
-                f"{fingerprint}): choose that embedder with --embedder, or rebuild the file from "
-                "the stored pictures with `faces people reembed`, or name another with --gallery"
+                f"{fingerprint}): choose that embedder, or rebuild the file from "
+                "the stored pictures with `faces people reembed`, or name another file"
             )
         return store
 

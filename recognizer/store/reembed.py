@@ -55,14 +55,14 @@ def reembed(
     lost = tuple(p.name for p in people if not p.crops)
     if people and len(lost) == len(people):
         raise UserError(
-            f"{store.path} has no stored pictures, so nothing can be made anew: enrol everybody "
-            "again from the photos into another file (--gallery); `faces enroll --keep-crops` "
+            f"{store.path} has no stored pictures, so no vector can be made again: enroll "
+            "everybody again from the photos into another file; `faces enroll --keep-crops` "
             "keeps the pictures for the next time"
         )
     if missing and not drop_missing:
         raise UserError(
             f"{sum(missing.values())} samples of {len(missing)} people ({_some(missing)}) have no "
-            "stored picture: enrol those again from the photos, or lose them with --drop-missing"
+            "stored picture: enroll those again from the photos, or drop_missing=True loses them"
             + (f"; {len(lost)} people would be forgotten: {_some(lost)}" if lost else "")
         )
     vectors: dict[int, NDArray[np.float32]] = {}

@@ -56,7 +56,7 @@ _REASONS = {
     "again when it is done",
     sqlite3.SQLITE_LOCKED: "it is in use; try again",
     sqlite3.SQLITE_CORRUPT: "it is damaged; take a backup, or an export of `faces people export`",
-    sqlite3.SQLITE_NOTADB: "it is no file of people; choose another name with --gallery",
+    sqlite3.SQLITE_NOTADB: "it is not a file of people; choose another name",
     sqlite3.SQLITE_FULL: "the disk is full; nothing was changed",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable?",
@@ -92,7 +92,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
     ``secure_delete`` overwrites what is deleted; temporary tables stay in memory, so that no copy
     of anybody's vectors gets into the folder of temporary files; ``synchronous=FULL`` makes an
-    enrolment that was reported last through a power cut.
+    enrollment that was reported last through a power cut.
     """
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -125,18 +125,18 @@ def prepare(path: Path, create: dict[str, object] | None) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror}") from error
     if is_folder:
-        raise UserError(f"{path} is a folder; --gallery names the file of people")
+        raise UserError(f"{path} is a folder: name the file of people")
     if not is_there:
         if create is None:
             raise UserError(
-                f"there is no file of people {path}: enrol somebody with `faces enroll`, or name "
-                "the file with --gallery"
+                f"there is no file of people {path}: enroll somebody with `faces enroll`, or name "
+                "another file"
             )
         _touch(path)
     with explained(path), closing(connect(path)) as db:
         version = recognize(db, path)
         if version == 0 and create is None:
-            raise UserError(f"{path} is empty: enrol somebody with `faces enroll`")
+            raise UserError(f"{path} is empty: enroll somebody with `faces enroll`")
         _write_ahead(db)
         if version < SCHEMA:
             _upgrade(db, path, create)
@@ -151,9 +151,7 @@ def recognize(db: sqlite3.Connection, path: Path) -> int:
     if not tables and not identity and not version:
         return 0
     if identity != APPLICATION_ID:
-        raise UserError(
-            f"{path} is a database of another program; choose another name with --gallery"
-        )
+        raise UserError(f"{path} is a database of another program; choose another name")
     if version > SCHEMA:
         raise UserError(
             f"{path} was written by a newer version of faces (tables of version {version}, this "
@@ -206,9 +204,7 @@ def _touch(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be made: {error}; name another file with --gallery"
-        ) from error
+        raise UserError(f"{path} cannot be made: {error}; name another file") from error
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

@@ -166,7 +166,7 @@ def _like_the_others(
     if reasons:
         log.warning(
             "%s: %d of %d samples of %s left out, the first %s; if they are two people, rename one "
-            "(`faces people rename`) and import again; --force takes them all the same",
+            "(`faces people rename`) and import again; force=True takes them all the same",
             path, len(reasons), len(samples), name, reasons[0],
         )  # fmt: skip
     return [s for s, decision in zip(samples, decisions, strict=True) if decision.why is None]

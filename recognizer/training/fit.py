@@ -111,7 +111,7 @@ def fit_head(
     if not people:
         raise UserError("nobody is enrolled, so there is nobody to teach; see `faces enroll`")
     if not len(background) and len(people) < 2:
-        raise UserError("one person without strangers is no choice; give strangers or enrol more")
+        raise UserError("one person without strangers is no choice; give strangers or enroll more")
     classes: tuple[str | None, ...] = (*people, None) if len(background) else people
     train, held_out = _samples(gallery, background, photos, options)
     model = _Adam(*_first(gallery, train, classes, start), options)

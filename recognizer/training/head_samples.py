@@ -159,8 +159,8 @@ def refuse_without_pictures(store: Store) -> None:
         raise UserError(
             f"{sum(missing.values())} samples in {store.path} have no stored picture ({some}), and "
             "a network that has learned something gives other vectors: everybody must be seen "
-            "again. Enrol them from the photos with `faces enroll --keep-crops`, or train from a "
-            "folder into another file: --from-folders DIR --gallery NEW"
+            "again. Enroll them from the photos with `faces enroll --keep-crops`, or train from "
+            "folders of photos into another file"
         )
 
 

@@ -17,12 +17,17 @@ from scripts.options.recognizer import EmbedderOptions, GalleryOptions
 class ScoreOptions:
     """For a detector: on which images, for how many false positives."""
 
+    data: Annotated[Path | None, arg("none", metavar="DIR")] = None
+    """A folder as `faces train --data` takes it: its validation part, or what the run that made
+    MODEL.pt kept of it to validate on."""
     image_path: Annotated[
-        Path | None, tyro.conf.arg(help_behavior_hint="(needed with MODEL.pt)", metavar="DIR")
+        Path | None,
+        tyro.conf.arg(help_behavior_hint="(or --data: needed with MODEL.pt)", metavar="DIR"),
     ] = None
     """Folder of images, searched recursively."""
     annotation_dir: Annotated[
-        Path | None, tyro.conf.arg(help_behavior_hint="(needed with MODEL.pt)", metavar="DIR")
+        Path | None,
+        tyro.conf.arg(help_behavior_hint="(or --data: needed with MODEL.pt)", metavar="DIR"),
     ] = None
     """Folder of their PASCAL VOC annotations (.xml), flat or mirroring the images."""
     classes: Annotated[tuple[str, ...], arg("as it was trained")] = ()
@@ -43,13 +48,16 @@ class ScoreOptions:
             raise UserError("--false-positives must be positive")
         if self.max_side is not None and self.max_side < 0:
             raise UserError("--max-side must not be negative")
+        for flag in ("image_path", "annotation_dir") if self.data is not None else ():
+            if getattr(self, flag) is not None:
+                raise UserError(f"give --data or --{flag.replace('_', '-')}, not both")
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure on, and where to keep the result."""
 
-    model: tyro.conf.Positional[Annotated[Path | None, arg("none", metavar="MODEL.pt")]] = None
+    model: tyro.conf.Positional[Annotated[Path | None, arg("none", metavar="[MODEL.pt]")]] = None
     """Calibrate this detector instead of the recognition of people; `shipped` is the one that comes
     with the project."""
     folders: Annotated[Path | None, arg("none", metavar="DIR")] = None
@@ -87,15 +95,15 @@ class Options:
         """Raises UserError for flags that do not go together."""
         listed = self.lfw is not None or self.pairs is not None
         people, scores = self.model is None, self.scores
-        of_detector = (scores.image_path, scores.annotation_dir, scores.out)
+        of_detector = (scores.data, scores.image_path, scores.annotation_dir, scores.out)
         rules = [
             (
                 people or (self.folders, self.lfw, self.pairs) == (None, None, None),
                 "give MODEL.pt, or --folders DIR or --lfw DIR, not both",
             ),
             (
-                not people or of_detector == (None, None, None),
-                "--image-path, --annotation-dir and --out need a detector's MODEL.pt",
+                not people or of_detector == (None, None, None, None),
+                "--data, --image-path, --annotation-dir and --out need a detector's MODEL.pt",
             ),
             (
                 not people or (self.folders is None) != (self.lfw is None),

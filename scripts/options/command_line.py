@@ -8,12 +8,16 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -26,6 +30,9 @@ _STYLE = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.OmitSubcommandPrefixes,
     tyro.conf.DisallowNone,  # an optional flag is left out to say None; the help reads better so
+)
+_LEFT_OUT = tyro.conf.arg(
+    help_behavior_hint=lambda value: f"(default: {value if value not in ('', 'None') else 'none'})"
 )
 
 
@@ -64,7 +71,7 @@ def parse(
             options,
             args=list(arguments),
             prog=prog,
-            description=description,
+            description=_flowing(description),
             config=_STYLE,
             **({} if default is None else {"default": default}),
         )
@@ -96,8 +103,16 @@ def _document(kind: Any) -> None:
     """Hand tyro the docstrings of a dataclass's fields, as their metadata "help".
 
     It reads them by itself, but breaks the lines of the help where the source breaks them. Empty
-    lines still part paragraphs.
+    lines still part paragraphs. Of a field that is left out by default the help says "none" instead
+    of "None" or nothing, unless its `arg` has other words.
     """
+    types = get_type_hints(kind, include_extras=True)
+    for left_out in fields(kind):
+        if left_out.default in (None, ()):
+            annotation = types[left_out.name]
+            own = getattr(annotation, "__metadata__", ())  # whose words come last and so count
+            plain = annotation.__origin__ if own else annotation
+            kind.__annotations__[left_out.name] = Annotated[(plain, _LEFT_OUT, *own)]
     for owner in reversed(kind.__mro__):  # fields may be inherited
         if "__dataclass_fields__" not in vars(owner):
             continue
@@ -110,14 +125,36 @@ def _document(kind: Any) -> None:
                 and isinstance(text, ast.Expr)
                 and isinstance(text.value, ast.Constant)
             ):
-                paragraphs = str(text.value.value).split("\n\n")
-                flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
                 field = kind.__dataclass_fields__[declared.target.id]
-                field.metadata = {**field.metadata, "help": flowing}
+                field.metadata = {**field.metadata, "help": _flowing(str(text.value.value))}
+
+
+def _flowing(text: str) -> str:
+    """Without the line breaks of the source, but for those between paragraphs."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def with_flags(message: str, module: ModuleType) -> str:
+    """A message of the library with the flags of a command for the arguments that it names.
+
+    Taken for an argument is what is called like an option in ``module`` and has an underscore, or
+    is followed by ``=True`` or by what such messages say of one. Paths stay as they are.
+    """
+    names: set[str] = set()
+    for kind in vars(module).values():
+        if isinstance(kind, type) and is_dataclass(kind):
+            with suppress(NameError):  # one that holds what is imported when it is needed: no flags
+                names |= {field.name for one in _dataclasses(kind) for field in fields(one)}
+    long = [name for name in names if "_" in name]
+    if not long:
+        return message
+    said = r"(?:=True\b|(?= must\b| was\b| and patience must\b| is needed\b))"
+    pattern = rf"(?<![-\w./\\'])(?:({'|'.join(names)}){said}|({'|'.join(long)})(?![-\w/\\'=]|\.\w))"
+    return re.sub(pattern, lambda found: f"--{found[1] or found[2]}".replace("_", "-"), message)
 
 
 def log_to_stderr(quiet: bool = False) -> None:

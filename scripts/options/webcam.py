@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +20,12 @@ class Options:
 
     source: Annotated[
         tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="CAMERA|URL|FILE|browser|-"),
+        tyro.conf.arg(metavar="[CAMERA|URL|FILE|browser|-]"),
     ] = "0"
     """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
     plays at its own speed, `browser` for the cameras of browsers that open the page, or - for raw
     frames on the standard input."""
-    page: WebOptions = WebOptions()  # noqa: RUF009 (immutable)
-    """See `WebOptions`."""
+    page: WebOptions = field(default_factory=WebOptions)
     window: bool = True
     """Show the picture in a window; --no-window is for machines without a screen."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
@@ -60,15 +59,13 @@ class Options:
     """Start a video file again at its end."""
     seconds: Annotated[float | None, arg("until you end it")] = None
     """End after this time."""
-    raw: RawFrames = RawFrames()  # noqa: RUF009 (immutable)
-    """See `RawFrames`."""
+    raw: RawFrames = field(default_factory=RawFrames)
     teach: bool = True
     """Let clicks in the window teach names, which are kept in --gallery. The page always can."""
     keep_crops: bool = False
     """Keep the pictures of all faces that are taught, so that another embedder can use them later;
     otherwise only the one that was clicked."""
-    networks: Networks = Networks()  # noqa: RUF009 (immutable)
-    """See `Networks`."""
+    networks: Networks = field(default_factory=Networks)
     quiet: bool = False
     """Warnings only."""
 

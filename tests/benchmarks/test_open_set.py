@@ -16,12 +16,12 @@ PEOPLE = np.array(["A"] * 4 + ["B"] * 3 + ["C"] * 2 + ["D"])
 def test_strangers_are_all_who_are_not_enrolled():
     for seed in range(5):
         drawn = draw(PEOPLE, 1, 2, seed)
-        who = set(PEOPLE[drawn.enrol])
-        assert len(drawn.enrol) == 2
+        who = set(PEOPLE[drawn.enroll])
+        assert len(drawn.enroll) == 2
         assert who < {"A", "B"}
         assert set(PEOPLE[drawn.mated]) == who
         assert not who & set(PEOPLE[drawn.strangers])
-        assert sorted([*drawn.enrol, *drawn.mated, *drawn.strangers]) == list(range(len(PEOPLE)))
+        assert sorted([*drawn.enroll, *drawn.mated, *drawn.strangers]) == list(range(len(PEOPLE)))
     with pytest.raises(SystemExit, match="only 2 people have more than 2 photos"):
         draw(PEOPLE, 3, 2, 0)
 

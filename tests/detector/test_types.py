@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from detector.types import Detections
+from faces.errors import UserError
 
 SIZE = (60, 100)  # height, width
 BOXES = [[0, 0, 100, 60], [10, 10, 20, 20], [5, 40, 6, 60]]
@@ -129,7 +130,7 @@ def test_parts_of_one_image_are_merged_in_the_order_of_their_scores(three):
     np.testing.assert_array_equal(whole.score, three.score)
     assert len(Detections.merge([Detections.empty(SIZE)])) == 0
     for parts in ([], [three, Detections.empty((1, 1))]):
-        with pytest.raises(ValueError, match="of one image"):
+        with pytest.raises(UserError, match="of one image"):
             Detections.merge(parts)
 
 
@@ -149,7 +150,7 @@ def test_crops_and_plots_are_of_the_same_image_only(three):
     assert (three.plot(image) != image).any()
     np.testing.assert_array_equal(image, before)
     for use in (three.crops, three.plot):
-        with pytest.raises(ValueError, match="100x60 pixels, this one has 100x50"):
+        with pytest.raises(UserError, match="100x60 pixels, this one has 100x50"):
             use(image[:50])
 
 
@@ -158,8 +159,21 @@ def test_saving_writes_json_or_a_picture(three, tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) == three.to_json()
     image = np.zeros((60, 100, 3), np.uint8)
     assert Image.open(three.save(tmp_path / "a.png", image)).size == (100, 60)
-    with pytest.raises(ValueError, match="give the image as well"):
+    with pytest.raises(UserError, match="give the image as well"):
         three.save(tmp_path / "b.png")
+
+
+def test_the_image_of_detections_may_be_a_path_or_a_pillow_image(three, tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (60, 100, 3)).astype(np.uint8)
+    file = tmp_path / "a.png"
+    Image.fromarray(array).save(file)
+    for image in (file, str(file), Image.fromarray(array)):
+        np.testing.assert_array_equal(three.plot(image), three.plot(array))
+        for crop, same in zip(three.crops(image), three.crops(array), strict=True):
+            np.testing.assert_array_equal(crop, same)
+        assert Image.open(three.save(tmp_path / "b.png", image)).size == (100, 60)
+    with pytest.raises(UserError, match="an image is a path"):
+        three.plot(None)
 
 
 def test_coco_boxes_are_corner_and_size(three):

@@ -40,7 +40,7 @@ def networks(tmp_path, monkeypatch):
     )
 
 
-def enrol(*numbers: int, keep: bool = False, photos: int = 2) -> None:
+def enroll(*numbers: int, keep: bool = False, photos: int = 2) -> None:
     """Person 1 is P1 and so on."""
     for number in numbers:
         paths = [save(Path(f"p{number}-{i}.png"), person(number, variant=i)) for i in range(photos)]
@@ -77,7 +77,7 @@ def test_refused_photos_are_named_with_their_reasons(capsys):
     assert main(["enroll", "Anna", "good.png", "two.png", "small.png"]) == 1
     output = capsys.readouterr()
     assert "faces: two.png: 2 faces were found, exactly one is needed" in output.err
-    assert "--largest" in output.err
+    assert "take the largest" in output.err
     assert "faces: small.png: size: the face is 30 px, at least 40 are needed" in output.err
     assert "enrolled: Anna, 1 of 3 photos" in output.out
     assert "refused:  2 photos" in output.out
@@ -108,7 +108,7 @@ def test_folders_of_people(capsys):
 
 
 def test_somebody_under_another_name_is_pointed_out(capsys):
-    enrol(1)
+    enroll(1)
     save(Path("again.png"), person(1, variant=7))
     assert main(["enroll", "Annie", "again.png"]) == 0
     error = capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_somebody_under_another_name_is_pointed_out(capsys):
         (["Anna", "film.mp4"], "is a video"),
         (["--from-folders", "."], "no folders with photos"),
         (["Anna", "a.png", "--embedder-weights", "w.pt"], "w.pt is damaged"),
-        (["Anna", "a.png", "--gallery", "a.png"], "no file of people"),
+        (["Anna", "a.png", "--gallery", "a.png"], "not a file of people"),
     ],
 )
 def test_mistakes_are_one_line_and_make_no_file(arguments, message, capsys):
@@ -141,7 +141,7 @@ def test_mistakes_are_one_line_and_make_no_file(arguments, message, capsys):
 
 
 def test_another_embedder_is_refused_with_advice(capsys):
-    enrol(1)
+    enroll(1)
     assert main(["enroll", "Bob", "p1-0.png", "--embedder", "inception"]) == 2
     assert "faces people reembed" in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def test_another_embedder_is_refused_with_advice(capsys):
 
 
 def test_the_table(capsys):
-    enrol(1, 2, keep=True)
+    enroll(1, 2, keep=True)
     capsys.readouterr()
     for arguments in (["people"], ["people", "list"], ["people", "--gallery", "people.db"]):
         assert main(arguments) == 0
@@ -161,7 +161,7 @@ def test_the_table(capsys):
 
 
 def test_rename_and_merge(capsys):
-    enrol(1, 2, 3)
+    enroll(1, 2, 3)
     assert main(["people", "rename", "P1", " Anna "]) == 0
     assert "'P1' is now called 'Anna'" in capsys.readouterr().out
     assert main(["people", "merge", "P2", "Anna"]) == 0
@@ -173,7 +173,7 @@ def test_rename_and_merge(capsys):
 
 
 def test_remove(capsys):
-    enrol(1, 2, 3)
+    enroll(1, 2, 3)
     assert main(["people", "remove", "P1", "P33"]) == 2, "all or none"
     assert len(listed(capsys)) == 3
     assert main(["people", "remove", "P1", "P3"]) == 0
@@ -189,7 +189,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("\n", 1), ("no\n", 1), ("", 1)])
 def test_on_a_terminal_removing_is_asked_for(answer, left, capsys, monkeypatch):
-    enrol(1)
+    enroll(1)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     assert main(["people", "remove", "P1"]) == (2 if left else 0)
     assert "Forget 'P1' (2 samples) for good?" in capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_on_a_terminal_removing_is_asked_for(answer, left, capsys, monkeypatch):
 
 
 def test_export_and_import(capsys):
-    enrol(1, 2, keep=True)
+    enroll(1, 2, keep=True)
     assert main(["people", "export", "all.zip"]) == 0
     assert "all.zip: 2 people, 4 samples, 4 pictures" in capsys.readouterr().out
     assert main(["people", "export", "all.zip"]) == 2
@@ -215,8 +215,8 @@ def test_export_and_import(capsys):
 
 
 def test_reembed(capsys):
-    enrol(1, keep=True)
-    enrol(2)
+    enroll(1, keep=True)
+    enroll(2)
     assert main(["people", "reembed", "--embedder", "inception"]) == 2
     assert "--drop-missing" in capsys.readouterr().err
     assert main(["people", "reembed", "--embedder", "inception", "--drop-missing"]) == 0
@@ -230,7 +230,7 @@ def test_reembed(capsys):
 @pytest.mark.parametrize("command", ["list", "rename A B", "merge A B", "remove A", "export x.zip"])
 def test_a_missing_file_is_not_made(command, capsys):
     assert main(["people", *command.split()]) == 2
-    assert "there is no file of people people.db: enrol somebody" in capsys.readouterr().err
+    assert "there is no file of people people.db: enroll somebody" in capsys.readouterr().err
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -244,7 +244,7 @@ def test_the_database_of_another_program_is_refused(capsys):
 
 
 def test_somebody_else_under_a_known_name_needs_force(capsys):
-    enrol(1, photos=3)
+    enroll(1, photos=3)
     save(Path("other.png"), person(2))
     capsys.readouterr()
     assert main(["enroll", "P1", "other.png", "--quiet"]) == 1

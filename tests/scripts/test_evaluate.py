@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -274,14 +275,14 @@ def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_pa
     ("flags", "message"),
     [
         (["MODEL", "--detections", "x", "--wider", "x"], "not both"),
-        (["MODEL"], "either wider, the folder of WIDER FACE, or annotation_dir"),
+        (["MODEL"], "either wider, the folder of WIDER FACE, or --annotation-dir"),
         (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either wider"),
-        (["MODEL", "--annotation-dir", "x"], "a model needs image_path"),
-        (["MODEL", "--wider", "x", "--classes", "face"], "classes needs annotation_dir"),
+        (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),
+        (["MODEL", "--wider", "x", "--classes", "face"], "classes needs --annotation-dir"),
         (["MODEL", "--wider", "x", "--missing", "skip"], "missing: for"),
-        (["--detections", "x", "--wider", "x", "--save-detections", "y"], "save_detections"),
-        (["MODEL", "--wider", "x", "--max-side", "-1"], "max_side"),
-        (["MODEL", "--wider", "x", "--min-score", "2"], "min_score"),
+        (["--detections", "x", "--wider", "x", "--save-detections", "y"], "--save-detections"),
+        (["MODEL", "--wider", "x", "--max-side", "-1"], "--max-side"),
+        (["MODEL", "--wider", "x", "--min-score", "2"], "--min-score"),
         (["MODEL", "--wider", "x", "--resamples", "3"], "resamples"),
         (["MODEL", "--wider", "nowhere"], "the official ground truth is missing"),
         (["--detections", "nowhere", "--annotation-dir", "nowhere"], "not a folder"),
@@ -354,3 +355,61 @@ def test_a_checkpoint_is_judged(tmp_path):
     found = report(tmp_path / "out")
     assert found["max_side"] == 96  # what it was validated with
     assert found["images"] == 3
+
+
+def test_the_images_to_look_at_first(model, voc, tmp_path, capsys):
+    """One label too many, one that lacks, one that lies beside its face: each a row, once."""
+    missing, extra = voc / "xml/1--B/three.xml", voc / "xml/0--A/one.xml"
+    write_voc(missing, VocAnnotation("three.png", *SIZE, ()))
+    boxes = [*BOXES["0--A/one"][:1], [225, 20, 285, 90], [600, 10, 680, 90], [700, 9, 708, 13]]
+    objects = [VocObject("face", tuple(box)) for box in boxes]
+    objects.append(VocObject("face", (800, 10, 900, 90), difficult=True))
+    write_voc(extra, VocAnnotation("one.png", *SIZE, tuple(objects)))
+    flags = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
+    out = tmp_path / "out"
+    assert evaluate(model, *flags, "--out", out, "--hardest", 9, "--max-side", 0) == 0
+    rows = list(csv.DictReader((out / "hardest.csv").open(encoding="utf-8")))
+    seen = [(row["rank"], Path(row["image"]).stem, row["why"]) for row in rows]
+    assert seen == [
+        ("1", "one", "labeled, not found"),
+        ("1", "one", "boxes differ"),
+        ("1", "one", "labeled, not found"),
+        ("2", "three", "found, not labeled"),
+    ]
+    assert [row["weight"] for row in rows] == ["1.000", f"{1 - 35 / 85:.3f}", "0.250", "0.900"]
+    assert Path(rows[0]["image"]).is_file()
+    assert [rows[0][name] for name in ("score", "iou", "x1", "y2")] == ["", "", "600", "90"]
+    assert [rows[1][name] for name in ("score", "iou", "x1")] == ["0.600", "0.412", "200"]
+    with Image.open(out / "hardest.png") as sheet:
+        assert sheet.width > sheet.height > 300  # two cells side by side
+
+    assert evaluate(model, *flags, "--out", out, "--hardest", 1, "--max-side", 0) == 0
+    assert (out / "hardest.csv").read_text().count("one.png") == 3
+    assert "three" not in (out / "hardest.csv").read_text()
+
+
+def test_no_disagreement_is_said(model, voc, tmp_path, capsys):
+    flags = ["--image-path", voc / "images", "--annotation-dir", voc / "xml", "--max-side", 0]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "hardest.png").write_bytes(b"of another run")
+    assert evaluate(model, *flags, "--out", out, "--hardest", 5) == 0
+    assert len((out / "hardest.csv").read_text().splitlines()) == 1
+    assert not (out / "hardest.png").exists()
+    assert "agree on all images" in capsys.readouterr().err
+
+
+def test_hardest_without_images_is_the_list_alone(voc, tmp_path, capsys):
+    found = detections(tmp_path / "found", list(BOXES)[:2])
+    flags = ["--detections", found, "--annotation-dir", voc / "xml", "--missing", "empty"]
+    assert evaluate(*flags, "--out", tmp_path / "out", "--hardest", 5) == 0
+    rows = list(csv.DictReader((tmp_path / "out/hardest.csv").open(encoding="utf-8")))
+    assert [(row["image"], row["why"]) for row in rows] == [("1--B/three", "labeled, not found")]
+    assert not (tmp_path / "out/hardest.png").exists()
+    assert "give --image-path" in capsys.readouterr().err
+
+
+def test_hardest_must_be_a_number_of_images(model, voc, capsys):
+    flags = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
+    assert evaluate(model, *flags, "--hardest", -1) == 2
+    assert "--hardest must not be negative, got -1" in capsys.readouterr().err

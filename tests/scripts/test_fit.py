@@ -37,7 +37,7 @@ def folder(name: str, *numbers: int, photos: int = 6) -> Path:
     return Path(name)
 
 
-def enrol(*numbers: int, keep: bool = True, photos: int = 6) -> None:
+def enroll(*numbers: int, keep: bool = True, photos: int = 6) -> None:
     people = folder("enrolled", *numbers, photos=photos)
     flags = ["--keep-crops"] if keep else []
     gates = ["--min-size", "10", "--quiet"]
@@ -55,7 +55,7 @@ def face(number: int, variant: int) -> np.ndarray:
 
 
 def test_enrolled_people_are_taught(capsys):
-    enrol(1, 2, 3)
+    enroll(1, 2, 3)
     capsys.readouterr()
     assert main(["fit", "--quiet"]) == 0
     output = capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_enrolled_people_are_taught(capsys):
 
 
 def test_two_phases_halve_the_learning_rate():
-    enrol(1, 2)
+    enroll(1, 2)
     assert main(["fit", "--quiet", "--phases", "2", "--copies", "2", "--epochs", "4"]) == 0
     history = read_history(Path("runs/head"))
     assert {line["phase"] for line in history} == {1, 2}
@@ -87,14 +87,14 @@ def test_two_phases_halve_the_learning_rate():
 
 
 def test_people_without_pictures_are_taught_from_their_vectors(capsys):
-    enrol(1, 2, keep=False)
+    enroll(1, 2, keep=False)
     assert main(["fit"]) == 0
     assert "no pictures were kept" in capsys.readouterr().err
     assert snapshot().head is not None
 
 
 def test_a_folder_enrols_whom_it_brings(capsys):
-    enrol(1)
+    enroll(1)
     assert main(["fit", "--from-folders", str(folder("more", 1, 2, 3))]) == 0
     output = capsys.readouterr()
     assert "enrolled from more: P2, P3" in output.err
@@ -168,7 +168,7 @@ def test_other_limits_judge_the_photos_anew():
 
 
 def test_somebody_under_another_name_is_pointed_out(capsys):
-    enrol(1)
+    enroll(1)
     again = Path("more/Annie/0.png")
     save(again, person(1, variant=9))
     folder("more", 2)
@@ -210,7 +210,7 @@ def test_photos_that_cannot_be_used_are_named_and_the_rest_is_taught(capsys):
 
 
 def test_strangers_of_a_folder_stay_unknown():
-    enrol(1, 2)
+    enroll(1, 2)
     for number in range(20, 45):
         save(Path("crowd", f"{number}.png"), person(number))
     assert main(["fit", "--quiet", "--strangers", "crowd"]) == 0
@@ -224,7 +224,7 @@ def test_strangers_of_a_folder_stay_unknown():
 
 
 def test_the_old_head_stays_when_it_is_stopped(monkeypatch, capsys):
-    enrol(1, 2)
+    enroll(1, 2)
     assert main(["fit", "--quiet"]) == 0
     before = snapshot()
 
@@ -245,7 +245,7 @@ def test_the_old_head_stays_when_it_is_stopped(monkeypatch, capsys):
 def test_who_is_forgotten_or_renamed_meanwhile_does_not_come_back(monkeypatch, capsys):
     from pipeline.teaching.fit import teach_head
 
-    enrol(1, 2, 3)
+    enroll(1, 2, 3)
 
     def meanwhile(*args):
         head = teach_head(*args)

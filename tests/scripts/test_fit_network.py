@@ -43,7 +43,7 @@ def people(name: str, photos: int = 5) -> str:
     return name
 
 
-def enrol(keep: bool) -> None:
+def enroll(keep: bool) -> None:
     """By an untrained network all are alike, which `faces enroll` would refuse."""
     embedder = load_embedder("old.pt")
     box = np.array([20, 20, 100, 100], np.float32)
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_before_its_head_goes_on(way, monkeypatch):
 
 
 def test_a_fine_tuned_network_takes_everybody_along(capsys):
-    enrol(keep=True)
+    enroll(keep=True)
     with Store.open_existing(Path("people.db")) as store:
         before = store.snapshot()
     # held-out photos could say that one epoch made nothing better; here it shall be taken
@@ -120,7 +120,7 @@ def test_a_stop_after_everybody_was_embedded_anew_says_so(monkeypatch, capsys):
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    enrol(keep=True)
+    enroll(keep=True)
     flags = ["--depth", "last-block", "--embedder", "old.pt", "--held-out", "0", *SHORT]
     with monkeypatch.context() as patched:
         patched.setattr("pipeline.teaching.fit.teach_head", killed)
@@ -138,7 +138,7 @@ def test_a_stop_after_everybody_was_embedded_anew_says_so(monkeypatch, capsys):
 
 
 def test_without_pictures_nothing_is_trained(capsys):
-    enrol(keep=False)
+    enroll(keep=False)
     assert main(["fit", "--depth", "full", "--embedder", "old.pt", *SHORT]) == 2
     errors = capsys.readouterr().err
     assert "have no stored picture" in errors
@@ -147,7 +147,7 @@ def test_without_pictures_nothing_is_trained(capsys):
 
 
 def test_what_is_resumed_must_be_there(capsys):
-    enrol(keep=True)
+    enroll(keep=True)
     flags = ["--depth", "full", "--embedder", "old.pt", "--resume", "runs/full", *SHORT]
     assert main(["fit", *flags]) == 2
     assert "nothing to go on with" in capsys.readouterr().err

@@ -112,6 +112,21 @@ def test_the_help_of_every_command_ends_with_examples(helps):
         assert any(line.startswith(f"faces {command}") for line in lines), command
 
 
+def test_help_is_for_people_and_not_made_of_the_source(helps):
+    for command, text in helps.items():
+        flowing = re.sub(r"[\s│]+", " ", text)
+        for oddity in (
+            "default: None",
+            "default: )",
+            "noqa",
+            "See `",
+            "default: required",
+            "no-no-",
+        ):
+            assert oddity not in flowing, f"{command}: {oddity}"
+        assert not re.search(r"^\S.*[a-z]\n\S", text.partition("╭")[0], re.M), command
+
+
 def test_every_command_has_its_file_and_every_file_its_command():
     folder = Path(__file__).parents[2] / "scripts"
     others = {"__init__", "main", "ship", "ship_embedder"}

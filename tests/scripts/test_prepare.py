@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
 from scripts.main import main
-from tests.detector.data.test_check import GOOD, add
+from tests.detector.data.formats.exports import coco, picture, text, write_json
+from tests.detector.data.test_check import GOOD, HEIGHT, WIDTH, add
 from tests.detector.data.wider.test_convert import NAMES, check_result, make_source, zip_source
 from tests.detector.data.wider.test_download import official  # noqa: F401 (a fixture)
 from tests.faces.test_download import Server, server  # noqa: F401 (a fixture)
@@ -87,6 +89,11 @@ def test_an_unreadable_image_shows_in_the_exit_code(capsys: pytest.CaptureFixtur
         (("download", "--out", "file"), "name another folder with --out"),
         (("check", "voc", "--report", "file"), "name another folder with --report"),
         (("check", "voc", "--fix", "file/x"), "name another folder with --fix"),
+        (("export", "--format", "coco", "--out", "x"), "give either one folder"),
+        (("export", "empty", "--format", "coco", "--out", "x"), "holds no annotations"),
+        (("export", "voc", "--format", "yolo", "--out", "wider"), "nothing is overwritten"),
+        (("export", "voc", "--format", "yolo", "--out", "voc/images/x"), "which is only read"),
+        (("export", "voc", "--format", "yolo", "--out", "file/x"), "name another folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -111,7 +118,7 @@ def test_wrong_flags_end_with_2(arguments: tuple[str, ...]) -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("arguments", [(), ("wider",), ("download",), ("check",)])
+@pytest.mark.parametrize("arguments", [(), ("wider",), ("download",), ("check",), ("export",)])
 def test_help_ends_with_examples(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
@@ -247,3 +254,107 @@ def test_real_data_from_text_to_a_clean_folder(
     assert faces("check", "wider") == 0
     with Image.open("runs/check/sample.png") as picture:
         assert np.asarray(picture).std() > 20
+
+
+def test_export_says_what_the_format_cannot_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    make_source(Path("wider"))
+    assert faces("wider", "wider", "--out", "data", "--images", "copy") == 0
+    capsys.readouterr()
+    assert faces("export", "data", "--format", "yolo", "--out", "yolo") == 0
+    output = capsys.readouterr().out
+    assert table(output)["images"] == ["3"]
+    assert table(output)["boxes"] == ["1"]
+    assert "difficult faces left out, which YOLO cannot mark: 1" in output
+    assert "1 box without area left out" in output
+    assert faces("export", "data", "--format", "coco", "--out", "coco") == 0
+    assert "difficult faces written as iscrowd 1: 1" in capsys.readouterr().out
+    content = json.loads(Path("coco/annotations/instances_train.json").read_text())
+    assert [item["iscrowd"] for item in content["annotations"]].count(1) == 1
+    assert content["annotations"][0]["attributes"].keys() >= {"blur", "occlusion"}
+
+    pair = ("--image-dir", "data/train/images", "--annotation-dir", "data/train/annotations")
+    assert faces("export", *pair, "--format", "coco", "--out", "pair", "--images", "link") == 0
+    alone = json.loads(Path("pair/annotations/instances_default.json").read_text())
+    assert alone["annotations"] == content["annotations"]
+
+
+def test_import_ends_with_the_table_of_check(capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "valid"):
+        picture(Path(f"export/{split}/a.jpg"))
+        data = coco("a.jpg", bbox=[190, 20, 20, 40.5])  # over the edge
+        data["annotations"].append({**data["annotations"][0], "category_id": 0, "iscrowd": 1})
+        write_json(Path(f"export/{split}/_annotations.coco.json"), data)
+    picture(Path("export/valid/b.jpg"))
+    assert faces("import", "export", "--out", "mine") == 1
+    output = capsys.readouterr().out
+    rows = table(output)
+    assert rows["images with annotations"] == ["1", "1"]
+    assert rows["difficult"] == ["1", "1"]
+    assert rows["box over the edge"][:2] == ["2", "2"]
+    assert "read as coco; images: 2 " in output
+    assert "classes found: face (2), faces (2)" in output
+    assert "choose with --classes" in output
+    assert "note: images without labels, left out: 1 (valid/b.jpg)" in output
+
+    assert faces("import", "export", "--out", "mine") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert faces("import", "export", "--out", "mine", "--overwrite", "--classes", "face") == 1
+    assert "classes: face (2)" in capsys.readouterr().out
+    assert faces("check", "mine", "--fix", "mended") == 1
+    assert faces("check", "mended") == 0
+
+
+def test_import_of_a_sound_export_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    picture(Path("export/images/a.jpg"))
+    text(Path("export/labels/a.txt"), "0 0.5 0.5 0.25 0.125\n")
+    text(Path("export/data.yaml"), "train: images\nnames: [face]\n")
+    assert faces("import", "export/data.yaml", "--out", "mine", "--images", "copy") == 0
+    output = capsys.readouterr().out
+    assert "images: 1 copied" in output
+    assert "nothing is wrong" in output
+    text(Path("export/labels/a.txt"), "0 0.5 0.5\n")
+    assert faces("import", "export/data.yaml", "--out", "other") == 2
+    assert "a.txt, line 1: has 3 numbers" in capsys.readouterr().err
+    assert not Path("other").exists()
+
+
+def test_import_says_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    picture(Path("export/a.jpg"))
+    write_json(Path("export/a.json"), coco("a.jpg", "gone.jpg"))
+    assert faces("import", "export", "--out", "mine") == 1
+    assert "listed images that are not there, left out: 1 (gone.jpg" in capsys.readouterr().out
+
+
+def test_what_was_exported_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Through COCO everything, through YOLO what it can hold."""
+    points = ((12.5, 9.0), (18.25, 9.5), None, (13.0, 15.0), (18.0, 15.125))
+    boxes = {
+        "train": (
+            VocObject("face", (5.125, 6.0, 25.0, 30.5), False, {"blur": "2"}, landmarks=points),
+            VocObject("head", (30.1, 0.0, 59.9, 39.0), True),
+        ),
+        "val": (VocObject("face", (1.0, 2.0, 3.0, 4.0)),),
+    }
+    for split, objects in boxes.items():
+        for name, found in (("a/one.png", objects), ("two.png", ())):
+            add(Path("data", split), name)
+            path = Path("data", split, "annotations", name).with_suffix(".xml")
+            write_voc(path, VocAnnotation(Path(name).name, WIDTH, HEIGHT, found))
+    for kind in ("coco", "yolo"):
+        assert faces("export", "data", "--format", kind, "--out", kind) == 0
+        said = capsys.readouterr().out
+        assert ("faces without their landmarks" in said) == (kind == "yolo")
+        assert faces("import", kind, "--out", f"{kind}-again") == 0
+        for split in boxes:
+            for place in ("a/one.xml", "two.xml"):
+                before = read_voc(Path("data", split, "annotations", place))
+                (again,) = Path(f"{kind}-again", split, "annotations").rglob(Path(place).name)
+                after = read_voc(again)
+                assert (after.width, after.height) == (WIDTH, HEIGHT)
+                if kind == "coco":
+                    assert after.objects == before.objects  # attributes and landmarks, too
+                else:
+                    kept = [item for item in before.objects if not item.difficult]
+                    assert [item.name for item in after.objects] == [item.name for item in kept]
+                    for one, other in zip(after.objects, kept, strict=True):
+                        assert one.xyxy == pytest.approx(other.xyxy, abs=1e-9)

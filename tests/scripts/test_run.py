@@ -40,7 +40,7 @@ def world(tmp_path, monkeypatch):
     return calls
 
 
-def enrol(*names: str, path: str = "people.db") -> None:
+def enroll(*names: str, path: str = "people.db") -> None:
     embedder = CountingEmbedder()
     with Store.open(Path(path), embedder.fingerprint, embedder.dimension) as store:
         for name in names:
@@ -67,7 +67,7 @@ def lines(path: str) -> list[dict[str, Any]]:
 def test_everything_at_once(world, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no ffmpeg
     film()
-    enrol("Ada")
+    enroll("Ada")
     assert main(["run", "party.mp4", "--out", "new/a.mp4", "--json", "a.jsonl"]) == 0
     frames = lines("a.jsonl")
     assert [frame["frame"] for frame in frames] == list(range(40))
@@ -101,7 +101,7 @@ def test_only_lines_are_on_stdout_when_they_are_asked_for(world, capsys):
 
 
 def test_photos(world, capsys):
-    enrol("Ada")
+    enroll("Ada")
     save_image(Path("photos/a.png"), scene({"Ada": (30, 30)}))
     save_image(Path("photos/b.png"), scene({"Bob": (30, 30)}))
     Path("photos/c.jpg").write_bytes(b"broken")

@@ -91,20 +91,20 @@ def test_default_then_file_then_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--image-size 100", "image_size must be at least 128"),
-        ("--image-size 150", "image_size must be a multiple of 32"),
+        ("--image-size 100", "--image-size must be at least 128"),
+        ("--image-size 150", "--image-size must be a multiple of 32"),
         ("--epochs 0", "epochs must be at least 1"),
-        ("--learning-rate -1", "learning_rate must be positive"),
+        ("--learning-rate -1", "--learning-rate must be positive"),
         ("--ema 1", "ema must be"),
         ("-m model.onnx", "faces export"),
         ("--device nonsense", "device nonsense: take auto"),
-        ("--clip-norm -1", "clip_norm must not be negative"),
+        ("--clip-norm -1", "--clip-norm must not be negative"),
         ("--threads -3", "threads must not be negative"),
-        ("--box-loss -1", "box_loss must be positive"),
-        ("--min-face -2", "min_face must not be negative"),
+        ("--box-loss -1", "--box-loss must be positive"),
+        ("--min-face -2", "--min-face must not be negative"),
         ("--resume nowhere", "is not a run folder"),
         ("--config nowhere.toml", r"nowhere\.toml"),
-        ("", "image_path is needed"),
+        ("", "--image-path is needed"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -149,7 +149,7 @@ def test_a_resumed_run_keeps_its_settings(
     assert main(["train", *flags, "-e", "1", "--run", "r"]) == 0
     capsys.readouterr()
     assert main(["train", "--resume", "r", "-b", "8"]) == 2
-    assert "batch_size cannot be changed in a resumed run" in capsys.readouterr().err
+    assert "--batch-size cannot be changed in a resumed run" in capsys.readouterr().err
     assert main(["train", "--resume", "r", "-e", "2"]) == 0
     assert [line["epoch"] for line in read_history(Path("r"))] == [1, 2]
     # Asked for once everything was trained: what there is.
@@ -166,7 +166,7 @@ def test_a_resumed_run_keeps_its_settings(
     ("flags", "message"),
     [
         ("-m folder", "model: folder is a folder"),
-        ("--fig-path folder", "fig_path: folder is a folder"),
+        ("--fig-path folder", "fig-path: folder is a folder"),
         ("--fig-path loss.bmp", "a picture cannot be a .bmp"),
     ],
 )

@@ -22,7 +22,7 @@ from tests.commands import parse_only
 from tests.films import SOUND, ffmpeg, shown
 from tests.pipeline.live_fakes import scene
 from tests.pipeline.sinks.test_webhook import running
-from tests.scripts.test_run import enrol, film, lines, no_frames, world
+from tests.scripts.test_run import enroll, film, lines, no_frames, world
 
 ROOT = Path(__file__).resolve().parents[2]
 __all__ = ["no_frames", "world"]
@@ -38,7 +38,7 @@ def events(path: str) -> list[tuple[str, str | None]]:
 
 def test_all_outputs_at_once(world, capsys):
     film(count=40)
-    enrol("Ada")
+    enroll("Ada")
     with running() as server:
         live("--out", "a.mp4", "--json", "a.jsonl", "--events", "e.jsonl", "--snapshots", "seen",
              "--webhook", server.url, "--arrive", "0.1")  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_film_is_recorded_with_its_sound(world):
 
 def test_events_may_be_printed(world, capsys):
     film(count=30)
-    enrol("Ada")
+    enroll("Ada")
     live("--events", "-", "--arrive", "0")
     out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ("seen", "Ada") in [(event["event"], event["name"]) for event in out]
@@ -84,8 +84,8 @@ def test_events_may_be_printed(world, capsys):
 
 def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     film(count=200)
-    enrol("Zoe")  # the file is there, Ada is not
-    threading.Timer(0.7, enrol, ["Ada"]).start()
+    enroll("Zoe")  # the file is there, Ada is not
+    threading.Timer(0.7, enroll, ["Ada"]).start()
     monkeypatch.setattr("pipeline.gallery_watch.GalleryWatch.__init__.__defaults__", (0.1, None))
     live("--json", "a.jsonl", "--seconds", "3")
     names = [face["name"] for frame in lines("a.jsonl") for face in frame["faces"]]

@@ -32,6 +32,9 @@ from faces.files import atomic_write
 MAX_BYTES = 10_000_000  # a file with 1,968 faces (the most in WIDER FACE) has 0.8 MB
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+"""The children of ``<landmarks>``, each with ``<x>`` and ``<y>``; left as seen in the image."""
+
 _FIRST = ("pose", "truncated")  # where the original files have them: before the others
 
 
@@ -47,6 +50,8 @@ class VocObject:
         attributes: every other simple child element and its text without surrounding blanks, such
             as pose, truncated, blur or occlusion.
         line: where the object begins in its file, counted from 1; 0 when it comes from no file.
+        landmarks: the points `LANDMARKS`, x y in pixels, None for each that is not known; empty
+            when none is.
     """
 
     name: str
@@ -54,6 +59,7 @@ class VocObject:
     difficult: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     line: int = field(default=0, compare=False)
+    landmarks: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,13 @@ def format_voc(annotation: VocAnnotation) -> bytes:
         box = etree.SubElement(element, "bndbox")
         for corner, value in zip(CORNERS, item.xyxy, strict=True):
             _add(box, corner, format_number(value))
+        if any(point is not None for point in item.landmarks):
+            points = etree.SubElement(element, "landmarks")
+            for tag, point in zip(LANDMARKS, item.landmarks, strict=True):
+                if point is not None:
+                    place = etree.SubElement(points, tag)
+                    _add(place, "x", format_number(point[0]))
+                    _add(place, "y", format_number(point[1]))
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
 
 
@@ -215,6 +228,24 @@ def box_of(owner: etree._Element, path: Path) -> tuple[float, float, float, floa
         values.append(_number(element, path))
     x1, y1, x2, y2 = values
     return x1, y1, x2, y2
+
+
+def landmarks_of(element: etree._Element) -> tuple[tuple[float, float] | None, ...]:
+    """The points of an object as `VocObject` has them; what is no pair of numbers is not known."""
+    points: list[tuple[float, float] | None] = []
+    for tag in LANDMARKS:
+        texts = [(element.findtext(f"landmarks/{tag}/{axis}") or "").strip() for axis in "xy"]
+        known = all(_NUMBER.fullmatch(text) and math.isfinite(float(text)) for text in texts)
+        points.append((float(texts[0]), float(texts[1])) if known else None)
+    return tuple(points) if any(point is not None for point in points) else ()
+
+
+def set_landmarks(element: etree._Element, landmarks: Sequence[tuple[float, float] | None]) -> None:
+    """Change the coordinates that `landmarks_of` reads, and nothing else."""
+    for tag, point in zip(LANDMARKS, landmarks, strict=False):
+        if point is not None:
+            for axis, value in zip("xy", point, strict=True):
+                _set_text(element, f"landmarks/{tag}/{axis}", format_number(value))
 
 
 def set_box(owner: etree._Element, xyxy: tuple[float, float, float, float]) -> None:
@@ -292,7 +323,8 @@ def _object(element: etree._Element, path: Path) -> VocObject:
             difficult = text == "1"  # `read_tree` has written it so
         else:
             attributes[tag] = text
-    return VocObject(name, box_of(element, path), difficult, attributes, line_of(element))
+    box, landmarks = box_of(element, path), landmarks_of(element)
+    return VocObject(name, box, difficult, attributes, line_of(element), landmarks)
 
 
 def _number(element: etree._Element, path: Path) -> float:

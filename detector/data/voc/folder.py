@@ -77,8 +77,8 @@ def find_sets(folder: Path) -> list[VocFolder]:
         return [VocFolder("", folder, folder)]
     raise UserError(
         f"{folder} holds no annotations: expected images/ and annotations/ (or JPEGImages/ and "
-        "Annotations/) in it, or .xml files beside the images; name other folders with "
-        "--image-dir and --annotation-dir"
+        "Annotations/) in it, or .xml files beside the images; name other folders "
+        "(image_dir, annotation_dir)"
     )
 
 

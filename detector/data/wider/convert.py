@@ -226,8 +226,8 @@ def _summary_of(annotations: Path, digest: str) -> SplitSummary | None:
     except (OSError, ValueError, KeyError, TypeError):
         reason = "were not made by `faces prepare wider`"
     raise UserError(
-        f"{annotations} holds annotations that {reason}; choose another --out, or replace them "
-        "with --overwrite"
+        f"{annotations} holds annotations that {reason}; choose another folder; "
+        "overwrite=True replaces them"
     )
 
 

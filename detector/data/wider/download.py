@@ -82,7 +82,7 @@ def _from_google_drive(file_id: str, path: Path, md5: str) -> None:
         import gdown
     except ModuleNotFoundError as error:
         raise UserError(
-            "Google Drive needs the package gdown: pip install 'faces[train]'; or give a --mirror"
+            "Google Drive needs the package gdown: pip install 'faces[train]'; or name a mirror"
         ) from error
     try:
         # What torchvision does, but with `resume`; torchvision then finds the file and verifies it.

@@ -104,7 +104,7 @@ def open_images(
         if placement == "reference":
             raise UserError(
                 f"the images in {archive} cannot be left where they are: training reads no zip "
-                "files; leave out `--images reference`, or unpack it"
+                "files; have them copied, or unpack it"
             )
         with _zip(archive) as opened:
             yield _ZipImages(opened, archive, overwrite)
@@ -217,6 +217,6 @@ def _is_there(destination: Path, size: int, overwrite: bool) -> bool:
     if destination.is_symlink() or overwrite:
         return False
     raise UserError(
-        f"{destination} is another image than the one to be put there; choose another --out, or "
-        "replace it with --overwrite"
+        f"{destination} is another image than the one to be put there; choose another folder; "
+        "overwrite=True replaces it"
     )

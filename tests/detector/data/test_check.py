@@ -265,6 +265,27 @@ def test_rotated_images_are_turned_with_their_boxes(
     assert (voc.width, voc.height) == (width, height)
 
 
+@pytest.mark.parametrize("orientation", [1, 2, 6, 7])
+def test_landmarks_go_with_their_box(tmp_path: Path, orientation: int) -> None:
+    root = tmp_path / "a"
+    path = add(root, "a.jpg", orientation=orientation)
+    points = ((10.0, 12.0), (20.0, 12.0), None, (11.0, 24.0), (19.0, 25.0))
+    face = VocObject("face", (25.0, 6.0, 5.0, 30.0), landmarks=points)  # inverted
+    write_voc(path, VocAnnotation("a.jpg", WIDTH, HEIGHT, (face,)))
+    repaired(root, tmp_path / "b", boxes="stored")
+    [mended] = read_voc(tmp_path / "b/annotations/a.xml").objects
+    assert (
+        mended.landmarks
+        == {
+            1: points,
+            # A mirrored face has its left eye where the right one was.
+            2: ((40.0, 12.0), (50.0, 12.0), None, (41.0, 25.0), (49.0, 24.0)),
+            6: ((28.0, 10.0), (28.0, 20.0), None, (16.0, 11.0), (15.0, 19.0)),
+            7: ((28.0, 40.0), (28.0, 50.0), None, (15.0, 41.0), (16.0, 49.0)),
+        }[orientation]
+    )
+
+
 def test_what_a_repair_does_not_understand_survives(tmp_path: Path) -> None:
     root = tmp_path / "a"
     path = add(root, "a.jpg", GOOD)

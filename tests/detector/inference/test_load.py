@@ -333,3 +333,8 @@ def test_an_unknown_name_of_the_package() -> None:
 
     with pytest.raises(AttributeError, match="no_such_thing"):
         detector.no_such_thing  # noqa: B018
+
+
+def test_an_unknown_speed_is_refused():
+    with pytest.raises(UserError, match='speed must be "normal" or "fast", not \'warp\''):
+        load_detector("shipped", speed="warp")

@@ -123,8 +123,8 @@ def test_without_network_both_ways_out_are_named(
     with pytest.raises(UserError) as error:
         load_embedder("inception")
     assert "no trained weights" in str(error.value)
-    assert "--embedder-weights" in str(error.value)
-    assert "--embedder mini" in str(error.value)
+    assert "embedder_weights" in str(error.value)
+    assert "the embedder mini" in str(error.value)
     assert not (cache / "first.pt").exists()
 
 

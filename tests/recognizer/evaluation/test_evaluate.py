@@ -128,7 +128,7 @@ def test_a_given_threshold_is_taken():
 def test_with_too_few_pairs_for_the_rate_the_nearest_stranger_decides():
     photos, vectors, failed = case([2, 2])
     found = evaluate(photos, vectors, failed, SETUP)
-    assert "too few for --fmr" in found.operating.origin
+    assert "are too few" in found.operating.origin
     assert found.report["every_pair"]["results"][0]["tar"][0]["tar"] is None
 
 

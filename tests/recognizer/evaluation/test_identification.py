@@ -108,24 +108,24 @@ def test_random_searches_against_the_slow_way(seed):
 
 def test_the_split_enrols_only_who_has_photos_to_spare():
     person = np.repeat([0, 1, 2, 3], [5, 3, 1, 4])
-    parts = split(person, enrol=3)
-    assert set(person[parts.enrol]) == {0, 3}
-    assert np.bincount(person[parts.enrol]).tolist() == [3, 0, 0, 3]
+    parts = split(person, enroll=3)
+    assert set(person[parts.enroll]) == {0, 3}
+    assert np.bincount(person[parts.enroll]).tolist() == [3, 0, 0, 3]
     assert np.bincount(person[parts.mated]).tolist() == [2, 0, 0, 1]
     assert sorted(person[parts.nonmated]) == [1, 1, 1, 2]
-    everything = np.concatenate([parts.enrol, parts.probes])
+    everything = np.concatenate([parts.enroll, parts.probes])
     assert sorted(everything) == list(range(len(person)))
 
 
 def test_more_strangers_on_demand_and_the_seed_decides_who():
     person = np.repeat(np.arange(10), 4)
-    parts = split(person, enrol=2, nonmated=0.3, seed=1)
+    parts = split(person, enroll=2, nonmated=0.3, seed=1)
     assert len(set(person[parts.nonmated])) == 3
     assert len(parts.nonmated) == 12
     again, other = (split(person, 2, 0.3, seed) for seed in (1, 2))
-    assert again.enrol.tolist() == parts.enrol.tolist()
-    assert other.enrol.tolist() != parts.enrol.tolist()
-    assert len(split(person, 2, 1.0).enrol) == 0
+    assert again.enroll.tolist() == parts.enroll.tolist()
+    assert other.enroll.tolist() != parts.enroll.tolist()
+    assert len(split(person, 2, 1.0).enroll) == 0
 
 
 def test_the_operating_point_by_hand():

@@ -38,7 +38,7 @@ def test_columns_are_chosen_and_joined(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("name,skin\nAnn,3\n", {}, "line 1: which column .* say it with --by-key"),
+        ("name,skin\nAnn,3\n", {}, "line 1: which column .* name it .by_key"),
         ("person,image,skin\nAnn,Ann/1.jpg,3\n", {}, "line 1: which column"),
         ("person,skin\nAnn,3\n", {"key": "who"}, "no column 'who', only person, skin"),
         ("person,skin\nAnn,3\n", {"columns": ["age"]}, "no column 'age' of labels, only skin"),

@@ -24,7 +24,7 @@ def photo(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (120, 130, 3), np.uint8)
 
 
-def enrol(store: Store, name: str, seeds: list[int], keep: bool = True) -> None:
+def enroll(store: Store, name: str, seeds: list[int], keep: bool = True) -> None:
     vectors = np.concatenate([OLD.embed(OLD.crop(photo(seed), BOX[None])) for seed in seeds])
     store.add(name, vectors, [FacePicture.of(photo(seed), BOX) for seed in seeds] if keep else None)
 
@@ -36,8 +36,8 @@ def path(tmp_path) -> Path:
 
 def test_the_new_vectors_are_those_of_the_photos(path):
     with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
-        enrol(store, "Anna", list(range(40)))  # more than a batch
-        enrol(store, "Bob", [50])
+        enroll(store, "Anna", list(range(40)))  # more than a batch
+        enroll(store, "Bob", [50])
         store.save_head(Head(OLD.fingerprint, ("Anna",), np.ones((1, 64)), np.zeros(1)))
         store.save_thresholds(Thresholds(0.1, 0.2))
         seen: list[int] = []
@@ -65,11 +65,11 @@ def test_a_file_with_nobody_in_it_is_only_bound_to_the_new_embedder(path):
 
 def test_samples_without_a_picture_are_lost_only_when_asked(path):
     with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
-        enrol(store, "Anna", [1, 2])
-        enrol(store, "Anna", [3], keep=False)
-        enrol(store, "Bob", [4, 5], keep=False)
+        enroll(store, "Anna", [1, 2])
+        enroll(store, "Anna", [3], keep=False)
+        enroll(store, "Bob", [4, 5], keep=False)
         before = store.version()
-        with pytest.raises(UserError, match=r"3 samples of 2 people.*--drop-missing.*1 .*Bob"):
+        with pytest.raises(UserError, match=r"3 samples of 2 people.*drop_missing=True.*1 .*Bob"):
             reembed(store, NEW)
         assert store.version() == before
         done = reembed(store, NEW, drop_missing=True)
@@ -80,7 +80,7 @@ def test_samples_without_a_picture_are_lost_only_when_asked(path):
 
 def test_without_any_picture_nothing_is_lost(path):
     with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
-        enrol(store, "Anna", [1, 2], keep=False)
+        enroll(store, "Anna", [1, 2], keep=False)
         for drop in (False, True):
             with pytest.raises(UserError, match=r"no stored pictures.*--keep-crops"):
                 reembed(store, NEW, drop_missing=drop)
@@ -92,8 +92,8 @@ def test_a_change_meanwhile_is_not_lost(path):
         Store.open(path, OLD.fingerprint, OLD.dimension) as store,
         Store.open(path, OLD.fingerprint, OLD.dimension) as other,
     ):
-        enrol(store, "Anna", [1])
+        enroll(store, "Anna", [1])
         with pytest.raises(UserError, match="changed by another program"):
-            reembed(store, NEW, progress=lambda count: enrol(other, "Bob", [2]))
+            reembed(store, NEW, progress=lambda count: enroll(other, "Bob", [2]))
         assert store.fingerprint == OLD.fingerprint
         assert len(store.people()) == 2

@@ -19,9 +19,9 @@ from recognizer.types import unit
 
 ROOT = Path(__file__).resolve().parents[3]
 DIMENSION = 32
-SAMPLES = 3  # of every enrolment
+SAMPLES = 3  # of every enrollment
 
-# Enrols, renames, removes for ever. Every enrolment is of 3 samples with pictures.
+# Enrolls, renames, removes for ever. Every enrollment is of 3 samples with pictures.
 WRITER = """
 import sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def start(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def check(path: Path) -> set[str]:
-    """The file opens, SQLite finds no fault, and only whole enrolments are in it."""
+    """The file opens, SQLite finds no fault, and only whole enrollments are in it."""
     with Store.open(path, "c", DIMENSION) as store:
         for person in store.people():
             assert (person.samples, person.crops) == (SAMPLES, SAMPLES), person
@@ -98,7 +98,7 @@ def check(path: Path) -> set[str]:
 
 
 def killed_after(path: Path, seconds: float, first: int) -> list[int]:
-    """Kill a writer so many seconds after it began; gives the enrolments that it reported."""
+    """Kill a writer so many seconds after it began; gives the enrollments that it reported."""
     with start(WRITER, path, first, 10_000) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(seconds)

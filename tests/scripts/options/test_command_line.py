@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ import pytest
 import tyro
 
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse, read_config
+from scripts.options.command_line import log_to_stderr, parse, read_config, with_flags
 
 EXAMPLES = """
 faces fit -b 4
@@ -355,3 +356,30 @@ def test_help_flows_as_the_terminal_is_wide_not_as_the_source_is(capsys, monkeyp
     assert flowing in " ".join(lines)
     assert any(line.endswith("A second paragraph. (default: 3)") for line in lines)
     assert "second" not in first
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("batch_size must be at least 1", "--batch-size must be at least 1"),
+        ("epochs must be at least 1", "--epochs must be at least 1"),
+        ("needs annotation_dir, in folders", "needs --annotation-dir, in folders"),
+        ("force=True takes it", "--force takes it"),
+        ("with force, after epochs, too", "with force, after epochs, too"),
+        ("./batch_size/a.jpg, batch_size.toml, 'batch_size'", None),
+    ],
+)
+def test_arguments_that_the_library_names_are_shown_as_flags(message, shown):
+    @dataclass(frozen=True)
+    class Inner:
+        annotation_dir: str = ""
+        force: bool = False
+
+    @dataclass(frozen=True)
+    class Options:
+        batch_size: int = 1
+        epochs: int = 1
+
+    module = types.ModuleType("command")
+    module.Options, module.Inner = Options, Inner
+    assert with_flags(message, module) == (shown or message)

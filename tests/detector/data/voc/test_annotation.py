@@ -307,3 +307,14 @@ def test_an_object_that_lacks_only_its_end_is_read(tmp_path: Path, end: str) -> 
     assert [item.line for item in annotation.objects] == [1, 2, 3]
     assert annotation.objects[2].difficult == (end == "<difficult>1</difficult>")
     assert any(flaw.kind == "damaged" and flaw.doubtful for flaw in annotation.flaws)
+
+
+def test_landmarks_are_kept_and_unreadable_points_are_not_known() -> None:
+    points = ((1.5, 2.0), None, (3.0, 4.25), (1.0, 6.0), (4.0, 6.0))
+    face = VocObject("face", (0.0, 0.0, 9.0, 9.0), landmarks=points)
+    text = format_voc(VocAnnotation("a.jpg", 10, 10, (face,))).decode()
+    assert "<left_eye>\n        <x>1.5</x>" in text
+    assert read(text).objects[0].landmarks == points
+    broken = read(text.replace("<y>4.25</y>", "<y>low</y>")).objects[0].landmarks
+    assert broken == (points[0], None, None, *points[3:])
+    assert read(text.replace("landmarks>", "points>")).objects[0].landmarks == ()

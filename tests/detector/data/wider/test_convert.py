@@ -242,7 +242,7 @@ def test_other_annotations_are_replaced_only_on_request(source: Path, tmp_path: 
     convert(source, tmp_path / "out", "train")
     truth = source / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     truth.write_bytes(TEXT.replace(b"449", b"448"))
-    with pytest.raises(UserError, match=r"made from other truth or other images.*--overwrite"):
+    with pytest.raises(UserError, match=r"made from other truth or other images.*overwrite=True"):
         convert(source, tmp_path / "out", "train")
     convert(source, tmp_path / "out", "train", overwrite=True)
     voc = read_voc(tmp_path / "out/train/annotations/0--Parade/0_Parade_a_1.xml")

@@ -1,0 +1,160 @@
+"""Write a data set in the layout of a format, with its pictures, for other tools.
+
+| format | layout |
+|---|---|
+| voc | ``SPLIT/images/NAME`` and ``SPLIT/annotations/NAME.xml`` |
+| coco | ``images/SPLIT/NAME`` and ``annotations/instances_SPLIT.json`` |
+| yolo | ``images/SPLIT/NAME``, ``labels/SPLIT/NAME.txt`` and ``data.yaml`` |
+
+Without splits (the only one is called "") that folder is left out, and COCO's is "default".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from detector.data.formats.coco_write import write_coco
+from detector.data.formats.dataset import Dataset, LabeledImage
+from detector.data.formats.yolo_write import write_yolo
+from detector.data.voc.annotation import VocAnnotation, VocObject, format_voc
+from faces.errors import UserError
+from faces.filenames import folded
+from faces.folders import atomic_folder, copy_file, in_threads, link_file
+from faces.images.read import image_info, write_upright
+from faces.images.write import SAVED_AS
+
+Format = Literal["voc", "coco", "yolo"]
+Placement = Literal["copy", "link"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Args:
+        images, boxes: how many, by split.
+        told: what is other than it was, in words, and how often.
+    """
+
+    images: dict[str, int]
+    boxes: dict[str, int]
+    told: dict[str, int]
+
+
+def write_dataset(
+    dataset: Dataset, out: Path, format: Format, placement: Placement = "copy"
+) -> Written:
+    """Write pictures and labels to ``out``, which appears when it is complete.
+
+    Args:
+        dataset: boxes must have an area and lie in their pictures, which ``width`` and ``height``
+            give upright; `from_voc.read_sets` makes them so.
+        out: a folder that does not exist yet or is empty.
+        format: see the top of this module.
+        placement: copy the pictures, or link them. Those that EXIF turns and those of a kind that
+            few tools read (HEIC, AVIF, GIF) are written anew, upright.
+
+    Two pictures whose names differ only in their suffix or in letter case get different names.
+    Raises UserError when ``out`` is in use, and as reading a picture does.
+    """
+    require_free(out)
+    told: Counter[str] = Counter()
+    images: dict[str, int] = {}
+    boxes: dict[str, int] = {}
+    with atomic_folder(out) as new:
+        placed: dict[str, list[LabeledImage]] = {}
+        for split, items in dataset.splits.items():
+            folder = new / split / "images" if format == "voc" else new / "images" / split
+            named = _distinct(items, told)
+            work = partial(_place, folder=folder, placement=placement)
+            results = in_threads(work, named, description=f"pictures {split}".strip())
+            placed[split] = []
+            for item, (name, how) in zip(named, results, strict=True):
+                placed[split].append(replace(item, name=name))
+                told.update(how)
+            images[split] = len(items)
+        if format == "coco":
+            kept = write_coco(new, placed, told)
+        elif format == "yolo":
+            kept = write_yolo(new, placed, told)
+        else:
+            kept = _write_voc(new, placed, told)
+        boxes.update(kept)
+    return Written(images, boxes, dict(told))
+
+
+def require_free(out: Path, sources: Sequence[Path] = ()) -> None:
+    """Raise UserError where a new data set would be put upon something, or into ``sources``."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty, and nothing is overwritten: name a new folder")
+    target = out.resolve()
+    for source in map(Path.resolve, sources):
+        if target == source or source in target.parents:
+            raise UserError(f"{out} lies in {source}, which is only read; choose another folder")
+
+
+def _distinct(items: Sequence[LabeledImage], told: Counter[str]) -> list[LabeledImage]:
+    """With names of which no two are equal without suffix and letter case."""
+    taken: set[str] = set()
+    named = []
+    for item in items:
+        place = PurePosixPath(item.name)
+        stem, number = place.stem, 1
+        while (key := folded(place.with_suffix("").as_posix())) in taken:
+            number += 1
+            place = place.with_name(f"{stem}-{number}{place.suffix}")
+        taken.add(key)
+        told["pictures renamed, as another has the same name but for suffix or case"] += number > 1
+        named.append(replace(item, name=place.as_posix()))
+    return named
+
+
+def _place(item: LabeledImage, folder: Path, placement: Placement) -> tuple[str, list[str]]:
+    """Put one picture below ``folder``; its name there and what was done to it."""
+    target = folder / item.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    info = image_info(item.path)
+    turned = info.orientation != 1
+    if turned or item.path.suffix.lower() not in SAVED_AS:
+        written = write_upright(item.path, target)
+        name = PurePosixPath(item.name).with_name(written.name).as_posix()
+        if turned:
+            return name, ["pictures turned upright, as EXIF says, and encoded anew"]
+        return name, ["pictures of a kind that few tools read encoded anew"]
+    if placement == "link":
+        link_file(item.path.resolve(), target)
+    else:
+        copy_file(item.path, target)
+    return item.name, []
+
+
+def _write_voc(
+    out: Path, splits: dict[str, list[LabeledImage]], told: Counter[str]
+) -> dict[str, int]:
+    boxes = {}
+    for split, items in splits.items():
+        for item in items:
+            # XML cannot hold a name that is no UTF-8.
+            name = PurePosixPath(item.name).name.encode("utf-8", "replace").decode("utf-8")
+            attributes = item.attributes or ({},) * len(item)
+            objects = tuple(
+                VocObject(
+                    item.names[i], tuple(item.xyxy[i].tolist()), bool(item.difficult[i]), more
+                )
+                for i, more in enumerate(attributes)
+            )
+            target = out / split / "annotations" / PurePosixPath(item.name).with_suffix(".xml")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(format_voc(VocAnnotation(name, item.width, item.height, objects)))
+        boxes[split] = sum(map(len, items))
+    return boxes
+
+
+def told_lines(told: dict[str, int]) -> list[str]:
+    """What is other than it was, a line each; nothing that never happened."""
+    return [f"{what}: {number:,}" for what, number in told.items() if number]

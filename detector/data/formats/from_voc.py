@@ -1,0 +1,91 @@
+"""The sets of a folder of VOC annotations as a `Dataset`, as `faces train` would see them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.formats.dataset import Dataset, LabeledImage
+from detector.data.voc.annotation import VocObject
+from detector.data.voc.boxes import mend_box
+from detector.data.voc.folder import VocFolder, usable_pairs
+from detector.data.voc.truth import VocFaces, check_truth, read_faces
+from faces.folders import in_threads
+from faces.images.read import image_size
+from faces.text import counted
+
+
+def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset:
+    """All pictures with an annotation, by the name of their set.
+
+    Args:
+        sets: from `find_sets`.
+        classes: object names to take; empty: all.
+
+    One rule with training and evaluation: corners are sorted, boxes cut off at the edges, those
+    without area left out (the notes say how many); an object without a name is a face. Raises
+    UserError, naming the file, as `usable_pairs`, `read_voc` and `check_truth` do.
+    """
+    splits: dict[str, tuple[LabeledImage, ...]] = {}
+    notes: Counter[str] = Counter()
+    for folder in sets:
+        pairs = usable_pairs(folder.images, folder.annotations)
+        work = partial(_read, classes=tuple(classes))
+        read = list(in_threads(work, pairs, description=f"reading {folder.name}".strip()))
+        check_truth([item for item, _ in read], str(folder.annotations), classes)
+        for item, size in read:
+            notes.update(_mended(item, size))
+        splits[folder.name] = tuple(
+            _labeled(image, folder, item, size)
+            for (image, _), (item, size) in zip(pairs, read, strict=True)
+        )
+    told = tuple(f"{counted(number, 'box')} {what}" for what, number in notes.items())
+    return Dataset("voc", splits, told)
+
+
+def _read(both: tuple[Path, Path], classes: tuple[str, ...]) -> tuple[VocFaces, tuple[int, int]]:
+    image, annotation = both
+    size = image_size(image)
+    return read_faces(annotation, size, classes, image), size
+
+
+def _mended(faces: VocFaces, size: tuple[int, int]) -> list[str]:
+    height, width = size
+    return [_TOLD[kind] for o in faces.objects for kind in mend_box(o.xyxy, width, height)[1]]
+
+
+def _labeled(
+    image: Path, folder: VocFolder, faces: VocFaces, size: tuple[int, int]
+) -> LabeledImage:
+    height, width = size
+    kept = np.flatnonzero(faces.sound)
+    objects: list[VocObject] = [faces.objects[i] for i in kept]
+    attributes = tuple(dict(item.attributes) for item in objects)
+    landmarks = np.full((len(kept), 5, 2), np.nan)
+    for i, item in enumerate(objects):
+        for k, point in enumerate(item.landmarks):
+            if point is not None:
+                landmarks[i, k] = point
+    return LabeledImage(
+        path=image,
+        name=image.relative_to(folder.images).as_posix(),
+        width=width,
+        height=height,
+        xyxy=faces.xyxy[kept],
+        names=tuple(item.name or "face" for item in objects),
+        difficult=faces.difficult[kept],
+        landmarks=landmarks,
+        attributes=attributes if any(attributes) else (),
+    )
+
+
+_TOLD = {
+    "inverted box": "with swapped corners put right",
+    "box over the edge": "cut off at the picture's edge",
+    "degenerate box": "without area left out",
+    "box outside": "outside the picture left out",
+}

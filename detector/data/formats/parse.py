@@ -1,0 +1,134 @@
+"""JSON, XML, text and numbers of label files, which are untrusted, and boxes around shapes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lxml import etree
+
+from faces.errors import UserError
+from faces.text import counted
+
+MAX_JSON_BYTES = 1_000_000_000  # COCO's instances_train2017.json has 448 MB
+MAX_TEXT_BYTES = 100_000_000  # RetinaFace's label.txt for WIDER FACE has 15 MB
+MAX_XML_BYTES = 500_000_000
+_LARGEST = 1e9  # no coordinate; also keeps sums and products finite
+
+Box = tuple[float, float, float, float]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; UserError when it is too large or no JSON."""
+    data = read_limited(path, MAX_JSON_BYTES)
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); export it again"
+        ) from error
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); export it again") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8; UserError when it is too large or not in it."""
+    try:
+        return read_limited(path, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from error
+
+
+def read_xml(path: Path) -> etree._Element:
+    """The root of an XML file, without entities, document types or network."""
+    data = read_limited(path, MAX_XML_BYTES)
+    if re.search(rb"<!\s*(doctype|entity)", data, re.IGNORECASE):
+        raise UserError(f"{path}: has a document type or entities; remove them")
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise UserError(f"{path}, line {line}: not valid XML ({error}); export it again") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise UserError(f"{path}: has a document type; remove it")
+    return root
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The bytes of a label file; UserError when it cannot be read or has more than ``limit``."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise UserError(f"{path}: larger than {limit:,} bytes; split it into several files")
+    return data
+
+
+def numbers(values: object, count: int | None, where: str, what: str) -> list[float]:
+    """``values`` as numbers up to 1e9, ``count`` of them if given; else UserError."""
+    items = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else []
+    good = isinstance(values, Sequence) and not isinstance(values, str)
+    found: list[float] = []
+    for item in items:
+        try:
+            found.append(float(item) if not isinstance(item, bool) else math.nan)
+        except (TypeError, ValueError, OverflowError):
+            found.append(math.nan)
+    if (
+        not good
+        or (count is not None and len(found) != count)
+        or not all(abs(x) <= _LARGEST for x in found)
+    ):
+        wanted = counted(count, "number") if count is not None else "numbers"
+        raise UserError(f"{where}: {what} must be {wanted}, got {_short(values)}; correct it")
+    return found
+
+
+def around(points: Iterable[Sequence[float]]) -> Box:
+    """The box around points x y."""
+    xy = np.array([point[:2] for point in points], np.float64)
+    (x1, y1), (x2, y2) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
+    return x1, y1, x2, y2
+
+
+def rotated(box: Box, degrees: float, pivot: tuple[float, float]) -> Box:
+    """The upright box around a box that was turned clockwise about a point."""
+    x1, y1, x2, y2 = box
+    if degrees % 360 == 0:
+        return box
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    px, py = pivot
+    corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+    turned = [
+        (px + (x - px) * cos - (y - py) * sin, py + (x - px) * sin + (y - py) * cos)
+        for x, y in corners
+    ]
+    return around(turned)
+
+
+def whole(value: object) -> int:
+    """A size in pixels; 0 where it is none."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return int(number) if 0 < number < 1e9 and number == int(number) else 0
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,83 @@
+"""PASCAL VOC in any layout: sets in folders, all in one folder, parts named by ImageSets/Main."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from detector.data.formats.dataset import LabeledImage
+from detector.data.formats.parse import read_lines
+from detector.data.formats.source import Labels, Source
+from detector.data.voc.annotation import read_voc
+from detector.data.voc.folder import VocFolder, find_sets, pair
+from faces.errors import UserError
+from faces.filenames import folded
+
+
+def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
+    """The images by split: ImageSets/Main/{train,val,test}.txt, else the folders' names."""
+    if not source.path.is_dir():
+        raise UserError(f"{source.path}: give the folder that holds the images and annotations")
+    sets = find_sets(source.path)
+    if len(sets) == 1 and sets[0].images == source.path:
+        sets = [VocFolder("", source.path, source.path)]
+    splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
+    for folder in sets:
+        lists = _image_sets(folder, source)
+        pairing = pair(folder)
+        for path in pairing.annotations:
+            source.count("listed images that are not there, left out", f"the one of {path.name}")
+        for path, several in pairing.ambiguous:
+            names = " or ".join(image.name for image in several)
+            source.count("annotations of more than one image, left out", f"{path.name} ({names})")
+        for image, others in pairing.doubles:
+            source.count(
+                "images with several annotations, of which the first is taken",
+                f"{image.name} ({', '.join(path.name for path in others)})",
+            )
+        for image, path in pairing.pairs:
+            source.used.add(image)
+            split = lists.get(folded(image.stem)) if lists else source.split_of(image)
+            if split is None:
+                source.count("images that no list of ImageSets/Main names, left out", image.name)
+                continue
+            splits[split].append(_read(path, image, source))
+    return splits
+
+
+def _read(path: Path, image: Path, source: Source) -> LabeledImage:
+    annotation = read_voc(path)
+    for flaw in annotation.flaws:
+        source.count(f"annotations with the flaw '{flaw.kind}', written anew", path.name)
+    labels = Labels(source, str(path))
+    for item in annotation.objects:
+        name = item.name or "face"  # what a box without a name is taken for
+        labels.add(item.xyxy, name, item.difficult, item.landmarks, item.attributes)
+    return labels.image(image, (annotation.width, annotation.height))
+
+
+def _image_sets(folder: VocFolder, source: Source) -> dict[str, str]:
+    """The split of each stem that is listed; empty when there are no lists."""
+    for top in (folder.images.parent, folder.images):
+        main = top / "ImageSets" / "Main"
+        lists = [(name, main / f"{name}.txt") for name in ("train", "val", "test")]
+        found = [(name, path) for name, path in lists if path.is_file()]
+        if found:
+            return _stems(found, source)
+    return {}
+
+
+def _stems(lists: Sequence[tuple[str, Path]], source: Source) -> dict[str, str]:
+    splits: dict[str, str] = {}
+    for split, path in lists:
+        for number, line in enumerate(read_lines(path), start=1):
+            words = line.split()
+            if not words:
+                continue
+            stem = folded(words[0] if len(words) > 1 and words[-1] in ("-1", "0", "1") else line)
+            stem = stem.strip()
+            if splits.setdefault(stem, split) != split:
+                where = f"{stem} ({path}, line {number})"
+                source.count("images that are in two splits, kept in the first", where)
+    return splits

@@ -1,0 +1,243 @@
+"""What the readers share: the folder that is read, its images by their listed names, its notes.
+
+Label files are untrusted. Images are only ever taken from those that were found under the folder,
+so a listed ``../../etc/passwd`` names nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.formats.dataset import LabeledImage
+from detector.data.formats.parse import Box
+from faces.errors import UserError
+from faces.filenames import folded, last_part, nfc
+from faces.images.find import find_images
+
+LABEL_SUFFIXES = frozenset({".json", ".xml", ".yaml", ".yml", ".txt", ".names"})
+
+_SPLITS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_IGNORED = {"ignore", "ignored", "ignore region", "ignored region", "ignored regions", "dontcare"}
+_TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_OWN_TAGS = {"name", "bndbox", "difficult", "landmarks", "part", "actions", "polygon"}
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Points = Sequence[tuple[float, float] | None]
+
+
+class Source:
+    """A folder with images and label files, and what reading it has to tell.
+
+    Args:
+        path: the folder, or the one label file that shall be read.
+        root: where images are looked for; by default the folder, or the file's own (the one above
+            it, when that is called "annotations").
+    """
+
+    def __init__(self, path: Path, root: Path | None = None) -> None:
+        # abspath takes ".." out as resolve() does, but does not follow links.
+        self.path = path = Path(os.path.abspath(path))  # noqa: PTH100
+        if root is None:
+            root = path if path.is_dir() else path.parent
+            if root != path and root.name.lower() in ("annotations", "labels"):
+                root = root.parent
+        self.root = root
+        found = find_images(self.root, LABEL_SUFFIXES)
+        self.images = [x for x in found if x.suffix.lower() not in LABEL_SUFFIXES]
+        self.used: set[Path] = set()
+        self.notes: list[str] = []
+        self._counts: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_place = {self._place(image): image for image in self.images}
+        self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
+        for image in self.images:
+            self._by_name[folded(image.name)].append(image)
+
+    def files(self, *suffixes: str) -> list[Path]:
+        """The label files with one of these suffixes: the given one, or all in the folder."""
+        if not self.path.is_dir():
+            return [self.path] if self.path.suffix.lower() in suffixes else []
+        found = []
+        for parent, folders, names in os.walk(self.path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if name.lower().endswith(suffixes) and not name.startswith("."):
+                    found.append(Path(parent, name))
+        return found
+
+    def find(self, listed: str, near: Path, where: str, split: str = "") -> Path | None:
+        """The image that a label file lists, or None, which is noted.
+
+        Args:
+            listed: the name as written, with folders of any system.
+            near: the folder it is relative to, if it is.
+            where: file and line or index, for messages.
+            split: the split that it belongs to.
+
+        Taken in turn: the very place; the image of that name (in any letter case) whose folders
+        agree with the listed ones most; of those the ones under ``near``, then the ones in a folder
+        of the split. UserError when several are left.
+        """
+        parts = [x for x in nfc(listed).replace("\\", "/").split("/") if x not in ("", ".")]
+        exact = Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near
+        image = self._by_place.get(self._place(exact))
+        if image is None:
+            ends = [folded(part) for part in parts]
+            same: Sequence[Path] = self._by_name.get(folded(last_part(listed)), [])
+            same = self._closest(same, ends, near, split)
+            if len(same) > 1:
+                raise UserError(
+                    f"{where}: {listed!r} could be {same[0]} or {same[1]}; give the images "
+                    "different names, or import each folder on its own"
+                )
+            image = same[0] if same else None
+        if image is None:
+            self.count("listed images that are not there, left out", f"{listed} ({where})")
+            return None
+        self.used.add(image)
+        return image
+
+    def has(self, name: str) -> bool:
+        """Whether there is an image of this name, in any folder and letter case."""
+        return folded(name) in self._by_name
+
+    def _closest(
+        self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str
+    ) -> Sequence[Path]:
+        if len(same) > 1:
+            agree = [self._agreement(image, ends) for image in same]
+            same = [x for x, many in zip(same, agree, strict=True) if many == max(agree)]
+        if len(same) > 1:
+            base = near.absolute()
+            same = [image for image in same if image.is_relative_to(base)] or same
+        if len(same) > 1:
+            same = [image for image in same if self.split_of(image) == split] or same
+        return same
+
+    def _agreement(self, image: Path, ends: Sequence[str]) -> int:
+        """How many of an image's last folders and its name are the listed ones."""
+        pairs = zip(reversed(image.parts), reversed(ends), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: folded(pair[0]) == pair[1], pairs))
+
+    def _place(self, image: Path) -> str:
+        try:
+            return nfc(image.relative_to(self.root).as_posix())
+        except ValueError:
+            return ""
+
+    def split_of(self, path: Path, text: str = "") -> str:
+        """Train, val or test, as ``text`` or the folders or name of a file say; else train."""
+        if (split := _split_named(text)) is not None:
+            return split
+        try:
+            parts = path.absolute().relative_to(self.root).parts
+        except ValueError:
+            parts = path.parts[-1:]
+        for part in parts[:-1]:
+            if (split := _split_named(part)) is not None:
+                return split
+        if path.suffix.lower() in (".json", ".xml", ".txt"):
+            for word in re.split(r"[^a-z0-9]+", folded(path.stem)):
+                if (split := _split_named(word)) is not None:
+                    return split
+        return "train"
+
+    def name_of(self, image: Path) -> str:
+        """Where an image goes below ``images/``: its place here without what the layout adds."""
+        parts = image.relative_to(self.root).parts
+        layout = {"images", "jpegimages"}
+        kept = [x for x in parts[:-1] if folded(x) not in layout and _split_named(x) is None]
+        return "/".join([*kept, parts[-1]])
+
+    def count(self, what: str, which: str) -> None:
+        """Remember something to be told at the end, with the first few names."""
+        self._counts[what].append(which)
+
+    def told(self) -> tuple[str, ...]:
+        """All notes: what was counted, and images that nothing refers to."""
+        notes = list(self.notes)
+        unused = [x.relative_to(self.root).as_posix() for x in self.images if x not in self.used]
+        counts = dict(self._counts)
+        if unused:
+            counts["images without labels, left out"] = unused
+        for what, names in counts.items():
+            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+            notes.append(f"{what}: {len(names):,} ({', '.join(names[:3])}{more})")
+        return tuple(notes)
+
+
+class Labels:
+    """The boxes of one image, as they are gathered."""
+
+    def __init__(self, source: Source, where: str) -> None:
+        self.source, self.where = source, where
+        self.boxes: list[Box] = []
+        self.names: list[str] = []
+        self.difficult: list[bool] = []
+        self.landmarks: list[Points] = []
+        self.attributes: list[dict[str, str]] = []
+
+    def add(
+        self,
+        box: Box,
+        name: str,
+        difficult: bool = False,
+        landmarks: Points = (),
+        attributes: Mapping[str, object] | None = None,
+    ) -> None:
+        """Add a box in pixels; regions to be ignored, by their name, are difficult."""
+        self.boxes.append(box)
+        self.names.append(_ILLEGAL.sub("", name).strip())
+        self.difficult.append(difficult or is_ignored(name))
+        self.landmarks.append(landmarks)
+        self.attributes.append(self._plain(attributes or {}))
+
+    def _plain(self, attributes: Mapping[str, object]) -> dict[str, str]:
+        kept = {}
+        for key, value in attributes.items():
+            if value is None or not isinstance(value, str | int | float | bool):
+                continue
+            if not _TAG.fullmatch(key) or key.lower() in _OWN_TAGS or key.lower().startswith("xml"):
+                self.source.count("attributes whose name cannot be kept", f"{key} ({self.where})")
+                continue
+            text = str(int(value)) if isinstance(value, bool) else str(value)
+            kept[key] = _ILLEGAL.sub("", text).strip()
+        return kept
+
+    def image(self, path: Path, size: tuple[int, int], name: str = "") -> LabeledImage:
+        """The image with these boxes; ``size`` is (width, height) as the label file has it."""
+        points = np.full((len(self.boxes), 5, 2), np.nan)
+        for i, five in enumerate(self.landmarks):
+            for k, point in enumerate(five):
+                if point is not None:
+                    points[i, k] = point
+        return LabeledImage(
+            path,
+            name or self.source.name_of(path),
+            *size,
+            np.array(self.boxes, np.float64).reshape(-1, 4),
+            tuple(self.names),
+            np.array(self.difficult, bool),
+            points,
+            tuple(self.attributes) if any(self.attributes) else (),
+        )
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a class is no class, but a region that shall be ignored."""
+    return folded(name).replace("_", " ").replace("-", " ").strip() in _IGNORED
+
+
+def _split_named(text: str) -> str | None:
+    """The split that a word means: of "Training", "train" and "train2017" "train"."""
+    return _SPLITS.get(folded(text).strip().rstrip("0123456789"))

@@ -1,0 +1,94 @@
+"""From a read data set to the folders that `faces train` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detector.data.formats.load import choose_classes
+from detector.data.formats.write import check_out, write_dataset
+from detector.data.voc.annotation import read_voc
+from detector.data.voc.folder import find_sets, pair
+from faces.errors import UserError
+from tests.detector.data.formats.exports import coco, load, picture, text, write_json
+from tests.detector.data.formats.test_other_formats import FIVE
+
+
+def two_classes(folder: Path) -> None:
+    picture(folder / "a.jpg")
+    picture(folder / "b.jpg")
+    data = coco("a.jpg", "b.jpg")
+    face = data["annotations"][0]
+    data["annotations"].append({**face, "id": 2, "category_id": 0, "iscrowd": 1})
+    write_json(folder / "_annotations.coco.json", data)
+
+
+@pytest.mark.parametrize("placement", ["link", "copy"])
+def test_boxes_stay_as_they_are(tmp_path: Path, placement: str) -> None:
+    two_classes(tmp_path / "in/valid")
+    ways = write_dataset(load(tmp_path / "in"), tmp_path / "out", placement=placement)
+    [folder] = find_sets(tmp_path / "out")
+    assert folder.name == "val"
+    [(image, path), (_, empty)] = pair(folder).pairs
+    annotation = read_voc(path)
+    assert (annotation.filename, annotation.width, annotation.height) == ("a.jpg", 200, 100)
+    face, crowd = annotation.objects
+    assert face.xyxy == crowd.xyxy == (10.25, 20.5, 40.375, 60.5)
+    assert (face.name, face.difficult) == ("face", False)
+    assert (crowd.name, crowd.difficult) == ("faces", True)
+    assert read_voc(empty).objects == ()
+    assert image.read_bytes() == (tmp_path / "in/valid/a.jpg").read_bytes()
+    assert image.is_symlink() == (placement == "link" and "linked" in ways)
+
+
+def test_classes_are_chosen(tmp_path: Path) -> None:
+    two_classes(tmp_path / "in")
+    dataset = load(tmp_path / "in")
+    chosen = choose_classes(dataset, ["face"])
+    assert [image.names for image in chosen.splits["train"]] == [("face",), ()]
+    assert chosen.notes[-1] == "boxes of other classes, left out: faces (1)"
+    with pytest.raises(UserError, match=r"no class 'Face'; the data set has face, faces"):
+        choose_classes(dataset, ["Face"])
+
+
+def test_ignored_regions_stay_when_classes_are_chosen(tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.jpg")
+    data = coco("a.jpg")
+    data["categories"][0]["name"] = "Ignored_Regions"
+    data["annotations"].append({**data["annotations"][0], "id": 2, "category_id": 0})
+    write_json(tmp_path / "in/a.json", data)
+    [image] = choose_classes(load(tmp_path / "in"), ["face"]).splits["train"]
+    assert image.names == ("face", "face")
+    assert image.difficult.tolist() == [False, True]
+
+
+def test_landmarks_are_written(tmp_path: Path) -> None:
+    picture(tmp_path / "in/images/a.png")
+    text(tmp_path / "in/label.txt", f"# a.png\n10 20 30 40 {FIVE} 0.5\n")
+    write_dataset(load(tmp_path / "in"), tmp_path / "out")
+    [face] = read_voc(tmp_path / "out/train/annotations/a.xml").objects
+    assert face.landmarks == ((20, 30), (30, 30), (25, 40), (20, 50), (30, 50))
+    assert face.attributes == {"blur": "0.5"}
+
+
+def test_images_that_would_share_an_annotation_get_different_names(tmp_path: Path) -> None:
+    names = ["a.jpg", "a.png", "images/A.jpg"]
+    for name in names:
+        picture(tmp_path / "in" / name)
+    write_json(tmp_path / "in/a.json", coco(*names))
+    write_dataset(load(tmp_path / "in"), tmp_path / "out")
+    found = sorted(path.name for path in (tmp_path / "out/train/images").iterdir())
+    assert found == ["A-3.jpg", "a-2.png", "a.jpg"]
+    assert len(list((tmp_path / "out/train/annotations").iterdir())) == 3
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    two_classes(tmp_path / "in")
+    write_dataset(load(tmp_path / "in"), tmp_path / "out")
+    with pytest.raises(UserError, match=r"images is there already; .*--overwrite"):
+        check_out(tmp_path / "in", tmp_path / "out")
+    check_out(tmp_path / "in", tmp_path / "out", overwrite=True)
+    for out in (tmp_path, tmp_path / "in", tmp_path / "in/out"):
+        with pytest.raises(UserError, match="lie in one another"):
+            check_out(tmp_path / "in", out, overwrite=True)
