@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import shutil
 import signal
@@ -194,7 +195,10 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
         first = time.monotonic()
-        log.warning("stopping after this step (once more after a second: at once)")
+        # In a thread: the signal may have come in the middle of a write to stderr, which cannot be
+        # entered twice. The bare kind takes no lock of Python's that this thread may hold.
+        message = "stopping after this step (once more after a second: at once)"
+        _thread.start_new_thread(log.warning, (message,))
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):

@@ -870,8 +870,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(data: Path, tmp_pa
     out, rest = process.communicate(timeout=500)
     text = "".join(lines) + rest
     assert process.returncode == 128 + signal.SIGINT, text
-    # A signal in the middle of a write to stderr loses that message, and logging says so.
-    assert "Traceback" not in text or "--- Logging error ---" in text
+    assert "Traceback" not in text
     assert f"Go on with: faces train --resume {tmp_path / 'run'}" in text
     assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["progress"]["step"] >= 8
     assert not list((tmp_path / "run").glob(".*"))
