@@ -95,8 +95,8 @@ Keep = Callable[[str, Iterable[Path], Callable[[Path], None]], Path]
 def keep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Keep:
     """Makes a folder once and keeps it until the files that decide about it change.
 
-    It lies in pytest's cache (``pytest --cache-clear`` removes it); one worker makes it, the others
-    wait.
+    It lies in pytest's cache (``pytest --cache-clear`` removes it), without one (``-p
+    no:cacheprovider``) among the temporary files; one worker makes it, the others wait.
     """
     base = tmp_path_factory.getbasetemp()
     ours = base.parent if hasattr(request.config, "workerinput") else base
@@ -105,7 +105,11 @@ def keep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         digest = hashlib.sha256()
         for path in sorted(sources):
             digest.update(path.read_bytes())
-        kept = request.config.cache.mkdir(name) / digest.hexdigest()[:16]
+        cache = getattr(request.config, "cache", None)
+        if cache is None:
+            (ours / name).mkdir(exist_ok=True)
+        place = ours / name if cache is None else cache.mkdir(name)
+        kept = place / digest.hexdigest()[:16]
         while not kept.is_dir():
             try:
                 (ours / f"making-{name}").mkdir()
