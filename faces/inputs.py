@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faces.errors import UserError
 from faces.filenames import as_on_disk, nfc, nfd
-from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
+from faces.images.find import IMAGE_SUFFIXES, find_image_names, tell_passed_over
 from faces.images.write import SAVED_AS
 from faces.video.kinds import VIDEO_SUFFIXES, is_film, is_media
 
@@ -64,7 +64,8 @@ def expand_sources(arguments: Sequence[str], leave_out: Path | None = None) -> l
     found: dict[str, tuple[Path, Path]] = {}  # real path -> (path, the folder its name starts at)
     out = None if leave_out is None else os.path.realpath(leave_out)
     for argument in arguments:
-        base, paths, searched = _expand(argument)
+        base, names, searched = expand(argument)
+        paths = list(map(Path, names))
         if searched and out is not None and _inside(out, os.path.realpath(base)):
             paths = [path for path in paths if not _inside(os.path.realpath(path), out)]
         for path in paths:
@@ -140,25 +141,28 @@ def wider_names(sources: Sequence[Source]) -> dict[Source, str]:
     return names
 
 
-def _expand(argument: str) -> tuple[Path, list[Path], bool]:
-    """The folder that names start at, the files, and whether they were searched for."""
+def expand(argument: str) -> tuple[Path, list[str], bool]:
+    """The folder that names start at, the files, and whether they were searched for.
+
+    Raises UserError for an argument that names nothing; a folder may hold nothing.
+    """
     if "://" in argument:  # not shown: there may be a password in it
         raise UserError("an address was given where files and folders belong: see `faces webcam`")
     path = as_on_disk(Path(argument).expanduser())
     if path.is_dir():
         return path, _search(path), True
     if path.exists():
-        return path.parent, [path], False
+        return path.parent, [str(path)], False
     if not glob.has_magic(argument):
         raise UserError(f"{argument}: there is no such file or folder")
-    files: list[Path] = []
+    files: list[str] = []
     others: list[Path] = []
     matches = {x for form in _FORMS for x in glob.glob(form(str(path)), recursive=True)}  # noqa: PTH207 (no hidden files)
     for match in map(Path, sorted(matches)):
         if match.is_dir():
             files += _search(match)
-        elif _wanted(match):
-            files.append(match)
+        elif _wanted(str(match)):
+            files.append(str(match))
         else:
             others.append(match)
     tell_passed_over(argument, others)
@@ -168,15 +172,15 @@ def _expand(argument: str) -> tuple[Path, list[Path], bool]:
     return Path(*path.parts[:fixed]), files, True
 
 
-def _search(folder: Path) -> list[Path]:
-    files = find_images(folder, VIDEO_SUFFIXES | _DOUBTFUL)
-    tell_passed_over(str(folder), [path for path in files if not _wanted(path)])
+def _search(folder: Path) -> list[str]:
+    files = find_image_names(folder, VIDEO_SUFFIXES | _DOUBTFUL)
+    tell_passed_over(str(folder), [Path(path) for path in files if not _wanted(path)])
     return [path for path in files if _wanted(path)]
 
 
-def _wanted(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    return suffix in _SUFFIXES and (suffix not in _DOUBTFUL or is_media(path))
+def _wanted(path: str) -> bool:
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    return suffix in _SUFFIXES and (suffix not in _DOUBTFUL or is_media(Path(path)))
 
 
 def _names_below_common_folder(paths: Sequence[Path]) -> list[str]:

@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +39,7 @@ BROKEN = (
 )
 
 _ORIENTATION_TAG = 0x0112
+_EXIF_BLOCK, _TAKEN_TAG = 0x8769, 0x9003
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class ImageFile:
     orientation: int
     turned: bool  # the picture is upright already
     damage: str = ""
+    taken: datetime | None = None
+    """When the photo was taken, by the camera's clock."""
 
 
 def read_file(
@@ -75,7 +79,7 @@ def read_file(
         with image:
             if decode:
                 limit_pixels(name, image, max_pixels)
-            orientation = orientation_of(image)
+            orientation, taken = orientation_of(image), _taken(image)
             width, height = image.size
             # Pillow turns TIFF files itself: their size when it opens them, their pixels later.
             tiff = image.format == "TIFF"
@@ -87,7 +91,9 @@ def read_file(
             if decode:
                 picture, damage = _decode(path, image, damage, tiff and orientation != 1)
             kind, profile = image.format or "", image.info.get("icc_profile")
-            return ImageFile(picture, kind, profile, height, width, orientation, tiff, damage)
+            return ImageFile(
+                picture, kind, profile, height, width, orientation, tiff, damage, taken
+            )
     except FileNotFoundError as error:
         raise UserError(f"{name}: there is no such file") from error
     except UnidentifiedImageError as error:
@@ -199,6 +205,14 @@ def orientation_of(image: Image.Image) -> int:
     except BROKEN:  # a photo is worth more than its damaged EXIF block
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _taken(image: Image.Image) -> datetime | None:
+    try:
+        text = image.getexif().get_ifd(_EXIF_BLOCK).get(_TAKEN_TAG, "")
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except BROKEN:  # among them ValueError: cameras whose clock was never set write zeros or spaces
+        return None
 
 
 def name_of(path: Path | BinaryIO) -> str:

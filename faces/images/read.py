@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,6 +72,12 @@ def read_image(path: Path | str | BinaryIO, max_pixels: int = MAX_PIXELS) -> NDA
     """
     path = Path(path) if isinstance(path, str) else path
     return _decoded(path, read_file(path, decode=True, max_pixels=max_pixels))
+
+
+def read_dated(path: Path) -> tuple[NDArray[np.uint8], datetime | None]:
+    """As `read_image`, and when the photo was taken by its camera's clock, where EXIF says so."""
+    found = read_file(path, decode=True)
+    return _decoded(path, found), found.taken
 
 
 def read_small(path: Path, least: int) -> NDArray[np.uint8]:

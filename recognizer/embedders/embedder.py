@@ -62,6 +62,26 @@ class FaceEmbedder:
         """
         return self.recipe(as_image(image), xyxy, self._find_landmarks)
 
+    def crop_with_points(
+        self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """As `crop`, and the five points by which each face was turned, float32 (N, 5, 2).
+
+        NaN where none were looked for, or where they are not to be trusted.
+        """
+        points = np.full((len(xyxy), 5, 2), np.nan, np.float32)
+        find = self._find_landmarks
+
+        def keep(
+            image: NDArray[np.uint8], xyxy: NDArray[np.float32]
+        ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+            assert find is not None
+            found, trusted = find(image, xyxy)
+            points[trusted] = found[trusted]
+            return found, trusted
+
+        return self.recipe(image, xyxy, None if find is None else keep), points
+
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (N, S, S, 3) -> unit vectors float32 (N, D); N may be 0."""
         expected = (self.size, self.size, 3)

@@ -1,0 +1,61 @@
+"""What a person can decide about a library, as facts: each call is one decision, or one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from faces.errors import UserError
+from pipeline.library.people import Library, Meant
+from recognizer.names import clean_name
+
+
+def name(library: Library, meant: Sequence[Meant], who: str) -> int:
+    """These faces are all ``who``; the number of the decision."""
+    return library.decisions.decide({"is": library.keys(_rows(meant))}, clean_name(who))
+
+
+def same(library: Library, meant: Sequence[Meant]) -> int:
+    """These are one person, with the name that one of them has.
+
+    Raises UserError when they have two names.
+    """
+    names = sorted({one.name for one in meant if one.name})
+    if len(names) > 1:
+        raise UserError(
+            f"{' and '.join(map(repr, names))} are two names: say which one it is with "
+            "`faces library name`"
+        )
+    return library.decisions.decide({"is": library.keys(_rows(meant))}, names[0] if names else None)
+
+
+def tell_apart(library: Library, meant: Sequence[Meant], who: Meant | str) -> int:
+    """These faces are not ``who``: a name, or somebody without one, whose other faces stay together.
+
+    Raises UserError when nobody is left.
+    """
+    rows = _rows(meant)
+    if isinstance(who, str) or who.name:
+        named = who if isinstance(who, str) else who.name
+        return library.decisions.decide({"not": library.keys(rows)}, named)
+    rest = np.setdiff1d(who.rows, rows)
+    if not len(rest):
+        raise UserError(
+            "somebody cannot be told apart from themselves: name the faces that are not"
+        )
+    return library.decisions.decide({"is": library.keys(rest), "not": library.keys(rows)})
+
+
+def ignore(library: Library, meant: Sequence[Meant]) -> list[int]:
+    """Nobody wants to see these people, each a person of their own."""
+    return [library.decisions.decide({"ignore": library.keys(one.rows)}) for one in meant]
+
+
+def not_faces(library: Library, meant: Sequence[Meant]) -> int:
+    """These are no faces."""
+    return library.decisions.decide({"not_a_face": library.keys(_rows(meant))})
+
+
+def _rows(meant: Sequence[Meant]) -> np.ndarray:
+    return np.unique(np.concatenate([one.rows for one in meant]))

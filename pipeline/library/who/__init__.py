@@ -1,0 +1,1 @@
+"""Who is who among faces: grouping, decisions about it, and names."""

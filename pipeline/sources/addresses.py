@@ -1,0 +1,141 @@
+"""Files that lie in buckets and on servers: ``s3://``, ``gs://``, ``http(s)://``, through fsspec.
+
+Nothing here runs unless somebody gives an address. Who may read it is settled as each service's own
+programs have it (AWS_PROFILE, AWS_ENDPOINT_URL, ~/.aws, ...): no secrets of ours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from faces.errors import UserError
+from faces.folders import in_threads
+from pipeline.sources.captures import without_secrets
+
+T = TypeVar("T")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address and no path."""
+    return "://" in text
+
+
+def list_address(
+    address: str, wanted: Callable[[str], bool]
+) -> tuple[list[tuple[str, int, float]], bool]:
+    """The files at an address: itself, what lies below it, or what matches its ``*``.
+
+    Args:
+        address: of a file, a folder (with ``/`` at its end on a web server, whose page of links is
+            read) or a pattern.
+        wanted: is asked for each name below a folder.
+
+    Returns:
+        Address, bytes and time of change (seconds since 1970) of each, -1 for what the server does
+        not say, and whether they were searched for.
+
+    Raises UserError for an address that cannot be used, is not there or may not be read.
+    """
+    system, path = _open(address)
+    web = urlsplit(address).scheme in ("http", "https")
+
+    def look() -> tuple[dict[str, Any], bool]:
+        if any(sign in path for sign in ("*[" if web else "*?[")):
+            return system.glob(path, detail=True), True
+        found = None if web and path.endswith("/") else system.info(path)
+        if found is None or found["type"] == "directory":
+            return system.find(path, detail=True), True
+        return {path: found}, False
+
+    found, searched = _asked(address, look)
+    kept = [
+        (str(system.unstrip_protocol(name)), facts)
+        for name, facts in sorted(found.items())
+        if facts["type"] == "file" and (not searched or wanted(unquote(name)))
+    ]
+    if web and searched:  # a page of links says neither how large what they name is, nor how old
+        ask = [lambda name=name: system.info(name) for name, _ in kept]
+        facts = in_threads(lambda call: _asked(address, call), ask, description="asking the server")
+        kept = [(name, more) for (name, _), more in zip(kept, facts, strict=True)]
+    return [
+        (name, -1 if facts.get("size") is None else int(facts["size"]), _modified(facts))
+        for name, facts in kept
+    ], searched
+
+
+@contextmanager
+def local_copy(address: str) -> Iterator[Path]:
+    """What is at an address, as a file that is there within the block.
+
+    Raises UserError when it cannot be read.
+    """
+    system, path = _open(address)
+    suffix = PurePosixPath(urlsplit(address).path).suffix[:10]
+    with tempfile.TemporaryDirectory(prefix="faces-") as folder:
+        copy = Path(folder) / f"copy{suffix}"
+        _asked(address, lambda: system.get_file(path, str(copy)))
+        yield copy
+
+
+def _open(address: str) -> tuple[Any, str]:
+    """fsspec's file system for an address, and the path in it."""
+    name = without_secrets(address)
+    if urlsplit(address).password or urlsplit(address).username:
+        raise UserError(
+            f"{name}: the address would be stored with the user and password in it: leave them "
+            "out; a web server's go into ~/.netrc"
+        )
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(address, **_OPTIONS.get(urlsplit(address).scheme, {}))
+    except ImportError as error:
+        missing = {"s3": "'faces[remote]'", "http": "'faces[remote]'", "https": "'faces[remote]'"}
+        package = missing.get(urlsplit(address).scheme, "gcsfs")
+        raise UserError(f"{name}: {error}: pip install {package}") from error
+    except ValueError as error:
+        raise UserError(f"{name}: {error}: give s3://, gs:// or http(s)://") from error
+
+
+# Listings are asked for anew, and a web server's user and password come from ~/.netrc.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    scheme: {"client_kwargs": {"trust_env": True}, "use_listings_cache": False}
+    for scheme in ("http", "https")
+} | {"s3": {"use_listings_cache": False}}
+
+
+def _asked(address: str, call: Callable[[], T]) -> T:
+    """What a server answers. Whatever fsspec and the libraries below it raise is a UserError."""
+    try:
+        return call()
+    except UserError:
+        raise
+    except Exception as error:  # every service has exceptions of its own, botocore's without a base
+        # fsspec says of a server that does not answer that there is no such file.
+        first = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
+        if isinstance(first, FileNotFoundError):
+            reason = "there is no such file or folder"
+        raise UserError(f"{without_secrets(address)}: cannot be read: {reason}") from error
+
+
+def _modified(facts: dict[str, Any]) -> float:
+    for key in ("LastModified", "Last-Modified", "mtime", "updated", "last_modified"):
+        value = facts.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+        if isinstance(value, str):
+            try:
+                return parsedate_to_datetime(value).timestamp()
+            except ValueError:
+                return datetime.fromisoformat(value).timestamp()
+    return -1.0

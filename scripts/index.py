@@ -1,0 +1,209 @@
+"""`faces index`: look at many photos and films once, and keep what was found."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from faces.errors import UserError, require
+from faces.text import counted
+from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.recognizer import DetectorOptions, EmbedderOptions
+
+if TYPE_CHECKING:
+    from pipeline.library.executors import Crew
+    from pipeline.library.index import Tally
+    from pipeline.library.look import LookSettings
+    from pipeline.library.schema import Manifest
+
+DESCRIPTION = """Look at many photos and films once and keep what was found: boxes, points, quality
+and vectors of all faces, in a folder that `faces library` asks and that any data tool reads. Run it
+again at any time: only what is new or changed is looked at, whether the last run ended or was
+killed. Files that cannot be read are kept with the reason; the exit code is then 1."""
+
+EXAMPLES = """\
+faces index ~/Pictures --library lib
+faces index "2024/**/*.jpg" party.mp4 --library lib --jobs 4
+faces index s3://bucket/photos --library lib       # pip install 'faces[remote]'
+faces index @list.txt --library lib --shard 3/8    # the third of eight jobs
+faces index /nas/photos --library lib --executor ray --address auto"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to look at, and where to keep it."""
+
+    photos: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="PHOTOS", help_behavior_hint="(required without --list)"),
+    ] = ()
+    """Photos, films, folders (searched recursively), patterns such as "photos/**/*.jpg", addresses
+    (s3://, gs://, http://, https://; a folder of a web server ends with /), or @FILE for a list."""
+    library: Annotated[
+        Path | None,
+        tyro.conf.arg(aliases=["-l"], metavar="FOLDER", help_behavior_hint="(required)"),
+    ] = None
+    """The folder of what was found; made when it is missing."""
+    list: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A text file with a photo, film, folder or address on each line; - reads standard input."""
+    jobs: Annotated[int | None, arg("one on each processor", aliases=["-j"])] = None
+    """Processes, or actors of Ray, that look at photos, each on one processor."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None
+    """Do the I-th (from 1) of N parts of the work, for a job on each of N machines with the same
+    library and the same list. It looks at new files only: once all are done, a run without --shard
+    sees to what has changed, moved or gone."""
+    executor: Literal["processes", "ray"] = "processes"
+    """`ray` looks on all machines of a Ray cluster (pip install 'faces[ray]'), which must find the
+    photos at the same paths or addresses."""
+    address: Annotated[str | None, arg("a cluster begun here, for this run")] = None
+    """Of the Ray cluster: HOST:PORT, or auto for the one of this machine."""
+    finding: DetectorOptions = field(default_factory=DetectorOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    threshold: float = 0.5
+    """Lowest score of a face, 0 to 1."""
+    max_side: Annotated[int | None, arg("as the model was validated, usually 640")] = None
+    """Longest side in pixels to which pictures are shrunk for the detector; 0 keeps their size,
+    which finds smaller faces."""
+    min_face: int = 20
+    """Faces narrower or lower than this many pixels are left out."""
+    drop_missing: bool = False
+    """Drop the photos of a folder also when it holds none at all any more; else it is taken for a
+    disk that is not there."""
+    retry_failed: bool = False
+    """Look again at files that could not be looked at (those that could not be read always are)."""
+    quiet: bool = False
+    """Warnings only, and no progress bar."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that cannot work, naming the flag to change."""
+        require(
+            [
+                (self.library is not None, "say where to keep what is found: --library FOLDER"),
+                (
+                    bool(self.photos or self.list),
+                    "give photos, films, folders, patterns or addresses, or --list FILE",
+                ),
+                (self.jobs is None or self.jobs >= 1, f"--jobs must be at least 1: {self.jobs}"),
+                (0 <= self.threshold <= 1, f"--threshold must be 0 to 1, got {self.threshold}"),
+                (self.min_face >= 1, f"--min-face must be at least 1, got {self.min_face}"),
+                (
+                    self.address is None or self.executor == "ray",
+                    "--address is that of a Ray cluster: give --executor ray, too",
+                ),
+            ]
+        )
+        _ = self.part
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """--shard as numbers."""
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"(\d+)/(\d+)", self.shard)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise UserError(f"--shard must be I/N with 1 <= I <= N, such as 3/8, got {self.shard}")
+        return int(found[1]), int(found[2])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, look, print what was done; 0 fine, 1 some files could not be looked at."""
+    options: Options = parse(
+        Options, argv, prog="faces index", description=DESCRIPTION, examples=EXAMPLES
+    )
+    log_to_stderr(options.quiet)
+    import pyarrow  # noqa: F401 (what is missing is said before anything else)
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from faces.files import check_writable
+    from pipeline.library.index import Indexing
+    from pipeline.library.look import Looker, LookSettings
+    from pipeline.library.scan import scan
+    from pipeline.service.runtime.file_locks import hold
+
+    library = options.library
+    assert library is not None
+    check_writable(library, "--library")
+    settings = LookSettings(
+        str(options.finding.detector),
+        options.embedding.embedder,
+        None if (weights := options.embedding.embedder_weights) is None else str(weights),
+        options.threshold,
+        options.max_side,
+        options.min_face,
+    )
+    manifest = Looker(settings).manifest
+    found = scan(options.photos, () if options.list is None else (options.list,), library)
+    library.mkdir(parents=True, exist_ok=True)
+    lock = hold(library / ".lock" if options.part is None else _lock_of_part(library, options.part))
+    if lock is None:
+        raise UserError(f"another `faces index` is at work on {library}: wait until it has ended")
+    with lock:
+        run = Indexing(
+            library, manifest, found, options.part,
+            drop_missing=options.drop_missing, retry_failed=options.retry_failed,
+        )  # fmt: skip
+        crew, workers = hire(options, settings, manifest, run.count)
+        try:
+            with (
+                logging_redirect_tqdm(),
+                tqdm(total=run.count, unit=" files", disable=options.quiet or None) as bar,
+            ):
+                tally = run.run(crew, workers, bar.update)
+        finally:
+            crew.close()
+    print(summary(library, tally))
+    return 1 if tally.failed else 0
+
+
+def _lock_of_part(library: Path, part: tuple[int, int]) -> Path:
+    return library / f".lock-{part[0]}-of-{part[1]}"
+
+
+def hire(
+    options: Options, settings: LookSettings, manifest: Manifest, files: int
+) -> tuple[Crew, int]:
+    """Who looks, and how many at once. Raises UserError for a Ray cluster that is not there."""
+    if options.executor == "ray":
+        from pipeline.library.ray_crew import RayCrew
+
+        actors = RayCrew(settings, manifest, options.address, options.jobs)
+        return actors, max(1, min(options.jobs or actors.processors, files))
+    from pipeline.library.executors import Processes
+
+    return Processes(settings, manifest), max(1, min(options.jobs or _processors(), files))
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def summary(library: Path, tally: Tally) -> str:
+    """What was done and where it is."""
+    lines = [f"looked at: {counted(tally.looked, 'file')}, {counted(tally.faces, 'face')}"]
+    for count, what in (
+        (tally.failed, "failed:    {}, named above and kept with the reason"),
+        (tally.known, "known:     {} with another name or time, or copies: not looked at again"),
+        (tally.unchanged, "unchanged: {}"),
+        (tally.gone, "gone:      {}, dropped from the library"),
+        (tally.left, "left:      {} changed or gone, for a run without --shard"),
+    ):
+        if count:
+            lines.append(what.format(counted(count, "file")))
+    return "\n".join([*lines, f"library:   {library}"])
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.index", sys.argv[1:]))

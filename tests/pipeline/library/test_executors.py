@@ -1,0 +1,145 @@
+"""The same rows whoever looks, and nobody's death costs a photo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from faces.errors import UserError
+from pipeline.library.executors import Processes
+from pipeline.library.look import LookSettings
+from pipeline.library.parts import part_files, read_manifest
+from pipeline.library.schema import Manifest
+from tests.pipeline.library.looking import SETTINGS, Here, QuickLooker, index, rows
+from tests.pipeline.people_photos import person, save
+
+ROOT = Path(__file__).resolve().parents[3]
+MANIFEST = QuickLooker(SETTINGS).manifest
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for i in range(20):
+        save(folder / f"p{i:02}.png", person(i), person(i + 100))
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def crew():
+    crew = Processes(SETTINGS, MANIFEST, QuickLooker)
+    yield crew
+    crew.close()
+
+
+def test_processes_make_the_same_library_and_survive_a_file_that_kills_them(photos, tmp_path, crew):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    index(alone, photos, shard=10)
+    tally = index(together, photos, crew=crew, shard=10)
+    assert (tally.looked, tally.failed) == (21, 1)
+    assert rows(together) == rows(alone)
+    assert [p.name for p in part_files(together)] == [p.name for p in part_files(alone)]
+    save(photos / "harmful.png", person(50))
+    save(photos / "innocent.png", person(51))
+    tally = index(together, photos, crew=crew)
+    assert (tally.looked, tally.failed, tally.faces) == (2, 1, 1)
+    [bad] = [row for row in rows(together) if row["path"].endswith("harmful.png")]
+    assert "dies" in bad["error"]
+    assert bad["digest"] is None, "it is tried again the next time"
+
+
+def test_a_process_that_is_killed_is_replaced(photos, tmp_path, crew):
+    def kill(count: int) -> None:
+        if not killed:
+            victim = next(iter(crew._workers.values()))
+            killed.append(victim.pid)
+            victim.kill()
+
+    killed: list[int] = []
+    from pipeline.library.index import Indexing
+    from pipeline.library.scan import scan
+
+    run = Indexing(tmp_path / "lib", MANIFEST, scan([str(photos)]))
+    tally = run.run(crew, 2, kill)
+    assert killed
+    index(tmp_path / "alone", photos)
+    assert (tally.looked, tally.failed) == (21, 1)
+    assert rows(tmp_path / "lib") == rows(tmp_path / "alone")
+
+
+class OtherLooker(QuickLooker):
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest("another", "another", 48, {})
+
+
+def test_workers_with_other_networks_are_refused(photos, tmp_path):
+    crew = Processes(SETTINGS, MANIFEST, OtherLooker)
+    try:
+        with pytest.raises(UserError, match="other networks than the library"):
+            index(tmp_path / "lib", photos, crew=crew)
+    finally:
+        crew.close()
+
+
+def stillborn(settings: LookSettings) -> QuickLooker:
+    os._exit(3)
+
+
+def test_processes_that_end_before_they_begin_end_the_run(photos, tmp_path):
+    crew = Processes(SETTINGS, MANIFEST, stillborn)
+    try:
+        with pytest.raises(RuntimeError, match="end before they begin"):
+            index(tmp_path / "lib", photos, crew=crew)
+    finally:
+        crew.close()
+
+
+SLOW_RUN = """
+import sys, time
+from pathlib import Path
+from pipeline.library.executors import Processes
+from tests.pipeline.library.looking import SETTINGS, QuickLooker, index
+
+
+crew = Processes(SETTINGS, QuickLooker(SETTINGS).manifest, QuickLooker)
+print(index(Path(sys.argv[1]), sys.argv[2], crew=crew, shard=1), flush=True)
+crew.close()
+"""
+
+
+def test_kill_9_loses_no_finished_part_and_leaves_no_process(photos, tmp_path):
+    library = tmp_path / "lib"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SLOW_RUN, str(library), str(photos)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        while len(done := part_files(library)) < 3 and process.poll() is None:
+            time.sleep(0.005)
+        workers = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.kill()
+    assert done
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+    assert read_manifest(library) is not None
+    tally = index(library, photos, shard=1)
+    assert tally.unchanged >= len(done)
+    index(tmp_path / "alone", photos, shard=1)
+    assert rows(library) == rows(tmp_path / "alone")
+    assert [p.name for p in part_files(library)] == [p.name for p in part_files(tmp_path / "alone")]
+
+
+def test_nothing_is_hired_when_nothing_is_to_do(photos, tmp_path):
+    index(tmp_path / "lib", photos)
+
+    class Nobody(Here):
+        def hire(self) -> int:
+            raise AssertionError("hired")
+
+    assert index(tmp_path / "lib", photos, crew=Nobody()).unchanged == 21
