@@ -23,6 +23,7 @@ from faces.files import atomic_write_text
 from recognizer.error_rates import NEEDED, Scores, threshold_for, wilson
 from recognizer.gallery import Gallery
 from recognizer.rule import FORMAT, Thresholds, read_defaults
+from recognizer.snapshot import Snapshot
 from recognizer.training.background import measure_spread
 from recognizer.training.fit import fit_head
 
@@ -81,7 +82,11 @@ def calibrate_pairs(
 
 
 def calibrate_people(
-    embeddings: NDArray[np.float32], people: Sequence[str], fmr: float, seed: int = 0
+    embeddings: NDArray[np.float32],
+    people: Sequence[str],
+    fmr: float,
+    seed: int = 0,
+    denied: NDArray[np.floating] | None = None,
 ) -> Calibration:
     """As `calibrate_pairs`, with every image against every other.
 
@@ -90,6 +95,8 @@ def calibrate_people(
         people: whose they are.
         fmr: above 0, below 1.
         seed: of the choice of images when there are more than 6,000, and of the interval.
+        denied: cosines (P,) of more pairs of two people: faces that were taken for somebody, with
+            that person's samples; see `denied_cosines`.
 
     The pairs share people, so they say less than as many independent ones: the interval comes from
     drawing the people anew (a bootstrap), not the pairs. Raises UserError as `calibrate_pairs`.
@@ -103,12 +110,29 @@ def calibrate_people(
     first, second = np.triu_indices(len(whose), 1)
     cosines = (embeddings @ embeddings.T)[first, second]
     same = whose[first] == whose[second]
-    found = _calibrated(Scores.of_pairs(cosines, same), fmr)
+    scored, genuine = cosines, same
+    if denied is not None:
+        scored = np.concatenate([cosines, denied])
+        genuine = np.concatenate([same, np.zeros(len(denied), bool)])
+    found = _calibrated(Scores.of_pairs(scored, genuine), fmr)
     wrong = (cosines > found.threshold) & ~same
     interval = _between_people(
         np.bincount(whose, minlength=len(names)), whose[first[wrong]], whose[second[wrong]], rng
     )
     return replace(found, interval=interval, people=len(np.unique(whose)))
+
+
+def denied_cosines(snapshot: Snapshot) -> NDArray[np.float32]:
+    """Each denied face with every sample of the person who it is not: float32 (P,)."""
+    denied = snapshot.denied
+    if denied is None or not len(denied):
+        return np.zeros(0, np.float32)
+    return np.concatenate(
+        [
+            snapshot.gallery.of(name) @ face
+            for name, face in zip(denied.names, denied.embeddings, strict=True)
+        ]
+    )
 
 
 def _calibrated(scores: Scores, fmr: float) -> Calibration:

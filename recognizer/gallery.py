@@ -68,6 +68,17 @@ class Gallery:
         sums = np.add.reduceat(self.embeddings[order], starts, axis=0)
         return frozen(unit(sums), np.float32)
 
+    def of(self, name: str) -> NDArray[np.float32]:
+        """One person's vectors (K, D); none for somebody who is not here."""
+        return self.embeddings[self._rows.get(name, [])]
+
+    @cached_property
+    def _rows(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        for i, name in enumerate(self.names):
+            rows.setdefault(name, []).append(i)
+        return rows
+
     @cached_property
     def _index(self) -> Index:
         return build_index(self.prototypes)

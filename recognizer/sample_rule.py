@@ -13,13 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.quality import Gates
+from recognizer.rule import TOLD
 from recognizer.snapshot import Snapshot
-
-PART = 0.6
-"""Part of the gallery's threshold up to which a face is unlike the others of a person. Naming asks
-for more, as there are many people it could be; here somebody has said who it is, and a photo may be
-bad. Shipped embedder, 60 people of LFW: of the true photos 6 % are refused when there is one other
-photo and none when there are three; 2 % of other people's are taken."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +51,22 @@ def decide(
         name: the person's, known or new.
         vectors: one for each photo, unit float32 (N, D).
         gates: how near a duplicate may be; None takes duplicates.
-        force: take photos that do not look like the others.
+        force: take photos that do not look like the others, or of which somebody has said that they
+            are not this person.
         enrolled_before: the photos may be those of the samples in ``snapshot``, so they are
             compared for duplicates with each other only.
     """
     mine = np.array([known == name for known in snapshot.gallery.names], bool)
     own = snapshot.gallery.embeddings[mine]
-    too_low = [None] * len(vectors) if force else _unlike(own, vectors, PART * snapshot.same)
+    too_low = [None] * len(vectors) if force else unlike(own, vectors, TOLD * snapshot.same)
     taken = [] if enrolled_before else list(own)
     found = []
     for vector, cosine in zip(vectors, too_low, strict=True):
         other = somebody_else(snapshot, name, vector)
+        if not force and snapshot.denies(vector, name):
+            reason = f"somebody has said of this face that it is not {name}"
+            found.append(Decision("another_face", reason, cosine, other))
+            continue
         if cosine is not None:
             reason = f"does not look like the other photos of {name} ({cosine:.2f})"
             if other is not None:
@@ -97,7 +97,7 @@ def somebody_else(
     return match.name, float(snapshot.gallery.prototypes[people.index(match.name)] @ vector)
 
 
-def _unlike(
+def unlike(
     known: NDArray[np.float32], vectors: NDArray[np.float32], least: float
 ) -> list[float | None]:
     """For each new face of a person None, or its cosine with the rest where that is too low.

@@ -80,7 +80,9 @@ def main(argv: Sequence[str]) -> int:
         both = fine[listed.first] & fine[listed.second]
         found = calibrate_pairs(cosines[both], listed.same[both], options.fmr)
     else:
-        found = calibrate_people(embeddings[fine], people, options.fmr)
+        found = calibrate_people(
+            embeddings[fine], people, options.fmr, denied=_denied(options, embedder)
+        )
     head = calibrate_head(embeddings[fine], people, options.fmr)
     thresholds = Thresholds(
         head=Thresholds().head if head is None else head.threshold, gallery=found.threshold
@@ -116,6 +118,16 @@ def _face_finder(options: Options) -> Any:
 
     where = options.boxes or ("detect" if options.lfw is None else "center")
     return face_finder(where, options.detector, options.threads)
+
+
+def _denied(options: Options, embedder: Embedder) -> NDArray[np.float32] | None:
+    """What was said of faces that are not who they were taken for, if there are people."""
+    from recognizer.calibrate import denied_cosines
+
+    if not options.store.gallery.is_file():
+        return None
+    with open_store(options.store, embedder) as store:
+        return denied_cosines(store.snapshot())
 
 
 def _store(options: Options, embedder: Embedder, thresholds: Thresholds) -> str:

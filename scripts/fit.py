@@ -112,7 +112,10 @@ class Job:
         record = Record(folder)
         # The rule for samples means nothing to a network that learned these very faces.
         samples = self.sources.samples(store, embedder, not self.options.learns_network)
-        head = teach_head(samples, self.sources, embedder, plan, record)
+        denied = None
+        if store.fingerprint == embedder.fingerprint:
+            denied = store.snapshot().strangers
+        head = teach_head(samples, self.sources, embedder, plan, record, denied)
         record.write()
         store_head(store, head, samples, self.sources, record)
         valid = record.best

@@ -27,6 +27,7 @@ from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
     from pipeline.live.loop import Loop
+    from pipeline.review.memory import Memory
     from pipeline.sinks.files import Shows
     from pipeline.sinks.window import Window
     from pipeline.sources.live import LiveSource
@@ -71,19 +72,22 @@ def main(argv: Sequence[str]) -> int:
         camera = None
         if options.source != BROWSER:
             camera = stack.enter_context(open_camera(options, paged))
-        loop, live = open_loop(options, stack, teach=paged or (windowed and options.teach))
+        loop, live, memory = open_loop(options, stack, teach=paged or (windowed and options.teach))
         try:
             with ExitStack() as outputs:
                 window = None
                 if windowed:
                     window = outputs.enter_context(open_window(options, live))
-                sinks: list[Shows] = [live] if live else []
+                sinks: list[Shows] = [sink for sink in (live, memory) if sink is not None]
                 if window:
                     sinks.append(window)
                 source: Source | None = camera
                 if live and paged:
                     source = switch = open_switch(camera)
-                    page = outputs.enter_context(open_page(options.page, live, switch))
+                    assert memory is not None
+                    page = outputs.enter_context(
+                        open_page(options.page, live, switch, memory, options.networks)
+                    )
                     print(f"the page is at {page.url}", flush=True, file=sys.stderr)
                     sinks.append(page)
                 assert source is not None  # a browser's camera comes with the page
@@ -170,10 +174,13 @@ def open_live(options: Options) -> LiveSource:
     return source
 
 
-def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, LiveTeaching | None]:
+def open_loop(
+    options: Options, stack: ExitStack, teach: bool
+) -> tuple[Loop, LiveTeaching | None, Memory | None]:
     """The loop with its networks, its people, and a watch on their file, which ``stack`` ends.
 
-    Only with ``teach`` the file is made when it is missing, and there is a `LiveTeaching`.
+    Only with ``teach`` there is a `LiveTeaching`; only then, or to remember unknown faces, the file
+    is made when it is missing.
     """
     from pipeline.live.loop import Loop, LoopOptions
     from pipeline.live.worker import Background
@@ -193,8 +200,8 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
             Background(),
         )
     )
-    live = None
-    if teach or networks.gallery.exists():
+    live = memory = None
+    if teach or options.kept or networks.gallery.exists():
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
             from pipeline.teaching.gathering import TeachOptions
@@ -204,8 +211,12 @@ def open_loop(options: Options, stack: ExitStack, teach: bool) -> tuple[Loop, Li
             live = stack.enter_context(
                 LiveTeaching(loop, store, embedder, TeachOptions(pictures=kept))
             )
+        if teach or options.kept:
+            from pipeline.review.memory import Memory
+
+            memory = stack.enter_context(Memory(store, options.kept, options.source))
         _follow(store, loop, live, stack)
-    return loop, live
+    return loop, live, memory
 
 
 def _follow(store: Store, loop: Loop, live: LiveTeaching | None, stack: ExitStack) -> None:

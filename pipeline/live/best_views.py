@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.errors import UserError
 from pipeline.teaching.gathering import Example, TeachOptions, refusal
 from pipeline.types import Face, Look, Picture, Sighting, Tick
 from recognizer.store.face_picture import FacePicture
+
+RECENT = 8
+"""Looks at each track of which the vectors are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +26,14 @@ class Chosen:
         example: its vector and picture.
         match: the name it had, or None.
         time: seconds of the source.
+        others: vectors of other looks at it, float32 (D,) each.
     """
 
     track: int
     example: Example
     match: str | None
     time: float
+    others: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,7 @@ class BestViews:
     def __init__(self, options: TeachOptions) -> None:
         self._options = options
         self._best: dict[int, _Best] = {}
+        self._recent: dict[int, deque[NDArray[np.float32]]] = {}
 
     def take(self, look: Look, tick: Tick) -> set[int]:
         """Remember a look of this tick; the tracks that may be somebody else from now on."""
@@ -64,6 +72,7 @@ class BestViews:
                 crossed.add(track)
                 self.drop(track)
             elif sighting.embedding is not None:
+                self._recent.setdefault(track, deque(maxlen=RECENT)).append(sighting.embedding)
                 best = _Best(look.picture, sighting, refusal(look, sighting, self._options.gates))
                 old = self._best.get(track)
                 if old is None or best.worth >= old.worth:
@@ -72,14 +81,17 @@ class BestViews:
         here |= {sighting.track for sighting in look.sightings}
         for gone in self._best.keys() - here:
             del self._best[gone]
+        for gone in self._recent.keys() - here:
+            del self._recent[gone]
         return crossed
 
     def drop(self, track: int) -> None:
         """Forget what was seen of a track."""
         self._best.pop(track, None)
+        self._recent.pop(track, None)
 
-    def choose(self, track: int, tick: Tick | None) -> Chosen:
-        """The face of a track that is in this tick.
+    def choose(self, track: int, tick: Tick | None, *, poor: bool = False) -> Chosen:
+        """The face of a track that is in this tick; with ``poor`` also one that shows too little.
 
         Raises UserError when it is not there or cannot be taught just now, with the reason.
         """
@@ -89,7 +101,7 @@ class BestViews:
             raise UserError("this face is not in the picture any more")
         if best is None or face.agreement is None:  # not looked at yet, or maybe another one now
             raise UserError("this face cannot be told apart just now: try again in a moment")
-        if best.bad is not None:
+        if best.bad is not None and not poor:
             raise UserError(f"this face cannot be learned from: {best.bad}")
         sighting = best.sighting
         assert sighting.embedding is not None
@@ -97,7 +109,8 @@ class BestViews:
         if self._options.pictures != "none":
             picture = FacePicture.of(best.picture.image, np.array(sighting.box, np.float32))
         example = Example(sighting.embedding, picture)
-        return Chosen(track, example, face.match.name, tick.picture.time)
+        others = tuple(v for v in self._recent.get(track, ()) if v is not sighting.embedding)
+        return Chosen(track, example, face.match.name, tick.picture.time, others)
 
 
 def face_of(track: int, tick: Tick | None) -> Face | None:

@@ -177,7 +177,8 @@ class Trainer:
             self._settle(batches, generation, HeadState("none", "", old.version))
             return
         split = Split.of(gallery)
-        head = self._fit(split.taught, first_head(old.head, split.taught), stale)
+        first = first_head(old.head, split.taught)
+        head = self._fit(split.taught, first, stale, old.strangers)
         out = {vector.tobytes() for vector in split.held_out.embeddings}
         known = np.array([v.tobytes() not in out for v in old.gallery.embeddings], bool)
         known |= ~np.isin(np.array(old.gallery.names), np.array(old.gallery.names)[known])

@@ -12,9 +12,10 @@ from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
+from recognizer.store.journal import Doing
 from recognizer.store.people import Store
 from recognizer.store.read import Sample
-from recognizer.store.write import Change
+from recognizer.store.write import Change, NewSample
 from recognizer.types import unit
 
 SOURCE = "live"
@@ -141,5 +142,29 @@ def move(
             new_head=head is not snapshot.head,
             head=head,
             provenance=store.head_provenance() or {},
+            doing=Doing(f"{wrong} was corrected to {name}", head=True),
         )
     )
+
+
+def deny(
+    store: Store,
+    wrong: str,
+    faces: Sequence[NewSample],
+    source: str | None,
+    stricter: float,
+) -> None:
+    """These faces of one person are not ``wrong``; samples of ``wrong`` that show them go.
+
+    Args:
+        store: of the people.
+        wrong: the name that they have.
+        faces: the clearest first; all of one source, to which more may be added later.
+        source, stricter: see `samples_of_face`.
+    """
+    own = store.samples(wrong)
+    ids = samples_of_face(store, faces[0].embedding, wrong, source, stricter)
+    if len(ids) == len(own) and not any(sample.source == source for sample in own):
+        ids = []  # all that is known of them: somebody may look like their only photo
+    doing = Doing(f"this is not {wrong}", head=True, more=faces[0].source)
+    store.apply(Change(remove=ids, deny={wrong: faces}, doing=doing))

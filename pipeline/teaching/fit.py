@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.history import best_line, plot_histories, save_figure, write_history
 from pipeline.teaching.fit_data import Sources
@@ -18,6 +19,7 @@ from recognizer.sample_rule import somebody_else
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.training.augment import PLAIN, STRONG
+from recognizer.training.background import with_strangers
 from recognizer.training.fit import HeadOptions, fit_head
 from recognizer.training.head_samples import Samples, with_copies, without_masks
 from recognizer.types import Embedder
@@ -79,9 +81,17 @@ class Record:
 
 
 def teach_head(
-    samples: Samples, sources: Sources, embedder: Embedder, plan: HeadPlan, record: Record
+    samples: Samples,
+    sources: Sources,
+    embedder: Embedder,
+    plan: HeadPlan,
+    record: Record,
+    denied: NDArray[np.float32] | None = None,
 ) -> Head:
-    """A head for the people of ``samples``; nothing is stored. Raises UserError as `fit_head`."""
+    """A head for the people of ``samples``; nothing is stored. Raises UserError as `fit_head`.
+
+    ``denied`` are strangers who were taken for somebody, see `Snapshot.strangers`.
+    """
     seed = int(plan.details.get("seed", 0))
     strong = STRONG if plan.masks else without_masks(STRONG)
     phases = [PLAIN, strong] if plan.phases == 2 else [strong]
@@ -96,6 +106,7 @@ def teach_head(
         with sources.bar("copies", copies * len(samples.cropped), "faces") as tick:
             gallery, photos = with_copies(samples, embedder, how, copies, seed * 10 + number, tick)
         strangers = sources.stranger_vectors(gallery, embedder, bool(how.mask and copies), seed)
+        strangers = with_strangers(strangers, denied)
         head = fit_head(
             gallery, strangers, plan.options(number), photos=photos, start=head,
             progress=partial(record.add, number),

@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer.gallery import Gallery
 from recognizer.head import Head
-from recognizer.training.background import draw_background, read_spreads
+from recognizer.training.background import draw_background, read_spreads, with_strangers
 from recognizer.training.fit import HeadOptions, Stopped, fit_head
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,16 @@ class Fit(Protocol):
     """Teaches a head; see `fit_apart`."""
 
     def __call__(
-        self, gallery: Gallery, start: Head | None, stop: Callable[[], bool]
+        self,
+        gallery: Gallery,
+        start: Head | None,
+        stop: Callable[[], bool],
+        strangers: NDArray[np.float32] | None = None,
     ) -> Head | None:
-        """None when no head can be made; raises Stopped soon after ``stop()`` is true."""
+        """None when no head can be made; raises Stopped soon after ``stop()`` is true.
+
+        ``strangers`` are faces that were said to be somebody and are not, (M, D).
+        """
 
 
 class FitError(Exception):
@@ -52,8 +60,11 @@ class FitError(Exception):
 
 
 def fit_here(
-    gallery: Gallery, start: Head | None, stop: Callable[[], bool]
-) -> Head | None:  # fmt: skip
+    gallery: Gallery,
+    start: Head | None,
+    stop: Callable[[], bool],
+    strangers: NDArray[np.float32] | None = None,
+) -> Head | None:
     """Fine-tune a head for everybody in the gallery, in this thread.
 
     None when it is the first one, few people are known, and nothing is known of how strangers look
@@ -61,7 +72,8 @@ def fit_here(
     """
     if start is None and not strangers_known(gallery):
         return None
-    return fit_head(gallery, draw_background(gallery), HeadOptions(), start=start, stop=stop)
+    background = with_strangers(draw_background(gallery), strangers)
+    return fit_head(gallery, background, HeadOptions(), start=start, stop=stop)
 
 
 def strangers_known(gallery: Gallery) -> bool:
@@ -73,6 +85,7 @@ def fit_apart(
     gallery: Gallery,
     start: Head | None,
     stop: Callable[[], bool],
+    strangers: NDArray[np.float32] | None = None,
     command: Sequence[str] = (sys.executable, "-m", "pipeline.teaching.fit_process"),
 ) -> Head | None:
     """As `fit_here`, in a process of low priority. Raises FitError when it dies."""
@@ -86,13 +99,14 @@ def fit_apart(
     ) as process:
         try:
             _step_back(process.pid)
-            out, err = _talk(process, _packed(gallery, start), stop)
+            out, err = _talk(process, _packed(gallery, start, strangers), stop)
         finally:
             process.kill()  # nothing happens to one that has ended
     if process.returncode != 0:
         last = err.decode(errors="replace").strip().splitlines() or ["without a word"]
         raise FitError(f"the training has died ({process.returncode}): {last[-1]}")
-    return _unpacked(out)[1]
+    _, head, _ = _unpacked(out)
+    return head
 
 
 def _talk(
@@ -121,13 +135,17 @@ def _step_back(process: int) -> None:
         logger.debug("the training keeps its priority: %s", error)
 
 
-def _packed(gallery: Gallery, head: Head | None) -> bytes:
+def _packed(
+    gallery: Gallery, head: Head | None, strangers: NDArray[np.float32] | None = None
+) -> bytes:  # fmt: skip
     text = {
         "contract": gallery.fingerprint,
         "names": gallery.names,
         "classes": None if head is None else head.names,
     }
     arrays = {"text": np.array(json.dumps(text)), "embeddings": gallery.embeddings}
+    if strangers is not None:
+        arrays |= {"strangers": strangers}
     if head is not None:
         arrays |= {"weight": head.weight, "bias": head.bias}
     buffer = io.BytesIO()
@@ -135,20 +153,22 @@ def _packed(gallery: Gallery, head: Head | None) -> bytes:
     return buffer.getvalue()
 
 
-def _unpacked(data: bytes) -> tuple[Gallery, Head | None]:
+def _unpacked(data: bytes) -> tuple[Gallery, Head | None, NDArray[np.float32] | None]:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         text = json.loads(str(arrays["text"]))
         gallery = Gallery(text["contract"], tuple(text["names"]), arrays["embeddings"])
+        strangers = arrays.get("strangers")
         if text["classes"] is None:
-            return gallery, None
+            return gallery, None, strangers
         classes = tuple(text["classes"])
-        return gallery, Head(text["contract"], classes, arrays["weight"], arrays["bias"])
+        head = Head(text["contract"], classes, arrays["weight"], arrays["bias"])
+        return gallery, head, strangers
 
 
 def main() -> None:
     """The other process: a gallery and a head from stdin, a head to stdout."""
-    gallery, start = _unpacked(sys.stdin.buffer.read())
-    head = fit_here(gallery, start, lambda: False)
+    gallery, start, strangers = _unpacked(sys.stdin.buffer.read())
+    head = fit_here(gallery, start, lambda: False, strangers)
     nobody = Gallery.empty(gallery.fingerprint, gallery.embeddings.shape[1])
     sys.stdout.buffer.write(_packed(nobody, head))
 

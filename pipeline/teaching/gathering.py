@@ -106,6 +106,7 @@ class Gatherer:
         bar: the cosine from which on a face gets a name.
         time: of the click, seconds of the source.
         options: see `TeachOptions`.
+        denied: faces of which somebody has said that they are not this person, (M, D).
 
     Attributes:
         track: the one that is followed now, None when none is certain.
@@ -121,7 +122,9 @@ class Gatherer:
         bar: float,
         time: float,
         options: TeachOptions = TeachOptions(),
+        denied: NDArray[np.float32] | None = None,
     ) -> None:
+        self._denied = denied
         self.name, self.examples = name, [first]
         self.track: int | None = track
         self.message = ""
@@ -220,6 +223,8 @@ class Gatherer:
             if self.name in gallery.people:
                 cosines[gallery.people.index(self.name)] = -1.0
             best = float(cosines.max())
+        if self._denied is not None and len(self._denied):
+            best = max(best, float((self._denied @ vector).max()))
         if self._others:
             best = max(best, float((np.stack(self._others) @ vector).max()))
         return best

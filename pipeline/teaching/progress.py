@@ -49,6 +49,7 @@ class TeachingRun:
         gatherer: of its examples.
         first: number of the first sample.
         head: what was taken out of use because it contradicted the user, and its provenance.
+        act: its number, see `recognizer.store.journal`.
         phase: see `Teaching`.
         message: why it failed, or how the gathering ended.
         ended: when its end was first told, seconds of the source.
@@ -59,6 +60,7 @@ class TeachingRun:
     gatherer: Gatherer
     first: int
     head: tuple[Head, dict[str, Any]] | None
+    act: int
     phase: Phase = "gathering"
     message: str = ""
     ended: float | None = None

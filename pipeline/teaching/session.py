@@ -9,10 +9,15 @@ for tick in loop.run(source):
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from faces.closing import Closing
 from faces.errors import UserError
@@ -20,7 +25,14 @@ from pipeline.live.best_views import BestViews, Chosen
 from pipeline.live.loop import Loop
 from pipeline.sinks.window import face_at
 from pipeline.teaching.background_fit import HeadState, Trainer
-from pipeline.teaching.corrections import SOURCE, agrees, move, point_out, samples_of_face
+from pipeline.teaching.corrections import (
+    SOURCE,
+    agrees,
+    deny,
+    move,
+    point_out,
+    samples_of_face,
+)
 from pipeline.teaching.fit_process import Fit, fit_apart
 from pipeline.teaching.gathering import Gatherer, TeachOptions
 from pipeline.teaching.progress import Teaching, TeachingRun
@@ -28,13 +40,31 @@ from pipeline.types import Face, Note, Tick
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
 from recognizer.snapshot import Snapshot
+from recognizer.store.journal import Act, Doing
 from recognizer.store.people import Store
 from recognizer.store.read import PersonInfo
 from recognizer.store.write import Change, NewSample
 from recognizer.types import Embedder
 
+logger = logging.getLogger(__name__)
+
 WATCH = 1.0
 """Seconds for which tracks are asked to be watched; asked anew with every tick."""
+
+
+@dataclass(eq=False)
+class Denied:
+    """A track whose face is not who it was taken for.
+
+    Args:
+        name: that person's.
+        source: of the denied faces.
+        left: how many more may be added to them.
+    """
+
+    name: str
+    source: str
+    left: int = 8
 
 
 class LiveTeaching(Closing):
@@ -49,6 +79,7 @@ class LiveTeaching(Closing):
 
     Attributes:
         embedder: the loop's.
+        store, options: as they were given.
         prompt: notes of the window (what is being typed), shown with those made here.
     """
 
@@ -64,7 +95,7 @@ class LiveTeaching(Closing):
             raise ValueError(
                 f"people of {store.fingerprint}, an embedder of {embedder.fingerprint}"
             )
-        self._loop, self._store, self._options = loop, store, options
+        self._loop, self.store, self.options = loop, store, options
         self.embedder = embedder
         self.prompt: tuple[Note, ...] = ()
         # Whoever changes the store holds the first; the second, for moments only, guards the rest.
@@ -73,6 +104,8 @@ class LiveTeaching(Closing):
         self._best = BestViews(options)
         self._watched: set[int] = set()
         self._sources: dict[int, str] = {}  # track -> the teaching it was part of
+        self._denied: dict[int, Denied] = {}  # track -> who it is not
+        self._later = ThreadPoolExecutor(1, "faces-note")  # what the loop must not wait for
         self._session: TeachingRun | None = None
         self._thumbnails: tuple[int, dict[str, bytes | None]] = (-1, {})
         loop.recognizer = store.snapshot()
@@ -87,6 +120,9 @@ class LiveTeaching(Closing):
             for look in tick.looks:
                 for track in self._best.take(look, tick):
                     self._sources.pop(track, None)
+                    self._denied.pop(track, None)
+            if self._denied:
+                self._deny_again(tick)
             session = self._session
             if session is not None and session.phase == "gathering":
                 self._gather(session, tick)
@@ -137,18 +173,17 @@ class LiveTeaching(Closing):
 
     def people(self) -> list[PersonInfo]:
         """Everyone, sorted by name."""
-        return self._store.people()
+        return self.store.people()
 
     def thumbnail(self, name: str) -> bytes | None:
         """A PNG of somebody; None when no picture was kept. Raises UserError: nobody."""
-        version = self._store.version()
+        version = self.store.version()
         with self._lock:
             if self._thumbnails[0] != version:
                 self._thumbnails = (version, {})
             known = self._thumbnails[1]
         if name not in known:
-            pictures = [sample.picture for sample in self._store.samples(name)]
-            known[name] = next((picture.png for picture in pictures if picture), None)
+            known[name] = self.store.thumbnail(name)
         return known[name]
 
     def choose(self, track: int) -> Chosen:
@@ -180,32 +215,33 @@ class LiveTeaching(Closing):
         with self._editing:
             chosen = chosen or self.choose(track)
             if not sure:
-                point_out(self._store.snapshot(), chosen.example.embedding, name)
+                point_out(self.store.snapshot(), chosen.example.embedding, name)
             self._finish_gathering()
             return self._begin(chosen, name)
 
     def _begin(self, chosen: Chosen, name: str) -> Teaching:
         """The first example into the store, and into use."""
         source = f"{SOURCE} {uuid.uuid4().hex[:12]}"
-        snapshot = self._store.snapshot()
+        snapshot = self.store.snapshot()
         vector = chosen.example.embedding
         first = NewSample(vector, chosen.example.picture, source)
         gallery = snapshot.gallery.add(name, vector[None])
         dropped = None
         told_apart = agrees(replace(snapshot, gallery=gallery), vector, name)
         if not told_apart and snapshot.head is not None:
-            dropped = (snapshot.head, self._store.head_provenance() or {})
-        self._store.apply(Change(add={name: [first]}, new_head=dropped is not None))
-        number = max(s.id for s in self._store.samples(name) if s.source == source)
+            dropped = (snapshot.head, self.store.head_provenance() or {})
+        doing = Doing(f"{name} was taught", head=dropped is not None, more=source)
+        self.store.apply(Change(add={name: [first]}, new_head=dropped is not None, doing=doing))
+        number = max(s.id for s in self.store.samples(name) if s.source == source)
         gatherer = Gatherer(
             name, chosen.track, chosen.example, snapshot.thresholds.gallery, chosen.time,
-            self._options,
+            self.options, self._denied_of(name),
         )  # fmt: skip
-        session = TeachingRun(source, name, gatherer, number, dropped)
+        session = TeachingRun(source, name, gatherer, number, dropped, self.store.acts()[0].id)
         with self._lock:
             self._session = session
             self._sources[chosen.track] = source
-        self.swap(self._store.snapshot())
+        self.swap(self.store.snapshot())
         self._trainer.change(lambda batch: batch)  # what is fitted now must know of the newcomer
         return session.describe()
 
@@ -222,8 +258,12 @@ class LiveTeaching(Closing):
                     return
                 session.end("cancelled")  # nothing is handed over from here on
             self._trainer.change(lambda batch: None if batch.id == session.source else batch)
-            restored = session.head if self._store.snapshot().head is None else None
-            self._store.apply(
+            if self.store.acts()[:1] == [act for act in self.store.acts() if act.id == session.act]:
+                self.store.undo(session.act)
+                self.swap(self.store.snapshot())
+                return
+            restored = session.head if self.store.snapshot().head is None else None
+            self.store.apply(
                 Change(
                     remove=[session.first],
                     new_head=restored is not None,
@@ -231,7 +271,7 @@ class LiveTeaching(Closing):
                     provenance=restored[1] if restored else {},
                 )
             )
-            self.swap(self._store.snapshot())
+            self.swap(self.store.snapshot())
 
     def correct(self, track: int, name: str, *, chosen: Chosen | None = None) -> None:
         """The name on a track is wrong: the crops of this face move to ``name``.
@@ -262,11 +302,11 @@ class LiveTeaching(Closing):
             self._finish_gathering()
             source = self._sources.get(track)
             vector = chosen.example.embedding
-            ids = samples_of_face(self._store, vector, wrong, source, self._options.stricter)
+            ids = samples_of_face(self.store, vector, wrong, source, self.options.stricter)
             if not ids:
                 self._begin(chosen, name)
                 return
-            move(self._store, ids, wrong, name, vector)
+            move(self.store, ids, wrong, name, vector)
             sources = {source}
             if session is not None and session.active and session.first in ids:
                 sources.add(session.source)  # the face has got a new track since
@@ -274,26 +314,121 @@ class LiveTeaching(Closing):
             self._trainer.change(
                 lambda batch: replace(batch, name=name) if batch.id in sources else batch
             )
-            self.swap(self._store.snapshot())
+            self.swap(self.store.snapshot())
             self._trainer.refit()
+
+    def deny(self, track: int, *, chosen: Chosen | None = None) -> None:
+        """The face on a track is not who it is called: it loses that name, now and for good.
+
+        Nobody else's name changes, see `recognizer.rule.is_denied`. Samples of that person that
+        show this face go; a teaching of it that is under way is cancelled. ``chosen`` as in
+        `correct`. Raises UserError when the face has no name, or is not there.
+        """
+        with self._editing:
+            if chosen is None:
+                with self._lock:
+                    chosen = self._best.choose(track, self._tick, poor=True)
+            wrong = chosen.match
+            if wrong is None:
+                raise UserError("this face has no name that could be wrong")
+            session = self._session
+            if session is not None and session.active and session.gatherer.track == track:
+                self.cancel()
+                if wrong not in {person.name for person in self.store.people()}:
+                    return  # it was all that was known of them
+            source = f"{SOURCE} {uuid.uuid4().hex[:12]}"
+            example = chosen.example
+            faces = [NewSample(example.embedding, example.picture, source)]
+            faces += [NewSample(vector, None, source) for vector in chosen.others]
+            deny(self.store, wrong, faces, self._sources.get(track), self.options.stricter)
+            with self._lock:
+                self._denied[track] = Denied(wrong, source)
+            self._changed()
+
+    def undo(self, act: int | None = None) -> Act:
+        """Take back what was done last, see `recognizer.store.people.Store.undo`."""
+        with self._editing:
+            undone = self.store.undo(act)
+            known = {person.name for person in self.store.people()}
+            with self._lock:
+                session = self._session
+                if session is not None and session.active and (
+                    session.act == undone.id or session.name not in known
+                ):  # fmt: skip
+                    session.end("cancelled")
+                self._denied.clear()
+                self._thumbnails = (-1, {})
+            ended = session.source if session is not None and not session.active else None
+            self._trainer.change(
+                lambda batch: None if batch.id == ended or batch.name not in known else batch
+            )
+            self._changed()
+            return undone
+
+    def apply(self, change: Change) -> None:
+        """Change the people, use it at once, and have the head learn it; see `Store.apply`."""
+        with self._editing:
+            self.store.apply(change)
+            self._changed()
+
+    def choose_picture(self, name: str, sample: int) -> None:
+        """See `recognizer.store.people.Store.choose_picture`."""
+        with self._editing:
+            self.store.choose_picture(name, sample)
+            self._thumbnails = (-1, {})
+
+    def _changed(self) -> None:
+        """Use what the store holds now, and teach the head, if there is one."""
+        snapshot = self.store.snapshot()
+        self.swap(snapshot)
+        if snapshot.head is not None:
+            self._trainer.refit()
+
+    def _deny_again(self, tick: Tick) -> None:
+        """A denied face that turns and is called by that name again is denied so, too."""
+        for look in tick.looks:
+            for sighting in look.sightings:
+                denied = self._denied.get(sighting.track or 0)
+                wrong = sighting.match.name if sighting.match else None
+                if denied is None or sighting.embedding is None or wrong != denied.name:
+                    continue
+                if not sighting.crossing and denied.left > 0:
+                    denied.left -= 1
+                    sample = NewSample(sighting.embedding, None, denied.source)
+                    self._later.submit(self._add_denied, denied, sample)
+
+    def _add_denied(self, denied: Denied, sample: NewSample) -> None:
+        with self._editing:
+            if denied not in self._denied.values():
+                return  # undone meanwhile
+            try:
+                self.store.apply(Change(deny={denied.name: [sample]}))
+            except UserError as error:  # somebody forgot that person
+                logger.info("%s", error)
+                return
+            self.swap(self.store.snapshot())
+
+    def _denied_of(self, name: str) -> NDArray[np.float32] | None:
+        denied = self.store.snapshot().denied
+        return None if denied is None else denied.of(name)
 
     def _rename_session(self, session: TeachingRun, name: str) -> None:
         if session.name == name:
             return
         vector = session.gatherer.examples[0].embedding
-        move(self._store, [session.first], session.name, name, vector)
+        move(self.store, [session.first], session.name, name, vector)
         with self._lock:
             session.rename(name)
             self._trainer.change(
                 lambda batch: replace(batch, name=name) if batch.id == session.source else batch
             )
-        self.swap(self._store.snapshot())
+        self.swap(self.store.snapshot())
 
     def forget(self, name: str) -> None:
         """Somebody is gone from memory and disk when this returns. Raises UserError: nobody."""
         name = clean_name(name)
         with self._editing:
-            self._store.remove(name)
+            self.store.remove(name)
             with self._lock:
                 session = self._session
                 if session is not None and session.name == name:
@@ -305,7 +440,7 @@ class LiveTeaching(Closing):
                 for track in tracks:
                     self._best.drop(track)
                 self._thumbnails = (-1, {})
-            self.swap(self._store.snapshot())
+            self.swap(self.store.snapshot())
 
         def drop() -> None:
             for track in tracks:
@@ -317,16 +452,16 @@ class LiveTeaching(Closing):
         """See `recognizer.store.people.Store.rename`."""
         old, new = clean_name(old), clean_name(new)
         with self._editing:
-            self._store.rename(old, new)
+            self.store.rename(old, new)
             self._renamed(old, new)
 
     def merge(self, source: str, into: str) -> None:
         """See `recognizer.store.people.Store.merge`."""
         source, into = clean_name(source), clean_name(into)
         with self._editing:
-            self._store.merge(source, into)
+            self.store.merge(source, into)
             self._renamed(source, into)
-            if self._store.snapshot().head is not None:
+            if self.store.snapshot().head is not None:
                 self._trainer.refit()
 
     def _renamed(self, old: str, new: str) -> None:
@@ -337,7 +472,7 @@ class LiveTeaching(Closing):
             self._trainer.change(
                 lambda batch: replace(batch, name=new) if batch.name == old else batch
             )
-        self.swap(self._store.snapshot())
+        self.swap(self.store.snapshot())
 
     def swap(self, snapshot: Snapshot) -> None:
         """Use a snapshot from the next frame on, unless a newer one is in use already."""
@@ -347,6 +482,7 @@ class LiveTeaching(Closing):
 
     def close(self) -> None:
         """Stop the teaching in the background; what is stored stays as it is."""
+        self._later.shutdown()
         self._trainer.close()
 
     # -- inside

@@ -69,7 +69,8 @@ class Access:
         if not self._is_our_name(host):
             return 403, "This machine is not known by that name."
         origin = headers.get("origin")
-        if origin is None and scope["type"] == "websocket":
+        reads = scope["type"] != "websocket" and scope["method"] in ("GET", "HEAD")
+        if origin is None and not reads:
             return 403, "Only the page itself may connect."
         if origin is not None and not _same_site(origin, host):
             return 403, "Pages of other sites may not ask."

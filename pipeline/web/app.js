@@ -5,7 +5,10 @@ import { showCheck } from "./liveness.js";
 import { Connection } from "./connection.js";
 import { ask } from "./dialog.js";
 import { People } from "./people.js";
+import { PersonPage } from "./person.js";
+import { Photos } from "./photos.js";
 import { Picture } from "./picture.js";
+import { Review } from "./review.js";
 
 const $ = (id) => document.getElementById(id);
 const LINGER = 6000; // milliseconds for which the end of a teaching is told
@@ -20,7 +23,7 @@ let lingering;
 const connection = new Connection({
   text(message) {
     if (message.type === "state") showState(message);
-    else if (message.type === "people") people.show(message.people);
+    else if (message.type === "people") showPeople(message);
     else if (message.type === "faces") camera.answer(message);
   },
   frame: showFrame,
@@ -39,7 +42,11 @@ const connection = new Connection({
   },
 });
 const picture = new Picture($("stage"), $("picture"), $("faces"), name);
-const people = new People($("people"), $("nobody"), $("names"), (what) => connection.ask(what));
+const command = (what) => connection.ask(what);
+const people = new People($("people"), $("nobody"), $("names"), command);
+const person = new PersonPage(command, people);
+const review = new Review($("groups"), $("no-groups"), $("groups-note"), command, () => people.everyone.map((one) => one.name));
+const photos = new Photos(command);
 const camera = new OwnCamera(
   (bytes) => connection.send(bytes),
   (image, header, milliseconds) => {
@@ -144,6 +151,73 @@ function showHead(head) {
   if ($("head").textContent !== text) $("head").textContent = text;
 }
 
+// -- people, review, undo
+
+let act = null; // what can be undone
+
+function showPeople(message) {
+  people.show(message.people);
+  act = message.undo ?? null;
+  $("undo").hidden = !act;
+  $("undo").textContent = act ? `Undo: ${act.what}` : "";
+  const { unknown = 0, remember = null } = message;
+  $("to-review").hidden = remember === null && !unknown;
+  $("unknown").textContent = unknown;
+  const days = remember === null ? "" : ` Each is deleted after ${duration(remember)}.`;
+  $("kept").textContent = `${unknown} ${unknown === 1 ? "picture" : "pictures"} of unknown faces ${unknown === 1 ? "is" : "are"} kept.${days}`;
+  $("clear").hidden = !unknown;
+  refresh();
+}
+
+function duration(seconds) {
+  const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+  const [unit, length] = units.find(([, long]) => seconds >= long && seconds % long === 0) ?? units[2];
+  const count = seconds / length;
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+async function undo() {
+  if (!act) return;
+  const reply = await connection.ask({ type: "undo", act: act.id });
+  if (!reply.ok) ask({ title: "Not undone", text: reply.error, buttons: [] });
+}
+$("undo").addEventListener("click", undo);
+$("clear").addEventListener("click", () =>
+  ask({
+    title: "Delete all unknown faces?",
+    text: "All pictures of faces that nobody has named are deleted now. This cannot be undone.",
+    buttons: [{ text: "Delete", kind: "danger", act: () => done({ type: "clear" }) }],
+  }),
+);
+$("split").addEventListener("click", () => person.split());
+$("remove").addEventListener("click", () => person.remove());
+$("two").addEventListener("click", () => person.chooseOthers());
+
+/** What is shown beside the people: the picture, the review, or somebody's page. */
+function refresh() {
+  const [view, who] = location.hash.slice(1).split("/");
+  const shown = view === "review" || (view === "person" && who) ? view : "live";
+  for (const one of ["live", "review", "person"]) $(one).hidden = one !== shown;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  let named = "";
+  try {
+    named = shown === "person" ? decodeURIComponent(who) : "";
+  } catch {
+    location.hash = "#live"; // an address that somebody has cut
+  }
+  photos.suggest(named);
+  if (shown === "review") review.load();
+  else if (named) person.load(named);
+}
+addEventListener("hashchange", () => {
+  refresh();
+  document.querySelector("main > section:not([hidden]) h2[tabindex]")?.focus();
+});
+refresh();
+
 // -- teaching
 
 function name(face, portrait) {
@@ -166,6 +240,9 @@ function askName(face, portrait) {
         nameless: true,
         act: () => done({ type: "check", track }),
       },
+      ...(known
+        ? [{ text: `Not ${known}`, nameless: true, act: () => done({ type: "deny", track }) }]
+        : []),
       {
         text: known ? "Save" : "Teach",
         kind: "main",
@@ -212,6 +289,11 @@ async function done(command) {
 const cancel = () => connection.ask({ type: "cancel" });
 $("teaching-cancel").addEventListener("click", cancel);
 addEventListener("keydown", (event) => {
+  const typing = event.target instanceof Element && event.target.closest("input, select, dialog");
+  if (event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !typing) {
+    event.preventDefault();
+    undo();
+  }
   if (event.key === "Escape" && !$("ask").open && LEARNING.includes(state?.teaching?.phase)) cancel();
 });
 

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
@@ -24,12 +26,16 @@ from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.web import messages
 from pipeline.web.access import Access, AccessMiddleware
 from pipeline.web.broadcast import Broadcast
+from pipeline.web.desk import LIMITS, Desk
 from pipeline.web.viewers import Viewer
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("app", "camera", "connection", "dialog", "liveness", "people", "picture")
+SCRIPTS = (
+    "app", "camera", "connection", "dialog", "liveness", "people", "person", "photos", "picture",
+    "review",
+)  # fmt: skip
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
@@ -40,7 +46,7 @@ MAX_FRAME = 4 * 2**20
 MAX_PIXELS = 4096 * 2304
 """Of a browser's frame: bytes, and pixels."""
 
-MAX_TEXT = 4096
+MAX_TEXT = 2**16
 MAX_VIEWERS = 16
 MAX_COMMANDS = 4
 """Commands of one browser that are being done at the same time."""
@@ -76,10 +82,44 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
             data = await asyncio.to_thread(broadcast.live.thumbnail, name)
         except UserError:
             data = None
-        kind = None if data is None else image_kind(data)
-        if data is None or kind not in KINDS:
-            return Response("There is no picture of that name.\n", 404, media_type="text/plain")
-        return Response(data, media_type=f"image/{kind}")
+        return _png(data)
+
+    async def face(request: Request) -> Response:
+        asked = {key: _number(request, key) for key in ("sample", "unknown")}
+        return await _image(lambda desk: desk.picture(**asked))
+
+    async def person(request: Request) -> Response:
+        name = request.query_params.get("name", "")[: messages.NAME_LENGTH]
+        return await _json(lambda desk: desk.person(name))
+
+    async def review(request: Request) -> Response:
+        return await _json(lambda desk: desk.review())
+
+    async def photo(request: Request) -> Response:
+        data = bytearray()
+        async for part in request.stream():
+            data += part
+            if len(data) > LIMITS.max_bytes:
+                text = {"id": None, "reasons": [f"more than {LIMITS.max_bytes >> 20} MB"]}
+                return JSONResponse(text)
+        name = request.query_params.get("file", "")[: messages.NAME_LENGTH]
+        async with looking:  # one photo at a time: the picture goes on
+            return await _json(lambda desk: desk.look(bytes(data), name))
+
+    looking = asyncio.Semaphore(1)
+
+    async def _json(ask: Callable[[Desk], dict[str, Any]]) -> Response:
+        if broadcast.desk is None:
+            return Response("This page has none of it.\n", 404, media_type="text/plain")
+        try:
+            return JSONResponse(await asyncio.to_thread(ask, broadcast.desk))
+        except UserError as error:
+            return Response(f"{error}\n", 404, media_type="text/plain")
+
+    async def _image(ask: Callable[[Desk], bytes | None]) -> Response:
+        desk = broadcast.desk
+        data = None if desk is None else await asyncio.to_thread(ask, desk)
+        return _png(data)
 
     async def icon() -> Response:
         return Response(status_code=204)  # browsers ask without being told to
@@ -87,10 +127,27 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
     app.add_api_route("/favicon.ico", icon, methods=["GET"])
     app.add_api_route("/alive", alive, methods=["GET"])
     app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
+    app.add_api_route("/face", face, methods=["GET"])
+    app.add_api_route("/person", person, methods=["GET"])
+    app.add_api_route("/review", review, methods=["GET"])
+    app.add_api_route("/photo", photo, methods=["POST"])
     app.add_api_websocket_route("/live", _socket(broadcast))
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessMiddleware, access=access)
     return app
+
+
+def _png(data: bytes | None) -> Response:
+    """Somebody's picture, if it is one."""
+    kind = None if data is None else image_kind(data)
+    if data is None or kind not in KINDS:
+        return Response("There is no such picture.\n", 404, media_type="text/plain")
+    return Response(data, media_type=f"image/{kind}")
+
+
+def _number(request: Request, key: str) -> int | None:
+    text = request.query_params.get(key, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def _file(path: Path, kind: str):  # type: ignore[no-untyped-def]
@@ -177,8 +234,8 @@ class BrowserConnection:
 
     async def _do(self, ask: messages.Command) -> None:
         try:
-            await asyncio.to_thread(self._command, ask)
-            answer = messages.reply(ask.id)
+            photos = await asyncio.to_thread(self._command, ask)
+            answer = messages.reply(ask.id, photos=photos)
         except AlreadyKnown as known:
             answer = messages.reply(ask.id, str(known), (known.name, known.similarity))
         except UserError as error:
@@ -197,7 +254,8 @@ class BrowserConnection:
         chosen = self._chosen
         return chosen if chosen is not None and chosen.track == track else None
 
-    def _command(self, ask: messages.Command) -> None:
+    def _command(self, ask: messages.Command) -> dict[str, str] | None:
+        """Do it; why photos could not be used, if it was about photos."""
         live = self._broadcast.live
         match ask:
             case messages.Choose():
@@ -207,6 +265,8 @@ class BrowserConnection:
                 live.teach(ask.track, ask.name, sure=ask.sure, chosen=self._clicked(ask.track))
             case messages.Correct():
                 live.correct(ask.track, ask.name, chosen=self._clicked(ask.track))
+            case messages.Deny():
+                live.deny(ask.track, chosen=self._clicked(ask.track))
             case messages.Cancel():
                 live.cancel()
             case messages.Check():
@@ -219,6 +279,34 @@ class BrowserConnection:
                 live.merge(ask.source, ask.into)
             case messages.Forget():
                 live.forget(ask.name)
+            case _:
+                return self._desk_command(ask)
+        return None
+
+    def _desk_command(self, ask: messages.DeskCommand) -> dict[str, str] | None:
+        desk = self._broadcast.desk
+        if desk is None:
+            raise UserError("this page cannot do that")
+        match ask:
+            case messages.Undo():
+                desk.undo(ask.act)
+            case messages.RemoveSamples():
+                desk.remove_samples(ask.name, ask.ids)
+            case messages.Split():
+                desk.split(ask.name, ask.ids, ask.new)
+            case messages.ChoosePicture():
+                desk.live.choose_picture(ask.name, ask.sample)
+            case messages.NameUnknown():
+                desk.name_unknown(ask.ids, ask.name, ask.sure)
+            case messages.DenyUnknown():
+                desk.deny_unknown(ask.ids, ask.name)
+            case messages.Judge():
+                desk.judge(ask.ids, ask.verdict)
+            case messages.ClearUnknown():
+                desk.clear_unknown()
+            case messages.Enroll():
+                return desk.enroll(ask.name, ask.photos, ask.sure)
+        return None
 
     async def _take(self, data: bytes) -> None:
         """A frame of the browser's own camera."""

@@ -15,6 +15,7 @@ from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Stats, Tick
 from pipeline.web import messages
 from pipeline.web.camera_switch import CameraSwitch
+from pipeline.web.desk import Desk
 from pipeline.web.liveness_check import LivenessCheck
 from pipeline.web.viewers import Frame, Viewer
 
@@ -36,8 +37,10 @@ class Broadcast:
     to the server's event loop.
     """
 
-    def __init__(self, live: LiveTeaching, switch: CameraSwitch) -> None:
-        self.live, self.switch = live, switch
+    def __init__(
+        self, live: LiveTeaching, switch: CameraSwitch, desk: Desk | None = None
+    ) -> None:  # fmt: skip
+        self.live, self.switch, self.desk = live, switch, desk
         self.check = LivenessCheck(live.embedder)
         self.viewers: set[Viewer] = set()
         self._events: asyncio.AbstractEventLoop | None = None
@@ -133,7 +136,7 @@ class Broadcast:
     async def tell_people(self) -> None:
         """Who is known, to everybody, if that has changed."""
         try:
-            text = messages.people(await asyncio.to_thread(self.live.people))
+            text = await asyncio.to_thread(self._people_now)
         except Exception:  # a busy file; it is asked again
             logger.warning("the people cannot be listed just now", exc_info=True)
             return
@@ -141,6 +144,10 @@ class Broadcast:
             self._people = text
             for viewer in self.viewers:
                 viewer.tell("people", text)
+
+    def _people_now(self) -> str:
+        status = None if self.desk is None else self.desk.status()
+        return messages.people(self.live.people(), status)
 
     def close(self) -> None:
         """End the encoder's thread and that of the check."""

@@ -73,3 +73,24 @@ export function ask({ title, text = "", label = "Name", name, choices, portrait,
     if (mine && !busy && !$("ask-error").textContent) $("ask-error").textContent = text;
   };
 }
+
+/** An element with properties, without ever reading text as HTML. */
+export function element(tag, properties = {}) {
+  return Object.assign(document.createElement(tag), properties);
+}
+
+/** A button; `about` says to whom hears it what it is about. */
+export function button(text, kind, act, about = "") {
+  const made = element("button", { type: "button", className: kind, textContent: text });
+  if (about) made.setAttribute("aria-label", `${text}: ${about}`);
+  made.addEventListener("click", act);
+  return made;
+}
+
+/** A moment as the reader writes it. */
+export function when(iso) {
+  const time = new Date(iso);
+  const today = time.toDateString() === new Date().toDateString();
+  const clock = { hour: "2-digit", minute: "2-digit" };
+  return today ? time.toLocaleTimeString([], clock) : time.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+}

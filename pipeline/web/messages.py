@@ -26,6 +26,9 @@ _NUMBER = struct.Struct(">I")
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
 Track = Annotated[int, Field(ge=0, le=2**53)]
 
+Number = Annotated[int, Field(ge=0, le=2**53)]
+Numbers = Annotated[list[Number], Field(min_length=1, max_length=5000)]
+
 
 class _Ask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -116,7 +119,109 @@ class Forget(_Command):
     name: Name
 
 
-Command = Choose | Teach | Correct | Cancel | Check | StopCheck | Rename | Merge | Forget
+class Deny(_Command):
+    """The face on ``track`` is not who it is called."""
+
+    type: Literal["deny"]
+    track: Track
+
+
+class Undo(_Command):
+    """Take back what was done last; ``act`` is its number as it was shown."""
+
+    type: Literal["undo"]
+    act: Number
+
+
+class RemoveSamples(_Command):
+    """These samples of ``name`` go."""
+
+    type: Literal["remove"]
+    name: Name
+    ids: Numbers
+
+
+class Split(_Command):
+    """These samples of ``name`` are those of ``new``."""
+
+    type: Literal["split"]
+    name: Name
+    ids: Numbers
+    new: Name
+
+
+class ChoosePicture(_Command):
+    """The picture of this sample stands for ``name``."""
+
+    type: Literal["picture"]
+    name: Name
+    sample: Number
+
+
+class NameUnknown(_Command):
+    """These unknown faces are ``name``; ``sure`` after AlreadyKnown was asked about."""
+
+    type: Literal["name"]
+    ids: Numbers
+    name: Name
+    sure: bool = False
+
+
+class DenyUnknown(_Command):
+    """These unknown faces are not ``name``."""
+
+    type: Literal["not"]
+    ids: Numbers
+    name: Name
+
+
+class Judge(_Command):
+    """Ignore these unknown faces for ever, or: they are no faces."""
+
+    type: Literal["judge"]
+    ids: Numbers
+    verdict: Literal["ignored", "not a face"]
+
+
+class ClearUnknown(_Command):
+    """Delete all unknown faces that are kept."""
+
+    type: Literal["clear"]
+
+
+class Enroll(_Command):
+    """Photos that were looked at are of ``name``."""
+
+    type: Literal["enroll"]
+    name: Name
+    photos: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=200)]
+    sure: bool = False
+
+
+DeskCommand = (
+    Undo
+    | RemoveSamples
+    | Split
+    | ChoosePicture
+    | NameUnknown
+    | DenyUnknown
+    | Judge
+    | ClearUnknown
+    | Enroll
+)
+Command = (
+    Choose
+    | Teach
+    | Correct
+    | Deny
+    | Cancel
+    | Check
+    | StopCheck
+    | Rename
+    | Merge
+    | Forget
+    | DeskCommand
+)
 Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
 _ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
 
@@ -144,17 +249,28 @@ def frame_header(faces: FrameFaces) -> dict[str, Any]:
     return {"type": "frame", **faces.to_json()}
 
 
-def reply(id: int, error: str | None = None, known: tuple[str, float] | None = None) -> str:
-    """The answer to a command: done, or why not, or who the face looks like already."""
+def reply(
+    id: int,
+    error: str | None = None,
+    known: tuple[str, float] | None = None,
+    photos: dict[str, str] | None = None,
+) -> str:
+    """The answer to a command: done, or why not, or who the face looks like already.
+
+    ``photos``: why some of those could not be used, by their numbers.
+    """
     answer: dict[str, Any] = {"type": "reply", "id": id, "ok": error is None, "error": error}
     if known is not None:
         answer["known"] = {"name": known[0], "similarity": round(known[1], 4)}
+    if photos is not None:
+        answer["photos"] = photos
     return json.dumps(answer)
 
 
-def people(everyone: list[PersonInfo]) -> str:
-    """The list of people."""
-    return json.dumps({"type": "people", "people": [asdict(person) for person in everyone]})
+def people(everyone: list[PersonInfo], status: dict[str, Any] | None = None) -> str:
+    """The list of people; with what can be undone and how many unknown faces are kept."""
+    listed = [asdict(person) for person in everyone]
+    return json.dumps({"type": "people", "people": listed, **(status or {})})
 
 
 def state(

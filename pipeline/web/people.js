@@ -16,7 +16,8 @@ export class People {
     const before = new Map([...this.list.children].map((item) => [item.dataset.key, item]));
     this.list.replaceChildren(
       ...everyone.map((person) => {
-        const key = JSON.stringify([person, everyone.length > 1]); // whoever is alone has nobody to merge with
+        // Whoever is alone has nobody to merge with; being seen changes nothing here.
+        const key = JSON.stringify([{ ...person, seen: null }, everyone.length > 1]);
         return before.get(key) ?? this.item(person, key);
       }),
     );
@@ -25,9 +26,10 @@ export class People {
   item(person, key) {
     const item = document.createElement("li");
     item.dataset.key = key;
-    const name = document.createElement("div");
+    const name = document.createElement("a");
     name.className = "name";
     name.textContent = person.name;
+    name.href = `#person/${encodeURIComponent(person.name)}`;
     const count = document.createElement("div");
     count.className = "quiet";
     count.textContent =

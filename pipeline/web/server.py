@@ -21,6 +21,7 @@ from pipeline.web.access import Access, new_token
 from pipeline.web.app import MAX_FRAME, make_app
 from pipeline.web.broadcast import Broadcast
 from pipeline.web.camera_switch import CameraSwitch
+from pipeline.web.desk import Desk
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Page(Closing):
         live: does what is asked on the page.
         switch: the loop's source; browsers may give it their frames.
         options: see `PageOptions`.
+        desk: people, review and photos; None leaves them out.
 
     Attributes:
         url: to be opened, with the token.
@@ -71,12 +73,16 @@ class Page(Closing):
     """
 
     def __init__(
-        self, live: LiveTeaching, switch: CameraSwitch, options: PageOptions = PageOptions()
+        self,
+        live: LiveTeaching,
+        switch: CameraSwitch,
+        options: PageOptions = PageOptions(),
+        desk: Desk | None = None,
     ) -> None:
         token = options.token
         if token is None and not is_loopback(options.host):
             token = new_token()
-        self._broadcast = Broadcast(live, switch)
+        self._broadcast = Broadcast(live, switch, desk)
         config = make_config(
             make_app(self._broadcast, Access(options.host, token)), HEADER_SECONDS, PER_ADDRESS,
             options.tls_cert, options.tls_key,

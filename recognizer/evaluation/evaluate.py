@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +242,7 @@ def _identify(
         given = setup.threshold
         if given is not None:
             changed = Thresholds(snapshot.thresholds.head, given.threshold)
-            snapshot = Snapshot(snapshot.gallery, snapshot.head, changed, snapshot.version)
+            snapshot = replace(snapshot, thresholds=changed)
         trial = Trial(snapshot, faces.embeddings, faces.failed, operating[main].origin)
         return report.identify(
             {main: trial}, photos.people, "the people of the gallery, all photos are probes"

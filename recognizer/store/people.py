@@ -16,23 +16,27 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.closing import Closing
 from faces.errors import UserError
+from faces.text import counted
 from recognizer.head import Head
 from recognizer.names import clean_name
-from recognizer.rule import Thresholds, default_thresholds
+from recognizer.rule import TOLD, Thresholds, default_thresholds
 from recognizer.snapshot import Snapshot
+from recognizer.store import journal
 from recognizer.store import read as store_read
 from recognizer.store import write as store_write
 from recognizer.store.face_picture import FacePicture
+from recognizer.store.journal import Act, Doing
 from recognizer.store.read import PersonInfo, Sample
 from recognizer.store.schema import SCHEMA, connect, explained, prepare, scrub, transaction
 from recognizer.store.write import Change, NewSample, set_meta
@@ -137,19 +141,27 @@ class Store(Closing):
 
         Raises UserError when another program has rebuilt the file for another embedder.
         """
-        with self._reading() as db:
+        with self.reading() as db:
             version = store_read.version(db)
             if self._cached is None or self._cached.version != version:
-                gallery = store_read.gallery(db, self._fingerprint, self._dimension, self.path)
+                who = db, self._fingerprint, self._dimension, self.path
+                gallery = store_read.gallery(*who)
+                denied = store_read.gallery(*who, denied=True)
                 head = store_read.head(db, self._fingerprint, self._dimension, self.path)
-                saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
-                known = {f.name for f in fields(Thresholds)}
-                given = {k: v for k, v in saved.items() if k in known}
-                if given.keys() != known:
-                    given = {**asdict(self._default_thresholds()), **given}
-                thresholds = Thresholds(**given)
-                self._cached = Snapshot(gallery, head, thresholds, version)
+                self._cached = Snapshot(gallery, head, self._thresholds(db), version, denied)
             return self._cached
+
+    def _thresholds(self, db: sqlite3.Connection) -> Thresholds:
+        saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
+        known = {f.name for f in fields(Thresholds)}
+        given = {k: v for k, v in saved.items() if k in known}
+        if given.keys() != known:
+            given = {**asdict(self._default_thresholds()), **given}
+        return Thresholds(**given)
+
+    def _bar(self, db: sqlite3.Connection) -> float:
+        """See `recognizer.store.write.lift`."""
+        return TOLD * self._thresholds(db).gallery
 
     def _default_thresholds(self) -> Thresholds:
         """Those given, or those of the embedder whose vectors are held now."""
@@ -161,19 +173,41 @@ class Store(Closing):
 
     def people(self) -> list[PersonInfo]:
         """Everyone, sorted by name."""
-        with self._reading() as db:
+        with self.reading() as db:
             return store_read.people(db)
 
-    def samples(self, name: str) -> list[Sample]:
-        """A person's samples, oldest first, with pictures where kept. Raises UserError: nobody."""
-        with self._reading() as db:
+    def samples(self, name: str, *, denied: bool = False) -> list[Sample]:
+        """A person's samples, oldest first, with pictures where kept. Raises UserError: nobody.
+
+        With ``denied`` the faces of which somebody has said that they are not this person.
+        """
+        with self.reading() as db:
             return store_read.samples(
-                db, store_write.person_id(db, name), self._dimension, self.path
+                db, store_write.person_id(db, name), self._dimension, self.path, denied=denied
             )
+
+    def thumbnail(self, name: str) -> bytes | None:
+        """The PNG that was chosen for a person, else the first; None when none was kept.
+
+        Raises UserError: nobody.
+        """
+        with self.reading() as db:
+            return store_read.thumbnail(db, store_write.person_id(db, name))
+
+    def picture(self, table: Literal["sample", "unknown"], number: int) -> bytes | None:
+        """The PNG of a sample, or of an unknown face; None where there is none."""
+        with self.reading() as db:
+            row = db.execute(f"SELECT crop FROM {table} WHERE id = ?", (number,)).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
+    def acts(self) -> list[Act]:
+        """What `undo` can take back, newest first."""
+        with self.reading() as db:
+            return journal.acts(db)
 
     def head_provenance(self) -> dict[str, Any] | None:
         """What was given to `save_head`; None without a head."""
-        with self._reading() as db:
+        with self.reading() as db:
             text = store_read.meta(db).get("head")
             return None if text is None else json.loads(text)
 
@@ -212,13 +246,22 @@ class Store(Closing):
                 raise ValueError(f"no samples for {name}")
             checked.setdefault(clean_name(name), []).extend(samples)
             self._check(np.stack([sample.embedding for sample in samples]))
-        with self._changing() as db:
-            store_write.add_samples(db, checked)
+        count = sum(map(len, checked.values()))
+        who = ", ".join(list(checked)[:3]) + (", ..." if len(checked) > 3 else "")
+        with self.changing(Doing(f"{counted(count, 'sample')} added: {who}")) as db:
+            store_write.add_samples(db, checked, partial(self._bar, db))
+
+    def deny(self, name: str, faces: Sequence[NewSample]) -> None:
+        """Note that these faces are not this person, see `recognizer.rule.is_denied`.
+
+        Raises UserError when there is nobody of that name.
+        """
+        self.apply(Change(deny={name: faces}, doing=Doing(f"this is not {name}")))
 
     def rename(self, old: str, new: str) -> None:
         """Raises UserError when there is nobody ``old``, or already somebody ``new``."""
         new = clean_name(new)
-        with self._forgetting() as db:
+        with self.changing(Doing(f"{old} was renamed {new}")) as db:
             store_write.rename(db, old, new)
 
     def merge(self, source: str, into: str) -> None:
@@ -227,18 +270,21 @@ class Store(Closing):
         If the classifier head knows both, it keeps the class of ``into``; if only ``source``, that
         class is renamed. Raises UserError when there is nobody of that name.
         """
-        with self._forgetting() as db:
-            store_write.merge(db, source, into)
+        with self.changing(Doing(f"{source} was merged into {into}", head=True)) as db:
+            store_write.merge(db, source, into, partial(self._bar, db))
 
     def remove(self, name: str) -> None:
         """Forget somebody: name, vectors, pictures and the head's class leave the file and its log.
+
+        So do unknown faces that were taken for them, and what could be undone of them. This cannot
+        be undone.
 
         Should another program read at that very moment for more than 10 s, or the disk be full,
         the bytes are overwritten when the file is opened next (a warning says so). Raises UserError
         when there is nobody of that name.
         """
         with self._forgetting() as db:
-            store_write.remove(db, name)
+            store_write.remove(db, name, lambda: self._thresholds(db).gallery)
 
     def move_samples(self, ids: Sequence[int], name: str) -> None:
         """Give single samples to a (new or known) person; who has none left is forgotten.
@@ -246,8 +292,9 @@ class Store(Closing):
         Raises UserError for a sample that is not there.
         """
         name = clean_name(name)
-        with self._forgetting() as db:
-            store_write.move_samples(db, ids, name)
+        what = f"{counted(len(ids), 'sample')} moved to {name}"
+        with self.changing(Doing(what, head=True)) as db:
+            store_write.move_samples(db, ids, name, partial(self._bar, db))
 
     def save_head(self, head: Head | None, provenance: Mapping[str, Any] | None = None) -> None:
         """Replace the classifier head; None removes it.
@@ -264,7 +311,7 @@ class Store(Closing):
             raise ValueError(
                 f"a head for {head.fingerprint}, the people are of {self._fingerprint}"
             )
-        with self._changing() as db:
+        with self.changing(Doing("the classifier head was replaced", head=True)) as db:
             store_write.save_head(db, head, provenance or {})
 
     def apply(self, change: Change) -> None:
@@ -273,19 +320,52 @@ class Store(Closing):
         Raises StoreChanged when the file is not of ``change.expected`` any more, and what the
         single changes raise.
         """
-        for samples in change.add.values():
+        for samples in (*change.add.values(), *change.deny.values()):
             self._check(np.stack([sample.embedding for sample in samples]))
         if change.head is not None and change.head.fingerprint != self._fingerprint:
             raise ValueError(f"a head for {change.head.fingerprint}, not {self._fingerprint}")
-        with self._forgetting() if change.forgets else self._changing() as db:
+        scrubs = change.forgets and change.doing is None
+        with self._forgetting() if scrubs else self.changing(change.doing) as db:
             if change.expected not in (None, store_read.version(db)):
                 raise StoreChanged(f"{self.path} was changed meanwhile: try again")
-            store_write.apply(db, change)
+            store_write.apply(db, change, partial(self._bar, db))
 
     def save_thresholds(self, thresholds: Thresholds) -> None:
         """Keep those that `faces calibrate` found."""
-        with self._changing() as db:
+        with self.changing(Doing("the thresholds were calibrated", head=True)) as db:
             set_meta(db, "thresholds", json.dumps(asdict(thresholds)))
+
+    def choose_picture(self, name: str, sample: int) -> None:
+        """Have this sample's picture stand for a person. Raises UserError where there is none."""
+        with self.changing(Doing(f"another picture for {name}")) as db:
+            store_write.choose_picture(db, name, sample)
+
+    def note_seen(self, seen: Mapping[str, str]) -> None:
+        """Note when people were last seen (UTC, ISO 8601); no change of who is known."""
+        with self.noting() as db:
+            db.executemany(
+                "UPDATE person SET seen = ? WHERE name = ?",
+                [(when, name) for name, when in seen.items()],
+            )
+
+    def undo(self, act: int | None = None) -> Act:
+        """Take back what somebody has done last (see `acts`); forgetting is for ever.
+
+        Args:
+            act: its number, as it was seen; None takes the newest, whatever it is.
+
+        What it takes away is gone from the file's bytes, as with `remove`. Raises UserError when
+        there is nothing, or something else was done since.
+        """
+        with self._forgetting() as db:
+            undone = journal.undo(db, act)
+            store_write.forget_empty(db)
+        return undone
+
+    def forget_acts(self) -> None:
+        """Give up what could be undone: former names and samples leave the file and its log."""
+        with self._forgetting() as db:
+            journal.expire(db, keep=0)
 
     def rebind(
         self,
@@ -313,18 +393,26 @@ class Store(Closing):
     # -- inside
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """One moment: what another program writes meanwhile is not seen."""
         with self._read_lock, explained(self.path), transaction(self._reader, "DEFERRED"):
             self._check_unchanged(self._reader)
             yield self._reader
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
+    def noting(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that changes nothing of who is known: ``version`` stays."""
         with self._write_lock, explained(self.path), transaction(self._writer, "IMMEDIATE"):
             self._check_unchanged(self._writer)
             yield self._writer
-            self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+
+    @contextmanager
+    def changing(self, doing: Doing | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction; ``doing`` is what a person does by it, so that it can be undone."""
+        with self.noting() as db:
+            with nullcontext() if doing is None else journal.recorded(db, doing):
+                yield db
+            db.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
 
     @contextmanager
     def _forgetting(self) -> Iterator[sqlite3.Connection]:
@@ -333,7 +421,7 @@ class Store(Closing):
         The note that this is still to be done is part of the change: whoever opens the file next
         does it, should we be killed.
         """
-        with self._changing() as db:
+        with self.changing() as db:
             yield db
             set_meta(db, "unscrubbed", 1)
         with self._write_lock, explained(self.path):

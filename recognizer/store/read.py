@@ -26,6 +26,8 @@ class PersonInfo:
         crops: how many of them have their picture kept.
         created: when first enrolled; UTC, ISO 8601.
         in_head: whether the classifier head has a class for this person.
+        seen: when last seen by a camera; UTC, ISO 8601.
+        denied: faces of which somebody has said that they are not this person.
     """
 
     name: str
@@ -33,6 +35,8 @@ class PersonInfo:
     crops: int
     created: str
     in_head: bool
+    seen: str | None = None
+    denied: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +73,14 @@ def version(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
 
 
-def gallery(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -> Gallery:
-    """Everybody's vectors, sorted by name."""
+def gallery(
+    db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path, *, denied: bool = False
+) -> Gallery:
+    """Everybody's vectors, sorted by name; with ``denied`` those of faces that they are not."""
     rows = db.execute(
         "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
-        "ORDER BY name, sample.id"
+        "WHERE denies = ? ORDER BY name, sample.id",
+        (denied,),
     )
     names: list[str] = []
     blobs = bytearray()
@@ -110,34 +117,53 @@ def head(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -
 def people(db: sqlite3.Connection) -> list[PersonInfo]:
     """Everyone, sorted by name."""
     rows = db.execute(
-        "SELECT name, count(sample.id), count(sample.crop), person.created, "
-        "person.id IN (SELECT person_id FROM head_class) "
-        "FROM person LEFT JOIN sample ON person_id = person.id GROUP BY person.id ORDER BY name"
+        "SELECT name, sum(NOT denies), sum(NOT denies AND crop IS NOT NULL), person.created, "
+        "person.id IN (SELECT person_id FROM head_class), person.seen, sum(denies) "
+        "FROM person JOIN sample ON person_id = person.id GROUP BY person.id ORDER BY name"
     )
     return [
-        PersonInfo(name, samples, crops, created, bool(known))
-        for name, samples, crops, created, known in rows
+        PersonInfo(name, samples, crops, created, bool(known), seen, denied)
+        for name, samples, crops, created, known, seen, denied in rows
     ]
 
 
-def samples(db: sqlite3.Connection, person: int, dimension: int, path: Path) -> list[Sample]:
-    """A person's samples by ascending number."""
+def samples(
+    db: sqlite3.Connection, person: int, dimension: int, path: Path, *, denied: bool = False
+) -> list[Sample]:
+    """A person's samples by ascending number; with ``denied`` the faces that they are not."""
     rows = db.execute(
         "SELECT id, embedding, crop, crop_box, source, created FROM sample WHERE person_id = ? "
-        "ORDER BY id",
-        (person,),
+        "AND denies = ? ORDER BY id",
+        (person, denied),
     )
-    found = []
-    for number, blob, png, box, source, created in rows:
-        try:
-            vector = np.frombuffer(blob, "<f4").reshape(dimension)
-            picture = (
-                None if png is None else FacePicture(png, np.frombuffer(box, "<f4").reshape(4))
-            )
-        except (ValueError, UserError) as error:
-            raise UserError(_damaged(path, f"sample {number}: {error}")) from error
-        found.append(Sample(number, vector, picture, source, created))
-    return found
+    return [
+        Sample(number, *vector_and_picture(blob, png, box, dimension, path, f"sample {number}"),
+               source, created)
+        for number, blob, png, box, source, created in rows
+    ]  # fmt: skip
+
+
+def thumbnail(db: sqlite3.Connection, person: int) -> bytes | None:
+    """The PNG that stands for a person."""
+    row = db.execute(
+        "SELECT crop FROM sample JOIN person ON person.id = person_id WHERE person_id = ? "
+        "AND crop IS NOT NULL AND NOT denies ORDER BY sample.id = picture DESC, sample.id LIMIT 1",
+        (person,),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def vector_and_picture(
+    blob: bytes, png: bytes | None, box: bytes | None, dimension: int, path: Path, what: str
+) -> tuple[NDArray[np.float32], FacePicture | None]:
+    """What the columns of a face hold. Raises UserError, naming ``what``, when it is damaged."""
+    try:
+        vector = np.frombuffer(blob, "<f4").reshape(dimension)
+        if png is None or box is None:
+            return vector, None
+        return vector, FacePicture(png, np.frombuffer(box, "<f4").reshape(4))
+    except (ValueError, UserError) as error:
+        raise UserError(_damaged(path, f"{what}: {error}")) from error
 
 
 def _damaged(path: Path, what: str) -> str:

@@ -51,7 +51,11 @@ def reembed(
     """
     seen = store.version()
     people = store.people()
+    denied = {p.name: store.samples(p.name, denied=True) for p in people if p.denied}
     missing = {p.name: p.samples - p.crops for p in people if p.crops < p.samples}
+    for name, faces in denied.items():
+        if without := sum(face.picture is None for face in faces):
+            missing[name] = missing.get(name, 0) + without
     lost = tuple(p.name for p in people if not p.crops)
     if people and len(lost) == len(people):
         raise UserError(
@@ -67,7 +71,8 @@ def reembed(
         )
     vectors: dict[int, NDArray[np.float32]] = {}
     for person in people:
-        samples = [sample for sample in store.samples(person.name) if sample.picture is not None]
+        everything = [*store.samples(person.name), *denied.get(person.name, ())]
+        samples = [sample for sample in everything if sample.picture is not None]
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
             crops = [

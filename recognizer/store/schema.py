@@ -47,6 +47,61 @@ STEPS = (
         bias REAL NOT NULL
     );
     """,
+    """
+    ALTER TABLE sample ADD COLUMN denies INTEGER NOT NULL DEFAULT 0;  -- 1: it is NOT this person
+    ALTER TABLE person ADD COLUMN seen TEXT;  -- when last, in UTC, ISO 8601
+    ALTER TABLE person ADD COLUMN picture INTEGER;  -- the sample that was chosen to stand for them
+    CREATE TABLE unknown (
+        -- faces that nobody has named, kept on request: see recognizer.store.unknown
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        look TEXT NOT NULL,  -- one pass before the camera: the same for the same person
+        embedding BLOB NOT NULL,
+        crop BLOB,
+        crop_box BLOB,
+        quality REAL NOT NULL,
+        source TEXT NOT NULL,
+        seen TEXT NOT NULL,
+        until TEXT,  -- deleted after it, unless NULL
+        guess INTEGER REFERENCES person (id) ON DELETE SET NULL,  -- who it may be
+        verdict TEXT NOT NULL DEFAULT ''  -- 'ignored', 'not a face'
+    );
+    CREATE TABLE act (
+        -- what a person did, to be undone: see recognizer.store.journal
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        what TEXT NOT NULL,
+        created TEXT NOT NULL,
+        more TEXT NOT NULL,
+        head TEXT
+    );
+    CREATE TABLE undo_head (
+        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
+        position INTEGER, person_id INTEGER, weight BLOB, bias REAL
+    );
+    CREATE TABLE undo_person (
+        seq INTEGER PRIMARY KEY,
+        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
+        op TEXT,
+        id INTEGER, name TEXT, created TEXT, seen TEXT, picture INTEGER
+    );
+    CREATE TABLE undo_sample (
+        seq INTEGER PRIMARY KEY,
+        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
+        op TEXT,
+        id INTEGER, person_id INTEGER, embedding BLOB, source TEXT, created TEXT, crop BLOB,
+        crop_box BLOB, denies INTEGER
+    );
+    CREATE TABLE undo_unknown (
+        seq INTEGER PRIMARY KEY,
+        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
+        op TEXT,
+        id INTEGER, look TEXT, embedding BLOB, crop BLOB, crop_box BLOB, quality REAL, source TEXT,
+        seen TEXT, until TEXT, guess INTEGER, verdict TEXT
+    );
+    CREATE INDEX undo_head_act ON undo_head (act);
+    CREATE INDEX undo_person_act ON undo_person (act);
+    CREATE INDEX undo_sample_act ON undo_sample (act);
+    CREATE INDEX undo_unknown_act ON undo_unknown (act);
+    """,
 )
 SCHEMA = len(STEPS)
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.names import clean_name
+from recognizer.store import journal
 from recognizer.store.face_picture import FacePicture
+from recognizer.store.journal import Doing
 from recognizer.store.read import to_blob
 
 logger = logging.getLogger(__name__)
+
+Cosine = Callable[[], float]
+"""A bar that is only asked for where it is needed: it may have to be looked up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +52,26 @@ class Change:
     Args:
         remove: numbers of samples that go; who has none left is forgotten.
         move: a name and the numbers of the samples that are to be that person's.
-        add: new samples by name.
+        deny: faces that are not these people, by their names; see `recognizer.rule.is_denied`.
+        add: new samples by name; they overrule what was denied of such faces before.
+        known: numbers of unknown faces that are unknown no more, see `recognizer.store.unknown`.
         new_head: whether ``head`` replaces the present one; None removes it.
         head, provenance: see `Store.save_head`.
         expected: the version that it was made for; None is any.
+        doing: what a person does by it, so that it can be undone; None for what programs do by
+            themselves.
     """
 
     remove: Sequence[int] = ()
     move: tuple[str, Sequence[int]] | None = None
+    deny: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
+    known: Sequence[int] = ()
     add: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
     new_head: bool = False
     head: Head | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     expected: int | None = None
+    doing: Doing | None = None
 
     @property
     def forgets(self) -> bool:
@@ -67,28 +79,66 @@ class Change:
         return bool(self.remove or self.move)
 
 
-def apply(db: sqlite3.Connection, change: Change) -> None:
-    """See `recognizer.store.people.Store.apply`; names must be clean."""
+def apply(db: sqlite3.Connection, change: Change, bar: Cosine) -> None:
+    """See `recognizer.store.people.Store.apply`; names must be clean. ``bar``: see `lift`."""
     db.executemany("DELETE FROM sample WHERE id = ?", [(int(i),) for i in change.remove])
+    db.executemany("DELETE FROM unknown WHERE id = ?", [(int(i),) for i in change.known])
     if change.move is not None:
         name, ids = change.move
-        move_samples(db, ids, name)
-    add_samples(db, change.add)
-    _forget_empty(db)
+        move_samples(db, ids, name, bar)
+    for name, samples in change.deny.items():
+        rows = [_row(person_id(db, name), sample, _now(), 1) for sample in samples]
+        db.executemany(_INSERT, rows)
+    add_samples(db, change.add, bar)
+    forget_empty(db)
     if change.new_head:
         save_head(db, change.head, change.provenance)
 
 
-def add_samples(db: sqlite3.Connection, people: Mapping[str, Sequence[NewSample]]) -> None:
-    """Names must be clean."""
+_INSERT = (
+    "INSERT INTO sample (person_id, embedding, source, created, crop, crop_box, denies) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def add_samples(
+    db: sqlite3.Connection, people: Mapping[str, Sequence[NewSample]], bar: Cosine
+) -> None:  # fmt: skip
+    """Names must be clean. ``bar``: see `lift`."""
     now = _now()
     for name, samples in people.items():
         person = _known_or_new(db, name, now)
-        db.executemany(
-            "INSERT INTO sample (person_id, embedding, source, created, crop, crop_box) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [_row(person, sample, now) for sample in samples],
-        )
+        lift(db, person, [sample.embedding for sample in samples], bar)
+        db.executemany(_INSERT, [_row(person, sample, now) for sample in samples])
+
+
+def lift(
+    db: sqlite3.Connection, person: int, faces: Sequence[NDArray[np.float32]], bar: Cosine
+) -> None:  # fmt: skip
+    """These faces are this person: whatever denies that of them is true no more.
+
+    ``bar``: the cosine above which `recognizer.rule.is_denied` takes two faces for one.
+    """
+    denied = _vectors(db, person, denies=1)
+    if not denied or not len(faces):
+        return
+    own = _vectors(db, person, denies=0)
+    new = np.stack(faces)
+    near = np.stack(list(denied.values())) @ new.T
+    if own:
+        least = (np.stack(list(own.values())) @ new.T).max(axis=0)
+    else:
+        least = np.full(len(new), -1.0, np.float32)
+    wrong = ((near > bar()) & (near >= least)).any(axis=1)
+    gone = [(number,) for number, is_wrong in zip(denied, wrong, strict=True) if is_wrong]
+    db.executemany("DELETE FROM sample WHERE id = ?", gone)
+
+
+def _vectors(db: sqlite3.Connection, person: int, denies: int) -> dict[int, NDArray[np.float32]]:
+    rows = db.execute(
+        "SELECT id, embedding FROM sample WHERE person_id = ? AND denies = ?", (person, denies)
+    )
+    return {number: np.frombuffer(blob, "<f4") for number, blob in rows}
 
 
 def rename(db: sqlite3.Connection, old: str, new: str) -> None:
@@ -102,29 +152,58 @@ def rename(db: sqlite3.Connection, old: str, new: str) -> None:
     db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
 
 
-def merge(db: sqlite3.Connection, source: str, into: str) -> None:
-    """See `recognizer.store.people.Store.merge`."""
+def merge(db: sqlite3.Connection, source: str, into: str, bar: Cosine) -> None:
+    """See `recognizer.store.people.Store.merge`. ``bar``: see `lift`."""
     loser, winner = person_id(db, source), person_id(db, into)
     if loser == winner:
         raise UserError(f"{source!r} cannot be merged into the same person")
+    for one, other in ((winner, loser), (loser, winner)):
+        lift(db, one, list(_vectors(db, other, denies=0).values()), bar)
     db.execute("UPDATE sample SET person_id = ? WHERE person_id = ?", (winner, loser))
     db.execute("UPDATE OR IGNORE head_class SET person_id = ? WHERE person_id = ?", (winner, loser))
     db.execute("DELETE FROM person WHERE id = ?", (loser,))
 
 
-def remove(db: sqlite3.Connection, name: str) -> None:
-    """See `recognizer.store.people.Store.remove`."""
-    db.execute("DELETE FROM person WHERE id = ?", (person_id(db, name),))
+def remove(db: sqlite3.Connection, name: str, same: Cosine) -> None:
+    """See `recognizer.store.people.Store.remove`.
+
+    ``same``: the cosine above which an unknown face is this person's too.
+    """
+    person = person_id(db, name)
+    journal.forget(db, person)
+    own = np.stack(list(_vectors(db, person, denies=0).values()))
+    unknown = db.execute("SELECT id, embedding, guess FROM unknown").fetchall()
+    theirs = [
+        (number,)
+        for number, blob, guess in unknown
+        if guess == person or float((own @ np.frombuffer(blob, "<f4")).max()) > same()
+    ]
+    db.executemany("DELETE FROM unknown WHERE id = ?", theirs)
+    db.execute("DELETE FROM person WHERE id = ?", (person,))
 
 
-def move_samples(db: sqlite3.Connection, ids: Sequence[int], name: str) -> None:
-    """See `recognizer.store.people.Store.move_samples`; ``name`` is clean."""
+def move_samples(db: sqlite3.Connection, ids: Sequence[int], name: str, bar: Cosine) -> None:
+    """See `recognizer.store.people.Store.move_samples`; ``name`` is clean. ``bar``: see `lift`."""
     person = _known_or_new(db, name, _now())
+    moving = "SELECT embedding FROM sample WHERE id = ? AND denies = 0"
+    faces = [row[0] for number in ids for row in db.execute(moving, (int(number),))]
+    lift(db, person, [np.frombuffer(face, "<f4") for face in faces], bar)
     for number in ids:
-        moved = db.execute("UPDATE sample SET person_id = ? WHERE id = ?", (person, int(number)))
+        moved = db.execute(
+            "UPDATE sample SET person_id = ?, denies = 0 WHERE id = ?", (person, int(number))
+        )
         if not moved.rowcount:
             raise UserError(f"there is no sample {number}")
-    _forget_empty(db)
+    forget_empty(db)
+
+
+def choose_picture(db: sqlite3.Connection, name: str, sample: int) -> None:
+    """See `recognizer.store.people.Store.choose_picture`."""
+    person = person_id(db, name)
+    mine = "SELECT 1 FROM sample WHERE id = ? AND person_id = ? AND crop IS NOT NULL"
+    if db.execute(mine, (sample, person)).fetchone() is None:
+        raise UserError(f"{name} has no sample {sample} with a picture")
+    db.execute("UPDATE person SET picture = ? WHERE id = ?", (sample, person))
 
 
 def save_head(db: sqlite3.Connection, head: Head | None, provenance: Mapping[str, Any]) -> None:
@@ -161,9 +240,11 @@ def rebind(
         "UPDATE sample SET embedding = ? WHERE id = ?",
         [(to_blob(vector), number) for number, vector in vectors.items()],
     )
-    _forget_empty(db)
+    forget_empty(db)
     db.execute("DELETE FROM head_class")
     db.execute("DELETE FROM meta WHERE key IN ('head', 'thresholds')")
+    db.execute("DELETE FROM act")  # no undo, and no review, across two embedders
+    db.execute("DELETE FROM unknown")
     set_meta(db, "contract", fingerprint)
     set_meta(db, "dimension", dimension)
 
@@ -191,11 +272,15 @@ def set_meta(db: sqlite3.Connection, key: str, value: object) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
-def _row(person: int, sample: NewSample, now: str) -> tuple[object, ...]:
-    picture = sample.picture
-    stored = (None, None) if picture is None else (picture.png, to_blob(picture.box))
+def _row(person: int, sample: NewSample, now: str, denies: int = 0) -> tuple[object, ...]:
     created = sample.created or now
-    return person, to_blob(sample.embedding), sample.source, created, *stored
+    stored = picture_columns(sample.picture)
+    return person, to_blob(sample.embedding), sample.source, created, *stored, denies
+
+
+def picture_columns(picture: FacePicture | None) -> tuple[bytes | None, bytes | None]:
+    """The columns ``crop`` and ``crop_box``."""
+    return (None, None) if picture is None else (picture.png, to_blob(picture.box))
 
 
 def _now() -> str:
@@ -207,5 +292,6 @@ def _known_or_new(db: sqlite3.Connection, name: str, now: str) -> int:
     return person_id(db, name)
 
 
-def _forget_empty(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample)")
+def forget_empty(db: sqlite3.Connection) -> None:
+    """Nobody is known of whom there is no sample."""
+    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample WHERE NOT denies)")

@@ -130,6 +130,24 @@ def draw_background(
     )
 
 
+STRANGERS = 0.1
+"""Part of the background that is made of strangers who are known, if there are any: few faces, of
+which somebody had to say that they are not who they were taken for."""
+
+
+def with_strangers(
+    background: NDArray[np.float32], strangers: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """A background (M, D) with known strangers (S, D), each as often as it takes to matter.
+
+    They come first: what `recognizer.training.fit` holds out is the end.
+    """
+    if strangers is None or not len(strangers):
+        return background
+    often = max(1, round(STRANGERS * len(background) / len(strangers)))
+    return np.concatenate([np.repeat(strangers, often, axis=0), background])
+
+
 # ---- the file ------------------------------------------------------------------------------------
 
 

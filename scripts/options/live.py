@@ -84,17 +84,20 @@ def parse_size(text: str, flag: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def open_detector(options: Networks, max_side: int) -> Detector:
-    """What ``--detector`` names; ``max_side`` holds where the flag is not given."""
-    side = max_side if options.max_side is None else options.max_side
-    weak = max(0.05, options.threshold - WEAK)
+def open_detector(options: Networks, max_side: int | None, photos: bool = False) -> Detector:
+    """What ``--detector`` names; ``max_side`` holds where the flag is not given.
+
+    Unless it is for ``photos`` it also finds weaker faces, which continue tracks.
+    """
+    side = max_side if options.max_side is None or photos else options.max_side
+    weak = options.threshold if photos else max(0.05, options.threshold - WEAK)
     if options.detector == "mtcnn":
         from detector.inference.mtcnn import MtcnnDetector
         from detector.inference.torch_backend import pick_device, set_threads
 
         set_threads(options.threads)
         return MtcnnDetector(
-            side, max(options.min_face, 20), weak, str(pick_device(options.device))
+            side or 1280, max(options.min_face, 20), weak, str(pick_device(options.device))
         )
     from detector.inference.load import load_detector
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from faces.errors import require
+from faces.errors import UserError, require
 from scripts.options.command_line import arg
 from scripts.options.live import Networks, RawFrames
 from scripts.options.webcam_page import BROWSER, WebOptions
@@ -65,6 +67,10 @@ class Options:
     keep_crops: bool = False
     """Keep the pictures of all faces that are taught, so that another embedder can use them later;
     otherwise only the one that was clicked."""
+    remember_unknown: Annotated[str | None, arg("none are kept", metavar="TIME")] = None
+    """Keep faces that nobody has a name for, or of which it is not sure, so that the page can ask
+    who they are: 7d for seven days, 12h, 30m. They are in --gallery, are counted on the page, and
+    are deleted after that time."""
     networks: Networks = field(default_factory=Networks)
     quiet: bool = False
     """Warnings only."""
@@ -89,6 +95,21 @@ class Options:
             (self.fps is None or 0 < self.fps <= 1000, "--fps must be above 0 and at most 1000"),
         ]
         require(rules)
+        self.kept  # noqa: B018 (raises for a time that is none)
+
+    @property
+    def kept(self) -> timedelta | None:
+        """For how long unknown faces are kept; None keeps none. Raises UserError: no time."""
+        text = self.remember_unknown
+        if text is None:
+            return None
+        found = re.fullmatch(r"(\d{1,4})([dhm])", text.strip())
+        if found is None or int(found[1]) == 0:
+            raise UserError(
+                f"--remember-unknown {text} is no time: write 7d for seven days, 12h or 30m"
+            )
+        unit = {"d": "days", "h": "hours", "m": "minutes"}[found[2]]
+        return timedelta(**{unit: int(found[1])})
 
     @property
     def writes(self) -> bool:

@@ -14,10 +14,12 @@ from faces.errors import UserError
 from scripts.options.command_line import arg
 
 if TYPE_CHECKING:
+    from pipeline.review.memory import Memory
     from pipeline.sources.live import LiveSource
     from pipeline.teaching.session import LiveTeaching
     from pipeline.web.camera_switch import CameraSwitch
     from pipeline.web.server import Page
+    from scripts.options.live import Networks
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +74,24 @@ def open_switch(camera: LiveSource | None) -> CameraSwitch:
     return CameraSwitch(camera)
 
 
-def open_page(options: WebOptions, live: LiveTeaching, switch: CameraSwitch) -> Page:
+def open_page(
+    options: WebOptions,
+    live: LiveTeaching,
+    switch: CameraSwitch,
+    memory: Memory,
+    networks: Networks,
+) -> Page:
     """The page, not yet served. Raises UserError when it cannot be."""
     from pipeline.net.sockets import is_loopback
+    from pipeline.web.desk import Desk
     from pipeline.web.server import Page, PageOptions
+    from scripts.options.live import open_detector
 
     page = Page(
         live,
         switch,
         PageOptions(options.host, options.port, web_token(), options.tls_cert, options.tls_key),
+        Desk(live, memory, lambda: open_detector(networks, None, photos=True)),
     )
     if not is_loopback(options.host) and options.tls_cert is None:
         logger.warning("no TLS: the picture and the token can be read on the way; see docs/live.md")

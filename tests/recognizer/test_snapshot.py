@@ -9,7 +9,7 @@ from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.rule import Thresholds, default_thresholds, read_defaults
 from recognizer.snapshot import Snapshot
-from recognizer.types import Match, Recognizer
+from recognizer.types import Match, Recognizer, unit
 
 
 class FixedHead(Head):
@@ -129,3 +129,66 @@ def test_thresholds_cannot_be_left_out():
     assert snapshot.thresholds == default_thresholds(fingerprint)
     assert snapshot.thresholds.gallery < 0.6
     assert snapshot.same == snapshot.thresholds.gallery
+
+
+# -- "this is not Ada"
+
+
+def near(vector: np.ndarray, cosine: float, seed: int = 0) -> np.ndarray:
+    """A unit vector with this cosine to another one."""
+    aside = np.random.default_rng(seed).normal(size=len(vector)).astype(np.float32)
+    aside -= (aside @ vector) * vector
+    aside /= np.linalg.norm(aside)
+    return np.float32(cosine) * vector + np.float32((1 - cosine**2) ** 0.5) * aside
+
+
+def of(*names: str, seed: int = 3) -> dict[str, np.ndarray]:
+    return {
+        name: unit(np.random.default_rng((seed, i)).normal(size=64).astype(np.float32))
+        for i, name in enumerate(names)
+    }
+
+
+def test_a_denied_face_loses_that_name_alone_and_nobody_else_loses_anything():
+    who = of("Ada", "Bob")
+    gallery = Gallery("c", tuple(who), np.stack(list(who.values())))
+    double = near(who["Ada"], 0.6)  # somebody who looks like her
+    before = Snapshot(gallery, None, Thresholds(0.7, 0.5))
+    [taken] = before.identify(double[None])
+    assert taken.name == "Ada"
+    after = Snapshot(gallery, None, before.thresholds, denied=Gallery("c", ("Ada",), double[None]))
+    for cosine in (1.0, 0.95, 0.9):  # the same face, a little different each time
+        again = np.stack([near(double, cosine, seed) for seed in range(1, 20)])
+        assert {match.name for match in after.identify(again)} == {None}
+    [match] = after.identify(double[None])
+    assert match.nearest == "Bob"  # nobody is told that it may be Ada
+    for name, vector in who.items():
+        probes = np.stack([near(vector, c, i) for i in range(1, 50) for c in (0.95, 0.85)])
+        same = [match.name for match in after.identify(probes)]
+        assert same == [match.name for match in before.identify(probes)] == [name] * len(same)
+
+
+def test_a_sure_head_is_overruled_and_the_next_nearest_gets_the_name():
+    who = of("Ada", "Bob")
+    gallery = Gallery("c", tuple(who), np.stack(list(who.values())))
+    both = unit(who["Ada"] + who["Bob"] * np.float32(0.98))
+    sure = Head("c", ("Ada", None), np.stack([50 * who["Ada"], 0 * who["Ada"]]), np.zeros(2))
+    thresholds = Thresholds(0.7, 0.5)
+    assert Snapshot(gallery, sure, thresholds).identify(both[None])[0].name == "Ada"
+    denied = Gallery("c", ("Ada",), both[None])
+    [match] = Snapshot(gallery, sure, thresholds, denied=denied).identify(both[None])
+    assert (match.name, match.source) == ("Bob", "gallery")
+    everybody = Gallery("c", ("Ada", "Bob"), np.stack([both, both]))
+    [match] = Snapshot(gallery, sure, thresholds, denied=everybody).identify(both[None])
+    assert (match.name, match.similarity, match.nearest) == (None, None, None)
+
+
+def test_denied_faces_of_nobody_are_strangers_for_a_head():
+    who = of("Ada", "Bob")
+    gallery = Gallery("c", tuple(who), np.stack(list(who.values())))
+    stranger = near(who["Ada"], 0.6)
+    bob = near(who["Bob"], 0.9)
+    denied = Gallery("c", ("Ada", "Ada"), np.stack([stranger, bob]))
+    snapshot = Snapshot(gallery, None, Thresholds(0.7, 0.5), denied=denied)
+    assert np.array_equal(snapshot.strangers, stranger[None])  # that one is Bob, who is known
+    assert Snapshot(gallery).strangers.shape == (0, 64)

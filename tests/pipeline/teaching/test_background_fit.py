@@ -65,14 +65,16 @@ def test_few_people_and_unknown_strangers_give_no_first_head():
 def test_it_is_stopped_at_once():
     start = time.monotonic()
     with pytest.raises(Stopped):
-        fit_apart(crowd(), None, lambda: True, [sys.executable, "-c", "input()\nwhile True: pass"])
+        fit_apart(
+            crowd(), None, lambda: True, None, [sys.executable, "-c", "input()\nwhile True: pass"]
+        )
     assert time.monotonic() - start < 20
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words():
     words = "import sys; sys.stdin.buffer.read(); sys.stderr.write('out of luck'); sys.exit(3)"
     with pytest.raises(FitError, match=r"died \(3\): out of luck"):
-        fit_apart(crowd(), None, never, [sys.executable, "-c", words])
+        fit_apart(crowd(), None, never, None, [sys.executable, "-c", words])
 
 
 def test_a_head_goes_on_from_the_old_one():
@@ -108,7 +110,7 @@ def test_more_strangers_with_names_are_a_problem():
 def test_a_change_by_another_program_makes_it_begin_anew(tmp_path):
     calls = []
 
-    def fit(gallery, start, stop):
+    def fit(gallery, start, stop, strangers):
         calls.append(gallery.people)
         if len(calls) == 1:
             with Store.open(tmp_path / "p.db", "c", DIMENSION) as other:

@@ -314,9 +314,12 @@ def test_removing_leaves_no_trace_in_any_file(path, neighbors, reader_is_there):
 def test_a_former_name_leaves_no_trace(store, path):
     store.add(MARK, vectors(1))
     store.rename(MARK, "Anna")
+    assert MARK.encode() in bytes_of(path), "it can be undone for a day"
+    store.forget_acts()
     assert MARK.encode() not in bytes_of(path)
     store.add(MARK, vectors(1))
     store.merge(MARK, "Anna")
+    store.remove("Anna")  # whoever is forgotten takes along what could be undone
     assert MARK.encode() not in bytes_of(path)
 
 

@@ -16,6 +16,7 @@ from recognizer.rule import Thresholds
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.schema import APPLICATION_ID, SCHEMA, STEPS, connect, transaction
+from recognizer.store.write import NewSample
 from recognizer.types import unit
 
 DIMENSION = 8
@@ -86,8 +87,13 @@ def test_a_file_of_version_1_is_upgraded_with_everything_in_it(path, caplog):
         store.add("Anna", VECTORS[:1], [picture])
         assert [sample.picture is None for sample in store.samples("Anna")] == [True, True, False]
         store.save_thresholds(Thresholds(0.6, 0.6))
+        # And what came with version 3.
+        store.deny("Anna", [NewSample(VECTORS[2])])
+        assert store.snapshot().denied.names == ("Anna",)
+        assert store.undo().what == "this is not Anna"
+        assert store.snapshot().denied.names == ()
         store.remove("Bob")
-    assert "upgraded from version 1 to 2" in caplog.text
+    assert "upgraded from version 1 to 3" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO), Store.open(path, "c", DIMENSION) as store:
         assert store.snapshot().gallery.people == ("Anna",)
@@ -100,7 +106,7 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(path, tmp_path):
     new = tmp_path / "new.db"
     Store.open(new, "c", DIMENSION).close()
     assert schema(path) == schema(new)
-    assert schema(new)[0] == SCHEMA == len(STEPS) == 2
+    assert schema(new)[0] == SCHEMA == len(STEPS) == 3
 
 
 def test_an_upgrade_that_fails_leaves_the_old_file(path, monkeypatch):

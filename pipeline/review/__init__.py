@@ -1,0 +1,1 @@
+"""Faces that nobody has named: kept for some days where it is asked for, grouped, and named."""

@@ -1,0 +1,209 @@
+"""Undo: what an act of a person replaces is kept beside it, written in the same transaction.
+
+Triggers that last as long as the act note every row that is made, changed or taken away, so nothing
+that changes people can be left out, and after a kill there is either the act with its undo or
+neither. Only the newest act can be undone: what it found is then what is there. `ACTS` of them are
+kept for `KEPT`; forgetting a person takes all acts along that touched them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from faces.errors import UserError
+
+ACTS = 50
+KEPT = timedelta(days=1)
+
+_CHANGES = {
+    "person": ("name", "picture"),
+    "sample": ("person_id", "denies"),
+    "unknown": ("verdict", "until", "guess"),
+}
+"""The tables that acts change, and the columns that change in a row which stays."""
+
+_WHOLE = {
+    "person": ("id", "name", "created", "seen", "picture"),
+    "sample": (
+        "id", "person_id", "embedding", "source", "created", "crop", "crop_box", "denies",
+    ),
+    "unknown": (
+        "id", "look", "embedding", "crop", "crop_box", "quality", "source", "seen", "until",
+        "guess", "verdict",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that a person has done.
+
+    Args:
+        id: number; grows.
+        what: a sentence, such as "Bob was merged into Ann".
+        created: UTC, ISO 8601.
+    """
+
+    id: int
+    what: str
+    created: str
+
+
+@dataclass(frozen=True)
+class Doing:
+    """An act that is about to be done.
+
+    Args:
+        what: see `Act`.
+        head: it may change the classifier head or the thresholds, which are kept too.
+        more: source of samples that belong to the act and are added later; they go with it.
+    """
+
+    what: str
+    head: bool = False
+    more: str = ""
+
+
+@contextmanager
+def recorded(db: sqlite3.Connection, doing: Doing) -> Iterator[None]:
+    """Keep what is changed inside, so that it can be undone; runs inside a transaction."""
+    expire(db)
+    kept = None
+    if doing.head:
+        kept = json.dumps(dict(db.execute(_HEAD_META)))
+    act = db.execute(
+        "INSERT INTO act (what, created, more, head) VALUES (?, ?, ?, ?)",
+        (doing.what, _now(), doing.more, kept),
+    ).lastrowid
+    if doing.head:
+        db.execute("INSERT INTO undo_head SELECT ?, * FROM head_class", (act,))
+    names = []
+    for table, columns in _WHOLE.items():
+        changed = ", ".join(_CHANGES[table])
+        for op, when in (("I", "INSERT"), ("U", f"UPDATE OF {changed}"), ("D", "DELETE")):
+            row = "NEW" if op == "I" else "OLD"
+            values = [f"{row}.{c}" if _kept(op, table, c) else "NULL" for c in columns]
+            names.append(f"undo_{table}_{op}")
+            db.execute(
+                f"CREATE TEMP TRIGGER {names[-1]} AFTER {when} ON main.{table} BEGIN "
+                f"INSERT INTO undo_{table} VALUES (NULL, {act}, '{op}', {', '.join(values)}); END"
+            )
+    yield
+    for name in names:
+        db.execute(f"DROP TRIGGER temp.{name}")
+
+
+_HEAD_META = "SELECT key, value FROM meta WHERE key IN ('head', 'thresholds')"
+
+
+def _kept(op: str, table: str, column: str) -> bool:
+    """Of a new row it is enough to know which one it is and whose."""
+    few = ("id", "person_id")
+    return op == "D" or column in few or (op == "U" and column in _CHANGES[table])
+
+
+def acts(db: sqlite3.Connection) -> list[Act]:
+    """What can be undone, newest first."""
+    rows = db.execute(
+        "SELECT id, what, created FROM act WHERE created >= ? ORDER BY id DESC", (_oldest(),)
+    )
+    return [Act(*row) for row in rows]
+
+
+def undo(db: sqlite3.Connection, number: int | None) -> Act:
+    """Take back the newest act. Raises UserError when there is none, or it is not ``number``."""
+    left = acts(db)
+    if not left:
+        raise UserError("there is nothing to undo")
+    act = left[0]
+    if number not in (None, act.id):
+        raise UserError(f"something else was done since: {act.what}; undo that first")
+    more, head = db.execute("SELECT more, head FROM act WHERE id = ?", (act.id,)).fetchone()
+    # People come back before their samples and go after them, as those would go with them.
+    _take_back(db, act.id, "person", "DU")
+    _take_back(db, act.id, "sample", "DUI")
+    _take_back(db, act.id, "unknown", "DUI")
+    if more:
+        db.execute("DELETE FROM sample WHERE source = ?", (more,))
+    _take_back(db, act.id, "person", "I")
+    if head is not None:
+        db.execute("DELETE FROM head_class")
+        db.execute("DELETE FROM meta WHERE key IN ('head', 'thresholds')")
+        db.executemany("INSERT INTO meta VALUES (?, ?)", json.loads(head).items())
+        db.execute(
+            "INSERT INTO head_class SELECT position, person_id, weight, bias FROM undo_head "
+            "WHERE act = ? AND (person_id IS NULL OR person_id IN (SELECT id FROM person))",
+            (act.id,),
+        )
+    db.execute("DELETE FROM act WHERE id = ?", (act.id,))
+    return act
+
+
+def _take_back(db: sqlite3.Connection, act: int, table: str, ops: str) -> None:
+    columns = _WHOLE[table]
+    changed = _CHANGES[table]
+    rows = db.execute(
+        f"SELECT op, {', '.join(columns)} FROM undo_{table} WHERE act = ? ORDER BY seq DESC", (act,)
+    ).fetchall()
+    for op, *values in rows:
+        row = dict(zip(columns, values, strict=True))
+        if op not in ops:
+            continue
+        if op == "I":
+            db.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+        elif op == "D":
+            marks = ", ".join("?" * len(columns))
+            db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+        else:
+            what = ", ".join(f"{column} = ?" for column in changed)
+            new = [row[column] for column in changed]
+            db.execute(f"UPDATE {table} SET {what} WHERE id = ?", (*new, row["id"]))
+
+
+def forget(db: sqlite3.Connection, person: int) -> None:
+    """Drop every act that touched somebody, and those who were merged into them; before they go."""
+    people, seen = {person}, set[int]()
+    while people - seen:
+        one = (people - seen).pop()
+        seen.add(one)
+        touching = (
+            "SELECT act FROM undo_person WHERE id = :p UNION "
+            "SELECT act FROM undo_sample WHERE person_id = :p "
+            "OR id IN (SELECT id FROM sample WHERE person_id = :p)"
+        )
+        gone = f"SELECT id FROM undo_person WHERE op = 'D' AND act IN ({touching})"
+        people |= {number for (number,) in db.execute(gone, {"p": one})}
+        db.execute(f"DELETE FROM act WHERE id IN ({touching})", {"p": one})
+        db.execute("DELETE FROM undo_head WHERE person_id = ?", (one,))
+
+
+def expire(db: sqlite3.Connection, keep: int = ACTS - 1) -> None:
+    """Drop acts that are too old or too many, and faces of unknown people whose time is over.
+
+    What they held shall not be found in the file's bytes: that is noted for the next opening.
+    """
+    old = "created < ? OR id NOT IN (SELECT id FROM act ORDER BY id DESC LIMIT ?)"
+    held = " UNION ALL ".join(
+        f"SELECT 1 FROM undo_{table} WHERE op != 'I' AND act IN (SELECT id FROM act WHERE {old})"
+        for table in _WHOLE
+    )
+    when = (_oldest(), keep)
+    hides = db.execute(f"SELECT EXISTS ({held})", when * len(_WHOLE)).fetchone()[0]
+    db.execute(f"DELETE FROM act WHERE {old}", when)
+    for table in ("unknown", "undo_unknown"):
+        hides |= db.execute(f"DELETE FROM {table} WHERE until < ?", (_now(),)).rowcount > 0
+    if hides:
+        db.execute("UPDATE meta SET value = 1 WHERE key = 'unscrubbed'")
+
+
+def _oldest() -> str:
+    return (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,207 @@
+"""Undo: whatever a person does to the people can be taken back, to the last byte of every row."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.errors import UserError
+from recognizer.head import Head
+from recognizer.rule import Thresholds
+from recognizer.store import journal, unknown
+from recognizer.store.face_picture import FacePicture
+from recognizer.store.journal import Doing
+from recognizer.store.people import Store
+from recognizer.store.write import Change, NewSample
+from recognizer.types import unit
+
+D = 64
+TABLES = ("person", "sample", "head_class", "unknown")
+
+
+def vectors(count: int, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(count, D)))
+
+
+def picture(seed: int) -> FacePicture:
+    image = np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)
+    return FacePicture.of(image, np.array([5, 5, 25, 30], np.float32))
+
+
+def head(*names: str | None) -> Head:
+    weight = np.random.default_rng(len(names)).normal(size=(len(names), D)).astype(np.float32)
+    return Head("c", names, weight, np.zeros(len(names), np.float32))
+
+
+def face(seed: int, **more: object) -> unknown.UnknownFace:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return unknown.UnknownFace("1", vectors(1, seed)[0], picture(seed), 0.5, "door", now, **more)
+
+
+def rows(path: Path) -> dict[str, list[tuple]]:
+    with closing(sqlite3.connect(path)) as db:
+        found = {t: db.execute(f"SELECT * FROM {t} ORDER BY 1").fetchall() for t in TABLES}
+        keep = "SELECT * FROM meta WHERE key IN ('head', 'thresholds') ORDER BY key"
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        return {**found, "meta": db.execute(keep).fetchall()}
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
+def store(path):
+    """Three people, with pictures, denials, a head and somebody unknown."""
+    with Store.open(path, "c", D, Thresholds(0.7, 0.5)) as store:
+        for i, name in enumerate(("Ann", "Bob", "Cleo")):
+            store.add(name, vectors(3, i), [picture(10 * i + j) for j in range(3)], "photo")
+        store.deny("Ann", [NewSample(vectors(1, 50)[0], picture(50))])
+        store.save_head(head("Ann", "Bob", None), {"by": "test"})
+        unknown.keep(store, [face(60), face(61, guess="Ann")], timedelta(days=7))
+        store.forget_acts()
+        yield store
+
+
+def numbers(store: Store, name: str) -> list[int]:
+    return [sample.id for sample in store.samples(name)]
+
+
+ACTS: dict[str, Callable[[Store], object]] = {
+    "a newcomer": lambda s: s.add("Dora", vectors(2, 9), [picture(1), picture(2)]),
+    "more of somebody": lambda s: s.add("Ann", vectors(2, 9)),
+    "several": lambda s: s.add_samples({"E": [NewSample(vectors(1, 8)[0])], "Ann": [
+        NewSample(vectors(1, 7)[0])]}),
+    "overruling what was denied": lambda s: s.add("Ann", vectors(1, 50)),
+    "rename": lambda s: s.rename("Ann", "Anna"),
+    "merge": lambda s: s.merge("Ann", "Bob"),
+    "merge of one without a class": lambda s: s.merge("Cleo", "Ann"),
+    "move some": lambda s: s.move_samples(numbers(s, "Ann")[:2], "Bob"),
+    "move all to a newcomer": lambda s: s.move_samples(numbers(s, "Ann"), "Zoe"),
+    "not Ann": lambda s: s.deny("Ann", [NewSample(vectors(1, 51)[0], picture(3))]),
+    "remove samples": lambda s: s.apply(
+        Change(remove=numbers(s, "Ann"), doing=Doing("x", head=True))),
+    "another picture": lambda s: s.choose_picture("Ann", numbers(s, "Ann")[1]),
+    "name the unknown": lambda s: s.apply(
+        Change(
+            add={"Dora": [NewSample(f.embedding, f.picture) for f in unknown.unknown_faces(s)]},
+            known=[f.id for f in unknown.unknown_faces(s)], doing=Doing("named"),
+        )),
+    "ignore": lambda s: unknown.judge(s, [1], "ignored", "ignored"),
+    "not a face": lambda s: unknown.judge(s, [1, 2], "not a face", "no face"),
+    "a new head": lambda s: s.save_head(head("Cleo", None)),
+    "no head": lambda s: s.save_head(None),
+    "calibrated": lambda s: s.save_thresholds(Thresholds(0.9, 0.6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_act_is_undone_altogether(store, path, act):
+    before, version = rows(path), store.version()
+    ACTS[act](store)
+    assert rows(path) != before
+    [done] = store.acts()
+    assert store.undo(done.id) == done
+    assert rows(path) == before
+    assert store.version() == version + 2  # programs that watch the file see both
+    assert store.acts() == []
+
+
+def test_all_acts_in_a_row_are_undone_one_by_one(store, path):
+    states = []
+    for act in ACTS.values():
+        before = rows(path)
+        try:
+            act(store)
+        except UserError:  # somebody has gone, or has another name by now
+            assert rows(path) == before
+            continue
+        states.append(before)
+    assert len(states) > 8
+    while states:
+        store.undo()
+        assert rows(path) == states.pop()
+    with pytest.raises(UserError, match="nothing to undo"):
+        store.undo()
+
+
+def test_only_what_was_shown_is_undone(store):
+    store.rename("Ann", "Anna")
+    [shown] = store.acts()
+    store.rename("Bob", "Rob")
+    with pytest.raises(UserError, match="Bob was renamed Rob"):
+        store.undo(shown.id)
+    assert [person.name for person in store.people()] == ["Anna", "Cleo", "Rob"]
+
+
+def test_what_was_added_later_goes_with_its_act(store, path):
+    before = rows(path)
+    doing = Doing("taught", more="live 1")
+    store.apply(Change(add={"Ann": [NewSample(vectors(1, 5)[0], source="live 1")]}, doing=doing))
+    store.apply(Change(add={"Ann": [NewSample(v, source="live 1") for v in vectors(5, 6)]}))
+    assert len(store.samples("Ann")) == 9
+    store.undo()
+    assert rows(path) == before
+
+
+def test_forgetting_cannot_be_undone_and_takes_along_what_could(store, path):
+    store.rename("Bob", "Zyxwvu")
+    store.merge("Zyxwvu", "Ann")
+    store.rename("Cleo", "Clio")
+    store.remove("Ann")
+    everything = b"".join(f.read_bytes() for f in path.parent.glob("people.db*"))
+    assert b"Zyxwvu" not in everything
+    assert picture(11).png[40:140] not in everything  # of Bob, who was Ann
+    assert [face.guess for face in unknown.unknown_faces(store)] == [None]
+    assert [act.what for act in store.acts()] == ["Cleo was renamed Clio"]
+    store.undo()
+    assert [person.name for person in store.people()] == ["Cleo"]
+
+
+def test_unknown_faces_of_somebody_forgotten_go_too(store):
+    unknown.keep(store, [face(0)], timedelta(days=7))  # the first vector of Ann's
+    assert len(unknown.unknown_faces(store)) == 3
+    store.remove("Ann")
+    assert [one.id for one in unknown.unknown_faces(store)] == [1]
+
+
+def test_acts_end_after_a_day_and_after_fifty(store, monkeypatch):
+    store.rename("Ann", "Anna")
+    for i in range(journal.ACTS):
+        store.rename("Bob" if i == 0 else f"Bob {i - 1}", f"Bob {i}")
+    assert len(store.acts()) == journal.ACTS
+    assert store.acts()[-1].what == "Bob was renamed Bob 0"
+    monkeypatch.setattr(journal, "KEPT", timedelta(seconds=-5))
+    assert store.acts() == []
+    with pytest.raises(UserError, match="nothing to undo"):
+        store.undo()
+
+
+def test_unknown_faces_end_with_their_time_whoever_opens_the_file(store, path):
+    everything = unknown.unknown_faces(store)
+    assert len(everything) == 2
+    unknown.keep(store, [face(70)], timedelta(seconds=-5))
+    assert [one.id for one in unknown.unknown_faces(store)] == [1, 2]
+    store.add("Ann", vectors(1, 99))  # any change deletes what is over
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM unknown").fetchone() == (2,)
+    needle = face(70).picture.png[40:140]
+    store.close()
+    Store.open(path, "c", D).close()
+    assert needle not in b"".join(f.read_bytes() for f in path.parent.glob("people.db*"))
+
+
+def test_what_is_ignored_for_ever_keeps_no_picture(store, path):
+    unknown.judge(store, [1], "ignored", "ignored")
+    assert np.array_equal(unknown.judged(store)["ignored"], vectors(1, 60))
+    assert len(unknown.judged(store)["not a face"]) == 0
+    with closing(sqlite3.connect(path)) as db:
+        [(crop,)] = db.execute("SELECT crop FROM unknown WHERE verdict = 'ignored'").fetchall()
+    assert crop is None
