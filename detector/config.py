@@ -36,7 +36,8 @@ class DataConfig:
     data_dir: Annotated[Path | None, tyro.conf.arg(name="data")] = None
     """Folder with all of it, in place of the next four: train/images, train/annotations and the
     same in val, as `faces prepare` writes it; or images and annotations only, of which a part is
-    then kept to validate on."""
+    then kept to validate on. Or data.yaml, COCO JSON and what else `faces prepare import` reads:
+    the images stay where they are."""
     valid_share: float = 0.1
     """Part (0..1) of the pictures that is kept to validate on where --data has none for that: at
     least 10 pictures, but no more than a fifth for their sake. Pictures that show nearly the same

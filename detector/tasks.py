@@ -27,8 +27,9 @@ def train(config: TrainConfig | str | Path | None = None, **settings: Any) -> Fi
     Args:
         config: a configuration, or a TOML file with the names of its settings; None takes the
             defaults of the architecture.
-        settings: over it, by their names in `TrainConfig` and what is in it: ``data`` (the folder),
-            ``image_path``, ``epochs``, ``resume``, ``arch``, ... as the flags of `faces train`.
+        settings: over it, by their names in `TrainConfig` and what is in it: ``data`` (a folder or
+            file), ``image_path``, ``epochs``, ``resume``, ``arch``, ... as the flags of `faces
+            train`.
 
     Returns:
         ``run``, the folder with best.pt, last.pt, the history and plots, and ``history``, one dict

@@ -41,7 +41,7 @@ class Options:
     """Evaluate this folder of detections instead: EVENT/IMAGE.txt with the image's name, the number
     of faces, and a line 'x y width height score' for each."""
     data: Path | None = None
-    """A folder as `faces train --data` takes it: its validation part, or what the run that made the
+    """Data as `faces train --data` takes it: its validation part, or what the run that made the
     checkpoint kept of it to validate on."""
     split: Path | None = None
     """With --data: what the run in this folder kept; for models that are no checkpoint of it."""

@@ -32,6 +32,7 @@ faces prepare check photos --fix photos-repaired
 faces prepare check --image-dir photos --annotation-dir labels/voc
 faces prepare export data/wider --format coco --out data/wider-coco
 faces prepare export --image-dir photos --annotation-dir xml --format yolo --out data/yolo
+faces prepare export data/mine --format yolo-pose --out data/pose
 """
 
 
@@ -146,9 +147,9 @@ class Export:
     counted on the screen.
     """
 
-    format: Literal["coco", "yolo"]
+    format: Literal["coco", "yolo", "yolo-pose"]
     """`coco`: annotations/instances_train.json and images/train. `yolo`: data.yaml, labels/train
-    and images/train."""
+    and images/train. `yolo-pose`: the same with the five points of each face."""
     out: Path
     """The new folder."""
     folder: tyro.conf.Positional[Path | None] = None

@@ -17,6 +17,7 @@ last word."""
 
 EXAMPLES = """\
 faces train --data data/wider
+faces train --data roboflow-export/data.yaml
 faces train --image-path data/wider/train/images --train-ann-dir data/wider/train/annotations \\
             --valid-path data/wider/val/images --valid-ann-dir data/wider/val/annotations
 faces train --resume runs/fpn

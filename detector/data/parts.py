@@ -5,15 +5,23 @@ DIR/images/train, DIR/annotations/train, ...            sets first, then parts
 DIR/train, DIR/valid with images and .xml together      as other tools export VOC
 DIR/images, DIR/annotations                             one set, not divided
 DIR with images and .xml together                       the same
+
+Or data.yaml, COCO's JSON or what else `faces prepare import` reads, as a file or a folder: then the
+images stay where they are.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from detector.data.formats.load import format_of, load_dataset
+from detector.data.formats.source import LABEL_SUFFIXES
+from detector.data.formats.write import to_voc
 from detector.data.voc.folder import VocFolder, find_sets
+from detector.data.voc.truth import LabelFile
 from faces.errors import UserError
 from faces.images.find import find_files
 
@@ -23,7 +31,14 @@ _TRAIN = ("train", "training")
 _VALID = ("val", "valid", "validation")
 _TEST = ("test", "testing")
 _XML = frozenset({".xml"})
-_OTHERS = frozenset({".yaml", ".yml", ".json", ".jsonl"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images and what is in them: the folder of VOC files, or what another tool's file says."""
+
+    images: Path
+    annotations: Path | LabelFile
 
 
 @dataclass(frozen=True)
@@ -36,31 +51,21 @@ class Parts:
         valid: what to validate on.
     """
 
-    train: VocFolder | None
-    valid: VocFolder | None
+    train: Part | None
+    valid: Part | None
 
 
 def find_parts(folder: Path) -> Parts:
-    """The parts of the data set in ``folder``. A part called test is left out, which is logged.
+    """The parts of the data set in ``folder``, or in the file of another tool.
 
-    Raises UserError when there is none, several sets that are no parts, or data in another format.
+    A part called test is left out, which is logged, and so is what reading passed over. Raises
+    UserError when there is none, several sets that are no parts, and as `load_dataset` does.
     """
     if not folder.exists():
         raise UserError(f"data {folder}: there is no such folder")
-    if not folder.is_dir():
-        raise UserError(f"data {folder} is a file: {_import_first(folder)}")
-    if not find_files(folder, _XML):
-        others = find_files(folder, _OTHERS)
-        if others:
-            raise UserError(
-                f"data {folder} has no PASCAL VOC annotations (.xml), but {others[0].name}: "
-                + _import_first(folder)
-            )
-        raise UserError(
-            f"data {folder} has no PASCAL VOC annotations (.xml): expected train/images, "
-            "train/annotations and the same in val, or images and annotations only; "
-            + _import_first(folder)
-        )
+    xml = find_files(folder, _XML) if folder.is_dir() else []
+    if not xml or format_of(xml[0]) == "cvat":
+        return _labeled(folder)
     named: dict[str, list[VocFolder]] = {"train": [], "val": [], "test": [], "": []}
     for found in _sets(folder):
         named[_part(found.name)].append(found)
@@ -76,10 +81,41 @@ def find_parts(folder: Path) -> Parts:
         )
     if named["test"]:
         log.info("%s is left out: it is for `faces evaluate`", named["test"][0].images)
-    train, valid = (*named["train"], *named[""]), named["val"]
+    train, valid = (
+        [Part(found.images, found.annotations) for found in several]
+        for several in ((*named["train"], *named[""]), named["val"])
+    )
     if not train and not valid:
         raise UserError(f"data {folder} has only a part to test: {named['test'][0].images}")
     return Parts(train[0] if train else None, valid[0] if valid else None)
+
+
+def _labeled(path: Path) -> Parts:
+    """The parts of a data set in another tool's format, by one reader with `prepare import`."""
+    if path.is_dir() and not find_files(path, LABEL_SUFFIXES):
+        raise UserError(
+            f"data {path} has no annotations: expected train/images, train/annotations and the "
+            "same in val, or images and annotations only, with PASCAL VOC files (.xml); or the "
+            "labels of another tool"
+        )
+    try:
+        dataset = load_dataset(path, scratch=None)
+    except UserError as error:
+        raise UserError(f"data {error}") from error
+    for note in dataset.notes:
+        log.warning("%s: %s", path, note)
+    if "test" in dataset.splits:
+        log.info("the test part of %s is left out: it is for `faces evaluate`", path)
+    folders = {item.path.parent for items in dataset.splits.values() for item in items}
+    here = os.path.abspath(path if path.is_dir() else path.parent)  # noqa: PTH100 (takes out "..")
+    top = Path(os.path.commonpath([here, *folders]))
+    parts = {
+        split: Part(top, LabelFile(path, {x.path: to_voc(x, x.path.name) for x in items}))
+        for split, items in dataset.splits.items()
+    }
+    if set(parts) == {"test"}:
+        raise UserError(f"data {path} has only a part to test")
+    return Parts(parts.get("train"), parts.get("val"))
 
 
 def _sets(folder: Path) -> list[VocFolder]:
@@ -115,7 +151,3 @@ def _part(name: str) -> str:
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(x for x in folder.iterdir() if x.is_dir() and not x.name.startswith("."))
-
-
-def _import_first(path: Path) -> str:
-    return f"for data of other tools run `faces prepare import {path} --out data` first"

@@ -61,7 +61,7 @@ def evaluate(
     Args:
         model: a file as `faces.load_detector` takes it, or a detector that is open (with a low
             ``score_threshold``, for AP needs the low scores too); None is the shipped one.
-        data: a folder as `faces.train` takes it; evaluated is its validation part, or the pictures
+        data: data as `faces.train` takes it; evaluated is its validation part, or the pictures
             that the run which made ``model`` kept to validate on.
         split: those that the run in this folder (or its split.json) kept, for any other model.
         wider: or the folder of WIDER FACE: the official lists, and the images in it or at

@@ -22,7 +22,7 @@ def read_part(
     """The faces and files of the pictures to evaluate on, as `read_voc_truth` gives them.
 
     Args:
-        data: a folder as `faces train --data` takes it. Its validation part is taken; where it has
+        data: as `faces train --data` takes it. Its validation part is taken; where it has
             none, the pictures that ``split`` or ``model`` say, and otherwise all, with a warning.
         classes: object names that are faces; empty: all.
         model: a detector's file; a checkpoint knows how its run divided one set.

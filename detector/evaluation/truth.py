@@ -8,8 +8,7 @@ from pathlib import Path
 
 from detector.data.submission import image_name
 from detector.data.voc.annotation import VocObject
-from detector.data.voc.folder import usable_pairs
-from detector.data.voc.truth import VocFaces, check_truth, read_faces
+from detector.data.voc.truth import LabelFile, VocFaces, annotated, check_truth, read_faces
 from detector.evaluation.matching import ImageFaces
 from detector.evaluation.wider import LABELS
 from faces.errors import UserError
@@ -55,12 +54,15 @@ class Names:
 
 
 def read_voc_truth(
-    annotation_dir: Path, image_dir: Path | None = None, classes: tuple[str, ...] = ()
+    annotation_dir: Path | LabelFile,
+    image_dir: Path | None = None,
+    classes: tuple[str, ...] = (),
 ) -> tuple[list[ImageFaces], dict[str, Path]]:
     """The faces of every annotated image, and the images' files by name.
 
     Args:
-        annotation_dir: VOC files, in the same sub-folders as the images or all in one folder.
+        annotation_dir: VOC files, in the same sub-folders as the images or all in one folder; or
+            what a file of another tool holds.
         image_dir: searched recursively for images; without it every annotation is taken, named
             after its own file, and the second result is empty.
         classes: object names that are faces; empty: all.
@@ -74,30 +76,23 @@ def read_voc_truth(
     Raises UserError when a folder is missing or empty, a file cannot be read, an image does not
     have the size that its annotation says (its boxes would be of another scale), or no face counts.
     """
-    annotations = find_files(annotation_dir, frozenset({".xml"}))
-    if not annotations:
-        raise UserError(f"{annotation_dir}: there are no annotations (.xml)")
-    if image_dir is None:
-        files = {image_name(path, annotation_dir): path for path in annotations}
-        images: dict[str, Path] = {}
+    images: dict[str, Path] = {}
+    if image_dir is not None:
+        pairs = annotated(image_dir, annotation_dir)
+        images = {image_name(image, image_dir): image for image, *_ in pairs}
+        faces = [
+            read_faces(path, image_size(image), classes, image, voc) for image, path, voc in pairs
+        ]
+        names = list(images)
     else:
-        files, images = _pair(image_dir, annotation_dir)
-    faces = [
-        read_faces(
-            path, image_size(images[name]) if name in images else None, classes, images.get(name)
-        )
-        for name, path in files.items()
-    ]
+        assert isinstance(annotation_dir, Path)
+        files = find_files(annotation_dir, frozenset({".xml"}))
+        if not files:
+            raise UserError(f"{annotation_dir}: there are no annotations (.xml)")
+        faces = [read_faces(path, None, classes) for path in files]
+        names = [image_name(path, annotation_dir) for path in files]
     check_truth(faces, str(annotation_dir), classes)
-    return [_faces(name, item) for name, item in zip(files, faces, strict=True)], images
-
-
-def _pair(image_dir: Path, annotation_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Annotation and image files by image name."""
-    pairs = usable_pairs(image_dir, annotation_dir)
-    names = [image_name(image, image_dir) for image, _ in pairs]
-    images = dict(zip(names, (image for image, _ in pairs), strict=True))
-    return dict(zip(names, (annotation for _, annotation in pairs), strict=True)), images
+    return [_faces(name, item) for name, item in zip(names, faces, strict=True)], images
 
 
 def _faces(name: str, faces: VocFaces) -> ImageFaces:

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from detector.data.voc.folder import usable_pairs
-from detector.data.voc.truth import VocFaces, check_truth, read_faces
+from detector.data.voc.annotation import VocAnnotation
+from detector.data.voc.truth import LabelFile, VocFaces, annotated, check_truth, read_faces
 from detector.inference.resize import Resize
 from detector.training.transforms import FACE, IGNORED, IgnoreSmall
 from faces.errors import UserError
@@ -45,7 +45,7 @@ class FaceIndex:
     Args:
         image_dir: searched recursively for images.
         annotation_dir: their VOC files, in the same sub-folders or all in one folder, matched by
-            the file's stem.
+            the file's stem; or what a file of another tool holds.
         classes: object names that are faces; empty: all.
         progress: show a progress bar on stderr.
 
@@ -60,16 +60,16 @@ class FaceIndex:
     def __init__(
         self,
         image_dir: Path,
-        annotation_dir: Path,
+        annotation_dir: Path | LabelFile,
         classes: tuple[str, ...] = (),
         progress: bool = False,
     ) -> None:
         self.image_dir = image_dir
-        pairs = usable_pairs(image_dir, annotation_dir)
+        pairs = annotated(image_dir, annotation_dir)
         with ThreadPoolExecutor(8) as pool:
             rows = list(
                 tqdm(
-                    pool.map(lambda pair: _read_pair(pair[0], pair[1], classes), pairs),
+                    pool.map(lambda pair: _read_pair(pair[0], pair[1], pair[2], classes), pairs),
                     total=len(pairs),
                     desc=f"reading {annotation_dir}",
                     unit="file",
@@ -79,7 +79,7 @@ class FaceIndex:
             )
         faces = [item for item, _ in rows]
         check_truth(faces, str(annotation_dir), classes)
-        self._names = np.array([str(image.relative_to(image_dir)) for image, _ in pairs])
+        self._names = np.array([str(image.relative_to(image_dir)) for image, *_ in pairs])
         self._boxes = np.concatenate([item.xyxy[item.sound] for item in faces]).astype(np.float32)
         labels = [np.where(item.difficult, IGNORED, FACE)[item.sound] for item in faces]
         self._labels = np.concatenate(labels).astype(np.int64)
@@ -140,7 +140,7 @@ class FaceIndex:
 
 
 def _read_pair(
-    image: Path, annotation: Path, classes: tuple[str, ...]
+    image: Path, annotation: Path, voc: VocAnnotation | None, classes: tuple[str, ...]
 ) -> tuple[VocFaces, tuple[int, int]]:
     """The faces, and (height, width) of the picture."""
     height, width = image_size(image)
@@ -149,7 +149,7 @@ def _read_pair(
             f"{image} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}: make it "
             "smaller, or remove it"
         )
-    return read_faces(annotation, (height, width), classes, image), (height, width)
+    return read_faces(annotation, (height, width), classes, image, voc), (height, width)
 
 
 class FaceDataset(Dataset[Sample]):

@@ -15,8 +15,7 @@ from detector.checkpoint import checkpoint_config, load_checkpoint
 from detector.config import FOUR_PATHS, DataConfig, TrainConfig
 from detector.data.alike import alike_groups
 from detector.data.division import Division, divide, picture_name
-from detector.data.parts import find_parts
-from detector.data.voc.folder import VocFolder
+from detector.data.parts import Part, find_parts
 from detector.inference.metadata import inference_resize
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
@@ -127,8 +126,8 @@ def open_index(
             if getattr(data, name) is None:
                 raise UserError(f"{name} is needed, or data: see `faces train --help`")
         folders = [
-            VocFolder("", data.image_path, data.train_ann_dir),  # type: ignore[arg-type]
-            VocFolder("", data.valid_path, data.valid_ann_dir),  # type: ignore[arg-type]
+            Part(data.image_path, data.train_ann_dir),  # type: ignore[arg-type]
+            Part(data.valid_path, data.valid_ann_dir),  # type: ignore[arg-type]
         ]
     train, *valid = (
         FaceIndex(folder.images, folder.annotations, data.classes, world.main)

@@ -18,7 +18,7 @@ class ScoreOptions:
     """For a detector: on which images, for how many false positives."""
 
     data: Annotated[Path | None, arg("none", metavar="DIR")] = None
-    """A folder as `faces train --data` takes it: its validation part, or what the run that made
+    """Data as `faces train --data` takes it: its validation part, or what the run that made
     MODEL.pt kept of it to validate on."""
     image_path: Annotated[
         Path | None,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
@@ -325,9 +326,37 @@ def test_import_says_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> No
     assert "listed images that are not there, left out: 1 (gone.jpg" in capsys.readouterr().out
 
 
+def test_yolo_pose_is_as_its_trainers_read_it(capsys: pytest.CaptureFixture[str]) -> None:
+    points = ((10.0, 9.0), (20.0, 9.0), (15.0, 12.0), (11.0, 15.0), None)
+    objects = (
+        VocObject("face", (5, 6, 25, 30), landmarks=points),
+        VocObject("face", (30, 6, 50, 30)),
+    )
+    add(Path("data"), "one.png")
+    annotation = VocAnnotation("one.png", WIDTH, HEIGHT, objects)
+    write_voc(Path("data/annotations/one.xml"), annotation)
+    assert faces("export", "data", "--format", "yolo-pose", "--out", "pose") == 0
+    about = yaml.safe_load(Path("pose/data.yaml").read_text())
+    assert about["kpt_shape"] == [5, 3]
+    assert about["flip_idx"] == [1, 0, 2, 4, 3]
+    first, second = (
+        [float(x) for x in line.split()]
+        for line in Path("pose/labels/one.txt").read_text().splitlines()
+    )
+    assert len(first) == len(second) == 5 + 15
+    assert first[5:8] == pytest.approx([10 / WIDTH, 9 / HEIGHT, 2])
+    assert first[-3:] == [0, 0, 0]
+    assert second[5:] == [0] * 15
+    assert faces("import", "pose", "--out", "again") == 0
+    [one, other] = read_voc(Path("again/train/annotations/one.xml")).objects
+    assert one.landmarks[4] is None
+    assert one.landmarks[:4] == tuple(pytest.approx(point) for point in points[:4])
+    assert other.landmarks == ()
+
+
 def test_what_was_exported_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
     """Through COCO everything, through YOLO what it can hold."""
-    points = ((12.5, 9.0), (18.25, 9.5), None, (13.0, 15.0), (18.0, 15.125))
+    points = ((12.5, 9.0), (18.25, 9.5), None, (13.0, 15.0), (-1.0, 15.125))
     boxes = {
         "train": (
             VocObject("face", (5.125, 6.0, 25.0, 30.5), False, {"blur": "2"}, landmarks=points),
@@ -340,10 +369,13 @@ def test_what_was_exported_comes_back(capsys: pytest.CaptureFixture[str]) -> Non
             add(Path("data", split), name)
             path = Path("data", split, "annotations", name).with_suffix(".xml")
             write_voc(path, VocAnnotation(Path(name).name, WIDTH, HEIGHT, found))
-    for kind in ("coco", "yolo"):
+    for kind in ("coco", "yolo", "yolo-pose"):
         assert faces("export", "data", "--format", kind, "--out", kind) == 0
         said = capsys.readouterr().out
         assert ("faces without their landmarks" in said) == (kind == "yolo")
+        assert ("landmarks outside of the picture left out, which YOLO refuses: 1" in said) == (
+            kind == "yolo-pose"
+        )
         assert faces("import", kind, "--out", f"{kind}-again") == 0
         for split in boxes:
             for place in ("a/one.xml", "two.xml"):
@@ -358,3 +390,8 @@ def test_what_was_exported_comes_back(capsys: pytest.CaptureFixture[str]) -> Non
                     assert [item.name for item in after.objects] == [item.name for item in kept]
                     for one, other in zip(after.objects, kept, strict=True):
                         assert one.xyxy == pytest.approx(other.xyxy, abs=1e-9)
+                        points = (*other.landmarks[:4], None) if kind == "yolo-pose" else ()
+                        assert len(one.landmarks) == len(points and other.landmarks)
+                        for point, same in zip(one.landmarks, points, strict=False):
+                            assert (point is None) == (same is None)
+                            assert point == (same and pytest.approx(same, abs=1e-9))

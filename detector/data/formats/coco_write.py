@@ -45,7 +45,7 @@ def write_coco(
             for i in range(len(item)):
                 about = {"id": len(annotations) + 1, "image_id": number}
                 about["category_id"] = ids[item.names[i]]
-                annotations.append(about | _box(item, i))
+                annotations.append(about | _box(item, i, points))
             told["difficult faces written as iscrowd 1"] += int(item.difficult.sum())
         content = {
             "info": {"description": "written by faces", "version": "1.0"},
@@ -67,7 +67,7 @@ def _category(name: str, number: int, points: bool) -> dict[str, Any]:
     return category | ({"keypoints": list(KEYPOINTS), "skeleton": []} if points else {})
 
 
-def _box(item: LabeledImage, i: int) -> dict[str, Any]:
+def _box(item: LabeledImage, i: int, keypoints: bool) -> dict[str, Any]:
     x1, y1, x2, y2 = item.xyxy[i].tolist()
     width, height = _extent(x1, x2), _extent(y1, y2)
     found: dict[str, Any] = {
@@ -77,7 +77,7 @@ def _box(item: LabeledImage, i: int) -> dict[str, Any]:
         "segmentation": [],
     }
     points = item.landmarks[i]
-    if np.isfinite(points).any():
+    if keypoints:  # where a class has them every object must, for pycocotools and datumaro
         visible = np.isfinite(points).all(axis=1)
         found["keypoints"] = [
             value

@@ -4,7 +4,7 @@
 |---|---|
 | voc | ``SPLIT/images/NAME`` and ``SPLIT/annotations/NAME.xml`` |
 | coco | ``images/SPLIT/NAME`` and ``annotations/instances_SPLIT.json`` |
-| yolo | ``images/SPLIT/NAME``, ``labels/SPLIT/NAME.txt`` and ``data.yaml`` |
+| yolo, yolo-pose | ``images/SPLIT/NAME``, ``labels/SPLIT/NAME.txt`` and ``data.yaml`` |
 
 Without splits (the only one is called "") that folder is left out, and COCO's is "default".
 """
@@ -20,15 +20,16 @@ from typing import Literal
 
 from detector.data.formats.coco_write import write_coco
 from detector.data.formats.dataset import Dataset, LabeledImage
+from detector.data.formats.write import to_voc
 from detector.data.formats.yolo_write import write_yolo
-from detector.data.voc.annotation import VocAnnotation, VocObject, format_voc
+from detector.data.voc.annotation import format_voc
 from faces.errors import UserError
 from faces.filenames import folded
 from faces.folders import atomic_folder, copy_file, in_threads, link_file
 from faces.images.read import image_info, write_upright
 from faces.images.write import SAVED_AS
 
-Format = Literal["voc", "coco", "yolo"]
+Format = Literal["voc", "coco", "yolo", "yolo-pose"]
 Placement = Literal["copy", "link"]
 
 
@@ -80,8 +81,8 @@ def write_dataset(
             images[split] = len(items)
         if format == "coco":
             kept = write_coco(new, placed, told)
-        elif format == "yolo":
-            kept = write_yolo(new, placed, told)
+        elif format in ("yolo", "yolo-pose"):
+            kept = write_yolo(new, placed, told, pose=format == "yolo-pose")
         else:
             kept = _write_voc(new, placed, told)
         boxes.update(kept)
@@ -141,16 +142,9 @@ def _write_voc(
         for item in items:
             # XML cannot hold a name that is no UTF-8.
             name = PurePosixPath(item.name).name.encode("utf-8", "replace").decode("utf-8")
-            attributes = item.attributes or ({},) * len(item)
-            objects = tuple(
-                VocObject(
-                    item.names[i], tuple(item.xyxy[i].tolist()), bool(item.difficult[i]), more
-                )
-                for i, more in enumerate(attributes)
-            )
             target = out / split / "annotations" / PurePosixPath(item.name).with_suffix(".xml")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(format_voc(VocAnnotation(name, item.width, item.height, objects)))
+            target.write_bytes(format_voc(to_voc(item, name)))
         boxes[split] = sum(map(len, items))
     return boxes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ from detector.data.formats.readers.yolo import (
     read_yaml,
     read_yolo,
 )
-from detector.data.formats.source import LABEL_SUFFIXES, Source, is_ignored
+from detector.data.formats.source import LABEL_SUFFIXES, Source
+from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
 
 Format = Literal["coco", "yolo", "cvat", "labelme", "label-studio", "voc", "retinaface"]
@@ -35,13 +37,13 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _LOOKED_INTO = 5  # files of one kind in one folder, until one is recognized
 
 
-def load_dataset(path: Path, scratch: Path, format: Format | None = None) -> Dataset:
+def load_dataset(path: Path, scratch: Path | None, format: Format | None = None) -> Dataset:
     """Read a data set in the format of another tool.
 
     Args:
         path: its folder, or the label file (COCO JSON, data.yaml, ...) that shall be read.
         scratch: an empty folder for images that are embedded in label files; it has to stay until
-            the result is no longer needed.
+            the result is no longer needed. None: such images are refused.
         format: insist on one; by default the contents of the files tell.
 
     Raises UserError, naming file and line or index, when it is in none of the formats or in
@@ -65,7 +67,7 @@ def load_dataset(path: Path, scratch: Path, format: Format | None = None) -> Dat
         told = "".join(f"\n  {note}" for note in source.told())
         raise UserError(
             f"{path}: read as {chosen}, not one labeled image is there; put the images into the "
-            f"folder, or insist on another format with --format{told}"
+            f"folder, or insist on another format with `faces prepare import --format`{told}"
         )
     order = [split for split in ("train", "val", "test") if split in turned]
     return Dataset(chosen, {split: turned[split] for split in order}, source.told())
@@ -133,7 +135,7 @@ def _recognize(source: Source) -> Format:
     paths = source.files(*LABEL_SUFFIXES)
     for _, group in groupby(sorted(paths, key=_kind), key=_kind):
         for path in list(group)[:_LOOKED_INTO]:
-            kind = _format_of(path)
+            kind = format_of(path)
             if kind is not None:
                 found.setdefault(kind, path)
     if set(found) == {"voc", "yolo"} and found["yolo"].suffix == ".txt":
@@ -141,8 +143,8 @@ def _recognize(source: Source) -> Format:
     if len(found) > 1:
         listed = " and ".join(f"{kind} ({path})" for kind, path in found.items())
         raise UserError(
-            f"{source.path} holds several formats: {listed}; choose with --format, or give the "
-            "file or the folder of one"
+            f"{source.path} holds several formats: {listed}; give the file or the "
+            "folder of one, or choose with `faces prepare import --format`"
         )
     if found:
         return next(iter(found))
@@ -151,7 +153,7 @@ def _recognize(source: Source) -> Format:
     raise UserError(
         f"{source.path}: in none of the known formats ({', '.join(FORMATS)}), judging by the "
         f"{len(paths):,} .json, .xml, .yaml and .txt files in it; give the folder with the labels, "
-        "or insist with --format"
+        "or insist with `faces prepare import --format`"
     )
 
 
@@ -159,7 +161,8 @@ def _kind(path: Path) -> tuple[str, str]:
     return path.parent.as_posix(), path.suffix.lower()
 
 
-def _format_of(path: Path) -> Format | None:
+def format_of(path: Path) -> Format | None:
+    """What the contents of a label file say; None when they do not."""
     suffix = path.suffix.lower()
     if path.name.lower() in NAMES:
         return "yolo"
@@ -172,7 +175,11 @@ def _format_of(path: Path) -> Format | None:
         try:
             root = read_xml(path)
         except UserError:
-            return "voc"  # whose reader mends what can be, and names what cannot
+            # The reader of either names what is wrong; VOC's mends what can be.
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                if b"<annotations" in file.read(1000):
+                    return "cvat"
+            return "voc"
         return "cvat" if is_cvat(root) else "voc" if root.tag != "annotations" else None
     if suffix in (".yaml", ".yml"):
         return "yolo" if is_yolo_yaml(read_yaml(path)) else None

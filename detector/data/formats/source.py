@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from detector.data.formats.dataset import LabeledImage
 from detector.data.formats.parse import Box
+from detector.data.formats.points import LoosePoint, assign, place_of
+from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
 from faces.filenames import folded, last_part, nfc
 from faces.images.find import find_images
@@ -28,7 +30,6 @@ _SPLITS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_IGNORED = {"ignore", "ignored", "ignore region", "ignored region", "ignored regions", "dontcare"}
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _OWN_TAGS = {"name", "bndbox", "difficult", "landmarks", "part", "actions", "polygon"}
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -186,6 +187,8 @@ class Labels:
         self.difficult: list[bool] = []
         self.landmarks: list[Points] = []
         self.attributes: list[dict[str, str]] = []
+        self.groups: list[Hashable] = []
+        self.loose: list[LoosePoint] = []
 
     def add(
         self,
@@ -194,6 +197,7 @@ class Labels:
         difficult: bool = False,
         landmarks: Points = (),
         attributes: Mapping[str, object] | None = None,
+        group: Hashable = None,
     ) -> None:
         """Add a box in pixels; regions to be ignored, by their name, are difficult."""
         self.boxes.append(box)
@@ -201,6 +205,39 @@ class Labels:
         self.difficult.append(difficult or is_ignored(name))
         self.landmarks.append(landmarks)
         self.attributes.append(self._plain(attributes or {}))
+        self.groups.append(group)
+
+    def add_points(
+        self, name: str, points: Sequence[Sequence[float]], where: str, group: Hashable = None
+    ) -> None:
+        """Add one of the five points of a face, or all in their order, to go to its box later.
+
+        Args:
+            name: says which a single one is.
+            points: x y in pixels.
+            where: for messages.
+            group: what is kept together has the same; None: the tool does not say.
+        """
+        place = place_of(name)
+        if len(points) == 5:
+            group = group if group is not None else ("five", where)
+            found = list(enumerate(points))
+        elif len(points) == 1 and place is not None:
+            found = [(place, points[0])]
+        else:
+            self.source.count("points that are not the five of a face, passed over", where)
+            return
+        self.loose += [LoosePoint(k, (xy[0], xy[1]), group, where) for k, xy in found]
+
+    def _place_points(self) -> None:
+        owned, left = assign(self.loose, self.boxes, self.groups)
+        for i, several in owned.items():
+            five = list(self.landmarks[i]) or [None] * 5
+            for point in several:
+                five[point.place] = point.xy
+            self.landmarks[i] = five
+        for point in left:
+            self.source.count("points of a face that belong to no box, left out", point.where)
 
     def _plain(self, attributes: Mapping[str, object]) -> dict[str, str]:
         kept = {}
@@ -216,6 +253,7 @@ class Labels:
 
     def image(self, path: Path, size: tuple[int, int], name: str = "") -> LabeledImage:
         """The image with these boxes; ``size`` is (width, height) as the label file has it."""
+        self._place_points()
         points = np.full((len(self.boxes), 5, 2), np.nan)
         for i, five in enumerate(self.landmarks):
             for k, point in enumerate(five):
@@ -231,11 +269,6 @@ class Labels:
             points,
             tuple(self.attributes) if any(self.attributes) else (),
         )
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a class is no class, but a region that shall be ignored."""
-    return folded(name).replace("_", " ").replace("-", " ").strip() in _IGNORED
 
 
 def _split_named(text: str) -> str | None:

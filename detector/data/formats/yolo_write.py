@@ -12,18 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.data.formats.dataset import LabeledImage
 
 
 def write_yolo(
-    out: Path, splits: Mapping[str, Sequence[LabeledImage]], told: Counter[str]
+    out: Path,
+    splits: Mapping[str, Sequence[LabeledImage]],
+    told: Counter[str],
+    pose: bool = False,
 ) -> dict[str, int]:
     """Write ``data.yaml`` and a label file for each picture; the number of boxes in each split.
 
     The lines have fifteen decimals, so that boxes are the same again to far less than a thousandth
     of a pixel. YOLO has no place for difficult faces, attributes and, in a set for detection,
-    landmarks: they are left out, and counted in ``told``.
+    landmarks: they are left out, and counted in ``told``. With ``pose`` each box has its five
+    landmarks after it, with 2 where one is known and 0 0 0 where not.
     """
     wanted = {
         name
@@ -38,7 +43,7 @@ def write_yolo(
     for split, items in splits.items():
         count = 0
         for item in items:
-            lines = _lines(item, ids)
+            lines = _lines(item, ids, pose)
             path = out / label_place(PurePosixPath("images", split, item.name))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(line + "\n" for line in lines), encoding="ascii")
@@ -48,9 +53,15 @@ def write_yolo(
             told["faces without their attributes, which YOLO cannot hold"] += sum(
                 bool(item.attributes and item.attributes[i]) for i in kept
             )
-            told["faces without their landmarks, which YOLO's detection sets cannot hold"] += int(
-                np.isfinite(item.landmarks[kept]).any(axis=(1, 2)).sum()
-            )
+            known = np.all(np.isfinite(item.landmarks[kept]), axis=2)
+            if pose:
+                told["landmarks outside of the picture left out, which YOLO refuses"] += int(
+                    known.sum() - _inside(item)[kept].sum()
+                )
+            else:
+                told["faces without their landmarks, which `--format yolo-pose` keeps"] += int(
+                    known.any(axis=1).sum()
+                )
         written[split] = count
     rows = []
     for split in splits:
@@ -63,6 +74,9 @@ def write_yolo(
     ]
     if not ids:
         rows[-1] = "names: {}"
+    if pose:
+        # What changes places when a picture is mirrored: the eyes, the corners of the mouth.
+        rows += ["kpt_shape: [5, 3]", "flip_idx: [1, 0, 2, 4, 3]"]
     (out / "data.yaml").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return written
 
@@ -75,16 +89,26 @@ def label_place(image: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(*parts).with_suffix(".txt")
 
 
-def _lines(item: LabeledImage, ids: Mapping[str, int]) -> list[str]:
+def _inside(item: LabeledImage) -> NDArray[np.bool_]:
+    """Which landmarks are known and in the picture: bool (N, 5)."""
+    found = (item.landmarks >= 0) & (item.landmarks <= [item.width, item.height])
+    return np.all(found, axis=2)
+
+
+def _lines(item: LabeledImage, ids: Mapping[str, int], pose: bool) -> list[str]:
     lines = []
+    sides = np.array([item.width, item.height], np.float64)
+    inside = _inside(item)
     for i in np.flatnonzero(~item.difficult):
         x1, y1, x2, y2 = item.xyxy[i].tolist()
-        shares = (
+        shares = [
             (x1 + x2) / 2 / item.width,
             (y1 + y2) / 2 / item.height,
             (x2 - x1) / item.width,
             (y2 - y1) / item.height,
-        )
+        ]
+        for point, seen in zip(item.landmarks[i], inside[i], strict=True) if pose else ():
+            shares += [*(point / sides).tolist(), 2] if seen else [0, 0, 0]
         # Never 1e-05, which not every reader of such files takes for a number.
         texts = [f"{share:.15f}".rstrip("0").rstrip(".") for share in shares]
         lines.append(" ".join([str(ids[item.names[i]]), *texts]))

@@ -226,7 +226,10 @@ def usable_pairs(images: Path, annotations: Path) -> list[tuple[Path, Path]]:
     if total == 0:
         raise UserError(f"there are no images in {images}")
     if not found.pairs:
-        raise UserError(f"no image in {images} has an annotation of the same name in {annotations}")
+        raise UserError(
+            f"no image in {images} has an annotation of the same name in {annotations}: give the "
+            "annotations the names of their images"
+        )
     if found.images:
         log.warning(
             "%d of %d images have no annotation and are left out, the first is %s (an image "

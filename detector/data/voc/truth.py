@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,30 @@ from numpy.typing import NDArray
 
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc
 from detector.data.voc.boxes import mend_box
+from detector.data.voc.folder import usable_pairs
 from faces.errors import UserError
+from faces.filenames import folded
 from faces.text import counted
 
 log = logging.getLogger(__name__)
+
+_IGNORED = {"ignore", "ignored", "ignore region", "ignored region", "ignored regions", "dontcare"}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """The annotations of one part of another tool's data set, whose images stay where they are.
+
+    Args:
+        path: its label file or folder, for messages.
+        annotations: those of each image.
+    """
+
+    path: Path
+    annotations: Mapping[Path, VocAnnotation]
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +55,7 @@ class VocFaces:
         xyxy: float64 (N, 4), x1 y1 x2 y2 in the image; corners sorted, cut off at the edges, and
             without area where nothing of the box lies in the image.
         sound: bool (N,), whether a box has an area.
-        difficult: bool (N,), to be ignored.
+        difficult: bool (N,), to be ignored: marked so, or called so (see `is_ignored`).
     """
 
     path: Path
@@ -46,8 +66,30 @@ class VocFaces:
     difficult: NDArray[np.bool_]
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a class is no class, but a region that shall be ignored."""
+    return folded(name).replace("_", " ").replace("-", " ").strip() in _IGNORED
+
+
+def annotated(
+    images: Path, annotations: Path | LabelFile
+) -> list[tuple[Path, Path, VocAnnotation | None]]:
+    """Every image, its label file, and what is known already of what that says.
+
+    Raises UserError as `usable_pairs` does.
+    """
+    if isinstance(annotations, LabelFile):
+        items = sorted(annotations.annotations.items(), key=lambda item: item[0].parts)
+        return [(image, annotations.path, voc) for image, voc in items]
+    return [(image, path, None) for image, path in usable_pairs(images, annotations)]
+
+
 def read_faces(
-    path: Path, size: tuple[int, int] | None, classes: Sequence[str] = (), image: Path | None = None
+    path: Path,
+    size: tuple[int, int] | None,
+    classes: Sequence[str] = (),
+    image: Path | None = None,
+    voc: VocAnnotation | None = None,
 ) -> VocFaces:
     """Read one annotation to train or evaluate on.
 
@@ -56,16 +98,21 @@ def read_faces(
         size: (height, width) of its image in pixels; None when there is no image.
         classes: object names that are faces; empty: all, nameless ones too.
         image: for messages.
+        voc: what was read already, see `annotated`.
 
     Raises UserError as `read_voc` does, and when the annotation is for an image of another size.
     """
-    voc = read_voc(path)
+    remedy = "repair the folder with `faces prepare check --fix`"
+    if voc is None:
+        voc = read_voc(path)
+    else:
+        remedy = "`faces prepare import` the data set, and then " + remedy
     said = (voc.height, voc.width)
     if size is not None and all(said) and said != size:
         raise UserError(
             f"{path} is for an image of {voc.width}x{voc.height} pixels, but "
             f"{image or 'its image'} has {size[1]}x{size[0]}: use the image that was annotated, or "
-            "repair the folder with `faces prepare check --fix`"
+            f"{remedy}"
         )
     return faces_of(voc, path, size, classes)
 
@@ -77,14 +124,16 @@ def faces_of(
     height, width = size or (voc.height, voc.width)
     # Without any size every box lies in the image.
     height, width = height or 1 << 30, width or 1 << 30
-    objects = tuple(item for item in voc.objects if not classes or item.name in classes)
+    objects = tuple(
+        item for item in voc.objects if not classes or item.name in classes or is_ignored(item.name)
+    )
     boxes = np.zeros((len(objects), 4))
     sound = np.zeros(len(objects), bool)
     for i, item in enumerate(objects):
         mended, _ = mend_box(item.xyxy, width, height)
         sound[i] = mended is not None
         boxes[i] = np.clip(item.xyxy, 0, [width, height] * 2) if mended is None else mended
-    difficult = np.array([item.difficult for item in objects], bool)
+    difficult = np.array([item.difficult or is_ignored(item.name) for item in objects], bool)
     return VocFaces(path, voc, objects, boxes, sound, difficult)
 
 

@@ -190,7 +190,7 @@ def _mend(text: str, error: etree.XMLSyntaxError, path: Path) -> tuple[etree._El
     if len(_ROOT.findall(mended)) > 1:
         raise UserError(f"{path}, line {line}: holds several annotations; give each its own file")
     if root is None:
-        raise UserError(f"{path}, line {line}: {why}")
+        raise UserError(f"{path}, line {line}: {why}; correct it, or remove the file")
     count = len(root.findall("object"))
     detail = f"{why}; {count} whole object{'s' * (count != 1)} can be read, others may be missing"
     return root, [*flaws, Flaw("damaged", line, detail, doubtful=True)]

@@ -82,14 +82,17 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
         find_parts(tmp_path / "tests")
 
 
-def test_data_of_other_tools_is_to_be_imported_first(tmp_path: Path) -> None:
+def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "yolo" / "images").mkdir(parents=True)
     (tmp_path / "yolo" / "data.yaml").write_text("train: images\n")
     for path in (tmp_path / "yolo", tmp_path / "yolo" / "data.yaml"):
-        with pytest.raises(UserError, match=r"faces prepare import .*yolo"):
+        with pytest.raises(UserError, match=r"data .*data\.yaml: names must list the classes"):
             find_parts(path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no PASCAL VOC annotations"):
+    with pytest.raises(UserError, match=r"data .*empty has no annotations: expected train/images"):
         find_parts(tmp_path / "empty")
     with pytest.raises(UserError, match="there is no such folder"):
         find_parts(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("to do\n")
+    with pytest.raises(UserError, match=r"data .*notes\.txt: in none of the known formats"):
+        find_parts(tmp_path / "notes.txt")

@@ -6,19 +6,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detector.data.formats.dataset import LabeledImage
 from detector.data.formats.parse import Box, around, numbers, read_json, whole
+from detector.data.formats.points import place_of
 from detector.data.formats.source import Labels, Points, Source
 from faces.errors import UserError
 from faces.filenames import folded
-
-_FIVE = (
-    ("left_eye", "lefteye", "eye_left", "l_eye"),
-    ("right_eye", "righteye", "eye_right", "r_eye"),
-    ("nose", "nose_tip", "nosetip"),
-    ("mouth_left", "left_mouth", "left_mouth_corner", "mouth_left_corner", "leftmouth"),
-    ("mouth_right", "right_mouth", "right_mouth_corner", "mouth_right_corner", "rightmouth"),
-)
 
 
 def is_coco(data: Any) -> bool:
@@ -115,16 +110,63 @@ def _box(item: dict[str, Any], where: str) -> Box:
             flat += numbers(polygon, None, where, "segmentation")
         if len(flat) >= 4 and len(flat) % 2 == 0:
             return around(list(zip(flat[::2], flat[1::2], strict=True)))
+    if isinstance(polygons, dict):
+        return _around_mask(polygons, where)
     raise UserError(f"{where}: has neither a bbox nor polygons; export it with boxes")
+
+
+def _around_mask(mask: dict[str, Any], where: str) -> Box:
+    """The box around a mask in run lengths, column by column: numbers, or COCO's text for them."""
+    height, width = (whole(x) for x in numbers(mask.get("size"), 2, where, "size of the mask"))
+    runs = mask.get("counts")
+    counts = (
+        _unpacked(runs)
+        if isinstance(runs, str)
+        else [whole(x) for x in numbers(runs, None, where, "counts of the mask")]
+    )
+    ends = np.cumsum(np.array(counts, np.float64))
+    starts, ends = ends[:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if min(counts, default=-1) < 0 or sum(counts) != width * height or not len(ends):
+        raise UserError(
+            f"{where}: the run lengths of its mask are not those of something in {width}x{height} "
+            "pixels; export it with boxes"
+        )
+    left, right = starts // height, (ends - 1) // height
+    turns = bool((left != right).any())  # a run goes on at the top of the next column
+    top = 0.0 if turns else float((starts % height).min())
+    bottom = float(height) if turns else float(((ends - 1) % height).max() + 1)
+    return float(left.min()), top, float(right.max() + 1), bottom
+
+
+def _unpacked(text: str) -> list[int]:
+    """COCO's text for run lengths: 5 bits a character, from the third on the change of every other.
+
+    Written as maskApi.c of https://github.com/cocodataset/cocoapi has it. [-1] for other text.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 50:
+            return [-1]
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return [-1] if shift else counts
 
 
 def _five(listed: object) -> list[int] | None:
     """Where the five points are among a category's keypoints; None when they are not all there."""
     if not isinstance(listed, list):
         return None
-    plain = [folded(str(name)).replace("-", "_").replace(" ", "_") for name in listed]
-    places = [next((plain.index(x) for x in same if x in plain), -1) for same in _FIVE]
-    return None if -1 in places else places
+    found = {place_of(str(name)): i for i, name in reversed(list(enumerate(listed)))}
+    return [found[k] for k in range(5)] if all(k in found for k in range(5)) else None
 
 
 def _landmarks(item: dict[str, Any], five: list[int] | None, where: str, source: Source) -> Points:

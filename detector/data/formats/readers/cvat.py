@@ -79,6 +79,17 @@ def _add(shape: etree._Element, path: Path, labels: Labels) -> None:
     if shape.get("outside") == "1":
         labels.source.count("shapes that have left the image, passed over", where)
         return
+    group = shape.get("group_id") if shape.get("group_id", "0") != "0" else None
+    if shape.tag == "points":
+        labels.add_points(shape.get("label", ""), _points(shape, where), where, group)
+        return
+    if shape.tag == "skeleton":
+        for point in shape.iterfind("points"):
+            here = f"{path}, line {line_of(point)}"
+            if point.get("outside") != "1":
+                name = point.get("label", "")
+                labels.add_points(name, _points(point, here), here, group or ("skeleton", where))
+        return
     box = _box(shape, where)
     if box is None:
         labels.source.count(f"<{shape.tag}> elements, passed over", where)
@@ -90,7 +101,12 @@ def _add(shape: etree._Element, path: Path, labels: Labels) -> None:
         attributes["occluded"] = shape.get("occluded", "")
     flags = [attributes.pop(key, "") for key in ("difficult", "ignore", "iscrowd")]
     difficult = any(folded(flag.strip()) in ("1", "true", "yes") for flag in flags)
-    labels.add(box, shape.get("label", ""), difficult, attributes=attributes)
+    labels.add(box, shape.get("label", ""), difficult, attributes=attributes, group=group)
+
+
+def _points(shape: etree._Element, where: str) -> list[list[float]]:
+    pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
+    return [numbers(pair, 2, where, "each of the points") for pair in pairs]
 
 
 def _box(shape: etree._Element, where: str) -> Box | None:
@@ -99,8 +115,7 @@ def _box(shape: etree._Element, where: str) -> Box | None:
         [degrees] = numbers([shape.get("rotation", "0")], 1, where, "rotation")
         return rotated((x1, y1, x2, y2), degrees, ((x1 + x2) / 2, (y1 + y2) / 2))
     if shape.tag == "polygon":
-        pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
-        return around([numbers(pair, 2, where, "each of the points") for pair in pairs])
+        return around(_points(shape, where))
     if shape.tag == "ellipse":
         keys = ("cx", "cy", "rx", "ry")
         cx, cy, rx, ry = numbers([shape.get(key) for key in keys], 4, where, " ".join(keys))

@@ -24,7 +24,7 @@ def is_labelme(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("shapes"), list)
 
 
-def read_labelme(source: Source, scratch: Path) -> dict[str, list[LabeledImage]]:
+def read_labelme(source: Source, scratch: Path | None) -> dict[str, list[LabeledImage]]:
     """The images by split: the folder of the JSON file. Embedded images go to ``scratch``."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     listed: dict[Path, Path] = {}
@@ -48,7 +48,7 @@ def read_labelme(source: Source, scratch: Path) -> dict[str, list[LabeledImage]]
 
 
 def _image(
-    path: Path, data: dict[str, Any], source: Source, scratch: Path
+    path: Path, data: dict[str, Any], source: Source, scratch: Path | None
 ) -> tuple[Path | None, str]:
     """The image's file, and its name if that is not its place."""
     listed = data.get("imagePath")
@@ -57,6 +57,10 @@ def _image(
     there = not embedded or source.has(last_part(listed))
     if there:
         return source.find(listed, path.parent, str(path), source.split_of(path)), ""
+    if scratch is None:
+        raise UserError(
+            f"{path}: the image is inside of the file; take it out with `faces prepare import`"
+        )
     try:
         content = base64.b64decode(str(embedded), validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
@@ -79,6 +83,10 @@ def _add(shape: Any, where: str, labels: Labels) -> None:
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{where}: has no points; remove it or draw it again")
     points = [numbers(point, 2, where, "each of the points") for point in listed]
+    if kind in ("point", "points"):
+        group = _group(shape)
+        labels.add_points(str(shape.get("label", "")), points, where, group)
+        return
     box = _box(kind, points)
     if box is None:
         labels.source.count(f"shapes of the type {kind}, passed over", where)
@@ -92,7 +100,13 @@ def _add(shape: Any, where: str, labels: Labels) -> None:
         extra["group_id"] = shape["group_id"]
     if shape.get("description"):
         extra["description"] = shape["description"]
-    labels.add(box, str(shape.get("label", "")), difficult, attributes=extra)
+    name = str(shape.get("label", ""))
+    labels.add(box, name, difficult, attributes=extra, group=_group(shape))
+
+
+def _group(shape: dict[str, Any]) -> int | str | None:
+    group = shape.get("group_id")
+    return group if isinstance(group, int | str) else None
 
 
 def _box(kind: str, points: list[list[float]]) -> Box | None:

@@ -68,15 +68,30 @@ def _read(task: Any, where: str, near: Path, source: Source) -> LabeledImage | N
         return None
     size = (0, 0)
     labels = Labels(source, where)
+    links = _links(results)
     for k, result in enumerate(results):
         place = f"{where}, result {k + 1}"
+        if result.get("type") == "relation":
+            continue
         given = whole(result.get("original_width")), whole(result.get("original_height"))
         if not all(given):
             info = image_info(image)
             given = info.width, info.height
         size = given
-        _add(result, given, place, labels)
+        _add(result, given, place, labels, links)
     return labels.image(image, size)
+
+
+def _links(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The region that each region is tied to, as its child or by a relation."""
+    links = {}
+    for item in results:
+        ends = str(item.get("from_id")), str(item.get("to_id"))
+        if item.get("type") == "relation":
+            links.update({ends[0]: ends[1], ends[1]: ends[0]})
+        elif item.get("parentID") is not None:
+            links[str(item.get("id"))] = str(item["parentID"])
+    return links
 
 
 def _results(task: dict[str, Any], where: str, source: Source) -> list[dict[str, Any]] | None:
@@ -121,32 +136,47 @@ def _kind(before: dict[str, Any], item: dict[str, Any]) -> object:
     return next((kind for kind in kinds if "label" in str(kind)), kinds[1])
 
 
-def _add(item: dict[str, Any], size: tuple[int, int], where: str, labels: Labels) -> None:
+def _add(
+    item: dict[str, Any],
+    size: tuple[int, int],
+    where: str,
+    labels: Labels,
+    links: dict[str, str],
+) -> None:
     width, height = size
     name = _label(item)
+    own = str(item["id"]) if "id" in item else None
+    if item.get("keypointlabels") or str(item.get("type", "")).startswith("keypoint"):
+        x, y = numbers([item.get("x"), item.get("y")], 2, where, "x y")
+        point = (x * width / 100, y * height / 100)
+        labels.add_points(name, [point], where, links.get(own or ""))
+        return
     if item.get("points") is not None and item.get("closed") is not False:
         points = item["points"] if isinstance(item["points"], list) else []
         xy = [numbers(point, 2, where, "each of the points") for point in points]
         if xy:
             scaled = [(x * width / 100, y * height / 100) for x, y in xy]
-            labels.add(around(scaled), name, _hard(item))
+            labels.add(around(scaled), name, _hard(item), group=own)
             return
     if not all(key in item for key in ("x", "y", "width", "height")):
         labels.source.count("results that are no boxes, passed over", where)
-        return
-    if item.get("keypointlabels") or str(item.get("type", "")).startswith("keypoint"):
-        labels.source.count("keypoints, passed over", where)
         return
     keys = ("x", "y", "width", "height")
     x, y, w, h = numbers([item[key] for key in keys], 4, where, "x y width height")
     [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")
     x, w, y, h = x * width / 100, w * width / 100, y * height / 100, h * height / 100
     # It is turned about its top left corner.
-    labels.add(rotated((x, y, x + w, y + h), degrees, (x, y)), name, _hard(item))
+    box = rotated((x, y, x + w, y + h), degrees, (x, y))
+    labels.add(box, name, _hard(item), group=own)
+
+
+_LABELS = (
+    *("rectanglelabels", "polygonlabels", "keypointlabels", "labels", "ellipselabels", "choices"),
+)
 
 
 def _label(item: dict[str, Any]) -> str:
-    for key in ("rectanglelabels", "polygonlabels", "labels", "ellipselabels", "choices"):
+    for key in _LABELS:
         value = item.get(key)
         if isinstance(value, list) and value:
             return str(value[0])

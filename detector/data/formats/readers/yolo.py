@@ -216,6 +216,12 @@ def _add(
             "its width and height"
         )
     if not pose and len(rest) >= 6:
+        if len(rest) == 14:
+            what = (
+                "lines of 14 numbers, read as polygons (where they are a box and its five points, "
+                "write `kpt_shape: [5, 2]` into data.yaml)"
+            )
+            labels.source.count(what, where)
         xy = zip(rest[::2], rest[1::2], strict=True)
         labels.add(around([(x * width, y * height) for x, y in xy]), name)
         return

@@ -75,6 +75,54 @@ def test_coco_polygons_without_a_box_and_attributes(tmp_path: Path) -> None:
     assert image.attributes[0]["blur"] == "2"
 
 
+CROWD = np.zeros((SIZE[1], SIZE[0]), bool)  # rows 20 to 60 of columns 10 to 40
+CROWD[20:60, 10:40] = True
+
+
+def runs(mask: np.ndarray) -> list[int]:
+    """Run lengths column by column, beginning with those of 0."""
+    flat = mask.T.ravel()
+    ends = [*(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
+    counts = np.diff([0, *ends]).tolist()
+    return [0, *counts] if flat[0] else counts
+
+
+@pytest.mark.parametrize("box", [None, [10, 20, 30, 40]])
+def test_coco_crowds_as_masks_are_ignored_regions(tmp_path: Path, box: Any) -> None:
+    """A mask of run lengths, as numbers and as the text that pycocotools makes of them."""
+    picture(tmp_path / "in/a.jpg")
+    counts = runs(CROWD)
+    packed = "lo0X1l1" + "0" * 57 + "\\c?"  # as pycocotools 2.0 encodes this mask
+    for given in (counts, packed):
+        mask = {"size": [SIZE[1], SIZE[0]], "counts": given}
+        data = coco("a.jpg", iscrowd=1, bbox=box, segmentation=mask)
+        write_json(tmp_path / "in/a.json", data)
+        image = only(load(tmp_path / "in"))
+        assert image.xyxy.tolist() == [[10, 20, 40, 60]]
+        assert image.difficult.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"size": [100, 200], "counts": [1, 2, 3]},
+        {"size": [100, 200], "counts": "\x00"},
+        {"size": [100, 200], "counts": "PPP"},
+        {"size": [100, 200], "counts": [20000]},
+        {"size": [0, 0], "counts": []},
+        {"size": [100, 200], "counts": None},
+        {"size": "big", "counts": [20000]},
+        {},
+    ],
+)
+def test_a_mask_that_is_none_is_named(tmp_path: Path, mask: Any) -> None:
+    picture(tmp_path / "in/a.jpg")
+    data = coco("a.jpg", iscrowd=1, bbox=None, segmentation=mask)
+    write_json(tmp_path / "in/a.json", data)
+    with pytest.raises(UserError, match=r"a\.json, annotations\[0\]: .*; (correct|export) it"):
+        load(tmp_path / "in")
+
+
 def test_coco_keypoints_become_landmarks_as_seen(tmp_path: Path) -> None:
     picture(tmp_path / "in/a.jpg")
     # The person's own left eye is on the right of the image.
@@ -222,7 +270,26 @@ def test_labelme_shapes(tmp_path: Path) -> None:
         [0, 0, 9, 9],
     ]
     assert image.difficult.tolist() == [False, False, True, True]
-    assert any("shapes of the type point, passed over: 1 (" in note for note in dataset.notes)
+    assert any("not the five of a face, passed over: 1 (" in note for note in dataset.notes)
+
+
+def test_labelme_points_go_to_the_box_of_their_group_or_the_one_around_them(tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.jpg")
+    shapes = (
+        shape("rectangle", [0, 0], [50, 50], group_id=1),
+        shape("rectangle", [0, 0], [90, 90], group_id=2),
+        shape("point", [10, 20], label="left_eye", group_id=2),
+        shape("point", [30, 20], label="right_eye", group_id=2),
+        shape("point", [11, 21], label="Left Eye"),
+        shape("point", [95, 95], label="nose"),
+    )
+    write_json(tmp_path / "in/a.json", labelme("a.jpg", *shapes))
+    dataset = load(tmp_path / "in")
+    small, large = only(dataset).landmarks
+    assert small[0].tolist() == [11, 21]
+    assert np.isnan(small[1:]).all()
+    assert large[:2].tolist() == [[10, 20], [30, 20]]
+    assert any("belong to no box, left out: 1 (" in note for note in dataset.notes)
 
 
 def test_labelme_with_the_image_inside(tmp_path: Path) -> None:
@@ -313,6 +380,40 @@ def test_label_studio_json(tmp_path: Path) -> None:
     assert "tasks without an annotation, left out: 2 (d.jpg" in notes
     assert "results that are no boxes, passed over: 1 (" in notes
     assert "images without labels, left out: 2 (images/d.jpg, images/e.jpg)" in notes
+
+
+def test_label_studio_points_go_to_their_rectangle(tmp_path: Path) -> None:
+    """By a relation, as its children, and where they lie, as JSON-MIN has them."""
+    picture(tmp_path / "in/a.jpg")
+    picture(tmp_path / "in/b.jpg")
+
+    def point(x: float, y: float, name: str, **more: Any) -> dict[str, Any]:
+        made = result({"x": x, "y": y, "width": 0.5, "keypointlabels": [name]}, "keypointlabels")
+        made["value"]["keypointlabels"] = [name]
+        return {**made, "id": f"{name} {x}", **more}
+
+    boxes = [{**result(rectangle(10, 10, w, 80)), "id": f"box {w}"} for w in (30, 60)]
+    relation = {"type": "relation", "from_id": "nose 20", "to_id": "box 60", "direction": "right"}
+    points = (
+        point(20, 40, "nose"),
+        relation,
+        point(15, 30, "Left eye", parentID="box 30"),
+        point(50, 30, "Right eye"),
+    )
+    full = task("a.jpg", *boxes, *points)
+    width, height = SIZE
+    mini = {"id": 2, "annotation_id": 1, "image": "b.jpg"}
+    both = {"original_width": width, "original_height": height}
+    mini["label"] = [rectangle(10, 10, 30, 80, rectanglelabels=["face"], **both)]
+    mini["kp"] = [{"x": 20, "y": 40, "width": 0.5, "keypointlabels": ["nose"], **both}]
+    write_json(tmp_path / "in/full/a.json", [full])
+    write_json(tmp_path / "in/mini/b.json", [mini])
+    by_name = {image.path.name: image for image in load(tmp_path / "in").splits["train"]}
+    small, large = by_name["a.jpg"].landmarks
+    assert small[0].tolist() == [30, 30]
+    assert np.isnan(small[1:]).all()
+    assert large[1:3].tolist() == [[100, 30], [40, 40]]
+    assert by_name["b.jpg"].landmarks[0][2].tolist() == [40, 40]
 
 
 def test_label_studio_json_min(tmp_path: Path) -> None:

@@ -71,6 +71,19 @@ def test_yolo_poses_of_five_points_are_landmarks(tmp_path: Path, dims: int) -> N
     assert np.isnan(points[4]).all()
 
 
+def test_a_box_with_five_points_and_no_kpt_shape_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "in/images/a.jpg")
+    text(tmp_path / "in/data.yaml", "train: images\nnames: [face]\n")
+    numbers = "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.4 0.5 0.5 -1 -1 0.6 0.6\n"  # as YOLOv5-face has it
+    text(tmp_path / "in/labels/a.txt", numbers)
+    assert any("write `kpt_shape: [5, 2]`" in note for note in load(tmp_path / "in").notes)
+    text(tmp_path / "in/data.yaml", "train: images\nnames: [face]\nkpt_shape: [5, 2]\n")
+    image = only(load(tmp_path / "in"))
+    np.testing.assert_allclose(image.xyxy, [[60, 30, 140, 70]])
+    np.testing.assert_allclose(image.landmarks[0][:3], [[80, 40], [120, 40], [100, 50]])
+    assert np.isnan(image.landmarks[0][3]).all()
+
+
 def test_yolo_without_a_yaml_has_classes_txt(tmp_path: Path) -> None:
     picture(tmp_path / "in/a.jpg")
     picture(tmp_path / "in/b.jpg")
@@ -161,9 +174,41 @@ def test_cvat_for_images(tmp_path: Path) -> None:
     for told in (
         "tracks of a film, passed over: 1 (",
         "left the image, passed over: 1 (",
-        "<points> elements",
+        "points that are not the five of a face, passed over: 1 (",
     ):
         assert told in notes
+
+
+def test_cvat_points_go_to_their_boxes(tmp_path: Path) -> None:
+    """By group, all five at once, a skeleton, and single ones in the smallest box around them."""
+    picture(tmp_path / "in/a.jpg")
+    box = '<box label="face" xtl="{}" ytl="10" xbr="{}" ybr="90" group_id="{}"/>'
+    point = '<points label="{}" points="{},{}"{}></points>'
+    five = "62,30;78,30;70,40;64,60;76,60"
+    skeleton = "".join(
+        point.format(name, x, y, ' outside="0" occluded="0"')
+        for name, x, y in (("Left eye", 110, 30), ("right-eye", 130, 30), ("nose", 120, 40))
+    ) + point.format("mouth_left", 1, 1, ' outside="1"')
+    shapes = (
+        box.format(0, 50, 7), box.format(60, 80, 0), box.format(100, 140, 0), box.format(5, 195, 8),
+        point.format("nose", 55, 40, ' group_id="7"'),  # outside of its own box
+        f'<points label="landmarks" points="{five}"/>',
+        f'<skeleton label="face">{skeleton}</skeleton>',
+        point.format("nose", 120, 41, ""),  # the skeleton's box has its nose: in the next one
+        point.format("nose", 199, 99, ""), point.format("ear", 120, 41, ""),
+    )  # fmt: skip
+    image = f'<image id="0" name="a.jpg" width="200" height="100">{"".join(shapes)}</image>'
+    text(tmp_path / "in/annotations.xml", f"<annotations><meta/>{image}</annotations>")
+    dataset = load(tmp_path / "in")
+    first, second, third, fourth = only(dataset).landmarks
+    assert first[2].tolist() == [55, 40]
+    assert second.tolist() == [[62, 30], [78, 30], [70, 40], [64, 60], [76, 60]]
+    assert third[:3].tolist() == [[110, 30], [130, 30], [120, 40]]
+    assert np.isnan(third[3:]).all()
+    assert fourth[2].tolist() == [120, 41]
+    notes = "\n".join(dataset.notes)
+    assert "points of a face that belong to no box, left out: 1 (" in notes
+    assert "points that are not the five of a face, passed over: 1 (" in notes
 
 
 def test_cvat_of_a_project_with_a_folder_for_each_subset(tmp_path: Path) -> None:
@@ -193,8 +238,9 @@ def test_what_is_wrong_in_cvat_is_named(
 ) -> None:
     picture(tmp_path / "in/images/a.jpg")
     text(tmp_path / "in/annotations.xml", CVAT.replace(*change))
-    with pytest.raises(UserError, match=message):
-        load(tmp_path / "in", "cvat")
+    for format in ("cvat", None):  # told, or known by what is left of it
+        with pytest.raises(UserError, match=message):
+            load(tmp_path / "in", format)
 
 
 def test_a_film_of_cvat_is_refused_with_the_way_to_export_it(tmp_path: Path) -> None:
