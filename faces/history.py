@@ -70,9 +70,14 @@ def is_best(
 
 
 def ap_of(line: Mapping[str, Any]) -> float | None:
-    """AP50 (0..1) after an epoch; None where it was not measured, as in runs from before it was."""
-    ap = line.get("ap50")
+    """AP50 (0..1) after an epoch of a detector, TAR after one of an embedder; None where it was not
+    measured, as in runs from before it was."""
+    ap = line.get("tar", line.get("ap50"))
     return ap if isinstance(ap, int | float) and math.isfinite(ap) else None
+
+
+def _figure(line: Mapping[str, Any]) -> str:
+    return f"TAR at FAR {line.get('far', 0):g}" if "tar" in line else "AP50"
 
 
 def best_line(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def best_line(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def describe(line: Mapping[str, Any]) -> str:
     """The figures that an epoch is judged by, in words: "AP50 0.812, validation loss 0.6543"."""
     ap, loss = ap_of(line), f"validation loss {line['valid']['loss']:.4f}"
-    return loss if ap is None else f"AP50 {ap:.3f}, {loss}"
+    return loss if ap is None else f"{_figure(line)} {ap:.3f}, {loss}"
 
 
 def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
@@ -129,7 +134,9 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
         valid = [line["valid"]["loss"] for line in history]
         best = best_line(history)
         ap = ap_of(best)
-        figures = f"{best['valid']['loss']:.3f}" + ("" if ap is None else f", AP50 {ap:.3f}")
+        figures = f"{best['valid']['loss']:.3f}"
+        if ap is not None:
+            figures += f", {_figure(best)} {ap:.3f}"
         note = f"best {figures} (epoch {best['epoch']})"
         losses.plot(
             epochs, valid, color=color, marker=marker, lw=2,
@@ -191,7 +198,7 @@ def _plot_ap(
     ap = ap_of(best)
     if ap is not None:
         axes.plot(best["epoch"], ap, "o", color=color, ms=10, mfc="none", mew=1.5)
-    axes.set_ylabel("validation AP50")
+    axes.set_ylabel(f"validation {_figure(best)}")
     axes.set_ylim(bottom=0)
 
 

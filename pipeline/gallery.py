@@ -122,17 +122,8 @@ class Gallery:
         ('Eileen Collins',)
         """
         name = clean_name(name)
-        if getattr(photo, "ndim", None) == 1:
-            source = "embedding"
-            sample = NewSample(self._embedding(photo), None, source)
-        else:
-            source = _source(photo)
-            try:
-                sample = sample_of(
-                    as_image(photo), self.detector, self.embedder, gates, largest, keep_crop, source
-                )
-            except Refused as refused:
-                raise UserError(f"{source}: {'; '.join(refused.reasons)}") from refused
+        sample = self._sample(photo, largest, keep_crop, gates)
+        source = sample.source
         [decision] = decide(self.snapshot(), name, sample.embedding[None], gates, force=force)
         if decision.why == "duplicate_photo":
             return False
@@ -143,6 +134,42 @@ class Gallery:
             log.warning("%s: added as %s, but it looks like %s (%.2f)", source, name, other, cosine)
         self.store.add_samples({name: [sample]})
         return True
+
+    def deny(
+        self, name: str, photo: Any, *, largest: bool = False, keep_crop: bool = False
+    ) -> None:  # fmt: skip
+        """Note that the face on a photo is not this person, whoever it may look like.
+
+        From now on nothing calls this face so, and nobody else's name changes; the next classifier
+        head learns it, too. `undo` takes it back, and so does adding the face with ``force``.
+
+        Args:
+            name: who it is not.
+            photo, largest, keep_crop: as in `add`; how good the photo is does not matter.
+
+        Raises UserError for a photo without one face, and when there is nobody of that name.
+
+        >>> import faces
+        >>> from skimage.data import astronaut
+        >>> with faces.Gallery.open("people.db") as gallery:
+        ...     _ = gallery.add("Eileen Collins", astronaut())
+        ...     gallery.deny("Eileen Collins", astronaut())
+        ...     print(faces.FaceAnalyzer(gallery=gallery)(astronaut())[0].name)
+        ...     gallery.undo()
+        ...     print(faces.FaceAnalyzer(gallery=gallery)(astronaut())[0].name)
+        None
+        'this is not Eileen Collins'
+        Eileen Collins
+        """
+        self.store.deny(clean_name(name), [self._sample(photo, largest, keep_crop, None)])
+
+    def undo(self) -> str:
+        """Take back what was done last to these people, by whichever program; what that was.
+
+        Up to fifty acts of the last day can be undone, one by one; forgetting is for ever. Raises
+        UserError when there is nothing.
+        """
+        return self.store.undo().what
 
     def remove(self, name: str) -> None:
         """Forget somebody for good. Raises UserError when there is nobody of that name.
@@ -199,6 +226,19 @@ class Gallery:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _sample(
+        self, photo: Any, largest: bool, keep_crop: bool, gates: Gates | None
+    ) -> NewSample:  # fmt: skip
+        if getattr(photo, "ndim", None) == 1:
+            return NewSample(self._embedding(photo), None, "embedding")
+        source = _source(photo)
+        try:
+            return sample_of(
+                as_image(photo), self.detector, self.embedder, gates, largest, keep_crop, source
+            )
+        except Refused as refused:
+            raise UserError(f"{source}: {'; '.join(refused.reasons)}") from refused
 
     def _embedding(self, vector: Any) -> NDArray[np.float32]:
         vector = np.asarray(vector, np.float32)

@@ -1,4 +1,4 @@
-"""`faces people`: list, rename, merge, remove, export, import and re-embed the people known."""
+"""`faces people`: list, rename, merge, remove, deny, undo, export, import and re-embed people."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from faces.text import counted
 from recognizer.names import clean_name
 from scripts.options.command_line import log_to_stderr, parse
 from scripts.options.recognizer import (
+    DetectorOptions,
     EmbedderOptions,
     GalleryOptions,
     open_embedder,
@@ -36,6 +37,9 @@ faces people list --json
 faces people rename Ana Anna
 faces people merge "Anna L." "Anna Lind"
 faces people remove Bob
+faces people deny Anna who-is-this.jpg
+faces people undo --list
+faces people undo
 faces people export people.zip --gallery team.db
 faces people export bob.zip Bob
 faces people import people.zip
@@ -126,11 +130,42 @@ class Reembed:
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
 
 
+@dataclass(frozen=True)
+class Deny:
+    """Note that the faces on these photos are not this person, whoever they look like."""
+
+    name: tyro.conf.Positional[str]
+    """Who it is not."""
+    photos: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="(required)"),
+    ] = ()
+    """Photos with one face each."""
+    largest: bool = False
+    """Of several faces on a photo take the largest instead of refusing the photo."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+    embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
+    finding: DetectorOptions = field(default_factory=DetectorOptions)
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Take back what was done last, here, on the page or by the server; forgetting is for ever."""
+
+    list: bool = False
+    """Only show what can be undone, the newest first: up to fifty acts of the last day."""
+    clear: bool = False
+    """Give up what can be undone: former names and samples leave the file now."""
+    store: GalleryOptions = field(default_factory=GalleryOptions)
+
+
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Rename, tyro.conf.subcommand("rename")]
     | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Remove, tyro.conf.subcommand("remove")]
+    | Annotated[Deny, tyro.conf.subcommand("deny")]
+    | Annotated[Undo, tyro.conf.subcommand("undo")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Reembed, tyro.conf.subcommand("reembed")]
@@ -141,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
     """Run `faces people`; returns the exit code."""
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["list", *argv]
-    options: List | Rename | Merge | Remove | Export | Import | Reembed = parse(
+    options: List | Rename | Merge | Remove | Deny | Undo | Export | Import | Reembed = parse(
         Command,
         argv,
         prog="faces people",
@@ -163,6 +198,10 @@ def main(argv: Sequence[str]) -> int:
             print(f"{options.source!r} and {options.into!r} are one person now: {options.into!r}")
         elif isinstance(options, Remove):
             remove(options, store)
+        elif isinstance(options, Deny):
+            return deny(options, store)
+        elif isinstance(options, Undo):
+            undo(options, store)
         elif isinstance(options, Export):
             export(options, store)
         else:
@@ -216,6 +255,44 @@ def remove(options: Remove, store: Store) -> None:
     for name in counts:
         store.remove(name)
         print(f"{name!r} is forgotten")
+
+
+def deny(options: Deny, store: Store) -> int:
+    """Every photo by itself; 1 when some could not be used."""
+    from pipeline.gallery import Gallery
+    from scripts.options.recognizer import open_detector
+
+    if not options.photos:
+        raise UserError(f"give photos of who is not {options.name!r}: faces people deny NAME PHOTO")
+    store.samples(options.name)  # refuses a wrong name before networks are loaded
+    embedder = open_embedder(options.embedding)
+    if embedder.fingerprint != store.fingerprint:
+        raise UserError(
+            f"{store.path} holds vectors of another embedder ({store.fingerprint}): choose that one"
+        )
+    gallery = Gallery(store, embedder, open_detector(options.finding))
+    failed = 0
+    for photo in options.photos:
+        try:
+            gallery.deny(options.name, photo, largest=options.largest)
+            print(f"{photo}: not {options.name}")
+        except UserError as error:
+            failed += 1
+            print(f"faces: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def undo(options: Undo, store: Store) -> None:
+    """One act back, or what they are."""
+    if options.list:
+        for act in store.acts():
+            print(f"{act.created}  {act.what}")
+    elif options.clear:
+        count = len(store.acts())
+        store.forget_acts()
+        print(f"{counted(count, 'act')} cannot be undone any more")
+    else:
+        print(f"undone: {store.undo().what}")
 
 
 def export(options: Export, store: Store) -> None:

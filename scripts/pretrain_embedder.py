@@ -1,213 +1,170 @@
-"""`faces pretrain-embedder`: train MiniResNet, which turns a face into a vector."""
+"""`faces pretrain-embedder`: train a network that turns a face into a vector."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from faces.errors import UserError
-from recognizer.pretraining.config import PretrainConfig
+from recognizer.pretraining.config import NetworkName, PretrainConfig
 from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.face_sources import FaceSources
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from recognizer.crop import LandmarkFinder
+    from recognizer.crop import CropRecipe
     from recognizer.data.lfw import Lfw
-    from recognizer.pretraining.variants import Photo
+    from recognizer.pretraining.cache import Faces, Photo
+    from recognizer.pretraining.judge import HeldOutPairs
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = """Train MiniResNet, the small network that turns a face into a vector, to give the
-vectors of a larger network, the teacher. Faces come from LFW (some of its folds; one more is held
-out for validation), and from the training parts of WIDER FACE and of PASCAL VOC folders. The
-weights are for the uses that the data's terms allow: those of LFW and WIDER FACE are research."""
+DESCRIPTION = """Train a network that turns a face into a vector: to give the vectors of a larger
+network, the teacher, on faces of any kind, and to tell people apart whose names are known, a folder
+of photos for each. Faces are cut once and kept, with the teacher's vectors, so that an epoch is
+cheap; every step sees them as a camera might have: far, blurred, compressed, masked, askew. The
+weights are for the uses that the data's terms allow."""
 
 EXAMPLES = """\
-faces pretrain-embedder --lfw ../shared/data/lfw --wider ../shared/data/widerface \\
-    --teacher ../shared/data/weights/peers/mobilefacenet.onnx --run runs/mini
-faces pretrain-embedder --lfw lfw --teacher teacher.onnx --run runs/mini --steps 2000
-faces pretrain-embedder --lfw lfw --teacher teacher.onnx --run runs/mini --steps 4000 --resume"""
-
-LEAST_FACE = 32  # pixels; the teacher knows nothing of smaller ones
-
-LFW_BOX = (37.0, 27.0, 113.0, 127.0)
-"""Where a face lies in a deep-funneled LFW image cut to its middle 150 x 150 pixels."""
+faces pretrain-embedder --folders people --teacher teacher.onnx --run runs/mini
+faces pretrain-embedder --folders people --init mini --run runs/ours
+faces pretrain-embedder --folders people --network inception --init vggface2 --run runs/inception
+faces pretrain-embedder --photos faces --boxes center --teacher teacher.onnx --run runs/mini
+faces pretrain-embedder --folders people --teacher teacher.onnx --run runs/mini --resume"""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to learn from, and where to write."""
+    """What to learn, and where to write."""
 
-    lfw: Path
-    """Folder of LFW: pairs.txt, and a folder per person in it or in its folder images; pictures
-    of 150 x 150 or 250 x 250 pixels, deep-funneled."""
-    teacher: Path
-    """ONNX file of the teacher: aligned RGB faces (N, 3, 112, 112), ImageNet's mean and spread."""
     run: Path
-    """Folder of the run: last.pt, history.jsonl."""
-    folds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Folds of LFW to learn from."""
-    held_out: int = 6
-    """Fold of LFW to validate on; none of its people is trained on."""
-    wider: Annotated[Path | None, arg("none")] = None
-    """Folder of WIDER FACE, of which the training part is used."""
-    voc: Annotated[Path | None, arg("none")] = None
-    """Folder of a PASCAL VOC set, images and annotations: every box counts as a face."""
+    """Folder of the run: last.pt, history.jsonl, loss.png; for inception also inception.pt, the
+    weights for `--embedder inception --embedder-weights`."""
+    network: NetworkName = "mini"
+    """`mini`, 1.9 million parameters; `small`, 4.0 million, less than half the speed; `inception`,
+    facenet-pytorch's InceptionResnetV1, from --init."""
+    init: Annotated[str | None, arg("none, random weights")] = None
+    """What it begins with: `mini`, which comes with the project, or a file of this command; for
+    inception `vggface2` or `casia` (downloaded once), or a file of such weights."""
+    teacher: Annotated[Path | None, arg("--init's own")] = None
+    """ONNX file of the teacher: aligned RGB faces (N, 3, S, S), ImageNet's mean and spread. Without
+    one the network of --init is its own teacher: what it knows is kept while it learns names."""
+    cache: Annotated[Path | None, arg("RUN/faces")] = None
+    """Folder that keeps the faces and the teacher's vectors for the next run. They are personal
+    data, as the photos are."""
     resume: bool = False
-    """Go on from the run's last.pt; another number of steps may be given."""
+    """Go on from the run's last.pt, bit for bit; another number of steps may be given."""
     threads: int = 1
-    """CPU threads of the student and of the teacher."""
+    """CPU threads of the network."""
+    sources: FaceSources = field(default_factory=FaceSources)
     train: PretrainConfig = field(default_factory=PretrainConfig)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Cut the faces, train, print a line for each evaluation."""
+    """Cut the faces, train, print a line for each epoch."""
     options: Options = parse(
         Options, argv, prog="faces pretrain-embedder", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr()
+    options.sources.check()
     last = options.run / "last.pt"
     if last.exists() and not options.resume:
         raise UserError(f"{last} is there already: give --resume or another --run")
     import cv2
     import torch
 
-    from recognizer.crop import CropRecipe
     from recognizer.data.lfw import read_lfw
-    from recognizer.embedders.mini import MiniConfig
-    from recognizer.landmarks import LandmarkNet
-    from recognizer.pretraining.pool import variants
-    from recognizer.pretraining.teacher import Teacher
-    from recognizer.pretraining.train import HeldOutPairs, Trainer
-    from recognizer.pretraining.variants import Varied
+    from recognizer.pretraining.batches import batches
+    from recognizer.pretraining.division import divide
+    from recognizer.pretraining.judge import Validation
+    from recognizer.pretraining.students import Start, init_file, open_student, open_teacher
+    from recognizer.pretraining.train import Trainer
+    from scripts.options.face_sources import gather, maker
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    teacher = Teacher(options.teacher, options.threads)
-    shape = MiniConfig(size=teacher.size, dimension=teacher.dimension)
-    recipe = CropRecipe(teacher.size, margin=0.08, kind="aligned")
-    landmarks = LandmarkNet(threads=options.threads)
-    lfw = read_lfw(options.lfw)
-    tuning, held_out = lfw.of_folds(*options.folds), lfw.of_folds(options.held_out)
-    faces = gather(options, tuning, held_out, landmarks, teacher.size)
-    judge = HeldOutPairs(
-        tuning, _crops(tuning, recipe, landmarks), held_out, _crops(held_out, recipe, landmarks)
-    )
-    trainer = Trainer(options.train, shape, recipe, options.run)
+    init = None if options.init is None else init_file(options.network, options.init)
+    start = Start(options.network, init, options.teacher)
+    sources, config = options.sources, options.train
+    network, recipe = open_student(start, config.seed)
+    lfw = None if sources.lfw is None else read_lfw(sources.lfw)
+    photos = gather(sources, lfw)
+    open_maker, words = maker(sources, recipe, start)
+    faces = _collect(photos, options, words, open_maker)
+    teach = open_teacher(start)
+    pairs = None if lfw is None else _pairs(lfw, sources, recipe, options.threads)
+    judges = None if pairs is None else pairs.of_strangers(lambda crops: _in_parts(teach, crops))
+    people = [photo.person for photo in photos]
+    division = divide(faces, people, config.hold_out, config.seed, judges, recipe=recipe)
+    material = division.material
+    log.info(
+        "%d faces to learn from, %d people with names; %d faces validate; %d names not believed; "
+        "%d faces left out that look like somebody of --lfw",
+        len(material.used), material.people, len(division.rows), division.doubted, division.shunned,
+    )  # fmt: skip
+    trainer = Trainer(network, recipe, material, config, options.run, knowing=init is not None)
+    validation = Validation.of(division)
+
+    def judge(embed: Any) -> dict[str, Any]:
+        return validation(embed) | ({} if pairs is None else {"lfw": pairs(embed)})
+
     if options.resume:
         trainer.resume()
     else:
-        teacher_itself = judge(lambda faces: _in_parts(teacher, faces))
-        log.info("the teacher itself: %s", _show(teacher_itself))
-    varied = Varied(faces, teacher.size, options.train.merged)
-    with variants(varied, options.teacher, options.train) as following:
+        log.info("the teacher itself: %s", _show(judge(lambda crops: _in_parts(teach, crops))))
+    with batches(material, config, open_maker) as following:
         for line in trainer.fit(following, judge):
             print(_show(line), flush=True)
     return 0
 
 
-def gather(
-    options: Options, tuning: Lfw, held_out: Lfw, landmarks: LandmarkFinder, size: int
-) -> NDArray[np.uint8]:
-    """All faces to learn from. Raises UserError when there are none."""
-    import numpy as np
+def _collect(photos: list[Photo], options: Options, words: str, open_maker: Any) -> Faces:
     from tqdm import tqdm
 
-    from recognizer.pretraining.variants import cut_faces
+    from recognizer.pretraining.cache import collect
 
-    judged = set(held_out.people)
-    if judged & set(tuning.people):
-        raise UserError(f"fold {options.held_out} is for validation: it cannot be trained on")
-    sources = {"LFW": _lfw_photos(tuning)}
-    if options.wider is not None:
-        sources["WIDER FACE"] = list(_wider_photos(options.wider))
-    if options.voc is not None:
-        sources["VOC"] = list(_voc_photos(options.voc))
-    faces = []
-    for name, photos in sources.items():
-        bar = tqdm(photos, desc=name, unit="image", disable=None)
-        cut = [face for _, face in cut_faces(bar, landmarks, size)]
-        log.info("%s: %d faces in %d images", name, len(cut), len(photos))
-        faces += cut
-    if not faces:
-        raise UserError("there is no face to learn from")
-    return np.stack(faces)
+    folder = options.cache or options.run / "faces"
+    with tqdm(total=len(photos), desc="cutting faces", unit="photo", disable=None) as bar:
+        return collect(photos, folder, words, open_maker, options.train.workers, bar.update)
 
 
-def _lfw_photos(lfw: Lfw) -> list[Photo]:
-    from recognizer.pretraining.variants import Photo
-
-    return [Photo(path, _lfw_box(path)) for path in lfw.images]
-
-
-def _lfw_box(path: Path) -> NDArray[np.float32]:
-    import numpy as np
-
-    from faces.images.read import image_size
-
-    width, height = image_size(path)
-    if width != height or width not in (150, 250):
-        raise UserError(f"{path} has {width}x{height} pixels, expected 150x150 or 250x250")
-    return np.array([LFW_BOX], np.float32) + (width - 150) / 2
-
-
-def _crops(lfw: Lfw, recipe: Any, landmarks: LandmarkFinder) -> NDArray[np.uint8]:
+def _pairs(lfw: Lfw, sources: FaceSources, recipe: CropRecipe, threads: int) -> HeldOutPairs:
     import numpy as np
 
     from faces.images.read import read_image
+    from recognizer.embedders.embedder import landmarks_for
+    from recognizer.pretraining.judge import HeldOutPairs
+    from scripts.options.face_sources import lfw_box
 
-    return np.concatenate(
-        [recipe(read_image(path), _lfw_box(path), landmarks) for path in lfw.images]
-    )
+    landmarks = landmarks_for(recipe, threads)
 
+    def crops(part: Lfw) -> Any:
+        cut = [recipe(read_image(path), lfw_box(path), landmarks) for path in part.images]
+        return np.concatenate(cut)
 
-def _wider_photos(folder: Path) -> Iterator[Photo]:
-    from detector.data.wider.lists import parse_text
-    from recognizer.pretraining.variants import Photo
-
-    truth = folder / "wider_face_split" / "wider_face_train_bbx_gt.txt"
-    try:
-        data = truth.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {truth}: {error.strerror}") from error
-    for image in parse_text(data, str(truth)):
-        boxes = _large(image.xyxy()[~image.invalid()])
-        if len(boxes):
-            yield Photo(folder / "WIDER_train" / "images" / image.name, boxes)
+    tuning = lfw.of_folds(*(fold for fold in lfw.folds if fold != sources.held_out))
+    held_out = lfw.of_folds(sources.held_out)
+    return HeldOutPairs(tuning, crops(tuning), held_out, crops(held_out), bool(sources.folds))
 
 
-def _voc_photos(folder: Path) -> Iterator[Photo]:
-    from detector.data.voc.annotation import read_voc
-    from detector.data.voc.folder import usable_pairs
-    from recognizer.pretraining.variants import Photo
-
-    for image, annotation in usable_pairs(folder / "images", folder / "annotations"):
-        boxes = _large([item.xyxy for item in read_voc(annotation).objects])
-        if len(boxes):
-            yield Photo(image, boxes)
-
-
-def _large(boxes: Any) -> NDArray[np.float32]:
+def _in_parts(teacher: Any, crops: Any) -> Any:
     import numpy as np
 
-    xyxy = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return xyxy[(xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) >= LEAST_FACE]
+    parts = [np.ascontiguousarray(crops[i : i + 8]) for i in range(0, len(crops), 8)]
+    return np.concatenate([teacher(part) for part in parts])
 
 
-def _in_parts(teacher: Any, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    return np.concatenate([teacher(faces[i : i + 8]) for i in range(0, len(faces), 8)])
-
-
-def _show(line: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in line.items())
+def _show(line: dict[str, Any]) -> str:
+    parts = []
+    for name, value in line.items():
+        if isinstance(value, dict):
+            parts += [f"{name}: {_show(value)}"]
+        else:
+            parts.append(f"{name} {value:.4g}")
+    return "  ".join(parts)
 
 
 if __name__ == "__main__":

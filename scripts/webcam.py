@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from faces.errors import UserError
@@ -214,9 +215,18 @@ def open_loop(
         if teach or options.kept:
             from pipeline.review.memory import Memory
 
-            memory = stack.enter_context(Memory(store, options.kept, options.source))
+            memory = stack.enter_context(Memory(store, options.kept, _camera_name(options.source)))
         _follow(store, loop, live, stack)
     return loop, live, memory
+
+
+def _camera_name(source: str) -> str:
+    """What a source is called beside faces that were seen there: no folder and no password."""
+    from urllib.parse import urlsplit
+
+    if "://" in source:
+        return urlsplit(source).hostname or ""
+    return f"camera {source}" if source.isdigit() else Path(source).name
 
 
 def _follow(store: Store, loop: Loop, live: LiveTeaching | None, stack: ExitStack) -> None:

@@ -15,6 +15,7 @@ from detector.inference.metadata import Artifact
 from detector.inference.metadata import inference_resize as inference_resize  # the trainer's import
 from detector.model import FaceRCNN
 from faces.errors import UserError
+from faces.networks.precision import cpu_has_bf16
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +70,8 @@ def trains_in_bf16(precision: Precision, device: torch.device, arch: Arch) -> bo
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cpu":
-        return arch == "fpn" and _cpu_has_bf16()
+        return arch == "fpn" and cpu_has_bf16()
     return device.type == "cuda"
-
-
-def _cpu_has_bf16() -> bool:
-    # Private names, which another release of torch may not have.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 class TorchNetwork:

@@ -1,4 +1,4 @@
-"""What a person can decide about a library, as facts: each call is one decision, or one for each."""
+"""What a person can decide about the faces of a library; each becomes a fact that can be undone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def same(library: Library, meant: Sequence[Meant]) -> int:
 
 
 def tell_apart(library: Library, meant: Sequence[Meant], who: Meant | str) -> int:
-    """These faces are not ``who``: a name, or somebody without one, whose other faces stay together.
+    """These faces are not ``who``, whose others stay together where there is no name.
 
     Raises UserError when nobody is left.
     """
@@ -41,9 +41,7 @@ def tell_apart(library: Library, meant: Sequence[Meant], who: Meant | str) -> in
         return library.decisions.decide({"not": library.keys(rows)}, named)
     rest = np.setdiff1d(who.rows, rows)
     if not len(rest):
-        raise UserError(
-            "somebody cannot be told apart from themselves: name the faces that are not"
-        )
+        raise UserError("nobody can be told apart from themselves: name the faces that are not")
     return library.decisions.decide({"is": library.keys(rest), "not": library.keys(rows)})
 
 

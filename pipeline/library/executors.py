@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -150,10 +150,10 @@ class Processes:
         process = context.Process(
             target=_serve, args=(other, *self._arguments), daemon=True, name="faces index"
         )
-        with _one_thread(), _no_main():
+        with _one_thread(), _no_main(), _deaf_to_ctrl_c():
             process.start()
+            self._workers[mine] = process
         other.close()
-        self._workers[mine] = process
         return mine
 
     def give(self, worker: Worker, items: Sequence[Item]) -> None:
@@ -195,6 +195,23 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """For processes that are started within: it is for whoever asked, who ends them.
+
+    Blocked, which they inherit; here it takes effect as soon as this ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would end the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _no_main() -> Iterator[None]:
     """Processes that are started within do not run the program again that starts them, which takes
     time, and where it lacks ``if __name__ == "__main__"`` would begin everything anew."""
@@ -227,7 +244,7 @@ def _serve(
     """The life of a process: until the other end of the pipe is closed, or its process has died."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows it is not inherited
     cv2.setNumThreads(1)
     try:
         try:

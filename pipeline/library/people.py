@@ -81,11 +81,13 @@ class People:
         faces: all its faces.
         group: the position in ``everybody`` of each face, int64 (N,); -1 is no face.
         everybody: who was met most often first.
+        threshold: the cosine above which two faces are one person, as it was calibrated.
     """
 
     faces: LibraryFaces
     group: NDArray[np.int64]
     everybody: tuple[Person, ...]
+    threshold: float
 
     def named(self, name: str) -> Person:
         """The person of that name. Raises UserError when there is nobody, with who is meant."""
@@ -142,9 +144,8 @@ class Library(Closing):
             )
         threshold = known.same if known else default_thresholds(self.manifest.embedder).gallery
         key = f"{self._parts_key}; {self.decisions.version}; {identity}; {threshold}"
-        return _people(
-            self.faces, self._kept("people", key, lambda: self._work_out(known, threshold))
-        )
+        kept = self._kept("people", key, lambda: self._work_out(known, threshold))
+        return _people(self.faces, kept, threshold)
 
     def find(self, target: str) -> Meant:
         """What somebody means who has seen a list: a number, a name, or the name of a face.
@@ -276,7 +277,7 @@ def _photos_and_times(
     return picture, time + np.where(film, seconds, 0)
 
 
-def _people(faces: LibraryFaces, kept: _Kept) -> People:
+def _people(faces: LibraryFaces, kept: _Kept, threshold: float) -> People:
     """From what is kept to persons; what is no face belongs to nobody."""
     group, decided, ignored, no_face = kept["group"], *kept["flags"]
     count = len(kept["moments"])
@@ -299,4 +300,4 @@ def _people(faces: LibraryFaces, kept: _Kept) -> People:
                 picture=int(members[g][0]),
             )
         )
-    return People(faces, place[group], tuple(everybody))
+    return People(faces, place[group], tuple(everybody), threshold)

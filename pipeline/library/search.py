@@ -86,13 +86,10 @@ def search_names(
     if not names:
         meant = people.group >= 0
     rows = np.flatnonzero(meant & wanted[faces.photo])
-    order = np.lexsort((rows, faces.photo[rows]))
-    rows = rows[order]
-    photos, starts = np.unique(faces.photo[rows], return_index=True)
+    rows = rows[np.argsort(faces.photo[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(faces.photo[rows], prepend=-1))
     found = [
-        Found(int(photo), part)
-        for photo, part in zip(photos, np.split(rows, starts[1:]), strict=True)
-        if len(part)
+        Found(int(faces.photo[part[0]]), part) for part in np.split(rows, starts[1:]) if len(part)
     ]
     far = np.datetime64("9999-01-01")
     when = np.where(np.isnat(faces.taken), far, faces.taken)

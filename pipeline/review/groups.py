@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from faces.errors import UserError
 from faces.text import counted
-from pipeline.library.grouping import group_faces
-from pipeline.teaching.corrections import AlreadyKnown
+from pipeline.library.who.grouping import group_faces
+from pipeline.teaching.corrections import AlreadyKnown, point_out_another
 from recognizer.names import clean_name
 from recognizer.quality import Gates
 from recognizer.sample_rule import decide, somebody_else
@@ -96,6 +96,8 @@ def naming(
             f"this looks like {other[0]} ({other[1]:.2f}), who is known already", *other
         )
     vectors = np.stack([face.embedding for face in faces])
+    if not sure:
+        point_out_another(snapshot, vectors, name)
     decisions = decide(snapshot, name, vectors, gates, force=sure)
     if all(decision.why == "another_face" for decision in decisions):
         cosine = decisions[0].similarity or 0.0
@@ -111,7 +113,21 @@ def naming(
     ][:MOST]
     doing = Doing(f"{counted(len(faces), 'face')} named {name}", head=True)
     add = {name: samples} if samples else {}  # all may be near-duplicates of what is known
-    return Change(add=add, known=[face.id for face in faces], doing=doing)
+    known = [face.id for face in faces]
+    if samples:  # those that came meanwhile, and that are no question any more
+        vectors = np.stack([sample.embedding for sample in samples])
+        after = replace(snapshot, gallery=snapshot.gallery.add(name, vectors), head=None)
+        rest = [f for f in unknown_faces(store) if f.guess is None and f.id not in set(known)]
+        if rest:
+            matches = after.identify(np.stack([face.embedding for face in rest]))
+            known += [f.id for f, match in zip(rest, matches, strict=True) if match.name == name]
+    return Change(add=add, known=known, doing=doing)
+
+
+def alike(store: Store, faces: Sequence[UnknownFace], bar: float) -> list[int]:
+    """Numbers of these and of all unknown faces that are like one of them."""
+    vectors = np.stack([face.embedding for face in faces])
+    return [f.id for f in unknown_faces(store) if float((vectors @ f.embedding).max()) > bar]
 
 
 def denying(store: Store, ids: Sequence[int], name: str) -> Change:

@@ -23,7 +23,7 @@ from pipeline.types import Face, Look, Picture, Sighting, Tick
 from recognizer.quality import Gates
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
-from recognizer.store.unknown import UnknownFace, judged, keep
+from recognizer.store.unknown import UnknownFace, judged, keep, waiting
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,22 @@ class Memory(Closing):
         bar = self._store.snapshot().same
         return bool((ignored @ vector > bar).any() or (no_faces @ vector > NO_FACE).any())
 
+    def _new(self, faces: list[UnknownFace]) -> list[UnknownFace]:
+        """Those that show something new and are still unknown: somebody may have named them."""
+        snapshot = self._store.snapshot()
+        kept = waiting(self._store)
+        found = []
+        for face in faces:
+            if self._is_judged(face.embedding):
+                continue
+            if self._gates.duplicate(face.embedding, kept) is not None:
+                continue
+            [match] = snapshot.identify(face.embedding[None])
+            if match.name is None or face.guess is not None:
+                found.append(face)
+                kept = np.concatenate([kept, face.embedding[None]])
+        return found
+
     def _hand_over(self, one: _Pass) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         looks, one.looks = one.looks, []
@@ -152,7 +168,8 @@ class Memory(Closing):
             if known:
                 self._store.note_seen(known)
             if self.kept is not None:
-                keep(self._store, ready, self.kept)  # also deletes those whose time is over
+                # Also deletes those whose time is over.
+                keep(self._store, self._new(ready), self.kept)
         except UserError as error:  # a busy or full disk: the picture goes on
             logger.warning("what was seen could not be noted: %s", error)
 

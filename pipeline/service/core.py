@@ -92,6 +92,8 @@ class Service:
             "people": register.people,
             "people/rename": register.rename,
             "people/forget": register.forget,
+            "people/deny": register.deny,
+            "people/undo": register.undo,
             "fit": self._start_fit,
             "fit/status": self._status,
             "info": self._info,

@@ -141,6 +141,16 @@ OPERATIONS: dict[str, Operation] = {
             t.ForgetRequest, t.ChangedResponse, "admin", errors=("not_found", "unavailable"),
         ),
         Operation(
+            "people/deny", "Note that the face on a photo is not this person",
+            t.DenyRequest, t.ChangedResponse, "enroll", (1, 1),
+            errors=(*_ONE_FACE, "not_found"),
+        ),
+        Operation(
+            "people/undo", "Take back the last change of people; forgetting is for ever",
+            t.UndoRequest, t.UndoneResponse, "admin",
+            errors=("not_found", "conflict", "unavailable"),
+        ),
+        Operation(
             "fit", "Start to train the classifier in the background",
             t.NoFields, t.Job, "admin", errors=("conflict", "unavailable"),
         ),

@@ -20,7 +20,9 @@ from pipeline.service.runtime.batching import Call, Observe
 from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
 from recognizer.store.face_picture import FacePicture
+from recognizer.store.journal import Act
 from recognizer.store.people import Store
+from recognizer.store.write import NewSample
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,29 @@ class People:
         with self._change("forget", name, by, call):
             self.store.remove(name)
         return self.refresh().version
+
+    def deny(self, name: str, sample: NewSample, by: str, call: Call) -> int:
+        """This face is not this person. Raises ServiceError ``not_found``; returns the version."""
+        self._must_know(name)
+        with self._change("deny", name, by, call):
+            self.store.deny(name, [sample])
+        return self.refresh().version
+
+    def undo(self, act: int | None, by: str, call: Call) -> tuple[Act, int]:
+        """Take back what was done last, and the version.
+
+        Raises ServiceError ``not_found`` when there is nothing, ``conflict`` when it is another
+        act than ``act``.
+        """
+        with _stored():
+            acts = self.store.acts()
+        if not acts:
+            raise ServiceError("not_found", "there is nothing to undo")
+        if act not in (None, acts[0].id):
+            raise ServiceError("conflict", "something else was done since")
+        with self._change("undo", "", by, call, act=acts[0].id):
+            undone = self.store.undo(acts[0].id)
+        return undone, self.refresh().version
 
     def close(self) -> None:
         """End the thread and close the files."""

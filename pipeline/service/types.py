@@ -210,6 +210,29 @@ class ForgetRequest(Model):
     name: Name
 
 
+class DenyRequest(Model):
+    """The face on the photo is not this person, whatever was said of it."""
+
+    name: Name
+    largest: bool = Field(False, description="take the largest face where a photo shows several")
+
+
+class UndoRequest(Model):
+    """Take back what was done last."""
+
+    act: int | None = Field(
+        None, ge=0, le=2**53, description="its number; null: whatever was done last"
+    )
+
+
+class UndoneResponse(Model):
+    """What was taken back."""
+
+    what: str
+    act: int
+    version: int = Field(description="of what is known now")
+
+
 class ChangedResponse(Model):
     """What is known after the change."""
 

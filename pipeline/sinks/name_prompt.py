@@ -13,14 +13,16 @@ from recognizer.names import MAX_LENGTH
 
 logger = logging.getLogger(__name__)
 
-ENTER, ESCAPE, BACKSPACE = (10, 13), 27, (8, 127)
+ENTER, ESCAPE, BACKSPACE, UNDO = (10, 13), 27, (8, 127), ord("u")
 
 
 class Prompt:
     """What a click and the keys after it do; used by the window's thread.
 
     Enter on a face without a name, or with the name that it has, teaches; with another name it
-    corrects. Esc ends the typing, else the present teaching.
+    corrects, and Backspace before anything is typed says that the name is wrong, whoever it is. Esc
+    ends the typing, else the present teaching; u, when nothing is typed, takes back what was done
+    last.
 
     Attributes:
         typed: the name so far; None when nothing is being typed.
@@ -30,6 +32,7 @@ class Prompt:
         self._live = live
         self.typed: str | None = None
         self._chosen: Chosen | None = None
+        self._pointed: Chosen | None = None  # the same, also where too little is seen to learn it
         self._sure = False
 
     def click(self, tick: Tick, face: Face | None) -> None:
@@ -38,12 +41,17 @@ class Prompt:
         if face is None or face.track is None:
             return
         try:
+            self._pointed = self._live.choose(face.track, poor=True)
             self._chosen = self._live.choose(face.track)
         except UserError as error:
-            self._show(str(error))
+            more = (
+                f" (Backspace: not {face.match.name})" if self._pointed and face.match.name else ""
+            )
+            self._show(f"{error}{more}")
             return
         self.typed = ""
-        self._show(f"is {face.match.name}; other name?" if face.match.name else "name?")
+        name = face.match.name
+        self._show(f"is {name}; other name? (Backspace: not {name})" if name else "name?")
 
     def key(self, code: int) -> bool:
         """Take a key; whether it was for the prompt (or ended a teaching)."""
@@ -57,16 +65,40 @@ class Prompt:
                 except UserError as error:
                     logger.warning("%s", error)
                 return True
+            if code in BACKSPACE and self._pointed is not None:
+                self._deny()
+                return True
+            if code == UNDO:
+                self._undo()
+                return True
             return False
         if code == ESCAPE:
             self._close()
         elif code in ENTER:
             self._enter()
+        elif code in BACKSPACE and not self.typed:
+            self._deny()
         elif code in BACKSPACE:
             self._type(self.typed[:-1])
         elif chr(code).isprintable() and len(self.typed) < MAX_LENGTH:
             self._type(self.typed + chr(code))
         return True
+
+    def _deny(self) -> None:
+        chosen = self._pointed
+        assert chosen is not None
+        try:
+            self._live.deny(chosen.track, chosen=chosen)
+        except UserError as error:
+            self._show(str(error))
+        else:
+            self._close()
+
+    def _undo(self) -> None:
+        try:
+            self._live.prompt = (Note(f"undone: {self._live.undo().what}", None),)
+        except UserError as error:
+            self._live.prompt = (Note(str(error), None),)
 
     def _type(self, text: str) -> None:
         self.typed, self._sure = text, False
@@ -96,5 +128,5 @@ class Prompt:
         self._live.prompt = (*typed, Note(hint, track))
 
     def _close(self) -> None:
-        self.typed, self._chosen, self._sure = None, None, False
+        self.typed, self._chosen, self._pointed, self._sure = None, None, None, False
         self._live.prompt = ()

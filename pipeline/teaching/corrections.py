@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from recognizer.head import Head
+from recognizer.rule import TOLD
 from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
 from recognizer.store.journal import Doing
@@ -56,6 +57,24 @@ def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> Non
         )
     cosine = decision.similarity
     if cosine is not None:
+        raise AlreadyKnown(
+            f"there is somebody called {name} already, who looks different ({cosine:.2f})",
+            name,
+            cosine,
+        )
+
+
+def point_out_another(snapshot: Snapshot, vectors: NDArray[np.float32], name: str) -> None:
+    """Raise AlreadyKnown when several faces of one person (N, D) are not the known ``name``.
+
+    `recognizer.sample_rule` compares each with all others, and many new ones of somebody else agree
+    with each other.
+    """
+    own = snapshot.gallery.of(name)
+    if not len(own):
+        return
+    cosine = float(unit(own.sum(axis=0)) @ unit(vectors.sum(axis=0)))
+    if cosine <= TOLD * snapshot.same:
         raise AlreadyKnown(
             f"there is somebody called {name} already, who looks different ({cosine:.2f})",
             name,

@@ -163,6 +163,7 @@ function showPeople(message) {
   const { unknown = 0, remember = null } = message;
   $("to-review").hidden = remember === null && !unknown;
   $("unknown").textContent = unknown;
+  $("unknown").hidden = !unknown;
   const days = remember === null ? "" : ` Each is deleted after ${duration(remember)}.`;
   $("kept").textContent = `${unknown} ${unknown === 1 ? "picture" : "pictures"} of unknown faces ${unknown === 1 ? "is" : "are"} kept.${days}`;
   $("clear").hidden = !unknown;

@@ -18,13 +18,13 @@ from detector.types import Detector
 from faces.errors import UserError
 from faces.text import counted
 from pipeline.enroll.photo_sample import Refused, sample_of
-from pipeline.library.grouping import group_faces
-from pipeline.review.groups import chosen, denying, naming, review
-from pipeline.review.memory import Memory
+from pipeline.library.who.grouping import group_faces
+from pipeline.review.groups import alike, chosen, denying, naming, review
+from pipeline.review.memory import NO_FACE, Memory
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import check_image, decode_image
 from pipeline.service.runtime.limits import Limits
-from pipeline.teaching.corrections import AlreadyKnown
+from pipeline.teaching.corrections import AlreadyKnown, point_out_another
 from pipeline.teaching.session import LiveTeaching
 from recognizer.names import clean_name
 from recognizer.rule import TOLD
@@ -165,8 +165,9 @@ class Desk:
         """Ignore them for ever, or note that they are no faces."""
         faces = chosen(self.store, ids)
         what = "ignored for ever" if verdict == "ignored" else "said to be no face"
-        numbers = [face.id for face in faces]
-        judge(self.store, numbers, verdict, f"{counted(len(faces), 'picture')} {what}")
+        bar = self.store.snapshot().same if verdict == "ignored" else NO_FACE
+        numbers = alike(self.store, faces, bar)
+        judge(self.store, numbers, verdict, f"{counted(len(numbers), 'picture')} {what}")
         self._judged()
 
     def clear_unknown(self) -> None:
@@ -219,6 +220,8 @@ class Desk:
             raise UserError("these photos have waited too long: drop them again")
         snapshot = self.store.snapshot()
         vectors = np.stack([sample.embedding for sample in found.values()])
+        if not sure:
+            point_out_another(snapshot, vectors, name)
         decisions = decide(snapshot, name, vectors, self.live.options.gates, force=sure)
         used, reasons = [], {}
         for (key, sample), decision in zip(found.items(), decisions, strict=True):

@@ -110,7 +110,7 @@ export class Photos {
       ask({
         title: `Is this ${reply.known.name}?`,
         text: `${reply.error}.`,
-        buttons: [{ text: `It is ${name} all the same`, kind: "main", act: () => this.enroll(true) }],
+        buttons: [{ text: `It is ${name} all the same`, act: () => this.enroll(true) }],
       });
       return undefined;
     }

@@ -25,7 +25,7 @@ export class Review {
     const faces = element("div", { className: "faces" });
     faces.append(...shown.map((id, i) => face(`face?unknown=${id}`, i ? "small" : "large")));
     const count = `${ids.length} ${ids.length === 1 ? "picture" : "pictures"}`;
-    const time = first === last ? when(last) : `${when(first)} to ${when(last)}`;
+    const time = when(first) === when(last) ? when(last) : `${when(first)} to ${when(last)}`;
     const title = guess ? `Perhaps ${guess}` : "Unknown";
     const text = element("div");
     text.append(

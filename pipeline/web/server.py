@@ -18,8 +18,9 @@ from pipeline.net.uvicorn_config import make_config
 from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Tick
 from pipeline.web.access import Access, new_token
-from pipeline.web.app import MAX_FRAME, make_app
+from pipeline.web.app import make_app
 from pipeline.web.broadcast import Broadcast
+from pipeline.web.browser import MAX_FRAME
 from pipeline.web.camera_switch import CameraSwitch
 from pipeline.web.desk import Desk
 

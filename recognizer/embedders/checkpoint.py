@@ -33,18 +33,21 @@ DIGEST_LENGTH = 16  # hex digits: 64 bits tell networks apart
 
 def save_checkpoint(
     path: Path,
-    config: MiniConfig,
+    config: MiniConfig | None,
     recipe: CropRecipe,
     weights: Mapping[str, Tensor],
     *,
     half: bool = False,
     **more: Any,
 ) -> None:
-    """Write a network, whole or not at all; ``half`` stores the weights in half precision."""
+    """Write a network, whole or not at all; ``half`` stores the weights in half precision.
+
+    ``config`` is None for InceptionResnetV1, whose runs alone are kept in this form.
+    """
     payload = {
         "format": FORMAT,
         "version": VERSION,
-        "network": dataclasses.asdict(config),
+        "network": None if config is None else dataclasses.asdict(config),
         "recipe": dataclasses.asdict(recipe),
         "weights": {
             name: value.half() if half and value.dtype == torch.float32 else value.clone()
@@ -52,6 +55,11 @@ def save_checkpoint(
         },
         **more,
     }
+    save_tensors(path, payload)
+
+
+def save_tensors(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write what torch writes, whole or not at all."""
     buffer = io.BytesIO()
     torch.save(payload, buffer)
     try:
@@ -72,6 +80,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def open_mini(path: Path) -> tuple[MiniResNet, CropRecipe]:
     """The network with its weights in float32, in evaluation mode, and its recipe."""
     payload = load_checkpoint(path)
+    if payload["network"] is None:
+        raise UserError(
+            f"{path} is a run of InceptionResnetV1: its weights are in "
+            f"{path.with_name('inception.pt')} (--embedder inception --embedder-weights FILE)"
+        )
     network = MiniResNet(MiniConfig(**payload["network"]))
     network.load_state_dict(payload["weights"])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

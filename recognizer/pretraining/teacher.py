@@ -1,4 +1,4 @@
-"""The network that `MiniResNet` learns from."""
+"""The larger network that a small one learns from."""
 
 from __future__ import annotations
 

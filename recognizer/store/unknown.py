@@ -92,6 +92,14 @@ def unknown_faces(store: Store) -> list[UnknownFace]:
     ]  # fmt: skip
 
 
+def waiting(store: Store) -> NDArray[np.float32]:
+    """The vectors (N, D) of those that wait for a name, without their pictures."""
+    with store.reading() as db:
+        rows = db.execute("SELECT embedding FROM unknown WHERE verdict = ''")
+        blobs = b"".join(blob for (blob,) in rows)
+    return np.frombuffer(blobs, "<f4").reshape(-1, store.dimension)
+
+
 def judged(store: Store) -> dict[Verdict, NDArray[np.float32]]:
     """The vectors (N, D) of what need not be shown again."""
     found: dict[Verdict, NDArray[np.float32]] = {}

@@ -146,6 +146,27 @@ def test_another_embedder_is_refused_with_advice(capsys):
     assert "faces people reembed" in capsys.readouterr().err
 
 
+def test_a_face_that_is_not_somebody_and_undo(capsys):
+    photo = save(Path("a.png"), person(1))
+    assert main(["enroll", "Anna", str(photo), "--gallery", "people.db"]) == 0
+    deny = ["people", "deny", "Anna", str(photo), "--gallery", "people.db"]
+    assert main([*deny, "missing.png"]) == 1
+    said = capsys.readouterr()
+    assert f"{photo}: not Anna" in said.out
+    assert "missing.png" in said.err
+    assert main(["enroll", "Anna", str(photo), "--gallery", "people.db"]) == 1
+    assert "somebody has said of this face that it is not Anna" in capsys.readouterr().err
+    assert main(["people", "undo", "--list"]) == 0
+    assert "this is not Anna" in capsys.readouterr().out
+    assert main(["people", "undo"]) == 0
+    assert capsys.readouterr().out == "undone: this is not Anna\n"
+    assert main(["people", "undo", "--clear"]) == 0
+    assert main(["people", "undo"]) == 2
+    assert "nothing to undo" in capsys.readouterr().err
+    for wrong in (["Ana", str(photo)], ["Anna"]):
+        assert main(["people", "deny", *wrong]) == 2
+
+
 # -- people
 
 

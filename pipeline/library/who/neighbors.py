@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.search import EXACT_LIMIT
-
 NEIGHBORS = 32
 """Nearest faces of each that are looked at. Of somebody with more photos, groups of a few dozen
 form first and then find each other through any of their faces."""
+
+EXACT = 20_000
+"""Faces up to which all are compared with all: seconds. It takes 25 times as long for 100,000."""
 
 BLOCK = 1 << 24
 """Numbers held at a time."""
@@ -23,7 +24,7 @@ Graph = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 def neighbors(embeddings: NDArray[np.float32], floor: float, count: int = NEIGHBORS) -> Graph:
     """Pairs of faces of which one is among the other's ``count`` nearest, and above ``floor``.
 
-    Each pair comes once, sorted. Exact up to 100,000 faces; above that faiss looks in the nearest
+    Each pair comes once, sorted. Exact up to `EXACT` faces; above that faiss looks in the nearest
     cells only, where it is installed.
     """
     n = len(embeddings)
@@ -45,7 +46,7 @@ def _nearest(
     """For blocks of faces: number of the first, its nearest (B, count) and the cosines."""
     n, dimension = embeddings.shape
     index = None
-    if n > EXACT_LIMIT:
+    if n > EXACT:
         try:
             import faiss
         except ModuleNotFoundError:
@@ -58,7 +59,7 @@ def _nearest(
             index.train(embeddings[:: max(1, n // (50 * cells))])
             index.add(embeddings)
             index.nprobe = 32
-    step = 4096 if index is not None else max(1, BLOCK // n)
+    step = 4096 if index is not None else max(1, BLOCK // max(n, 1))
     for start in range(0, n, step):
         block = embeddings[start : start + step]
         if index is not None:

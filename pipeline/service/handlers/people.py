@@ -1,4 +1,4 @@
-"""The operations on people: enroll, list, rename, forget."""
+"""The operations on people: enroll, list, rename, forget, deny, undo."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.service.vision import Vision
 from recognizer.quality import Gates
 from recognizer.sample_rule import decide
 from recognizer.store.face_picture import FacePicture
+from recognizer.store.write import NewSample
 
 
 class PeopleOperations:
@@ -89,3 +90,20 @@ class PeopleOperations:
         """Remove a person."""
         version = need_people(self._people).forget(request.name, call.caller, call)
         return t.ChangedResponse(version=version)
+
+    def deny(self, request: t.DenyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """A face is not this person."""
+        people = need_people(self._people)
+        with self._vision.opened(images, call) as pictures:
+            [photo] = take_photos(self._vision, pictures, call, request.largest, None)
+            if photo.refusal is not None:
+                raise photo.refusal
+            [vector] = self._vision.embed([(pictures[0], photo.face.xyxy)], call)
+            picture = FacePicture.of(pictures[0], photo.face.xyxy[0]) if self._keep_crops else None
+        sample = NewSample(vector, picture, "service")
+        return t.ChangedResponse(version=people.deny(request.name, sample, call.caller, call))
+
+    def undo(self, request: t.UndoRequest, images: Sequence[bytes], call: Call) -> BaseModel:
+        """Take back the last change."""
+        act, version = need_people(self._people).undo(request.act, call.caller, call)
+        return t.UndoneResponse(what=act.what, act=act.id, version=version)

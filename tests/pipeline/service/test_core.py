@@ -214,6 +214,24 @@ def test_people_can_be_listed_renamed_and_forgotten(service, tmp_path):
     assert "Robert" not in (tmp_path / "audit.jsonl").read_text(encoding="utf-8")
 
 
+def test_a_face_is_said_not_to_be_somebody_and_that_is_undone(service, tmp_path):
+    ask(service, "enroll", photo(1), name="Ada")
+    assert refusal(service, "people/deny", photo(1), name="Bob").code == "not_found"
+    ask(service, "people/deny", photo(1), name="Ada")
+    assert ask(service, "recognize", photo(1)).images[0].faces[0].name is None
+    again = refusal(service, "enroll", photo(1), name="Ada")
+    assert again.code == "another_face"
+    assert "somebody has said" in again.message
+    undone = ask(service, "people/undo")
+    assert undone.what == "this is not Ada"
+    assert ask(service, "recognize", photo(1)).images[0].faces[0].name == "Ada"
+    assert refusal(service, "people/undo", act=undone.act).code == "conflict"
+    ask(service, "people/undo")
+    assert refusal(service, "people/undo").code == "not_found"
+    actions = [entry["action"] for entry in entries(tmp_path / "audit.jsonl")]
+    assert [actions.count(one) for one in ("enroll", "deny", "undo")] == [2, 2, 4]
+
+
 def test_what_another_program_changes_is_seen(service, tmp_path):
     vector = np.array(ask(service, "embed", photo(7)).images[0].faces[0].embedding, np.float32)
     with Store.open_existing(tmp_path / "people.db") as other:

@@ -605,3 +605,25 @@ def test_a_head_learns_that_a_denied_face_is_a_stranger(tmp_path):
     world.live.deny(world.track(BOB))
     until(lambda: taught[-1] > 0)
     world.close()
+
+
+def test_backspace_in_the_window_says_that_a_name_is_wrong_and_u_undoes_it(lax):
+    prompt = Prompt(lax.live)
+
+    def click(x: int, y: int) -> None:
+        tick = lax.step()
+        prompt.click(tick, lax.live.face_at(x + 9, y + 9))
+
+    click(*BOB)
+    assert any("Backspace: not Ada" in note.text for note in lax.live.prompt)
+    assert prompt.key(8)
+    assert called(lax) == {"Ada": "Ada", "Bob": None}
+    assert prompt.typed is None
+    assert prompt.key(ord("u"))
+    assert any("undone: this is not Ada" in note.text for note in lax.live.prompt)
+    assert called(lax)["Bob"] == "Ada"
+    click(*BOB)
+    for letter in "Bo":
+        prompt.key(ord(letter))
+    prompt.key(8)  # it takes a letter away as long as there is one
+    assert prompt.typed == "B"

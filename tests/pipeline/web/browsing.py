@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ class Server:
     Args:
         source: ``browser``, or a film in place of the machine's camera.
         gallery: the file of people.
+        more: flags.
     """
 
-    def __init__(self, source: str, gallery: Path) -> None:
-        self.source, self.gallery = source, gallery
+    def __init__(self, source: str, gallery: Path, *more: str) -> None:
+        self.source, self.gallery, self.more = source, gallery, more
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -47,7 +49,7 @@ class Server:
         """Start it and wait for its address."""
         command = [sys.executable, "-m", "scripts.main", "webcam", self.source, "--web", "--again",
                    "--port", str(self.port), "--gallery", str(self.gallery), "--embedder", "mini",
-                   "--threads", "1"]  # fmt: skip
+                   "--threads", "1", *self.more]  # fmt: skip
         detector = os.environ.get("FACES_TEST_DETECTOR")
         if detector:
             command += ["--detector", detector]
@@ -103,6 +105,14 @@ def until(true: Callable[[], Any], what: str = "", page: Any = None) -> None:
 def wait(page: Any, condition: str, arg: Any = None) -> None:
     """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
     until(lambda: page.evaluate(condition, arg), condition, page)
+
+
+def faults(page: Any) -> list[tuple[str, str, list[str]]]:
+    """What axe-core finds wrong with what is shown now: rule, how grave, where."""
+    source = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(source)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(v["id"], v["impact"], [n["html"][:120] for n in v["nodes"]]) for v in found]
 
 
 def names(page: Any) -> list[str]:

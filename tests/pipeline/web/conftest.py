@@ -64,12 +64,12 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts `faces webcam SOURCE --web` with people of its own."""
     servers = []
 
-    def start(source: str) -> Server:
-        server = Server(source, tmp_path / "people.db")
+    def start(source: str, *more: str) -> Server:
+        server = Server(source, tmp_path / "people.db", *more)
         servers.append(server)
         server.start()
         return server

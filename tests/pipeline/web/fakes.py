@@ -30,7 +30,7 @@ class FakeLive:
         self.teaching: Teaching | None = None
         self.chosen: list[Chosen | None] = []
 
-    def choose(self, track: int) -> Chosen:
+    def choose(self, track: int, *, poor: bool = False) -> Chosen:
         if track > 90:
             raise UserError("this face is not in the picture any more")
         return Chosen(track, None, None, 0.0)  # type: ignore[arg-type]

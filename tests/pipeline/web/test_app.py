@@ -19,8 +19,9 @@ from starlette.websockets import WebSocketDisconnect
 from pipeline.teaching.progress import Teaching
 from pipeline.web import broadcast as broadcast_module
 from pipeline.web.access import Access
-from pipeline.web.app import FILES, MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE, make_app
+from pipeline.web.app import FILES, make_app
 from pipeline.web.broadcast import Broadcast, to_jpeg
+from pipeline.web.browser import MAX_TEXT, MAX_VIEWERS, TOO_MANY, WRONG_MESSAGE
 from pipeline.web.camera_switch import CameraSwitch
 from pipeline.web.viewers import IN_FLIGHT
 from tests.pipeline.web.fakes import PNG, FakeLive, tick

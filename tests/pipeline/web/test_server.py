@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from faces.errors import UserError
 from pipeline.web import server
-from pipeline.web.app import MAX_FRAME, MAX_VIEWERS
+from pipeline.web.browser import MAX_FRAME, MAX_VIEWERS
 from pipeline.web.camera_switch import CameraSwitch
 from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page, PageOptions
 from tests.pipeline.web.fakes import FakeLive, tick

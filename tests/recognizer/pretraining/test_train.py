@@ -2,31 +2,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from faces.errors import UserError
-from recognizer.crop import CropRecipe
+from faces.history import read_history
 from recognizer.data.lfw import Lfw
 from recognizer.embedders.checkpoint import open_mini
-from recognizer.embedders.mini import MiniConfig
+from recognizer.embedders.mini import MiniConfig, MiniResNet
+from recognizer.pretraining.batches import UNNAMED, Material, batches
 from recognizer.pretraining.config import PretrainConfig
+from recognizer.pretraining.division import divide
+from recognizer.pretraining.judge import HeldOutPairs, Validation
+from recognizer.pretraining.margin import MarginLoss
 from recognizer.pretraining.muon import Muon, orthogonal
-from recognizer.pretraining.pool import Made, Maker, Pool, variants
 from recognizer.pretraining.teacher import Teacher
-from recognizer.pretraining.train import HeldOutPairs, Trainer, embed_with
-from recognizer.pretraining.variants import RIM, Photo, Varied, cut_faces
+from recognizer.pretraining.train import Trainer
+from recognizer.pretraining.variants import RIM, cut, merge, vary
 from scripts.main import main
-from tests.recognizer.photos import ASTRONAUT_BOX, astronaut
+from tests.recognizer.pretraining.made import RECIPE, SIZE, Opener, cached, some_faces
 
-SIZE = 32
-SHAPE = MiniConfig(size=SIZE, widths=(4, 8, 8, 16), depths=(1, 1, 1, 1), dimension=8)
-RECIPE = CropRecipe(SIZE, 0.08, "aligned")
+SHAPE = MiniConfig(size=SIZE, widths=(4, 8, 8, 16), depths=(0, 1, 1, 1), dimension=8)
 
 
 @pytest.fixture(autouse=True)
@@ -35,49 +35,22 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Like MobileFaceNet's file: a fixed batch of 1, which its last Reshape has built in."""
-    path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
-    path.write_bytes(make_teacher(SIZE, 8))
-    return path
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faces")
 
 
-def make_teacher(size: int, dimension: int) -> bytes:
-    random = np.random.default_rng(0)
-    weights = {
-        "w": random.normal(0, 1, (dimension, 3, size, size)).astype(np.float32) / size,
-        "b": random.normal(0, 0.1, dimension).astype(np.float32),
-    }
-    target = numpy_helper.from_array(np.array([1, -1]))
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
-        helper.make_node("Constant", [], ["shape"], value=target),
-        helper.make_node("Reshape", ["c", "shape"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "teacher",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, size, size])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, dimension])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    opset = [helper.make_opsetid("", 18)]
-    proto = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    onnx.checker.check_model(proto)
-    return proto.SerializeToString()
-
-
-def some_faces(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+@pytest.fixture(scope="module")
+def made(folder: Path) -> Any:
+    return cached(folder)
 
 
 @pytest.fixture
-def varied() -> Varied:
-    return Varied(some_faces(6, SIZE + 2 * RIM), SIZE)
+def opener(folder: Path, made: Any) -> Opener:
+    return Opener(folder / "teacher.onnx")
 
 
-def test_the_teacher_takes_any_batch(teacher_file: Path) -> None:
-    teacher = Teacher(teacher_file, 1)
+def test_the_teacher_takes_any_batch(folder: Path, made: Any) -> None:
+    teacher = Teacher(folder / "teacher.onnx", 1)
     assert (teacher.size, teacher.dimension) == (SIZE, 8)
     faces = some_faces(5, SIZE)
     together = teacher(faces)
@@ -95,89 +68,122 @@ def test_a_file_that_is_no_teacher_is_refused(tmp_path: Path) -> None:
         Teacher(tmp_path / "a.onnx")
 
 
-def test_variants_follow_from_their_seed_and_differ(varied: Varied) -> None:
-    for seed in range(60):  # every kind of change comes up
-        crop = varied(seed)
-        assert (crop.shape, crop.dtype) == ((SIZE, SIZE, 3), np.uint8)
-        np.testing.assert_array_equal(crop, varied(seed))
-    assert len({varied(seed).tobytes() for seed in range(60)}) == 60
+# ---- what is learned from ----------------------------------------------------------------------
 
 
-def test_making_variants_leaves_the_faces_alone(varied: Varied) -> None:
-    before = varied.faces.copy()
-    for seed in range(60):
-        varied(seed)
-    np.testing.assert_array_equal(varied.faces, before)
+def test_people_are_divided_and_wrong_names_not_believed(made: Any) -> None:
+    faces, people = made
+    division = divide(faces, people, 0.34, seed=0)
+    used, person = division.material.used, division.material.person
+    names = np.array([people[i] or "" for i in faces.photo])
+    assert not set(used) & set(division.rows)
+    assert division.material.people == 4
+    kept = set(names[division.rows]) - {""}
+    assert len(kept) == 2
+    assert not kept & set(names[used])
+    for number in range(4):
+        assert len(set(names[person == number])) == 1
+    assert set(names[person == UNNAMED]) == {"", *kept}
+    assert sum(names[division.rows] == "") == 3  # a third of eight
+    again = divide(faces, people, 0.34, seed=0)
+    assert again.rows.tolist() == division.rows.tolist()
+
+    wrong = list(people)
+    wrong[0] = people[-9]  # the first photo under the name of the last person
+    assert divide(faces, wrong, 0.0, seed=0).doubted == 1
+    doubting = divide(faces, wrong, 0.0, seed=0)
+    assert doubting.material.person[0] == UNNAMED
+    assert 0 in doubting.material.used
+    assert divide(faces, wrong, 0.0, seed=0, believe=True).doubted == 0
+    alone = ["only one", *people[1:]]
+    assert divide(faces, alone, 0.0, seed=0).material.person[0] == UNNAMED
 
 
-def test_faces_are_cut_with_a_rim_around_the_aligned_crop(tmp_path: Path) -> None:
-    from PIL import Image
-
-    from recognizer.landmarks import LandmarkNet
-
-    path, net = tmp_path / "a.png", LandmarkNet(threads=1)
-    Image.fromarray(astronaut()).save(path)
-    nothing = np.array([[400, 10, 450, 60]], np.float32)  # no face: not trusted
-    boxes = np.concatenate([ASTRONAUT_BOX, nothing])
-    [(found, face)] = cut_faces([Photo(path, boxes)], net, 112)
-    assert found == path
-    assert face.shape == (144, 144, 3)
-    crop = CropRecipe(112, 0.08, "aligned")(astronaut(), ASTRONAUT_BOX, net)[0]
-    inner = face[RIM:-RIM, RIM:-RIM].astype(int)
-    assert np.abs(inner - crop).mean() < 2  # averaged over other pixels before it was turned
-    assert np.abs(inner[1:] - crop[:-1]).mean() > 3
+def test_nobody_who_judges_is_learned_from(made: Any) -> None:
+    faces, people = made
+    judges = faces.vectors[[0]]
+    division = divide(faces, people, 0.0, 0, judges)
+    cosines = faces.vectors @ judges[0]
+    assert division.shunned == (cosines >= 0.5).sum() >= 4  # all photos of that person
+    assert (cosines[division.material.used] < 0.5).all()
 
 
-def test_the_pool_replaces_the_oldest() -> None:
-    pool = Pool(PretrainConfig(pool=8, batch_size=6))
-
-    def made(count: int, seed: int) -> Made:
-        return some_faces(count, SIZE, seed), np.full((count, 4), seed, np.float32)
-
-    pool.add(made(5, 1))
-    assert not pool.full
-    assert set(pool.batch(0)[1].flatten().tolist()) == {1.0}  # nothing of the empty places
-    pool.add(made(3, 2))
-    assert pool.full
-    pool.add(made(3, 3))
-    drawn = [pool.batch(step) for step in range(20)]
-    assert {v for _, vectors in drawn for v in vectors.flatten().tolist()} == {1.0, 2.0, 3.0}
-    threes = made(3, 3)[0]
-    for faces, vectors in drawn:
-        for face, vector in zip(faces.numpy(), vectors[:, 0].tolist(), strict=True):
-            assert (vector == 3) == any((face == other).all() for other in threes)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_variants_are_the_same_whoever_makes_them(
-    varied: Varied, teacher_file: Path, workers: int
-) -> None:
-    config = PretrainConfig(fresh=11, workers=workers, seed=3)
-    teacher = Teacher(teacher_file, 1)
-    maker = Maker(varied, teacher, 3)
-    with variants(varied, teacher_file, config) as following:
-        for number in (7, 8, 9):
-            faces, vectors = following(number)
-            np.testing.assert_array_equal(faces, maker(number, 11)[0])
-            np.testing.assert_allclose(vectors, teacher(faces), atol=1e-5)
-    assert len({face.tobytes() for n in range(4) for face in maker(n, 11)[0]}) == 44
+def test_a_batch_follows_from_its_number_alone(made: Any, opener: Opener) -> None:
+    faces, people = made
+    material = divide(faces, people, 0.0, 0).material
+    config = PretrainConfig(batch_size=16, named=0.5, merged=0.5, workers=0, seed=3)
+    teach = Teacher(opener.teacher, 1)
+    batch = material.batch(5, config, teach)
+    assert (batch.crops.shape, batch.crops.dtype) == ((16, SIZE, SIZE, 3), np.uint8)
+    assert (batch.person[:8] != UNNAMED).all()
+    known = {row.tobytes() for row in faces.vectors}
+    fresh = [row.tobytes() not in known for row in batch.vectors]
+    assert not any(fresh[:8])
+    assert 0 < sum(fresh) < 8  # merged ones, of which the teacher was asked
+    np.testing.assert_allclose(np.linalg.norm(batch.vectors, axis=1), 1, atol=1e-5)
+    for workers in (0, 1):
+        changed = PretrainConfig(batch_size=16, named=0.5, merged=0.5, workers=workers, seed=3)
+        with batches(material, changed, opener) as following:
+            again = following(5)
+            assert following(6).crops.tobytes() != again.crops.tobytes()
+        np.testing.assert_array_equal(again.crops, batch.crops)
+        np.testing.assert_allclose(again.vectors, batch.vectors, atol=1e-6)
+        assert again.person.tolist() == batch.person.tolist()
+    nameless = Material(faces, material.used, np.full(len(faces), UNNAMED))
+    assert (nameless.batch(0, config, teach).person == UNNAMED).all()
 
 
-def test_the_learning_rate_rises_stays_and_falls() -> None:
-    config = PretrainConfig(steps=100, warmup=9, cooldown=0.5)
+def test_variants_differ_and_leave_the_face_alone() -> None:
+    [face] = some_faces(1, SIZE + 2 * RIM)
+    before = face.copy()
+    crops = [vary(face, np.random.default_rng(seed)) for seed in range(80)]  # every kind comes up
+    assert {crop.shape for crop in crops} == {(SIZE, SIZE, 3)}
+    assert len({crop.tobytes() for crop in crops}) == 80
+    np.testing.assert_array_equal(face, before)
+    other = some_faces(1, SIZE + 2 * RIM, seed=5)[0]
+    merged = [merge(face, other, np.random.default_rng(seed)) for seed in range(20)]
+    assert {m.shape for m in merged} == {face.shape}
+    np.testing.assert_array_equal(face, before)
+
+
+def test_landmarks_without_error_give_the_crop_itself() -> None:
+    class Sure:  # draws no error
+        def random(self) -> float:
+            return 0.9
+
+        def normal(self, mean: float, spread: Any, shape: Any = None) -> Any:
+            return np.zeros(shape)
+
+    from recognizer.crop import TEMPLATE
+
+    face = some_faces(1, 112 + 2 * RIM)[0]
+    crop = cut(face, TEMPLATE.astype(float) + RIM, 112, 1.0, Sure())  # type: ignore[arg-type]
+    assert np.abs(crop.astype(int) - face[RIM:-RIM, RIM:-RIM]).max() <= 1
+
+
+# ---- settings, optimizer, losses ---------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
+    config = PretrainConfig(steps=100, warmup=9)
     rates = [config.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
-    assert rates[9:51] == [1.0] * 42
-    assert rates[75] == pytest.approx(0.5)
-    assert 0 < rates[99] < 0.05
+    assert rates[9] == pytest.approx(0.98, abs=0.01)
+    assert rates[50] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.001
     assert config.rate(100) == 0
 
 
 @pytest.mark.parametrize(
-    "values", [{"steps": 0}, {"fresh": 0}, {"batch_size": 9, "pool": 8}, {"cooldown": 2.0}]
-)
-def test_settings_that_cannot_be(values: dict) -> None:
-    with pytest.raises(ValueError, match=r"must be positive|are parts of 1"):
+    ("values", "flag"),
+    [
+        ({"steps": 0}, "--steps"), ({"batch_size": 1}, "--batch-size"),
+        ({"merged": 1.5}, "--merged"), ({"margin": 1.0}, "--margin"),
+        ({"lr": 0.0}, "--lr"), ({"average": 1.0}, "--average"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be(values: dict, flag: str) -> None:
+    with pytest.raises(UserError, match=flag):
         PretrainConfig(**values)
 
 
@@ -203,6 +209,25 @@ def test_muon_turns_weights_without_stretching_them() -> None:
     assert weight.norm().item() == pytest.approx(8**0.5, rel=0.1)
 
 
+def test_the_margin_asks_for_more_than_the_nearest_person() -> None:
+    loss = MarginLoss(3, 4, margin=0.3)
+    axes = torch.eye(4)
+    loss.begin_at(axes[[0, 0, 1, 2]], torch.tensor([0, 0, 1, 2]))
+    own, person = axes[:3], torch.tensor([0, 1, 2])
+    right, wrong = loss(own, person), loss(own, person.roll(1))
+    assert right < 0.1 < 10 < wrong
+    near = torch.nn.functional.normalize(torch.tensor([[1.0, 0.95, 0.0, 0.0]]), dim=1)
+    without = MarginLoss(3, 4, margin=0.0)
+    without.load_state_dict(loss.state_dict())
+    assert loss(near, person[:1]) > without(near, person[:1]) + 5
+    # A photo under a wrong name has a center of its own to go to.
+    loss.centers.data[0, 1] = axes[3]
+    assert loss(axes[3:], person[:1]) < 0.1
+
+
+# ---- judges ------------------------------------------------------------------------------------
+
+
 def lfw(people: tuple[str, ...], fold: int) -> Lfw:
     paths = tuple(Path(f"{i}.png") for i in range(len(people)))
     same = np.array([people[0] == people[1], people[2] == people[3]])
@@ -222,6 +247,7 @@ def test_the_threshold_comes_from_one_part_and_is_applied_to_the_other() -> None
     )
     result = judge(lambda _: next(vectors))
     assert result == {"tuning": 1.0, "held_out": 0.5, "threshold": pytest.approx(0.3)}
+    assert len(judge.of_strangers(lambda faces: np.zeros((len(faces), 2)))) == 8
 
 
 def test_nobody_may_be_in_both_parts() -> None:
@@ -230,64 +256,138 @@ def test_nobody_may_be_in_both_parts() -> None:
         HeldOutPairs(one, some_faces(4, SIZE), other, some_faces(4, SIZE))
 
 
-def fit(run: Path, varied: Varied, teacher: Path, resume: bool = False, **settings: int) -> Trainer:
-    config = PretrainConfig(
-        **{"steps": 40, "batch_size": 16, "fresh": 8, "pool": 64, "warmup": 5,
-           "evaluate_every": 20, "average": 0.9, "workers": 0, **settings}
-    )  # fmt: skip
-    trainer = Trainer(config, SHAPE, RECIPE, run)
-    if resume:
-        trainer.resume()
-    with variants(varied, teacher, config) as following:
-        list(trainer.fit(following, None))
-    return trainer
+@pytest.mark.parametrize("learned", [False, True])
+def test_tar_is_of_people_who_were_never_trained_on(learned: bool) -> None:
+    def of(first: int, count: int, fold: int) -> Lfw:
+        people = tuple(f"{i // 2}" for i in range(2 * first, 2 * (first + count)))
+        images = tuple(Path(f"{i}.png") for i in range(len(people)))
+        pairs = np.array([0, 1]), np.array([1, 2])
+        return Lfw(images, people, *pairs, np.array([True, False]), np.full(2, fold))
 
+    rng = np.random.default_rng(0)
 
-def test_training_learns_writes_and_goes_on(
-    tmp_path: Path, varied: Varied, teacher_file: Path
-) -> None:
-    run = tmp_path / "run"
-    trainer = fit(run, varied, teacher_file)
-    assert sorted(path.name for path in run.iterdir()) == ["history.jsonl", "last.pt"]
-    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [20, 40]
-    assert lines[1]["loss"] < lines[0]["loss"] < 1.1
+    def embed(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # 60 people of the first part are told apart, the 30 of the second are not.
+        count = len(faces) // 2
+        vectors = np.repeat(np.eye(64, dtype=np.float32)[:count], 2, axis=0)
+        noise = rng.normal(0, 0.01 if count == 60 else 5.0, vectors.shape)
+        vectors = vectors + noise.astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    network, recipe = open_mini(run / "last.pt")
-    assert recipe == RECIPE
-    faces = some_faces(3, SIZE)
-    np.testing.assert_allclose(
-        embed_with(network, faces), embed_with(trainer.average, faces), atol=1e-2
+    judge = HeldOutPairs(
+        of(0, 60, 1), some_faces(120, 4), of(60, 30, 2), some_faces(60, 4), learned=learned
     )
-    untrained = Trainer(trainer.config, SHAPE, RECIPE, run)
-    teacher, fresh = Teacher(teacher_file, 1), np.stack([varied(10**6 + i) for i in range(64)])
-    target = teacher(fresh)
-
-    def cosine(net: object) -> float:
-        return float((embed_with(net, fresh) * target).sum(1).mean())  # type: ignore[arg-type]
-
-    assert cosine(network) > cosine(untrained.network) + 0.1
-
-    again = fit(run, varied, teacher_file, resume=True, steps=50)
-    assert again.step == 50
-    assert [line["step"] for line in again.history] == [20, 40, 50]
+    found = judge(embed)
+    assert found["far"] == (1e-2 if learned else 1e-3)  # 1,770 and 16,000 pairs
+    assert (found["tar"] < 0.3) == learned
 
 
-def test_a_resumed_run_has_the_state_that_was_saved(
-    tmp_path: Path, varied: Varied, teacher_file: Path
+def test_validation_is_of_people_who_are_not_learned(made: Any) -> None:
+    faces, people = made
+    validation = Validation.of(divide(faces, people, 1.0, 0))
+    found = validation(lambda crops: validation.vectors)
+    assert found == {"valid": {"loss": pytest.approx(0, abs=1e-6)}, "tar": 1.0, "far": 0.1}
+    mixed = validation(lambda crops: np.roll(validation.vectors, 13, axis=0))
+    assert mixed["valid"]["loss"] > 0.3
+    assert mixed["tar"] < 1
+    nobody = Validation.of(divide(faces, people, 0.0, 0))
+    assert np.isnan(nobody(lambda crops: crops)["valid"]["loss"])
+
+
+# ---- a run -------------------------------------------------------------------------------------
+
+
+def trainer_for(run: Path, made: Any, hold_out: float = 0.2, **settings: Any) -> Trainer:
+    faces, people = made
+    config = PretrainConfig(
+        **{"steps": 60, "batch_size": 16, "warmup": 5, "evaluate_every": 20, "average": 0.9,
+           "workers": 0, "merged": 0.2, "precision": "float32", "hold_out": hold_out, **settings}
+    )  # fmt: skip
+    material = divide(faces, people, config.hold_out, 0).material
+    torch.manual_seed(config.seed)
+    return Trainer(MiniResNet(SHAPE), RECIPE, material, config, run)
+
+
+def fit(trainer: Trainer, made: Any, opener: Opener, stop_at: int | None = None) -> None:
+    faces, people = made
+    validation = Validation.of(divide(faces, people, trainer.config.hold_out, 0))
+    with batches(trainer.material, trainer.config, opener) as following:
+        if stop_at is None:
+            list(trainer.fit(following, validation))
+            return
+        while trainer.step < stop_at:
+            trainer.train_step(following(trainer.step))
+            if trainer.step % trainer.config.evaluate_every == 0:
+                trainer._line(validation, 0.0, 0.0)
+        trainer.save()
+
+
+def test_training_learns_and_writes(tmp_path: Path, opener: Opener) -> None:
+    made, tmp_path = cached(tmp_path / "made", people=10), tmp_path / "run"
+    trainer = trainer_for(tmp_path, made, hold_out=0.5)
+    fit(trainer, made, opener)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["history.jsonl", "last.pt", "loss.png"]
+    lines = read_history(tmp_path)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 20), (2, 40), (3, 60)]
+    assert lines[2]["train"]["loss"] < lines[0]["train"]["loss"]
+    assert lines[2]["train"]["margin"] > 0
+    assert lines[2]["train"]["distance"] < lines[0]["train"]["distance"] - 0.1
+    assert 0 < lines[2]["valid"]["loss"] < 2
+    assert 0 <= lines[2]["tar"] <= 1
+
+    network, recipe = open_mini(tmp_path / "last.pt")
+    assert recipe == RECIPE
+    faces = some_faces(3)
+    with torch.no_grad():
+        given = network(torch.from_numpy(faces)).numpy()
+    np.testing.assert_allclose(given, trainer.embed(faces), atol=1e-5)
+
+
+@pytest.mark.parametrize("stop_at", [7, 33])
+def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(
+    tmp_path: Path, made: Any, opener: Opener, stop_at: int
 ) -> None:
-    trainer = fit(tmp_path, varied, teacher_file, steps=7)
-    again = Trainer(trainer.config, SHAPE, RECIPE, tmp_path)
+    whole = trainer_for(tmp_path / "whole", made, steps=40)
+    fit(whole, made, opener)
+    part = trainer_for(tmp_path / "part", made, steps=40)
+    fit(part, made, opener, stop_at)
+    again = trainer_for(tmp_path / "part", made, steps=40)
     again.resume()
-    assert again.step == 7
-    for one, other in ((trainer.network, again.network), (trainer.average, again.average)):
+    assert again.step == stop_at
+    fit(again, made, opener)
+    for one, other in ((whole.network, again.network), (whole.average, again.average)):
         for name, value in one.state_dict().items():
             assert torch.equal(other.state_dict()[name], value), name
-    momentum = [s["momentum"] for s in trainer.optimizers[0].state.values()]
-    restored = [s["momentum"] for s in again.optimizers[0].state.values()]
-    assert momentum
-    for a, b in zip(momentum, restored, strict=True):
-        assert torch.equal(a, b)
+    assert again.margin is not None
+    assert whole.margin is not None
+    assert torch.equal(again.margin.centers, whole.margin.centers)
+
+    def figures(lines: list[dict]) -> str:
+        timings = ("seconds", "images_per_second")
+        return json.dumps([{k: v for k, v in line.items() if k not in timings} for line in lines])
+
+    assert figures(again.history) == figures(whole.history)
+
+
+def test_a_run_is_not_continued_with_other_settings_or_faces(
+    tmp_path: Path, made: Any, opener: Opener
+) -> None:
+    trainer_for(tmp_path, made).save()
+    with pytest.raises(UserError, match=r"--margin was 0\.3 and is 0\.2: a resumed run cannot"):
+        trainer_for(tmp_path, made, margin=0.2).resume()
+    trainer_for(tmp_path, made, steps=90, workers=1).resume()
+    faces, people = made
+    other = trainer_for(tmp_path, (faces, [None, *people[1:]]))
+    with pytest.raises(UserError, match=r"learns from other faces .* start a new run"):
+        other.resume()
+
+
+def test_what_is_known_is_changed_gently(tmp_path: Path, made: Any, opener: Opener) -> None:
+    new = trainer_for(tmp_path, made)
+    knowing = Trainer(MiniResNet(SHAPE), RECIPE, new.material, new.config, tmp_path, knowing=True)
+    assert [a / b for a, b in zip(knowing.highest, new.highest, strict=True)] == pytest.approx(
+        [0.1, 0.1]
+    )
 
 
 @pytest.mark.data
@@ -296,21 +396,27 @@ def test_the_command_trains_and_judges(
 ) -> None:
     root, run = small_lfw(shared_data / "lfw", tmp_path / "lfw"), tmp_path / "run"
     teacher = shared_data / "weights" / "peers" / "mobilefacenet.onnx"
-    arguments = ["pretrain-embedder", "--lfw", str(root), "--teacher", str(teacher),
-                 "--run", str(run), "--folds", "1", "--held-out", "2", "--steps", "2",
-                 "--batch-size", "4", "--pool", "8", "--fresh", "2", "--workers", "0"]  # fmt: skip
+    people = tmp_path / "people"
+    people.mkdir()
+    for name in ("Adam_Sandler", "Abdullah_Gul", "Adrien_Brody"):
+        (people / name).symlink_to(shared_data / "lfw" / "images" / name, target_is_directory=True)
+    arguments = ["pretrain-embedder", "--folders", str(people), "--boxes", "center",
+                 "--border", "0", "--lfw", str(root), "--held-out", "2",
+                 "--teacher", str(teacher), "--run", str(run), "--steps", "2",
+                 "--evaluate-every", "2", "--batch-size", "4", "--workers", "0"]  # fmt: skip
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "step 2" in captured.out
     assert "held_out" in captured.out
-    assert "the teacher itself: tuning 1" in captured.err
+    assert "the teacher itself:" in captured.err
+    assert "tuning 1" in captured.err
     assert main(arguments) == 2
     assert "is there already: give --resume" in capsys.readouterr().err
-    assert main([*arguments, "--resume", "--steps", "3"]) == 0
+    arguments[arguments.index("--steps") + 1] = "3"
+    assert main([*arguments, "--resume"]) == 0
     assert "step 3" in capsys.readouterr().out
-    arguments[arguments.index("--held-out") + 1] = "1"
-    assert main([*arguments, "--resume"]) == 2
-    assert "fold 1 is for validation: it cannot be trained on" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--folds", "2"]) == 2
+    assert "fold 2 is for validation: it cannot be trained on" in capsys.readouterr().err
 
 
 def small_lfw(source: Path, root: Path) -> Path:

@@ -1,0 +1,228 @@
+"""`faces index`: throughput against its two networks alone, memory over many pictures, Ray.
+
+    python benchmarks/index.py                     # throughput on all processors
+    python benchmarks/index.py --memory 100000     # memory of all processes over so many pictures
+    python benchmarks/index.py --ray               # the same pictures through Ray on this machine
+    python benchmarks/index.py --image-path photos --jobs 8 --rounds 5
+
+Throughput is compared with processors times what one thread does with the networks alone: as many
+processes as the run has detect and embed, on pictures that are decoded already, at the same time;
+both take turns, so that they find the machine equally busy. Exit code 0: the limits of the project
+hold (0.9 of the networks alone, memory within 10 %, Ray costs less than 10 %); 1: not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+from tqdm import tqdm
+
+from detector.benchmark.pictures import some_pictures
+from faces.errors import UserError
+from pipeline.library.executors import Crew, Processes
+from pipeline.library.index import Indexing
+from pipeline.library.look import Looker, LookSettings
+from pipeline.library.scan import scan
+
+SETTINGS = LookSettings()
+SIZES = ((480, 640), (768, 1024), (1080, 1440), (640, 427), (700, 933))
+
+
+def make_pictures(folder: Path, count: int, sources: Sequence[Any]) -> None:
+    """Different JPEG files of several sizes, with the faces of ``sources`` in other places."""
+    random = np.random.default_rng(0)
+    for i in tqdm(range(count), desc="making pictures", disable=None):
+        height, width = SIZES[i % len(SIZES)]
+        image = Image.fromarray(sources[i % len(sources)])
+        scale = max(width / image.width, height / image.height)
+        image = image.resize((round(image.width * scale) + 8, round(image.height * scale) + 8))
+        x, y = random.integers(0, 8, 2).tolist()
+        path = folder / f"{i // 1000:04}" / f"{i:07}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.array(image.crop((x, y, x + width, y + height)))
+        pixels[0, :3] = random.integers(0, 256, (3, 3))  # no two files are the same
+        Image.fromarray(pixels).save(path, quality=90)
+
+
+def networks_alone(paths: Sequence[Path], ready: Any, go: Any, result: Any) -> None:
+    """One process: the networks on pictures that are decoded; puts seconds in ``result``."""
+    import cv2
+
+    from faces.images.read import read_image
+
+    cv2.setNumThreads(1)
+    looker = Looker(SETTINGS)
+    images = [read_image(path) for path in paths]
+    looker.detector.detect(images[0])
+    ready.release()
+    go.wait()
+    start = time.perf_counter()
+    for image in images:
+        found = looker.detector.detect(image)
+        looker.embedder.embed(looker.embedder.crop(image, found.xyxy))
+    result.put(time.perf_counter() - start)
+
+
+def alone(paths: Sequence[Path], jobs: int) -> float:
+    """Pictures a second of ``jobs`` processes with the networks alone, a share of pictures each."""
+    context = get_context("spawn")
+    ready, go, result = context.Semaphore(0), context.Event(), context.Queue()
+    shares = [paths[i::jobs] for i in range(jobs)]
+    processes = [
+        context.Process(target=networks_alone, args=(share, ready, go, result)) for share in shares
+    ]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    go.set()
+    seconds = [result.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(len(share) for share in shares) / max(seconds)
+
+
+class Begun:
+    """A crew whose workers are ready before the clock starts."""
+
+    def __init__(self, crew: Crew, workers: int) -> None:
+        self._crew = crew
+        self._early: list[Any] = []
+        self._ready = [crew.hire() for _ in range(workers)]
+        while len(self._early) < workers:
+            self._early += list(crew.news())
+
+    def hire(self) -> Any:
+        return self._ready.pop() if self._ready else self._crew.hire()
+
+    def news(self) -> Any:
+        early, self._early = self._early, []
+        return iter(early) if early else self._crew.news()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._crew, name)
+
+
+def whole(paths: Path, jobs: int, make: Callable[[], Crew]) -> float:
+    """Files a second of a run of `faces index` into a new library, its networks opened before."""
+    with tempfile.TemporaryDirectory() as folder:
+        crew = Begun(make(), jobs)
+        try:
+            start = time.perf_counter()
+            found = scan([str(paths)])
+            run = Indexing(Path(folder), Looker(SETTINGS).manifest, found)
+            tally = run.run(crew, jobs)
+            return tally.looked / (time.perf_counter() - start)
+        finally:
+            crew.close()
+
+
+def throughput(folder: Path, jobs: int, rounds: int) -> bool:
+    """Print both and their ratio; whether it is at least 0.9."""
+    paths = sorted(folder.rglob("*.jpg"))
+    manifest = Looker(SETTINGS).manifest
+    rates: list[tuple[float, float]] = []
+    for _ in tqdm(range(rounds), desc="rounds", disable=None):
+        networks = alone(paths, jobs)
+        rates.append((networks, whole(folder, jobs, lambda: Processes(SETTINGS, manifest))))
+    ratio = statistics.median(run / networks for networks, run in rates)
+    first, second = (statistics.median(column) for column in zip(*rates, strict=True))
+    print(f"networks alone, {jobs} processes: {first:.2f} pictures/s")
+    print(f"faces index --jobs {jobs}:          {second:.2f} pictures/s")
+    print(f"ratio, median of {rounds} rounds:    {ratio:.3f}")
+    return ratio >= 0.9
+
+
+def ray(folder: Path, jobs: int, rounds: int) -> bool:
+    """Print the throughput of processes and of Ray; whether Ray costs less than 10 %."""
+    from pipeline.library.ray_crew import RayCrew
+
+    manifest = Looker(SETTINGS).manifest
+    ratios = []
+    for _ in tqdm(range(rounds), desc="rounds", disable=None):
+        own = whole(folder, jobs, lambda: Processes(SETTINGS, manifest))
+        rays = whole(folder, jobs, lambda: RayCrew(SETTINGS, manifest, None, jobs))
+        ratios.append(rays / own)
+        print(f"processes {own:.2f}, Ray {rays:.2f} pictures/s")
+    ratio = statistics.median(ratios)
+    print(f"Ray / processes, median of {rounds} rounds: {ratio:.3f}")
+    return ratio >= 0.9
+
+
+def memory(folder: Path, jobs: int) -> bool:
+    """Print the memory of all processes, ten times in a run; whether it stays."""
+    manifest = Looker(SETTINGS).manifest
+    crew = Processes(SETTINGS, manifest)
+    samples: list[tuple[int, float, float]] = []
+    with tempfile.TemporaryDirectory() as library:
+        run = Indexing(Path(library), manifest, scan([str(folder)]))
+        step, done = max(1, run.count // 20), 0
+        bar = tqdm(total=run.count, disable=None)
+
+        def note(count: int) -> None:
+            nonlocal done
+            bar.update(count)
+            done += count
+            if done // step > (done - count) // step:
+                me = psutil.Process()
+                workers = [
+                    c.memory_info().rss for c in me.children() if "spawn" in str(c.cmdline())
+                ]
+                samples.append((done, me.memory_info().rss / 2**20, max(workers) / 2**20))
+
+        try:
+            run.run(crew, jobs, note)
+        finally:
+            crew.close()
+            bar.close()
+    print("| pictures | asking process, MB | largest worker, MB |\n|--:|--:|--:|")
+    for done, own, largest in samples:
+        print(f"| {done:,} | {own:.0f} | {largest:.0f} |")
+    half = len(samples) // 2
+    early, late = samples[len(samples) // 4 : half], samples[half:]
+    growth = [
+        max(sample[i] for sample in late) / max(sample[i] for sample in early) for i in (1, 2)
+    ]
+    print(f"second half against second quarter: {growth[0]:.3f} and {growth[1]:.3f}")
+    return max(growth) <= 1.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure one thing; 0 when its limit holds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--image-path", type=Path, help="photos with faces (default: made ones)")
+    parser.add_argument("--pictures", type=int, default=200, help="how many are made")
+    parser.add_argument("--jobs", type=int, default=psutil.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="PICTURES", help="measure memory instead")
+    parser.add_argument("--ray", action="store_true", help="measure Ray instead")
+    options = parser.parse_args(argv)
+    try:
+        sources = some_pictures(options.image_path, 20)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as made:
+        make_pictures(Path(made), options.memory or options.pictures, sources)
+        if options.memory:
+            fine = memory(Path(made), options.jobs)
+        elif options.ray:
+            fine = ray(Path(made), options.jobs, options.rounds)
+        else:
+            fine = throughput(Path(made), options.jobs, options.rounds)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""How well faces of labeled photos are grouped, and how quickly 100,000 faces are searched.
+
+    python benchmarks/library.py groups ../shared/data/lfw/images --faces center
+    python benchmarks/library.py groups photos/ --labels labels.csv --border 0.125 --peer net.onnx
+    python benchmarks/library.py speed --faces 100000
+
+`groups` takes a folder for each person (or a table with the columns `file` and `identity`) and
+embeds each photo's main face. Pairwise and B-cubed precision, recall and F1 (Amigo et al., "A
+comparison of extrinsic clustering evaluation metrics", Information Retrieval 12, 2009) say how the
+groups agree with the labels: pairwise counts pairs, so it is about people with many photos; B-cubed
+counts faces. No photo holds two faces here and none has a time, so neither helps.
+
+`speed` makes a library of vectors with the given number of photos of each person and measures
+reading, grouping, and searching by face and by name.
+
+Exit code 0: precision of both kinds at least 0.99, or every search within 0.2 s; 1: not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+PRECISION = 0.99
+SECONDS = 0.2
+
+Scores = tuple[float, float, float]
+"""Precision, recall and their harmonic mean, 0..1."""
+
+
+def pairwise(group: NDArray[np.int64], person: NDArray[np.int64]) -> Scores:
+    """Of pairs of faces: how many of one group are of one person, and the other way around.
+
+    Without a pair of the one kind there is nothing wrong: 1.
+    """
+    both = _pairs(np.stack([group, person], axis=1))
+    together, true = _pairs(group[:, None]), _pairs(person[:, None])
+    return _scores(both / together if together else 1.0, both / true if true else 1.0)
+
+
+def b_cubed(group: NDArray[np.int64], person: NDArray[np.int64]) -> Scores:
+    """Of each face's group, which part is the same person; of their faces, which part is in it."""
+
+    def size(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        _, place, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+        return count[place.ravel()]
+
+    both = size(np.stack([group, person], axis=1))
+    precision = float((both / size(group[:, None])).mean())
+    return _scores(precision, float((both / size(person[:, None])).mean()))
+
+
+def _pairs(keys: NDArray[np.int64]) -> int:
+    counts = np.unique(keys, axis=0, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _scores(precision: float, recall: float) -> Scores:
+    total = precision + recall
+    return precision, recall, 2 * precision * recall / total if total else 0.0
+
+
+def groups(options: argparse.Namespace) -> bool:
+    """Print the scores; whether precision is high enough."""
+    from pipeline.library.who.grouping import RULE, group_faces
+    from recognizer.rule import default_thresholds
+
+    paths, people = _labeled(options)
+    vectors, fingerprint = _embedded(options, paths)
+    person = np.unique(np.array(people), return_inverse=True)[1].astype(np.int64)
+    calibrated = options.threshold or default_thresholds(fingerprint).gallery
+    start = time.perf_counter()
+    found = group_faces(vectors, np.arange(len(vectors)), calibrated).group
+    seconds = time.perf_counter() - start
+    used = RULE.threshold(vectors, calibrated)
+    print(
+        f"{len(vectors):,} photos of {person.max() + 1:,} people, {fingerprint}: threshold "
+        f"{calibrated:.3f} as calibrated, {used:.3f} here; {seconds:.1f} s"
+    )
+    fine = True
+    for name, scores in (
+        ("pairwise", pairwise(found, person)),
+        ("B-cubed", b_cubed(found, person)),
+    ):
+        fine &= scores[0] >= PRECISION
+        print(f"  {name:<9} precision {scores[0]:.3f}  recall {scores[1]:.3f}  F1 {scores[2]:.3f}")
+    return fine
+
+
+def _labeled(options: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    if options.labels is None:
+        from recognizer.data.photos import read_folders
+
+        photos = read_folders(options.photos)
+        return list(photos.paths), list(photos.people)
+    with options.labels.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["identity"]]
+    return [options.photos / row["file"] for row in rows], [row["identity"] for row in rows]
+
+
+def _embedded(
+    options: argparse.Namespace, paths: Sequence[Path]
+) -> tuple[NDArray[np.float32], str]:
+    """Unit vectors of the main faces; the whole photo where the detector finds none."""
+    from tqdm import tqdm
+
+    from faces.images.read import read_image
+    from pipeline.gallery import open_detector, open_embedder
+    from recognizer.data.photos import center_box, main_face
+    from recognizer.evaluation.contestants import OnnxPeer
+
+    embedder = open_embedder(options.embedder, options.threads)
+    peer = OnnxPeer(options.peer, options.threads) if options.peer else embedder
+    detector = open_detector(None, threads=options.threads) if options.faces == "detect" else None
+    vectors: list[NDArray[np.float32]] = []
+    crops: list[NDArray[np.uint8]] = []
+    for path in tqdm(paths, desc="photos", unit=" photos", disable=None):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        rim = round(options.border * max(height, width))
+        image = np.pad(image, ((rim, rim), (rim, rim), (0, 0)), mode="edge")
+        box = np.array([[rim, rim, rim + width, rim + height]], np.float32)
+        if options.faces == "center":
+            box = center_box(image)
+        elif detector is not None:
+            found = main_face(detector.detect(image).xyxy, *image.shape[:2])
+            box = found if len(found) else box
+        crops.append(embedder.crop(image, box)[0])
+        if len(crops) == 32 or len(vectors) * 32 + len(crops) == len(paths):
+            vectors.append(peer.embed(np.stack(crops)))
+            crops.clear()
+    return np.concatenate(vectors), peer.fingerprint
+
+
+def speed(options: argparse.Namespace) -> bool:
+    """Print how long it takes; whether every search is quick enough."""
+    from pipeline.library import decide
+    from pipeline.library.people import Library
+    from pipeline.library.search import date_of, search_face, search_names
+
+    def timed(name: str, work: Callable[[], object], limit: bool = True, times: int = 5) -> bool:
+        spans, processor = [], []
+        for _ in range(times):
+            start, cpu = time.perf_counter(), time.process_time()
+            work()
+            spans.append(time.perf_counter() - start)
+            processor.append(time.process_time() - cpu)
+        print(f"  {name:<40} {min(spans):8.3f} s, processor {min(processor):8.3f} s")
+        return not limit or min(spans) <= SECONDS
+
+    if hasattr(os, "getloadavg"):
+        print(f"load of the machine before: {os.getloadavg()[0]:.1f} (0 is an idle one)")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lib"
+        _made(path, options.faces, options.each, options.dimension)
+        print(
+            f"{options.faces:,} faces x {options.dimension}, {options.each} photos of each person"
+        )
+        with Library(path) as library:
+            timed("reading the parts", lambda: library.faces, False, 1)
+            timed("grouping, the first time", library.people, False, 1)
+            decide.name(library, [library.find("1")], "Ann")
+            decide.name(library, [library.find("2")], "Bob")
+            timed("grouping again after a decision", library.people, False, 1)
+            people = library.people()
+            nobody = np.zeros(len(library.faces), bool)
+            query = library.faces.embedding[7]
+            begin = date_of("2024")
+            fine = [
+                timed("the list, nothing new", library.people, False),
+                timed("by face", lambda: search_face(library.faces, query, 0.47, nobody)),
+                timed("by name", lambda: search_names(people, ["Ann"])),
+                timed(
+                    "by name, company and date", lambda: search_names(people, ["Ann", "Bob"], begin)
+                ),
+                timed("by date alone", lambda: search_names(people, [], begin, date_of("2025"))),
+            ]
+        with Library(path) as library:
+            timed("opening a library, reading, the list", library.people, False, 1)
+        return all(fine)
+
+
+def _made(folder: Path, count: int, each: int, dimension: int) -> None:
+    """As `faces index` would write it: two faces in each photo, a thousand photos a part."""
+    import pyarrow as pa
+
+    from pipeline.library.parts import Manifest, write_manifest, write_part
+    from pipeline.library.schema import arrow_schema
+    from recognizer.rule import read_defaults
+    from recognizer.types import unit
+
+    random = np.random.default_rng(0)
+    person = random.permutation(np.arange(count) // each)
+    own = unit(random.standard_normal((count // each + 1, dimension)))
+    fingerprint = next(iter(read_defaults()))  # thresholds are known for it
+    write_manifest(folder, Manifest("made", fingerprint, dimension, {}))
+    schema = arrow_schema(dimension)
+    for start in range(0, count, 2000):
+        rows = np.arange(start, min(start + 2000, count))
+        noise = unit(random.standard_normal((len(rows), dimension)))
+        vectors = unit(0.8 * own[person[rows]] + 0.6 * noise)
+        photo = rows // 2
+        digests = [f"{p:064x}"[::-1] for p in photo]
+        table = {
+            "path": [f"/photos/{p:09d}.jpg" for p in photo], "size": rows, "digest": digests,
+            "modified": rows.astype(float),
+            "width": [4000] * len(rows), "height": [3000] * len(rows),
+            "taken": [int(1.6e9 + 600 * p) for p in photo],
+            "face": [f"{d[:16]}-{r % 2}" for d, r in zip(digests, rows, strict=True)],
+            **{key: 100.0 + 400 * (rows % 2) + add for key, add in (("x1", 0), ("x2", 200))},
+            "y1": [100.0] * len(rows), "y2": [350.0] * len(rows),
+            "score": [0.9] * len(rows), "quality": [0.8] * len(rows),
+            "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), dimension),
+        }  # fmt: skip
+        columns = [
+            pa.array(table[name]).cast(schema.field(name).type)
+            if name in table
+            else pa.nulls(len(rows), schema.field(name).type)
+            for name in schema.names
+        ]
+        write_part(folder, f"{start:09d}", pa.Table.from_arrays(columns, schema=schema))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    one = kinds.add_parser("groups", help="how well labeled faces are grouped")
+    one.add_argument("photos", type=Path, help="folder of folders, or of what --labels names")
+    one.add_argument("--labels", type=Path, help="CSV with the columns file and identity")
+    one.add_argument("--faces", choices=("detect", "center", "whole"), default="whole")
+    one.add_argument("--border", type=float, default=0.0, help="added around tight photos [0]")
+    one.add_argument("--embedder", default="auto")
+    one.add_argument("--peer", type=Path, help="another network, an ONNX file, for the same crops")
+    one.add_argument("--threshold", type=float, help="cosine [as calibrated for the embedder]")
+    one.add_argument("--threads", type=int)
+    two = kinds.add_parser("speed", help="how quickly a made library answers")
+    two.add_argument("--faces", type=int, default=100_000)
+    two.add_argument("--each", type=int, default=20, help="photos of each person [20]")
+    two.add_argument("--dimension", type=int, default=128)
+    options = parser.parse_args(argv)
+    fine = groups(options) if options.kind == "groups" else speed(options)
+    print("within the limits" if fine else "NOT within the limits")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
