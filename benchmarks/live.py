@@ -79,7 +79,12 @@ class Inception:
         self._torch = torch
         self._network = InceptionResnetV1(pretrained=None).eval()
 
-    def crop(self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def crop(
+        self,
+        image: NDArray[np.uint8],
+        xyxy: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]:
         """The boxes, squeezed into squares."""
         picture = Image.fromarray(image)
         faces = [np.asarray(picture.resize((self.size, self.size), box=tuple(box))) for box in xyxy]

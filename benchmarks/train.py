@@ -53,7 +53,7 @@ def ours(config: TrainConfig) -> tuple[Step, int]:
         start = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - start
-        trainer.step(batch)
+        trainer.step([batch])
         trainer.progress.step += 1
         return len(batch[0]), waited
 

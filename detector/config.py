@@ -19,6 +19,9 @@ from faces.errors import UserError
 Arch = Literal["fpn", "reference"]
 Precision = Literal["auto", "bf16", "float32"]
 
+AUTO = Path("auto")
+"""`TrainConfig.resume` for: go on with the run if there is one, else begin it."""
+
 FOUR_PATHS = ("image_path", "train_ann_dir", "valid_path", "valid_ann_dir")
 """The settings for which `DataConfig.data_dir` stands."""
 
@@ -88,6 +91,9 @@ class ModelConfig:
     """Channels of every pyramid level (`fpn`)."""
     head_width: int = 256
     """Width of the fully connected layer that classifies a proposal (`fpn`)."""
+    points: bool = False
+    """Also find the eyes, the nose and the corners of the mouth of every face (`fpn`). Learned from
+    annotations that have them, <landmarks>; faces without are no part of it."""
     box_loss: float = 1.5
     """Weight of the two box-regression losses in the sum: means over faces of what is missing of
     the overlap (GIoU) for `fpn`; torchvision's smooth L1 over all sampled boxes for `reference`."""
@@ -120,7 +126,10 @@ class OptimConfig:
     """Passes over the training images: an epoch shows as many crops as there are images, more of
     those with many faces (`fpn`)."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["-b"])] = 8
-    """Images a step, over all processes."""
+    """Images that go through the network together, over all processes."""
+    accumulate: int = 1
+    """Add up the gradients of so many batches before each step: it is the same as that of one batch
+    so many times as large, and takes the memory of one."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=["-l"])] = 1e-3
     """Peak learning rate of AdamW."""
     backbone_lr: Annotated[
@@ -156,6 +165,10 @@ class OptimConfig:
     ] = None
     """Where batch-norm statistics move: in the pyramid and heads, everywhere, or nowhere (which
     needs --init: new heads have none yet)."""
+    only_points: bool = False
+    """Learn nothing but the points, on weights from --init: boxes and scores stay exactly as they
+    are, and a step takes a third of the time. The best epoch is then the one with the lowest
+    validation loss."""
     best: Literal["ap", "loss"] = "ap"
     """What makes an epoch the best, whose weights are best.pt: the highest AP50 on the validation
     pictures, or the lowest validation loss (as where there is no AP)."""
@@ -164,6 +177,11 @@ class OptimConfig:
     last; 0: never. The plateau schedule goes by the validation loss in any case."""
     seed: int = 0
     """Every random choice is a function of this, the step and the image."""
+
+    @property
+    def images_a_step(self) -> int:
+        """Images of one step, over all processes and accumulated batches."""
+        return self.batch_size * self.accumulate
 
 
 @dataclass(frozen=True)
@@ -180,7 +198,8 @@ class TrainConfig:
     """Run folder [default: runs/ARCH]: configuration, history, checkpoints, pictures."""
     resume: Path | None = None
     """Go on with the run in this folder, exactly where it stopped. Only --epochs, --num-workers,
-    --cache-mb, --device, --threads and the outputs may be changed then."""
+    --cache-mb, --device, --threads and the outputs may be changed then. `auto`: go on with the run
+    in --run if there is one, else begin it."""
     init: Path | None = None
     """Fine-tune: start from the weights of this checkpoint of the same architecture; `shipped` are
     those that come with the project."""
@@ -226,6 +245,7 @@ class TrainConfig:
             (model.head_width >= 8, "head_width must be at least 8"),
             (optim.epochs >= 1, "epochs must be at least 1"),
             (optim.batch_size >= 1, "batch_size must be at least 1"),
+            (optim.accumulate >= 1, "accumulate must be at least 1"),
             (optim.learning_rate > 0, "learning_rate must be positive"),
             (0 < model.score_calibration < 1, "score_calibration must be between 0 and 1"),
             (0 <= model.min_objectness < 1, "min_objectness must be at least 0 and below 1"),
@@ -242,6 +262,8 @@ class TrainConfig:
             (self.threads >= 0, "threads must not be negative"),
             (self.save_minutes > 0, "save_minutes must be positive"),
         ]
+        if model.points and model.arch != "fpn":
+            raise UserError("points are found by fpn only: leave out points or arch")
         for name in FOUR_PATHS if data.data_dir is not None else ():
             if getattr(data, name) is not None:
                 raise UserError(
@@ -285,6 +307,13 @@ def preset(arch: Arch) -> TrainConfig:
             batch_norm="all",
         ),
     )
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """Where a run is or will be."""
+    if config.resume is not None and config.resume != AUTO:
+        return config.resume
+    return config.run or Path("runs") / config.model.arch
 
 
 def to_dict(config: Any) -> dict[str, Any]:

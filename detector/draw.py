@@ -67,6 +67,11 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
         for color, out, width in ((RIM, line + 1, 1), (FOUND, line, line)):
             box = (x1 - out, y1 - out, max(x2 - 1, x1) + out, max(y2 - 1, y1) + out)
             pen.rectangle(box, outline=color, width=width)
+    every = [] if detections.landmarks is None else detections.landmarks.tolist()
+    for line, points in zip(lines[: len(every)], every, strict=True):
+        for x, y in points:
+            for color, radius in ((RIM, line + 1), (FOUND, line)):
+                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
     for (x1, y1, x2, _), line, score in zip(boxes, lines, detections.score.tolist(), strict=True):
         text = f"{score:.2f}"
         if x2 - x1 > 2 * font.getlength(text):

@@ -33,6 +33,7 @@ from torchvision.ops import (
 
 from detector.config import ModelConfig
 from detector.losses import assign_anchors, detection_losses
+from detector.points import PointsHead, points_in_pixels, points_loss
 from faces.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -96,6 +97,8 @@ class IgnoringRPN(RegionProposalNetwork):
     """
 
     score_thresh: float
+    counted = 0
+    """Anchors that the last losses are means over."""
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: Targets
@@ -106,6 +109,21 @@ class IgnoringRPN(RegionProposalNetwork):
                 negative = (label == 0).nonzero().squeeze(1)
                 label[negative[_covered(boxes[negative], target["ignore"])]] = -1
         return labels, matched
+
+    def compute_loss(
+        self,
+        objectness: Tensor,
+        pred_bbox_deltas: Tensor,
+        labels: list[Tensor],
+        regression_targets: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        sampler = self.fg_bg_sampler
+        most = sampler.batch_size_per_image
+        self.counted = 0
+        for label in labels:
+            faces = min(int((label >= 1).sum()), int(most * sampler.positive_fraction))
+            self.counted += faces + min(int((label == 0).sum()), most - faces)
+        return super().compute_loss(objectness, pred_bbox_deltas, labels, regression_targets)
 
     def filter_proposals(
         self,
@@ -178,6 +196,7 @@ class QualityRPN(IgnoringRPN):
         label = torch.cat(labels)
         used = (label >= 0).nonzero().squeeze(1)
         on_face = (label > 0).nonzero().squeeze(1)
+        self.counted = len(on_face)
         return detection_losses(
             objectness.flatten()[used],
             pred_bbox_deltas[on_face],
@@ -196,12 +215,17 @@ class IgnoringRoIHeads(RoIHeads):
 
     In evaluation a face's logit is the mean of the head's and the proposal network's, which has the
     weight ``objectness``, minus ``shift``.
+
+    With ``points`` every face has five of them, found from its final box.
     """
 
     quality = False
     objectness = 0.0
     shift = 0.0
-    _sampled = 0
+    points: PointsHead | None
+    counted = 0
+    """Proposals that the last losses are means over."""
+    counted_points = 0
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         if self.training or not self.objectness:
@@ -209,16 +233,26 @@ class IgnoringRoIHeads(RoIHeads):
         if self.training and self.quality:
             return [], self._quality_losses(features, proposals, image_shapes, targets)
         results, losses = super().forward(features, proposals, image_shapes, targets)
-        if self.training and not self._sampled:
+        if self.points is not None and not self.training:
+            self._find_points(features, results, image_shapes)
+        if self.training and not self.counted:
             # Ignored faces fill all pictures of the batch: means over no proposals are NaN.
             losses = {name: torch.nan_to_num(loss) for name, loss in losses.items()}
         return results, losses
 
+    def _find_points(self, features, results, image_shapes) -> None:  # type: ignore[no-untyped-def]
+        assert self.points is not None
+        boxes = [result["boxes"] for result in results]
+        relative = self.points(self.box_roi_pool(features, boxes, image_shapes)).float()
+        for result, own in zip(results, relative.split([len(b) for b in boxes]), strict=True):
+            result["landmarks"] = points_in_pixels(own, result["boxes"])
+
     def _quality_losses(self, features, proposals, image_shapes, targets) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
-        proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
+        proposals, matched, labels, wanted = self.select_training_samples(proposals, targets)
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         logits, deltas = self.box_predictor(self.box_head(pooled))
         on_face = (torch.cat(labels) > 0).nonzero().squeeze(1)
+        self.counted = len(on_face)
         classifier, boxes = detection_losses(
             logits[:, 1] - logits[:, 0],
             deltas[on_face, 4:8],
@@ -226,7 +260,20 @@ class IgnoringRoIHeads(RoIHeads):
             self.box_coder.weights,
             on_face,
         )
-        return {"loss_classifier": classifier, "loss_box_reg": boxes}
+        losses = {"loss_classifier": classifier, "loss_box_reg": boxes}
+        if self.points is not None:
+            points = [
+                target["points"][of].to(boxes.dtype)
+                if len(target["points"])
+                else of.new_full((len(of), 5, 2), math.nan, dtype=boxes.dtype)
+                for target, of in zip(targets, matched, strict=True)
+            ]
+            losses["loss_points"], self.counted_points = points_loss(
+                self.points(pooled[on_face]),
+                torch.cat(proposals)[on_face],
+                torch.cat(points)[on_face],
+            )
+        return losses
 
     def postprocess_detections(
         self,
@@ -255,7 +302,7 @@ class IgnoringRoIHeads(RoIHeads):
                 boxes = boxes[keep]
             kept.append(boxes)
         samples = super().select_training_samples(kept, targets)
-        self._sampled = len(torch.cat(samples[2]))
+        self.counted = len(torch.cat(samples[2]))
         return samples
 
 
@@ -420,8 +467,9 @@ class FaceRCNN(GeneralizedRCNN):
 
     In training mode ``model(images, targets)`` returns the four losses; in evaluation mode
     ``model(images)`` returns ``boxes``, ``scores`` and ``labels`` for every image, in the pixels of
-    the batch. ``targets`` are dicts of ``boxes`` (N, 4), ``labels`` (N,) ones and, optionally,
-    ``ignore`` (M, 4).
+    the batch, and ``landmarks`` (N, 5, 2) with ``config.points``. ``targets`` are dicts of
+    ``boxes`` (N, 4), ``labels`` (N,) ones and, optionally, ``ignore`` (M, 4); with
+    ``config.points`` also of ``points`` (N, 5, 2), NaN where it is not known, for a fifth loss.
     """
 
     def __init__(
@@ -442,6 +490,15 @@ class FaceRCNN(GeneralizedRCNN):
             return detections
         weight = self.config.box_loss
         return {k: v * weight if k.endswith("box_reg") else v for k, v in losses.items()}
+
+    def counted(self) -> dict[tuple[str, ...], int]:
+        """How many things the last losses of training mode are means over, by their names."""
+        heads = self.roi_heads
+        return {
+            ("loss_objectness", "loss_rpn_box_reg"): self.rpn.counted,
+            ("loss_classifier", "loss_box_reg"): heads.counted,
+            **({("loss_points",): heads.counted_points} if heads.points is not None else {}),
+        }
 
     @property
     def backbone_blocks(self) -> nn.Sequential:
@@ -511,6 +568,9 @@ def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     # drown that of the faces (Lin et al. 2017, https://arxiv.org/abs/1708.02002, section 4.1).
     nn.init.constant_(rpn.head.cls_logits.bias, -math.log(99.0))
     nn.init.constant_(roi_heads.box_predictor.cls_score.bias[1:], -2.0)
+    roi_heads.points = (
+        PointsHead(config.channels, 7, config.head_width // 2) if config.points else None
+    )
     roi_heads.quality = True
     roi_heads.objectness = config.objectness
     roi_heads.shift = math.log(config.score_calibration / (1 - config.score_calibration))
@@ -547,6 +607,7 @@ def _reference(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
         nms_thresh=0.5,
         detections_per_img=100,
     )
+    roi_heads.points = None
     return FaceRCNN(backbone, rpn, roi_heads, config)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.config import TrainConfig, from_dict, load_config, preset, to_dict
+from detector.config import AUTO, TrainConfig, from_dict, load_config, preset, run_folder, to_dict
 from detector.shipped import FOLDER, SHIPPED, find_checkpoint
 from faces.files import check_writable
 from faces.images.read import as_images
@@ -72,29 +72,40 @@ def make_config(
     if isinstance(config, TrainConfig):
         base = from_dict(TrainConfig, to_dict(config))  # also where a path was given as text
     else:
-        base = base_config(settings.get("resume"), config, settings.get("arch"))
+        base = base_config(
+            settings.get("resume"), settings.get("arch"), settings.get("run"), config
+        )
         if config is not None:
             base = read_config(Path(config), base)
     return with_settings(base, settings)
 
 
 def base_config(
-    resume: str | Path | None, config: str | Path | None, arch: str | None
+    resume: str | Path | None,
+    arch: str | None,
+    run: str | Path | None,
+    config: str | Path | None,
 ) -> TrainConfig:
     """What settings come over: those of the run to go on with, or the defaults of the architecture.
 
     Args:
-        resume: the folder of a run.
-        config: a TOML file, which may choose the architecture.
+        resume: the folder of a run; "auto" takes ``run`` if there is one.
         arch: "fpn" or "reference", over the file.
+        run: the folder that a new run would have, over the file.
+        config: a TOML file, which may choose both.
 
     Raises UserError for a folder or file that cannot be read.
     """
-    if resume is not None:
+    auto = resume is not None and Path(resume) == AUTO
+    if resume is not None and not auto:
         return replace(load_config(Path(resume)), run=None)
-    if arch is None and config is not None:
-        arch = read_config(Path(config), TrainConfig()).model.arch
-    return preset("reference" if arch == "reference" else "fpn")
+    file = TrainConfig() if config is None else read_config(Path(config), TrainConfig())
+    arch = arch or file.model.arch
+    base = preset("reference" if arch == "reference" else "fpn")
+    folder = run_folder(replace(base, run=Path(run) if run is not None else file.run))
+    if auto and (folder / "config.json").exists():
+        return replace(load_config(folder), run=None)
+    return base
 
 
 def export(

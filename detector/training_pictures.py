@@ -54,7 +54,7 @@ class TrainingPictures:
     def of(cls, paths: Sequence[Path]) -> TrainingPictures:
         """Of picture files. Raises UserError for one that cannot be read."""
         with ThreadPoolExecutor(8) as pool:
-            files = frozenset(pool.map(_file_key, paths))
+            files = frozenset(pool.map(file_key, paths))
         return cls(files, _name_keys(path.name for path in paths))
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class TrainingPictures:
     def has(self, path: Path) -> bool:
         """Whether a picture is one of them. Raises UserError for one that cannot be read."""
         return _name_key(path.name) in self.names or (
-            bool(self.files) and _file_key(path) in self.files
+            bool(self.files) and file_key(path) in self.files
         )
 
     def to_text(self) -> str:
@@ -180,7 +180,7 @@ def _name_keys(names: Iterable[str]) -> frozenset[bytes]:
     return frozenset(_name_key(name) for name in names if _WIDER.fullmatch(_stem(name)))
 
 
-def _file_key(path: Path) -> bytes:
+def file_key(path: Path) -> bytes:
     """A digest of a file's length, beginning, middle and end (of all of a small file)."""
     try:
         with path.open("rb") as file:

@@ -129,7 +129,7 @@ class FaceAnalyzer:
         """One batch for the embedder, and one question to the gallery, for all images."""
         found = [_at_least(detections, self.min_face) for detections in found]
         crops = [
-            self.embedder.crop(image, detections.xyxy)
+            self.embedder.crop(image, detections.xyxy, detections.landmarks)
             for image, detections in zip(images, found, strict=True)
         ]
         if not crops:

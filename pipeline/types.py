@@ -207,6 +207,7 @@ class Sighting:
         crop: uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time.
         embedding: unit float32 (D,); None like ``crop``.
         match: who it is by this one look alone; None like ``crop``.
+        landmarks: float32 (5, 2), see `Face`.
     """
 
     box: Box
@@ -218,6 +219,7 @@ class Sighting:
     crop: NDArray[np.uint8] | None = None
     embedding: NDArray[np.float32] | None = None
     match: Match | None = None
+    landmarks: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.networks.onnx_session import open_session
-from recognizer.crop import box_matrix, square, warp
+from recognizer.crop import LandmarkFinder, box_matrix, square, warp
 from recognizer.shipped import shipped_file
 
 INPUT = 48
@@ -71,6 +71,11 @@ class LandmarkNet:
             return np.zeros((0, 4), np.float32), empty, np.zeros(0, np.float32)
         shift, flat, probability = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
         return shift, flat.reshape(-1, 2, 5).transpose(0, 2, 1), probability
+
+
+def found_before(points: NDArray[np.float32]) -> LandmarkFinder:
+    """A `recognizer.crop.LandmarkFinder` for boxes whose points (N, 5, 2) a detector has found."""
+    return lambda image, xyxy: (points, upright(points))
 
 
 def upright(points: NDArray[np.float32]) -> NDArray[np.bool_]:

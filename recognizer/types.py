@@ -55,8 +55,16 @@ class Embedder(Protocol):
     def dimension(self) -> int:
         """Length D of its vectors."""
 
-    def crop(self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The one crop recipe: RGB uint8 (H, W, 3) and boxes (N, 4) -> faces uint8 (N, S, S, 3)."""
+    def crop(
+        self,
+        image: NDArray[np.uint8],
+        xyxy: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]:
+        """The one crop recipe: RGB uint8 (H, W, 3) and boxes (N, 4) -> faces uint8 (N, S, S, 3).
+
+        ``landmarks`` (N, 5, 2) are those of the detector; None where it finds none.
+        """
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB uint8 (N, S, S, 3) -> unit vectors float32 (N, D); N may be 0."""

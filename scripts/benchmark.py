@@ -52,7 +52,7 @@ class Options:
     ] = (Path(SHIPPED),)
     """Checkpoints, TorchScript and ONNX files of this project; all are compared to the first."""
     peers: tuple[Path, ...] = ()
-    """ONNX files of YuNet or Ultra-Light (told apart by their outputs)."""
+    """ONNX files of YuNet, SCRFD or Ultra-Light (told apart by their outputs)."""
     reference: Path | None = None
     """A trained checkpoint of `reference`; without one it is built untrained, for its time."""
     skip: tuple[Literal["mtcnn", "torchvision", "reference", "backbone", "body"], ...] = ()

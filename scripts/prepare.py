@@ -30,6 +30,7 @@ faces prepare import labels/instances_train.json --out data/mine --classes face 
 faces prepare check data/wider
 faces prepare check photos --fix photos-repaired
 faces prepare check --image-dir photos --annotation-dir labels/voc
+faces prepare points data/wider --out data/wider-points --yunet yunet_n_dynamic.onnx
 faces prepare export data/wider --format coco --out data/wider-coco
 faces prepare export --image-dir photos --annotation-dir xml --format yolo --out data/yolo
 faces prepare export data/mine --format yolo-pose --out data/pose
@@ -167,18 +168,45 @@ class Export:
     """Log only warnings."""
 
 
+@dataclass(frozen=True)
+class Points:
+    """Mark eyes, nose and corners of the mouth of annotated faces, for `faces train --points`.
+
+    They are found by the O-Net that comes with the package, and by YuNet where its file is given:
+    then a point is the mean of both, and left out where they are further apart than a tenth of the
+    face's side. Points that are there already stay.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """A folder as for `faces prepare check`."""
+    out: Path
+    """Where to put the images and the annotations with points: train/images, train/annotations and
+    so on."""
+    yunet: Path | None = None
+    """An ONNX file of YuNet with any image size, which doubles as a check (much better truth)."""
+    images: Literal["link", "copy"] = "link"
+    """Link the images, or copy them."""
+    overwrite: bool = False
+    """Replace a data set that is in --out."""
+    threads: int | None = None
+    """CPU threads of each network."""
+    quiet: bool = False
+    """Log only warnings, and no progress bar."""
+
+
 Command = (
     Annotated[Wider, tyro.conf.subcommand("wider")]
     | Annotated[Download, tyro.conf.subcommand("download")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Points, tyro.conf.subcommand("points")]
 )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces prepare`; returns the exit code."""
-    options: Wider | Download | Import | Check | Export = parse(
+    options: Wider | Download | Import | Check | Export | Points = parse(
         Command,
         argv,
         prog="faces prepare",
@@ -194,6 +222,8 @@ def main(argv: Sequence[str]) -> int:
         return _import(options)
     if isinstance(options, Export):
         return _export(options)
+    if isinstance(options, Points):
+        return _points(options)
     return _check(options)
 
 
@@ -356,6 +386,35 @@ def _export(options: Export) -> int:
     print(_table(rows))
     for line in (*dataset.notes, *told_lines(written.told)):
         print(line)
+    print(f"written to {options.out}")
+    return 0
+
+
+def _points(options: Points) -> int:
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from detector.data.formats.from_voc import read_sets
+    from detector.data.formats.write import check_out, write_dataset
+    from detector.data.voc.folder import find_sets
+    from faces.files import check_writable
+    from pipeline.label_points import label_points, open_networks
+
+    check_writable(options.out)
+    check_out(options.folder, options.out, overwrite=options.overwrite)
+    networks = open_networks(options.yunet, options.threads)
+    sets = [replace(one, name=one.name or "train") for one in find_sets(options.folder)]
+    dataset, found = label_points(
+        read_sets(sets),
+        networks,
+        lambda images: tqdm(images, unit="image", disable=True if options.quiet else None),
+    )
+    write_dataset(dataset, options.out, placement=options.images)
+    print(
+        f"{found.faces:,} faces: {found.now:,} got points, {found.before:,} had them, "
+        f"{found.faces - found.now - found.before:,} are without, where the points are not sure"
+    )
     print(f"written to {options.out}")
     return 0
 

@@ -25,7 +25,9 @@ faces train --init runs/fpn/best.pt --run runs/mine --learning-rate 3e-4 --image
 faces train --config mine.toml --run runs/second --epochs 60
 faces train --arch reference -b 10 -i 224 -e 40 -w 4 -l 0.0001 -m model.pt --image_path IMAGES \\
             --valid_path VALID --train_ann_dir XML --valid_ann_dir VALID_XML --fig_path loss.png
-torchrun --nproc-per-node 2 -m scripts.train -- --image-path ..."""
+torchrun --nproc-per-node 2 -m scripts.train -- --image-path ...
+torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \\
+         --max-restarts 3 -m scripts.train -- --data data/wider --run runs/wide --resume auto"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,14 +66,15 @@ def main(argv: Sequence[str]) -> int:
 
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     """Default of the architecture < --config file < flags; a resumed run starts from its own."""
-    resume, config_file = _peek(argv, "--resume"), _peek(argv, "--config")
     config = parse(
         TrainConfig,
         argv,
         prog="faces train",
         description=DESCRIPTION,
         examples=EXAMPLES,
-        default=base_config(resume, config_file, _peek(argv, "--arch")),
+        default=base_config(
+            *(_peek(argv, flag) for flag in ("--resume", "--arch", "--run", "--config"))
+        ),
     )
     if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
         raise UserError(

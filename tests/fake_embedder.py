@@ -25,7 +25,12 @@ class FakeEmbedder:
         random = np.random.RandomState(seed)
         self._projection = random.normal(size=(thumbnail + 1, dimension)).astype(np.float32)
 
-    def crop(self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def crop(
+        self,
+        image: NDArray[np.uint8],
+        xyxy: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]:
         """The square around each box (N, 4), black outside of the image: (N, S, S, 3)."""
         picture = Image.fromarray(image)
         faces = np.zeros((len(xyxy), self.size, self.size, 3), np.uint8)

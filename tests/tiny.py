@@ -11,6 +11,7 @@ from PIL import Image
 
 from detector.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
+from detector.points import MEAN_FACE
 
 TINY_MODEL = ModelConfig(
     backbone_weights="none",
@@ -42,6 +43,37 @@ def make_voc(folder: Path, count: int = 8, seed: int = 0, size: tuple[int, int] 
         write_voc(
             folder / "annotations" / f"{name}.xml",
             VocAnnotation(f"{name}.png", width, height, tuple(objects)),
+        )
+    return folder
+
+
+def make_faces(folder: Path, count: int = 12, seed: int = 0, side: int = 96) -> Path:
+    """``folder``/images and ``folder``/annotations: an ellipse each, with points that are marked.
+
+    The head looks to a random side: its points, which are drawn as dark spots, lie more to the left
+    or right of the box than on average. Every fourth face has no points in its annotation.
+    """
+    random = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        pixels = random.integers(0, 60, (side, side, 3), dtype=np.uint8)
+        w = int(random.integers(36, 56))
+        h = int(w * 1.25)
+        x, y = int(random.integers(0, side - w)), int(random.integers(0, side - h))
+        rows, columns = np.mgrid[0:h, 0:w]
+        inside = ((rows - h / 2) / (h / 2)) ** 2 + ((columns - w / 2) / (w / 2)) ** 2 <= 1
+        pixels[y : y + h, x : x + w][inside] = (230, 190, 160)
+        turn, nod = random.uniform(-0.15, 0.15, 2)
+        middle = np.array([x + w * (0.5 + turn), y + h * (0.5 + nod)])
+        points = middle + np.array(MEAN_FACE) * [w, h]
+        for px, py in points.round().astype(int).tolist():
+            pixels[max(0, py - 2) : py + 3, max(0, px - 2) : px + 3] = (30, 10, 10)
+        marked = tuple((float(px), float(py)) for px, py in points) if i % 4 else ()
+        face = VocObject("face", (x, y, x + w, y + h), landmarks=marked)
+        Image.fromarray(pixels).save(folder / "images" / f"face_{i:02d}.png")
+        write_voc(
+            folder / "annotations" / f"face_{i:02d}.xml",
+            VocAnnotation(f"face_{i:02d}.png", side, side, (face,)),
         )
     return folder
 

@@ -17,7 +17,9 @@ from detector.shipped import find_model
 from detector.types import Detector
 from faces.errors import UserError
 
-Kind = Literal["ours", "yunet", "ultra-light", "mtcnn", "torchvision", "reference", "backbone"]
+Kind = Literal[
+    "ours", "yunet", "scrfd", "ultra-light", "mtcnn", "torchvision", "reference", "backbone"
+]
 
 THRESHOLD = 0.5
 """Lowest score asked for while time is taken, as in everyday use."""
@@ -98,6 +100,8 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
         return _untrained_reference(threads, min_score)
     if contestant.kind == "yunet":
         return peers.YuNet(path, threads, min_score)
+    if contestant.kind == "scrfd":
+        return peers.Scrfd(path, threads, min_score)
     if contestant.kind == "ultra-light":
         return peers.UltraLight(path, threads, min_score)
     if contestant.kind == "backbone":
@@ -122,7 +126,7 @@ def line_up(
 
     Args:
         models: checkpoints, TorchScript and ONNX files of ours; "shipped" is the shipped one.
-        peers: ONNX files of YuNet or Ultra-Light, told apart by their outputs.
+        peers: ONNX files of YuNet, SCRFD or Ultra-Light, told apart by their outputs.
         reference: a checkpoint of `reference`; without one it is built with random weights.
         skip: of "mtcnn", "torchvision" and "reference", those to leave out.
         speeds: at which ONNX files of ours run, one contestant for each; others have one speed.
@@ -184,15 +188,26 @@ def _peer(path: Path) -> Contestant:
         raise UserError(f"peers: {path}: damaged, or no ONNX file") from error
     outputs = {output.name for output in graph.output}
     if {"cls_8", "obj_8", "bbox_8"} <= outputs:
-        return Contestant("yunet", f"YuNet ({path.name})", "ONNX Runtime", path)
+        return Contestant(
+            "yunet", f"YuNet ({path.name})", "ONNX Runtime", path, note="BSD-3-Clause license"
+        )
+    widths = Counter(
+        output.type.tensor_type.shape.dim[-1].dim_value
+        for output in graph.output
+        if output.type.tensor_type.shape.dim
+    )
+    if widths in ({1: 3, 4: 3}, {1: 3, 4: 3, 10: 3}):
+        note = "weights for non-commercial research only"
+        return Contestant("scrfd", f"SCRFD ({path.name})", "ONNX Runtime", path, note=note)
     if outputs == {"scores", "boxes"} and len(graph.input[0].type.tensor_type.shape.dim) == 4:
         sides = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim][2:]
-        note = f"squeezes every picture into {sides[1]}x{sides[0]}"
+        note = f"MIT license; squeezes every picture into {sides[1]}x{sides[0]}"
         name = f"Ultra-Light ({path.name})"
         return Contestant("ultra-light", name, "ONNX Runtime", path, note=note)
     raise UserError(
-        f"peers: {path}: neither YuNet (outputs cls_8, obj_8, bbox_8 ...) nor Ultra-Light "
-        f"(scores, boxes), but {', '.join(sorted(outputs))}; give files of ours as MODEL"
+        f"peers: {path}: neither YuNet (outputs cls_8, obj_8, bbox_8 ...) nor SCRFD (three each of "
+        f"width 1, 4 and 10) nor Ultra-Light (scores, boxes), but {', '.join(sorted(outputs))}; "
+        "give files of ours as MODEL"
     )
 
 

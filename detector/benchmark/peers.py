@@ -53,29 +53,33 @@ class YuNet(OneByOne):
     ``mmdet/models/dense_heads/yunet_head.py`` of libfacedetection.train, the score of a cell is the
     root of the product of the first two, both clipped to 0..1, and at stride s the box of the cell
     (row, column) is centered at ``(column + dx, row + dy) * s`` and ``exp(dw) * s`` wide. The input
-    is BGR, 0..255, padded with zeros to multiples of 32.
+    is BGR, 0..255, padded with zeros to multiples of 32. A point is at
+    ``(column + x, row + y) * s``.
 
     Args:
         path: the ONNX file.
         threads: CPU threads.
         min_score: boxes below it (0..1) are left out.
+        points: ask for the five points, too.
     """
 
-    def __init__(self, path: Path, threads: int, min_score: float) -> None:
+    def __init__(self, path: Path, threads: int, min_score: float, points: bool = False) -> None:
         self.session = onnx_session(path, threads)
         self.input = self.session.get_inputs()[0].name
         self.min_score = min_score
+        self.kinds = ("cls", "obj", "bbox", *(("kps",) if points else ()))
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         height, width = image.shape[:2]
         rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
         pixels = np.zeros((1, 3, rows, columns), np.float32)
         pixels[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]
-        names = [f"{kind}_{s}" for s in YUNET_STRIDES for kind in ("cls", "obj", "bbox")]
+        names = [f"{kind}_{s}" for s in YUNET_STRIDES for kind in self.kinds]
         values = self.session.run(names, {self.input: pixels})
-        boxes, scores = [], []
+        boxes, scores, points = [], [], []
         for i, stride in enumerate(YUNET_STRIDES):
-            classes, objects, moves = values[3 * i : 3 * i + 3]
+            each = len(self.kinds)
+            classes, objects, moves, *five = values[each * i : each * (i + 1)]
             score = np.sqrt(classes[0, :, 0].clip(0, 1) * objects[0, :, 0].clip(0, 1))
             cells = np.flatnonzero(score >= self.min_score)
             corner = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
@@ -83,7 +87,60 @@ class YuNet(OneByOne):
             half = np.exp(moves[0, cells, 2:]) * (stride / 2)
             boxes.append(np.hstack([center - half, center + half]))
             scores.append(score[cells])
-        return suppressed(np.concatenate(boxes), np.concatenate(scores), YUNET_IOU, (height, width))
+            for of_level in five:
+                points.append((corner[:, None] + of_level[0, cells].reshape(-1, 5, 2)) * stride)
+        xyxy, score = np.concatenate(boxes), np.concatenate(scores)
+        landmarks = np.concatenate(points) if points else None
+        return suppressed(xyxy, score, YUNET_IOU, (height, width), landmarks)
+
+
+class Scrfd(OneByOne):
+    """SCRFD (Guo et al. 2022) in ONNX Runtime, from a file of any size or of a fixed one.
+
+    After ``detection/scrfd/tools/scrfd.py`` of https://github.com/deepinsight/insightface: RGB,
+    ``(x - 127.5) / 128``, padded with black; at stride s each cell (row, column) has two anchors at
+    ``(column, row) * s``, each with a score, the distances to the four sides and five points, in
+    strides. Outputs are told apart by their width and length, as their names differ. A picture that
+    does not fit into a fixed size is shrunk first.
+
+    Args: see `YuNet`.
+    """
+
+    def __init__(self, path: Path, threads: int, min_score: float) -> None:
+        self.session = onnx_session(path, threads)
+        [given] = self.session.get_inputs()
+        self.input = given.name
+        rows, columns = given.shape[2:]
+        self.fixed = (rows, columns) if isinstance(rows, int) and rows > 0 else None
+        self.min_score = min_score
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        size = image.shape[:2]
+        scale = 1.0
+        if self.fixed is not None:
+            scale = min(1.0, *(have / want for have, want in zip(self.fixed, size, strict=True)))
+            wide, high = (max(1, round(side * scale)) for side in size[::-1])
+            image = np.asarray(
+                Image.fromarray(image).resize((wide, high), Image.Resampling.BILINEAR)
+            )
+        rows, columns = self.fixed or (-(-side // 32) * 32 for side in size)
+        pixels = np.zeros((rows, columns, 3), np.float32)
+        pixels[: image.shape[0], : image.shape[1]] = image
+        feed = {self.input: ((pixels - 127.5) / 128).transpose(2, 0, 1)[None]}
+        levels: dict[int, list[NDArray[np.float32]]] = {1: [], 4: [], 10: []}
+        for output in self.session.run(None, feed):
+            levels[output.shape[-1]].append(output.reshape(-1, output.shape[-1]))
+        boxes, scores = [], []
+        ordered = [sorted(levels[kind], key=len, reverse=True) for kind in (1, 4)]
+        for stride, score, sides in zip(YUNET_STRIDES, *ordered, strict=True):
+            chosen = np.flatnonzero(score[:, 0] >= self.min_score)
+            cells = chosen // 2
+            corner = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
+            left = (corner - sides[chosen, :2]) * stride
+            boxes.append(np.hstack([left, (corner + sides[chosen, 2:]) * stride]))
+            scores.append(score[chosen, 0])
+        xyxy = np.concatenate(boxes) / scale
+        return suppressed(xyxy.astype(np.float32), np.concatenate(scores), YUNET_IOU, size)
 
 
 class UltraLight(OneByOne):
@@ -221,8 +278,11 @@ def suppressed(
     score: NDArray[np.float32],
     threshold: float,
     image_size: tuple[int, int],
+    points: NDArray[np.float32] | None = None,
 ) -> Detections:
     """Boxes (N, 4) and scores (N,) after non-maximum suppression, clipped to the image.
+
+    ``points`` (N, 5, 2) go with them.
 
     Of two boxes whose IoU is above ``threshold`` (0..1) the better one stays, as in torchvision's
     ``nms``.
@@ -233,4 +293,5 @@ def suppressed(
         best, left = left[0], left[1:]
         kept.append(best)
         left = left[iou(xyxy[best], xyxy[left])[0] <= threshold]
-    return Detections.from_raw(xyxy[kept], score[kept], image_size)
+    landmarks = None if points is None else points[kept]
+    return Detections.from_raw(xyxy[kept], score[kept], image_size, landmarks)

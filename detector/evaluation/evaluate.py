@@ -161,7 +161,7 @@ def evaluate(
         assert wider is not None
         truth, images, of_images = _wider_truth(wider, image_path, detections is None, progress)
     names = [image.name for image in truth]
-    fast, trained_on = "", None
+    fast, trained_on, points = "", None, None
     if detections is not None:
         source, scale, side = str(detections), "scale not stated", max_side
         if max_side is not None:
@@ -186,7 +186,7 @@ def evaluate(
         else:
             source, network = type(model).__name__, model
             scale, side = "scale not stated", max_side
-        found = _detect(network, names, images, save_detections, progress)
+        found, points = _detect(network, names, images, save_detections, progress)
     attributes = None if by is None else read_attributes(by, truth)
     setup = Setup(
         source=f"{source}{fast}",
@@ -199,7 +199,7 @@ def evaluate(
         trained_on=trained_on,
     )
     result = evaluate_detections(
-        truth, found, setup, attributes, lambda step: log.info("%s ...", step)
+        truth, found, setup, attributes, lambda step: log.info("%s ...", step), points
     )
     return replace(result, images=images)
 
@@ -298,17 +298,20 @@ def _detect(
     images: Mapping[str, Path],
     save_detections: Path | None,
     progress: Progress,
-) -> dict[str, NDArray[np.float64]]:
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
+    """Boxes with scores (N, 5) by image; and points (N, 5, 2), where the detector finds them."""
     from detector.data.submission import scored_boxes, write_submission
     from faces.images.read import read_image
 
-    found = {}
+    found, points = {}, {}
     for name in progress(names, "detecting"):
         detections = detector.detect(read_image(images[name]))
         found[name] = scored_boxes(detections)
+        if detections.landmarks is not None:
+            points[name] = detections.landmarks
         if save_detections is not None:
             write_submission(save_detections, name, detections)
-    return found
+    return found, points
 
 
 def _scale(detector: FaceDetector) -> tuple[str, int | None]:

@@ -31,6 +31,7 @@ class ImageFaces:
         ignored: bool (N,), faces that are neither found nor missed (difficult, invalid).
         labels: for each attribute, the N faces' values; "" where a face has none.
         listed: for each setting of WIDER FACE, bool (N,): the faces that count in it.
+        points: float64 (N, 5, 2), NaN where a point is not known; None where none can be.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ImageFaces:
     ignored: NDArray[np.bool_]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     listed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    points: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.xyxy)

@@ -28,6 +28,7 @@ from detector.evaluation.breakdown import (
 from detector.evaluation.curves import Curve
 from detector.evaluation.figures import Error, draw_curves, draw_errors, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
+from detector.evaluation.points import PROTOCOL, points_errors
 from detector.training_pictures import seen_sentence
 from faces.files import atomic_write_text
 from faces.text import text_table
@@ -117,6 +118,7 @@ def evaluate_detections(
     setup: Setup,
     attributes: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda step: None,
+    points: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Evaluation:
     """Evaluate the detections by every protocol that the truth allows.
 
@@ -125,6 +127,7 @@ def evaluate_detections(
             medium and hard AP come first.
         attributes: further groups, each with a value for every face, see `by_file`.
         progress: called with the name of each step before it starts.
+        points: of the detections, in their order, (N, 5, 2); None where the detector finds none.
     """
     common = {
         "scale": setup.scale,
@@ -170,6 +173,10 @@ def evaluate_detections(
         **common,
         "points": [_point(matches, rate) for rate in FALSE_POSITIVE_RATES],
     }
+    errors_of_points = points and points_errors(truth, points, matches, setup.threshold)
+    if errors_of_points:
+        about = {"protocol": PROTOCOL, **common, "threshold": setup.threshold}
+        report["landmarks"] = {**about, **errors_of_points}
     progress("recall by group")
     heights, by_height = height_groups(matches)
     crowds, by_crowd = crowd_groups(matches)
@@ -270,6 +277,12 @@ def format_report(report: Mapping[str, Any]) -> str:
         for point in report["at_false_alarms"]["points"]
     ]
     lines += _section(at, ["threshold", "precision", "recall", "false positives an image"], rows)
+    if "landmarks" in report:
+        section = report["landmarks"]
+        values = [_share(section[name]) for name in ("mean", "median", "p95")]
+        faces = f"{section['faces']:,} of {section['annotated_faces']:,}"
+        header = ["points", "mean error", "median", "95th percentile"]
+        lines += _section(section, header, [[f"{faces} faces", *values]])
     for key, by in (
         ("recall_by", "size, crowd and attribute"),
         ("recall_by_file", "the file's columns"),

@@ -100,7 +100,8 @@ def _faces(name: str, faces: VocFaces) -> ImageFaces:
     attributes = sorted({key for item in objects for key in item.attributes})
     labels = {key: [_label(item, key) for item in objects] for key in attributes}
     labels["class"] = [item.name for item in objects]
-    return ImageFaces(name, faces.xyxy, faces.difficult | ~faces.sound, labels)
+    ignored = faces.difficult | ~faces.sound
+    return ImageFaces(name, faces.xyxy, ignored, labels, points=faces.points)
 
 
 def _label(item: VocObject, key: str) -> str:

@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
 from detector.model import MEAN, STD, FaceRCNN, enlarge
+from detector.points import points_in_pixels
 
 
 class DenseLayers(nn.Module):
@@ -104,6 +105,13 @@ class FaceGraph(nn.Module):
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, image, _ = self.find(images, score_threshold, nms_threshold)
+        return boxes, scores, image
+
+    def find(
+        self, images: Tensor, score_threshold: float | None, nms_threshold: float | None
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """What `forward` gives, and the maps that faces are pooled from."""
         if score_threshold is None:
             score_threshold = self.score_threshold
         if nms_threshold is None:
@@ -121,7 +129,7 @@ class FaceGraph(nn.Module):
         found = good.nonzero().squeeze(1)
         boxes, scores, image = boxes[found], scores[found], image[found]
         kept = self.nms(boxes, scores, image, images.shape[0], nms_threshold, self.detections)
-        return boxes[kept], scores[kept], image[kept]
+        return boxes[kept], scores[kept], image[kept], features
 
     def propose(
         self, objectness: list[Tensor], deltas: list[Tensor], height: int, width: int
@@ -216,6 +224,33 @@ class FaceGraph(nn.Module):
         group = groups[kept]
         rank = torch.arange(group.shape[0], device=group.device) - torch.searchsorted(group, group)
         return kept[rank < limit]
+
+
+class PointsGraph(FaceGraph):
+    """`FaceGraph` of a network that finds points: a fourth output, landmarks float32 (K, 5, 2)."""
+
+    def __init__(self, model: FaceRCNN) -> None:
+        super().__init__(model)
+        self.points = copy.deepcopy(model.roi_heads.points).cpu()
+
+    def forward(  # type: ignore[override]
+        self,
+        images: Tensor,
+        score_threshold: float | None = None,
+        nms_threshold: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        boxes, scores, image, features = self.find(images, score_threshold, nms_threshold)
+        pooled, order = self.pool(features, boxes, image)
+        points = points_in_pixels(self.points(pooled), boxes[order])
+        # Back in their order. The exporter does not know that there are as many as boxes.
+        place = order[:, None, None].expand(-1, 5, 2)
+        landmarks = boxes.new_zeros((boxes.shape[0], 5, 2)).scatter(0, place, points)
+        return boxes, scores, image, landmarks
+
+
+def face_graph(model: FaceRCNN) -> FaceGraph:
+    """The graph of a network, with points where it has them."""
+    return (FaceGraph if model.roi_heads.points is None else PointsGraph)(model)
 
 
 def _smaller(a: int, b: int) -> int:

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from detector.export.graph import FaceGraph, dynamic_shapes, example_images
+from detector.export.graph import FaceGraph, PointsGraph, dynamic_shapes, example_images
 from detector.inference.metadata import Artifact
 from detector.model import FaceRCNN
 from faces.networks.onnx_export import drop_notes, quiet_exporter
@@ -23,10 +23,14 @@ DOC = (
     "nms_threshold. Outputs, sorted by image and then by descending score: boxes (x1 y1 x2 y2 in "
     "pixels of the input), scores, image (position in the batch)."
 )
+DOC_POINTS = (
+    " Also landmarks (x y of the left and right eye, as seen in the image, the nose, the left and "
+    "right corner of the mouth)."
+)
 
 
-class OnnxGraph(FaceGraph):
-    """`FaceGraph` whose thresholds are tensors and whose suppression is one ONNX operator."""
+class _OnnxNms:
+    """For a `FaceGraph`: thresholds are tensors, the suppression is one ONNX operator."""
 
     def nms(
         self, boxes: Tensor, scores: Tensor, groups: Tensor, count: int, iou: Any, limit: int
@@ -37,9 +41,18 @@ class OnnxGraph(FaceGraph):
         return operator(boxes, scores, groups, count, iou, limit)
 
 
+class OnnxGraph(_OnnxNms, FaceGraph):
+    """`FaceGraph` for ONNX."""
+
+
+class OnnxPointsGraph(_OnnxNms, PointsGraph):
+    """`PointsGraph` for ONNX."""
+
+
 def export_onnx(model: FaceRCNN, artifact: Artifact) -> bytes:
     """The network as a serialized ONNX model, checked, with ``artifact`` as ``metadata_props``."""
-    graph = OnnxGraph(model).eval()
+    points = model.roi_heads.points is not None
+    graph = (OnnxPointsGraph if points else OnnxGraph)(model).eval()
     thresholds = {
         "score_threshold": artifact.score_threshold,
         "nms_threshold": artifact.nms_threshold,
@@ -51,7 +64,7 @@ def export_onnx(model: FaceRCNN, artifact: Artifact) -> bytes:
             dynamo=True,
             opset_version=OPSET,
             input_names=["images", *thresholds],
-            output_names=["boxes", "scores", "image"],
+            output_names=["boxes", "scores", "image", *(["landmarks"] if points else [])],
             dynamic_shapes=(dynamic_shapes(), None, None),
             custom_translation_table={_nms_operator(): _nms_in_onnx},
             verbose=False,
@@ -62,7 +75,7 @@ def export_onnx(model: FaceRCNN, artifact: Artifact) -> bytes:
     drop_notes(proto)
     _name_sizes(proto)
     _make_optional(proto, thresholds)
-    proto.doc_string = DOC
+    proto.doc_string = DOC + DOC_POINTS if points else DOC
     for key, value in artifact.to_metadata().items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)

@@ -13,12 +13,12 @@ from PIL import Image
 from faces.boxes import iou
 
 BOX_TOLERANCE = 0.01
-"""Pixels by which a coordinate may differ."""
+"""Pixels by which a coordinate may differ, of a box or a point."""
 SCORE_TOLERANCE = 1e-4
 """How much a score may differ; and scores closer than this count as tied."""
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Boxes (N, 4) and scores (N,) of one image."""
+Found = tuple[NDArray[np.float32], ...]
+"""Boxes (N, 4), scores (N,) and, where the network finds points, these (N, 5, 2), of one image."""
 
 Run = Callable[[NDArray[np.uint8], float], list[Found]]
 """A batch (B, H, W, 3) and a score threshold -> what is found in each image."""
@@ -53,6 +53,7 @@ class Outcome:
         missing: how many only one of the two found, and no tie explains it.
         box_error: largest difference of a coordinate, pixels.
         score_error: largest difference of a score.
+        point_error: largest difference of a point's coordinate, pixels; None without points.
     """
 
     case: str
@@ -64,6 +65,12 @@ class Outcome:
     missing: int
     box_error: float
     score_error: float
+    point_error: float | None = None
+
+    @property
+    def of_points(self) -> str:
+        """The difference of points in words; "" without points."""
+        return "" if self.point_error is None else f", points by {self.point_error:.4f} px,"
 
     @property
     def passed(self) -> bool:
@@ -72,6 +79,7 @@ class Outcome:
             self.missing == 0
             and self.box_error <= BOX_TOLERANCE
             and self.score_error <= SCORE_TOLERANCE
+            and (self.point_error or 0.0) <= BOX_TOLERANCE
         )
 
 
@@ -95,11 +103,12 @@ def check(
             strict=True,
         )
         parts = [compare(a, b, case.score_threshold, nms_threshold, limit) for a, b in pairs]
-        faces, compared, tied, missing, box_error, score_error = zip(*parts, strict=True)
+        faces, compared, tied, missing, box_error, score_error, points = zip(*parts, strict=True)
         outcomes.append(
             Outcome(
                 case.name, case.images.shape[:3], case.score_threshold, sum(faces), sum(compared),
                 sum(tied), sum(missing), max(box_error), max(score_error),
+                None if None in points else max(points),
             )
         )  # fmt: skip
     return outcomes
@@ -107,15 +116,15 @@ def check(
 
 def compare(
     expected: Found, actual: Found, score_threshold: float, nms_threshold: float, limit: int
-) -> tuple[int, int, int, int, float, float]:
-    """One image: (faces, compared, tied, missing, largest box error, largest score error).
+) -> tuple[int, int, int, int, float, float, float | None]:
+    """One image: (faces, compared, tied, missing, largest errors of box, score and points).
 
     Boxes that are nearest to each other, within a pixel, are the same. One that has no such partner
     is excused only by a tie: its score equals, within the tolerance, the threshold, the last one
     given when the limit was reached, or the score of an overlapping box that the other side chose.
     """
-    boxes, scores = expected
-    others, other_scores = actual
+    boxes, scores, *points = expected
+    others, other_scores, *other_points = actual
     if len(boxes) and len(others):
         distance = np.abs(boxes[:, None] - others[None]).max(axis=2)
         nearest, back = distance.argmin(axis=1), distance.argmin(axis=0)
@@ -133,7 +142,11 @@ def compare(
                 missing += 1
     box_error = float(distance[mine, theirs].max(initial=0))
     score_error = float(np.abs(scores[mine] - other_scores[theirs]).max(initial=0))
-    return len(boxes), len(mine), tied, missing, box_error, score_error
+    point_error = None
+    if points and other_points:
+        off = np.abs(points[0][mine] - other_points[0][theirs])
+        point_error = float(off.max(initial=0))
+    return len(boxes), len(mine), tied, missing, box_error, score_error, point_error
 
 
 def _tied(
@@ -144,7 +157,7 @@ def _tied(
     nms_threshold: float,
     limit: int,
 ) -> bool:
-    boxes, scores = rivals
+    boxes, scores, *_ = rivals
     if score <= score_threshold + SCORE_TOLERANCE:
         return True
     if len(scores) >= limit and score <= scores[-1] + SCORE_TOLERANCE:
@@ -222,11 +235,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
     lines = [
         f"{'case':<22}{'batch':>6}{'size':>11}{'faces':>7}{'tied':>6}{'missing':>9}"
         f"{'box error':>12}{'score error':>13}"
+        + (f"{'points':>13}" if any(o.point_error is not None for o in outcomes) else "")
     ]
     for o in outcomes:
         batch, height, width = o.size
         lines.append(
             f"{o.case:<22}{batch:>6}{f'{width}x{height}':>11}{o.faces:>7}{o.tied:>6}{o.missing:>9}"
-            f"{o.box_error:>9.5f} px{o.score_error:>13.1e}{'' if o.passed else '  FAILED'}"
+            f"{o.box_error:>9.5f} px{o.score_error:>13.1e}"
+            + ("" if o.point_error is None else f"{o.point_error:>10.5f} px")
+            + ("" if o.passed else "  FAILED")
         )
     return "\n".join(lines)

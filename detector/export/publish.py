@@ -18,7 +18,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from detector.export.graph import FaceGraph, example_images
+from detector.export.graph import example_images, face_graph
 from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
 from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize
 from detector.inference.onnx_backend import OnnxNetwork, open_onnx
@@ -129,9 +129,9 @@ def publish(
         first = failed[0]
         raise ParityError(
             f"{path} was not written: on {first.case!r} it differs from the checkpoint by "
-            f"{first.box_error:.4f} px and {first.score_error:.1e} in score, and {first.missing} "
-            f"faces are in one only ({len(failed)} of {len(outcomes)} cases failed). See "
-            f"{report_path}"
+            f"{first.box_error:.4f} px{first.of_points} and {first.score_error:.1e} in score, and "
+            f"{first.missing} faces are in one only ({len(failed)} of {len(outcomes)} cases "
+            f"failed). See {report_path}"
         )
     with atomic_write(path) as file:
         file.write(content)
@@ -146,7 +146,7 @@ def serialize(model: FaceRCNN, artifact: Artifact, format: Format) -> bytes:
         return export_onnx(model, artifact)
     extra = {EXTRA_FILE: json.dumps(artifact.to_metadata())}
     buffer = io.BytesIO()
-    graph = FaceGraph(model).eval()
+    graph = face_graph(model).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # TorchScript says that it is deprecated
         # The dense part is traced, which follows any size; the rest has branches: it is scripted.

@@ -7,7 +7,7 @@ Runtime alike, and imports none of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,9 +20,9 @@ from faces.images.read import as_image, as_images
 if TYPE_CHECKING:
     from detector.inference.metadata import Artifact
 
-Network = Callable[[NDArray[np.uint8]], list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
-"""uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels and
-scores (N,)."""
+Network = Callable[[NDArray[np.uint8]], Sequence[tuple[NDArray[np.float32], ...]]]
+"""uint8 RGB (B, H, W, 3), H and W multiples of 32 -> for each image boxes (N, 4) in its pixels,
+scores (N,) and, from a network that finds them, five points each (N, 5, 2)."""
 
 
 Speed = Literal["normal", "fast"]
@@ -110,9 +110,12 @@ class FaceDetector:
             for first in range(0, len(members), self.batch_size):
                 part = members[first : first + self.batch_size]
                 outputs = self.network(np.stack([resized[i].pixels for i in part]))
-                for i, (boxes, scores) in zip(part, outputs, strict=True):
+                for i, (boxes, scores, *points) in zip(part, outputs, strict=True):
                     keep = scores >= self.score_threshold
                     results[i] = Detections.from_raw(
-                        resized[i].boxes_back(boxes[keep]), scores[keep], resized[i].image_size
+                        resized[i].boxes_back(boxes[keep]),
+                        scores[keep],
+                        resized[i].image_size,
+                        resized[i].points_back(points[0][keep]) if points else None,
                     )
         return [result for result in results if result is not None]

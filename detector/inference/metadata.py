@@ -119,11 +119,11 @@ def inference_resize(model: ModelConfig, data: DataConfig, max_side: int | None 
 
 
 def per_image(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], image: NDArray[np.int64], count: int
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """An exported file's three outputs as boxes and scores for each of ``count`` images.
+    count: int, image: NDArray[np.int64], *outputs: NDArray[np.float32]
+) -> list[tuple[NDArray[np.float32], ...]]:
+    """An exported file's other outputs (K, ...) for each of ``count`` images.
 
     ``image`` (K,) ascends: the outputs are sorted by image.
     """
     edges = np.searchsorted(image, np.arange(1, count))
-    return list(zip(np.split(boxes, edges), np.split(scores, edges), strict=True))
+    return list(zip(*(np.split(output, edges) for output in outputs), strict=True))

@@ -30,17 +30,16 @@ class OnnxNetwork:
     ) -> None:
         self.session = session
         self.lanes = session.lanes
+        self.found = [name for name in session.outputs if name != "image"]
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
 
-    def __call__(
-        self, batch: NDArray[np.uint8]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
         feed = {"images": batch, "score_threshold": np.array(self.score_threshold, np.float32)}
         if self.nms_threshold is not None:
             feed["nms_threshold"] = np.array(self.nms_threshold, np.float32)
-        boxes, scores, image = self.session.run(["boxes", "scores", "image"], feed)
-        return per_image(boxes, scores, image, len(batch))
+        image, *found = self.session.run(["image", *self.found], feed)
+        return per_image(len(batch), image, *found)
 
 
 def open_onnx(

@@ -130,13 +130,13 @@ class OpenVinoNetwork:
 
     def __init__(self, compiled: Any, score_threshold: float, nms_threshold: float) -> None:
         self.request = compiled.create_infer_request()
+        names = {name for output in compiled.outputs for name in output.get_names()}
+        self.found = [name for name in ("boxes", "scores", "landmarks") if name in names]
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self._alone = threading.Lock()  # a request holds one call's inputs and outputs
 
-    def __call__(
-        self, batch: NDArray[np.uint8]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
         feed = {
             "images": batch,
             "score_threshold": np.array(self.score_threshold, np.float32),
@@ -144,8 +144,8 @@ class OpenVinoNetwork:
         }
         with self._alone:
             found = self.request.infer(feed)
-            boxes, scores, image = (found[name].copy() for name in ("boxes", "scores", "image"))
-        return per_image(boxes, scores, image, len(batch))
+            image, *outputs = (found[name].copy() for name in ("image", *self.found))
+        return per_image(len(batch), image, *outputs)
 
 
 def open_openvino(path: Path, threads: int | None = None) -> Any:

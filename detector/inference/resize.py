@@ -36,6 +36,10 @@ class Resized:
         x, y = self.scale
         return (xyxy / np.array([x, y, x, y], np.float32)).astype(np.float32)
 
+    def points_back(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points (..., 2) in these pixels -> points in the caller's pixels."""
+        return (points / np.array(self.scale, np.float32)).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Resize:

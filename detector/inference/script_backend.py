@@ -39,12 +39,11 @@ class ScriptNetwork:
         self.nms_threshold = nms_threshold
 
     @torch.inference_mode()
-    def __call__(
-        self, batch: NDArray[np.uint8]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
         images = torch.from_numpy(batch).to(self.device)
-        boxes, scores, image = self.module(images, self.score_threshold, self.nms_threshold)
-        return per_image(boxes.cpu().numpy(), scores.cpu().numpy(), image.cpu().numpy(), len(batch))
+        found = self.module(images, self.score_threshold, self.nms_threshold)
+        boxes, scores, image, *points = (output.cpu().numpy() for output in found)
+        return per_image(len(batch), image, boxes, scores, *points)
 
 
 def open_script(path: Path) -> tuple[torch.jit.ScriptModule, Artifact]:

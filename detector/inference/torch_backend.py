@@ -84,12 +84,11 @@ class TorchNetwork:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def __call__(
-        self, batch: NDArray[np.uint8]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
         images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
         results = self.model(images)
-        return [(r["boxes"].cpu().numpy(), r["scores"].cpu().numpy()) for r in results]
+        names = ("boxes", "scores", "landmarks")
+        return [tuple(r[name].cpu().numpy() for name in names if name in r) for r in results]
 
 
 def open_checkpoint(path: Path) -> tuple[FaceRCNN, Artifact]:

@@ -82,6 +82,7 @@ class FaceIndex:
         self._names = np.array([str(image.relative_to(image_dir)) for image, *_ in pairs])
         self._boxes = np.concatenate([item.xyxy[item.sound] for item in faces]).astype(np.float32)
         labels = [np.where(item.difficult, IGNORED, FACE)[item.sound] for item in faces]
+        self._points = np.concatenate([item.points[item.sound] for item in faces], dtype=np.float32)
         self._labels = np.concatenate(labels).astype(np.int64)
         self._ends = np.cumsum([len(part) for part in labels])
         self.sizes = np.array([size for _, size in rows])
@@ -103,6 +104,7 @@ class FaceIndex:
         labels = [self.labels(i) for i in rows]
         part._names = self._names[list(rows)]
         part._boxes = np.concatenate([self.boxes(i) for i in rows])
+        part._points = np.concatenate([self.points(i) for i in rows])
         part._labels = np.concatenate(labels)
         part._ends = np.cumsum([len(each) for each in labels])
         part.sizes = self.sizes[list(rows)]
@@ -135,6 +137,20 @@ class FaceIndex:
         """1 for a face, -1 for one to ignore: int64 (N,)."""
         return self._labels[self._start(i) : self._ends[i]]
 
+    def record(self, i: int) -> bytes:
+        """What is known of image ``i``, but for its name: for comparing with another index."""
+        parts = (self.sizes[i], self.boxes(i), self.labels(i), self.points(i))
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+    def points(self, i: int) -> NDArray[np.float32]:
+        """The five points of all boxes of image ``i``: float32 (N, 5, 2), NaN where not known."""
+        return self._points[self._start(i) : self._ends[i]]
+
+    @property
+    def has_points(self) -> bool:
+        """Whether any face that counts has a point."""
+        return bool(np.isfinite(self._points[self._labels == FACE]).any())
+
     def _start(self, i: int) -> int:
         return int(self._ends[i - 1]) if i else 0
 
@@ -156,8 +172,8 @@ class FaceDataset(Dataset[Sample]):
     """Augmented samples of a `FaceIndex`, addressed by (index, seed, large).
 
     ``dataset[index, seed, large]`` gives an uint8 image (3, H, W), a target (``boxes`` (N, 4),
-    ``labels`` (N,) ones, ``ignore`` (M, 4)) and the index; the same key gives the same sample in
-    any process.
+    ``labels`` (N,) ones, ``points`` (N, 5, 2), ``ignore`` (M, 4)) and the index; the same key gives
+    the same sample in any process.
 
     Args:
         index: the images.
@@ -195,7 +211,14 @@ class FaceDataset(Dataset[Sample]):
         labels = torch.from_numpy(self.index.labels(i).copy())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            image, target = transform(tv_tensors.Image(pixels), {"boxes": boxes, "labels": labels})
+            image, target = transform(
+                tv_tensors.Image(pixels),
+                {
+                    "boxes": boxes,
+                    "labels": labels,
+                    "points": torch.from_numpy(self.index.points(i).copy()),
+                },
+            )
         return image.as_subclass(Tensor), split_target(target), i
 
     def _decode(self, i: int) -> NDArray[np.uint8]:
@@ -212,10 +235,15 @@ class FaceDataset(Dataset[Sample]):
 
 
 def split_target(target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``boxes`` and ``labels`` with ignored faces -> ``boxes``, ``labels`` and ``ignore``."""
+    """``boxes``, ``labels`` and ``points`` with ignored faces -> without, and ``ignore``."""
     boxes = target["boxes"].as_subclass(Tensor).float()
     face = target["labels"] == FACE
-    return {"boxes": boxes[face], "labels": target["labels"][face], "ignore": boxes[~face]}
+    return {
+        "boxes": boxes[face],
+        "labels": target["labels"][face],
+        "points": target["points"][face],
+        "ignore": boxes[~face],
+    }
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -232,7 +260,9 @@ class ShuffledBatches(Sampler[list[Key]]):
 
     Every ``large_every``-th batch (0: none) holds large crops of the first quarter of its images,
     each with four times the pixels; its other images are left out of this epoch. A process that
-    takes fewer than four images a step gets no large crops, which would need more memory.
+    takes fewer than four images at once gets no large crops, which would need more memory.
+
+    With ``parts`` every batch comes as so many lists of keys, one after the other.
 
     Set ``epoch`` and ``start`` (batches to skip, for a run resumed within an epoch) before
     iterating. Every process takes its part of the same global batches; the images that do not fill
@@ -247,15 +277,18 @@ class ShuffledBatches(Sampler[list[Key]]):
         rank: int = 0,
         world: int = 1,
         large_every: int = 0,
+        parts: int = 1,
     ) -> None:
-        if batch_size % world:
+        at_once = batch_size // parts
+        if at_once % world:
             raise UserError(
-                f"batch_size {batch_size} cannot be shared by {world} processes: take a multiple"
+                f"batch_size {at_once} cannot be shared by {world} processes: take a multiple"
             )
         self.length = len(faces)
         if self.length < batch_size:
+            times = f"{parts} times " if parts > 1 else ""
             raise UserError(
-                f"there are {self.length} training images, fewer than batch_size {batch_size}: "
+                f"there are {self.length} training images, fewer than {times}batch_size {at_once}: "
                 "lower it"
             )
         weights = np.sqrt(np.maximum(faces, 1))
@@ -264,7 +297,8 @@ class ShuffledBatches(Sampler[list[Key]]):
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.large_every = large_every if batch_size // world >= 4 else 0
+        self.parts = parts
+        self.large_every = large_every if at_once // world >= 4 else 0
         self.epoch = 0
         self.start = 0
 
@@ -282,10 +316,12 @@ class ShuffledBatches(Sampler[list[Key]]):
             large = self.large_every > 0 and batch % self.large_every == self.large_every - 1
             share = self.batch_size // self.world // (4 if large else 1)
             first = batch * self.batch_size + self.rank * share
-            yield [
+            keys = [
                 (i, mix(self.seed, self.epoch, first + k), large)
                 for k, i in enumerate(order[first : first + share])
             ]
+            for part in range(self.parts):
+                yield keys[part * share // self.parts : (part + 1) * share // self.parts]
 
 
 def mix(*numbers: int) -> int:
@@ -394,6 +430,7 @@ class ValidationBatches:
         target = {
             "boxes": torch.from_numpy(self.index.boxes(i) * self.scale(i)),
             "labels": torch.from_numpy(self.index.labels(i).copy()),
+            "points": torch.from_numpy(self.index.points(i) * self.scale(i)[:2]),
         }
         pixels = torch.from_numpy(resized.pixels.copy()).permute(2, 0, 1)
         _, target = self.ignore_small(pixels, target)

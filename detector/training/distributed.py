@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -12,16 +15,24 @@ import torch.distributed as dist
 from torch import nn
 
 from faces.errors import UserError
+from faces.files import atomic_write
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of the run: ``rank`` of ``size``; rank 0 writes everything."""
+    """This process among those of the run: ``rank`` of ``size``; rank 0 writes everything.
+
+    They are on ``machines`` machines, which share no disk; this is process ``local`` of its own,
+    which has the number ``machine``.
+    """
 
     rank: int = 0
     size: int = 1
+    local: int = 0
+    machine: int = 0
+    machines: int = 1
 
     @property
     def main(self) -> bool:
@@ -36,6 +47,37 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def share(self, call: Callable[[], T], source: int = 0) -> T:
+        """What ``call`` gives on rank ``source``, on every rank; as is the UserError it raises."""
+        result: T | UserError | None = None
+        if self.rank == source:
+            try:
+                result = call()
+            except UserError as error:
+                result = error
+        if self.size > 1:
+            box = [result]
+            dist.broadcast_object_list(box, src=source)
+            [result] = box
+        if isinstance(result, UserError):
+            raise result
+        return result  # type: ignore[return-value]
+
+    def refuse(self, problem: str | None) -> None:
+        """End all ranks together when one has a problem: UserError with the first rank's."""
+        for text in self.gather(problem):
+            if text is not None:
+                raise UserError(text)
+
+    def spread(self, path: Path, source: int = 0) -> None:
+        """Put a copy of rank ``source``'s file, if there is one, on every machine, as ``path``."""
+        if self.machines == 1:
+            return
+        content = self.share(lambda: path.read_bytes() if path.is_file() else None, source)
+        if content is not None and self.local == 0 and self.rank != source:
+            with atomic_write(path) as file:
+                file.write(content)
+
     def gather(self, value: T) -> list[T]:
         """All ranks' values in their order, on every rank."""
         if self.size == 1:
@@ -49,6 +91,19 @@ class World:
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
+
+    def mean_gradients(self, model: nn.Module) -> None:
+        """Give every rank the mean of all ranks' gradients, as DistributedDataParallel does."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for gradient, part in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
+            gradient.copy_(part.view_as(gradient))
 
     def largest(self, value: int) -> int:
         """The largest of all ranks' values, on every rank."""
@@ -73,6 +128,10 @@ class World:
         ids = [device] if device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
+    def apart(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """While it lasts, a module of `wrap` leaves gradients alone."""
+        return wrapped.no_sync() if self.size > 1 else nullcontext()  # type: ignore[operator]
+
 
 def join_world() -> World:
     """Join the processes that torchrun started; alone without it.
@@ -87,7 +146,11 @@ def join_world() -> World:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         # The pictures of an epoch are drawn on rank 0 while the others wait.
         dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
-    return World(dist.get_rank(), dist.get_world_size())
+    local, machine, machines = (
+        int(os.environ.get(name, default))
+        for name, default in (("LOCAL_RANK", 0), ("GROUP_RANK", 0), ("GROUP_WORLD_SIZE", 1))
+    )
+    return World(dist.get_rank(), dist.get_world_size(), local, machine, machines)
 
 
 def own_device(device: torch.device, world: World) -> torch.device:

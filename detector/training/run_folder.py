@@ -1,12 +1,26 @@
-"""The folder of a training run: made for a new run, or found for one to go on with."""
+"""The folder of a training run: made for a new run, or found for one to go on with.
+
+On several machines each has a folder of its own, and its own copy of the pictures.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detector.config import DataConfig, ModelConfig, OptimConfig, TrainConfig, load_config
+from detector.checkpoint import load_checkpoint
+from detector.config import (
+    AUTO,
+    FOUR_PATHS,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    load_config,
+    run_folder,
+)
 from detector.training.distributed import World
 from detector.training.start import left_open
 from faces.errors import UserError
@@ -22,50 +36,121 @@ MAY_CHANGE: dict[type, set[str]] = {
 """What a resumed run may do differently without ceasing to be the same run."""
 
 
-def open_run(config: TrainConfig, world: World) -> TrainConfig:
-    """Make the run folder, or find the one to resume; returns the configuration with it as ``run``.
+PLACES = {"run", "init", "data_dir", *FOUR_PATHS, "backbone_weights"}
+"""What lies elsewhere on every machine."""
 
-    A resumed run keeps its settings: those that ``config`` leaves open are taken from it. Raises
-    UserError for others than it has, and rather than mix two runs in one folder.
+
+def open_run(config: TrainConfig, world: World) -> tuple[TrainConfig, int | None]:
+    """Make the run folder, or find the one to go on with.
+
+    A run that goes on keeps its settings: those that ``config`` leaves open are taken from it.
+
+    Returns the configuration with the folder as ``run``, and the rank in whose folder the run has
+    come furthest (None: it is a new run). Raises UserError, on all ranks, for other settings than
+    the run has, for others than another rank's, and rather than mix two runs in one folder.
     """
-    if config.resume is not None:
-        folder = config.resume
-        config = _same_run(load_config(folder), config, folder)
-        if world.main:
-            for leftover in folder.glob(".part-*"):  # of a process killed while it wrote
-                leftover.unlink(missing_ok=True)
-        return config
-    run = config.run or Path("runs") / config.model.arch
-    if world.main:
-        if (run / "config.json").exists():
-            raise UserError(
-                f"{run} already holds a run: go on with `faces train --resume {run}`, or choose "
-                "another folder"
-            )
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(run / ".probe", "can this folder be written?")
-            (run / ".probe").unlink()
-        except OSError as error:
-            raise UserError(f"the run folder {run} cannot be written: {error}") from error
-    world.agree(0)
-    return replace(config, run=run)
+    kinds = world.gather("auto" if config.resume == AUTO else str(config.resume is not None))
+    if len(set(kinds)) > 1:
+        raise UserError("give --resume on all machines or on none, and auto on all or on none")
+    folder = run_folder(config)
+    source = _furthest(folder, world) if config.resume is not None else None
+    if source is None and kinds[0] == "True":
+        source = 0  # whose folder is then named for what it lacks
+    problem = None
+    try:
+        if source is None:
+            _make(folder, world)
+        else:
+            config = _go_on(config, folder, world, source)
+    except UserError as error:
+        problem = str(error)
+    world.refuse(problem)
+    config = replace(config, run=folder)
+    _check_agreement(config, world)
+    return config, source
 
 
-def _same_run(before: TrainConfig, after: TrainConfig, run: Path) -> TrainConfig:
+def _furthest(folder: Path, world: World) -> int | None:
+    """The first of the ranks whose copy of the run has the most steps; None when there is no run.
+
+    It is rank 0's, unless its machine was replaced.
+    """
+    steps = -1
+    if world.local == 0 and (folder / "config.json").exists():
+        steps = 0
+        if world.machines > 1 and (folder / "last.pt").is_file():
+            try:
+                training = load_checkpoint(folder / "last.pt")["training"]
+                steps = 1 + training["progress"]["step"]
+            except (UserError, KeyError):  # a damaged copy is no reason to end where others are
+                steps = 0
+    every = world.gather(steps)
+    return every.index(max(every)) if max(every) >= 0 else None
+
+
+def _make(folder: Path, world: World) -> None:
+    if world.local:
+        return
+    if (folder / "config.json").exists():
+        raise UserError(
+            f"{folder} already holds a run: go on with `faces train --resume {folder}`, or choose "
+            "another folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder / ".probe", "can this folder be written?")
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise UserError(f"the run folder {folder} cannot be written: {error}") from error
+
+
+def _go_on(config: TrainConfig, folder: Path, world: World, source: int) -> TrainConfig:
+    before, machine = world.share(lambda: (load_config(folder), world.machine), source)
+    if world.local == 0:
+        for leftover in folder.glob(".part-*"):  # of a process killed while it wrote
+            leftover.unlink(missing_ok=True)
+    world.spread(folder / "best.pt", source)
+    return _same_run(before, config, folder, PLACES if world.machine != machine else ())
+
+
+def _check_agreement(config: TrainConfig, world: World) -> None:
+    """All ranks have the same settings, but for `PLACES` and what concerns one machine only."""
+    mine = {
+        name: _plain(value)
+        for part in (config, config.data, config.model, config.optim)
+        for name, value in vars(part).items()
+        if name not in PLACES | (MAY_CHANGE[type(part)] - {"epochs"})
+        and name not in ("data", "model", "optim")
+    }
+    first, *others = world.gather(mine)
+    for rank, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other[name] != value:
+                raise UserError(
+                    f"{name} is {value} on process 0 and {other[name]} on process {rank}: give "
+                    "the same settings on every machine"
+                )
+
+
+def _same_run(
+    before: TrainConfig, after: TrainConfig, run: Path, free: Collection[str]
+) -> TrainConfig:
+    """``after``, with what it leaves open; settings in ``free`` may differ from ``before``."""
     if after.run in (None, before.run):  # the folder may have been moved or copied since
         after = replace(after, run=run)
     parts = {
-        name: _same(getattr(before, name), getattr(after, name), run)
+        name: _same(getattr(before, name), getattr(after, name), run, free)
         for name in ("data", "model", "optim")
     }
-    return replace(_same(replace(before, run=run), after, run), **parts)
+    return replace(_same(replace(before, run=run), after, run, free), **parts)
 
 
-def _same(before: Any, after: Any, run: Path) -> Any:
+def _same(before: Any, after: Any, run: Path, free: Collection[str]) -> Any:
     kept = {}
     for name, value in vars(before).items():
         if name in ("data", "model", "optim") or name in MAY_CHANGE[type(before)]:
+            continue
+        if name in free and (getattr(after, name) is not None or name in FOUR_PATHS):
             continue
         if getattr(after, name) != value and left_open(after, name):
             kept[name] = value

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,18 +88,11 @@ def weights_payload(
     }
 
 
-def saved_division(folder: Path, saved: Mapping[str, Any] | None) -> Division | None:
-    """How the pictures of a run to go on with were divided; None where they came in two parts.
-
-    A run that ended before its first save has it in split.json only.
-    """
-    if saved is not None:
-        return Division.from_dict(saved["split"], "last.pt") if "split" in saved else None
-    return read_division(folder) if (folder / FILE).is_file() else None
-
-
-def read_saved(folder: Path, world: World) -> dict[str, Any] | None:
+def read_saved(folder: Path, world: World) -> tuple[dict[str, Any] | None, Division | None]:
     """The last.pt of a run to go on with; None when the run ended before its first save.
+
+    And how its pictures were divided; None where they came in two parts. A run that ended before
+    its first save has that in split.json only.
 
     Raises UserError when it is missing from a run that has a history, or the run had another number
     of processes: each has its own random numbers and batch norms, so it would be another run.
@@ -112,7 +104,7 @@ def read_saved(folder: Path, world: World) -> dict[str, Any] | None:
                 f"{last} is missing, without which this run cannot go on: bring it back, or "
                 f"start a new run from its weights, `faces train --init {folder / 'best.pt'}`"
             )
-        return None
+        return None, read_division(folder) if (folder / FILE).is_file() else None
     payload = load_checkpoint(last)
     before = payload["provenance"].get("processes", world.size)
     if before != world.size:
@@ -124,7 +116,7 @@ def read_saved(folder: Path, world: World) -> dict[str, Any] | None:
             + " (over all machines), or start a new run from its weights, "
             f"`faces train --init {last}`"
         )
-    return payload
+    return payload, Division.from_dict(payload["split"], "last.pt") if "split" in payload else None
 
 
 def restore(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from detector.data.parts import Part, find_parts
 from detector.inference.metadata import inference_resize
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
+from detector.training.copies import check_copies
 from detector.training.dataset import (
     FaceDataset,
     FaceIndex,
@@ -78,11 +79,12 @@ def open_data(
     batches = ShuffledBatches(
         # The published recipe of `reference` shows every picture once.
         train.faces if arch == "fpn" else np.ones_like(train.faces),
-        optim.batch_size,
+        optim.images_a_step,
         optim.seed,
         world.rank,
         world.size,
         large_every=LARGE_EVERY if arch == "fpn" else 0,
+        parts=optim.accumulate,
     )
     dataset = FaceDataset(
         train,
@@ -134,29 +136,16 @@ def open_index(
         for folder in folders
         if folder is not None
     )
+    check_copies({"training": train, "validation": valid[0]} if valid else {"": train}, world)
     if valid:
         return train, valid[0], None
     files = [(picture_name(path, train.image_dir), path) for path in train.paths()]
-    division = division or _divide(data, files, train.faces.tolist(), world)
+    # Drawn by the first process for all, which so end together where it cannot be.
+    division = division or world.share(
+        lambda: divide(files, train.faces.tolist(), data.valid_share, data.split_seed, alike_groups)
+    )
     rows, kept = division.rows([name for name, _ in files], train.image_dir)
     return train.take(rows), train.take(kept), division
-
-
-def _divide(
-    data: DataConfig, files: Sequence[tuple[str, Path]], faces: Sequence[int], world: World
-) -> Division:
-    """Drawn by the first process for all, which so end together where it cannot be."""
-    drawn: Division | UserError | None = None
-    if world.main:
-        try:
-            drawn = divide(files, faces, data.valid_share, data.split_seed, alike_groups)
-        except UserError as error:
-            drawn = error
-    drawn = world.agree(drawn)
-    if isinstance(drawn, UserError):
-        raise drawn
-    assert drawn is not None
-    return drawn
 
 
 def start_network(
@@ -191,6 +180,9 @@ def start_network(
         model.to(memory_format=torch.channels_last)
     for block in list(model.backbone_blocks)[: optim.freeze]:
         block.requires_grad_(False)
+    if optim.only_points:
+        model.requires_grad_(False)
+        model.roi_heads.points.requires_grad_(True)
     return model, replace(config, optim=optim), pictures
 
 
@@ -204,8 +196,9 @@ def running_average(
 
 
 def _load_weights(model: FaceRCNN, weights: Mapping[str, Any], init: Path | None) -> None:
+    new = {k: v for k, v in model.state_dict().items() if k.startswith("roi_heads.points.")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict({**new, **weights})
     except RuntimeError as error:
         raise UserError(
             f"init: {init} holds a network of another architecture than the one asked for: give "

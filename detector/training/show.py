@@ -38,7 +38,7 @@ def progress_line(progress: Progress, config: TrainConfig, batches: int, lr: flo
     left = (config.optim.epochs - progress.epoch) * batches - progress.batch
     eta = datetime.timedelta(seconds=round(left * progress.seconds / max(1, progress.batch)))
     mean = progress.sums["loss"] / max(1, progress.batch)
-    speed = progress.images_per_second(config.optim.batch_size)
+    speed = progress.images_per_second(config.optim.images_a_step)
     return (
         f"epoch {progress.epoch + 1}/{config.optim.epochs}, step {progress.batch}/{batches}: "
         f"loss {mean:.4f}, lr {lr:.1e}, {speed:.1f} images/s, ETA {eta}"

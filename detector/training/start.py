@@ -20,8 +20,8 @@ from faces.errors import UserError
 
 T = TypeVar("T")
 
-INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration")
-"""Fields of `ModelConfig` without a flag, which say what the weights' numbers mean."""
+INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration", "points")
+"""Fields of `ModelConfig` which say what the weights' numbers mean, and what they find."""
 
 
 def settled(value: T | None) -> T:
@@ -43,6 +43,12 @@ def settle(optim: OptimConfig, model: FaceRCNN, *, resumed: bool = False) -> Opt
     """
     scratch = _blank(model.backbone_blocks)
     new_heads = _blank(model)
+    if optim.only_points:
+        if not model.config.points or new_heads:
+            raise UserError(
+                "only_points needs points, and a trained detector to add them to: give init"
+            )
+        optim = replace(optim, batch_norm="frozen", best="loss")
     chosen = replace(
         optim,
         freeze=(0 if scratch else 4) if optim.freeze is None else optim.freeze,

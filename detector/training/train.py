@@ -12,6 +12,7 @@ repeats the uninterrupted run bit for bit.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -31,7 +32,8 @@ from tqdm import tqdm
 from detector.checkpoint import save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
 from detector.inference.torch_backend import pick_device, trains_in_bf16
-from detector.model import FaceRCNN, Targets
+from detector.model import FaceRCNN
+from detector.training.accumulate import accumulate_gradients
 from detector.training.dataset import Batch, mix
 from detector.training.distributed import World, join_world, own_device
 from detector.training.optimizer import (
@@ -46,7 +48,6 @@ from detector.training.saved import (
     check_outputs,
     read_saved,
     restore,
-    saved_division,
     weights_payload,
 )
 from detector.training.setup import open_data, running_average, start_network
@@ -97,26 +98,35 @@ def fit(config: TrainConfig) -> FitResult:
         log.warning("MPS was asked for: torchvision's detection operators are slow or hang there")
     if config.threads:
         torch.set_num_threads(config.threads)
-    resume = config.resume is not None
-    config = open_run(config, world)
-    trainer = Trainer(replace(config, resume=None, config=None), world, device, resume)
+    config, source = open_run(config, world)
+    trainer = Trainer(replace(config, resume=None, config=None), world, device, source)
     with stop_signals() as stop:
         stopped_by = trainer.run(stop)
     return FitResult(trainer.folder, trainer.progress.history, stopped_by, world.main)
 
 
 class Trainer:
-    """One training run in memory. ``config.run`` is its folder."""
+    """One training run in memory.
+
+    Args:
+        config: ``config.run`` is its folder.
+        world: the processes that take part.
+        device: where this one computes.
+        source: the rank whose folder holds the run to go on with; None begins a new one.
+    """
 
     def __init__(
-        self, config: TrainConfig, world: World, device: torch.device, resume: bool = False
+        self, config: TrainConfig, world: World, device: torch.device, source: int | None = None
     ) -> None:
         assert config.run is not None
-        self.folder, self.world, self.device = config.run, world, device
-        saved = read_saved(self.folder, world) if resume else None
-        division = saved_division(self.folder, saved) if resume else None
+        self.folder, self.world, self.device = folder, _, _ = config.run, world, device
+        saved = division = None
+        if source is not None:
+            saved, division = world.share(lambda: read_saved(folder, world), source)
         self.data = open_data(config, world, device, division, saved is not None)
         self.model, self.config, learned = start_network(config, saved, device)
+        self._check_points(asked=config.model.points)
+        self.parallel = world.wrap(self.model, device)  # which gives all ranks rank 0's weights
         self.average: FaceRCNN | None = None
         if self.config.optim.ema:
             self.average = running_average(self.model, saved, device)
@@ -130,7 +140,9 @@ class Trainer:
         self.progress = Progress()
         if saved is not None:
             self.progress = restore(saved, self.optimizer, self.scheduler, self.data)
-        self.parallel = world.wrap(self.model, device)
+        if world.local == 0:
+            text = json.dumps(to_dict(self.config), indent=2)
+            atomic_write_text(self.folder / "config.json", text + "\n")
         if not world.main:
             return
         self.pictures = TrainingPictures.of(self.data.train.paths()) | learned
@@ -138,9 +150,6 @@ class Trainer:
         check_outputs(self.config, self.model)
         if self.data.division is not None:
             self.data.division.write(self.folder)
-        atomic_write_text(
-            self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n"
-        )
         if saved is not None:
             write_history(self.folder / "history.jsonl", self.progress.history)
             log.info(
@@ -176,21 +185,21 @@ class Trainer:
         name = f"epoch {progress.epoch + 1}"
         with self._bar(len(batches), progress.batch, name, "step", position=1, leave=False) as bar:
             while True:
-                batch, unreadable = _next(loaded)
+                parts, unreadable = _next(loaded, self.config.optim.accumulate)
                 waited = time.monotonic() - clock
                 # Agreed before every step: no process may wait for gradients of one that left.
                 ending = self.world.largest(2 if unreadable else int(bool(stop)))
                 if ending == 2:
                     raise self._unreadable(unreadable)
-                if ending == 1 or batch is None:
+                if ending == 1 or not parts:
                     self._save_last()
                     self.world.agree(0)  # torchrun ends all processes as soon as one has left
                     return ending == 0
-                losses = self.step(batch)
+                losses = self.step(parts)
                 now = time.monotonic()
                 progress.add(losses, now - clock, waited)
                 clock = now
-                speed = progress.images_per_second(self.config.optim.batch_size)
+                speed = progress.images_per_second(self.config.optim.images_a_step)
                 bar.update()
                 bar.set_postfix_str(
                     f"loss {losses['loss']:.3f}, lr {self.lr:.1e}, {speed:.1f} images/s",
@@ -203,32 +212,49 @@ class Trainer:
                     self._save_last()
                     saved = clock = time.monotonic()
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on this process's part of a batch; returns the losses of the whole."""
-        images, targets, indices = batch
+    def step(self, parts: list[Batch]) -> dict[str, float]:
+        """One optimizer step on this process's share of ``accumulate`` batches.
+
+        Returns the losses of all.
+        """
         optim = self.config.optim
         set_learning_rate(self.optimizer, optim, self.steps_done, self.steps)
         set_train_mode(self.model, optim)
         torch.manual_seed(mix(optim.seed, self.progress.step, self.world.rank))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            losses = self.parallel(
-                images.to(self.device, non_blocking=True), to_device(targets, self.device)
-            )
-            total = torch.stack(list(losses.values())).sum()
-        values = {"loss": total.item(), **{name: value.item() for name, value in losses.items()}}
-        if not math.isfinite(values["loss"]):
-            raise self._not_finite("loss", values, images, targets, indices)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        if optim.accumulate == 1:
+            losses = self._losses(parts[0])
+            total = torch.stack(list(losses.values())).sum()
+            total.backward()
+            values = {"loss": total.item(), **{name: x.item() for name, x in losses.items()}}
+        else:
+            # Batch norms share their statistics as DistributedDataParallel has it, once a step.
+            self.world.share_buffers(self.model)
+            with self.world.apart(self.parallel):
+                values = accumulate_gradients(self.model, parts, self._losses)
+            self.world.mean_gradients(self.model)
+            values = {"loss": sum(values.values()), **values}
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), optim.clip_norm or math.inf, foreach=True
         )
         if not torch.isfinite(norm):
-            raise self._not_finite("gradient", values, images, targets, indices)
+            raise self._not_finite("gradient", values, parts)
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, optim.ema, self.progress.step)
         return self.world.mean(values)
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of some pictures, which are finite."""
+        images, targets, _ = batch
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = self.parallel(
+                images.to(self.device, non_blocking=True), to_device(targets, self.device)
+            )
+        if not torch.stack(list(losses.values())).isfinite().all():
+            values = {name: value.item() for name, value in losses.items()}
+            raise self._not_finite("loss", values, [batch])
+        return losses
 
     def _finish_epoch(self, stop: list[int]) -> bool:
         """Validate, step the plateau schedule, write the history, the checkpoints, the pictures.
@@ -265,17 +291,19 @@ class Trainer:
             "ap50": validation.ap50,
             "seconds": round(progress.seconds, 2),
             "valid_seconds": round(time.monotonic() - started, 2),
-            "images_per_second": round(progress.images_per_second(optim.batch_size), 2),
+            "images_per_second": round(progress.images_per_second(optim.images_a_step), 2),
             "data_wait": round(progress.waited / seconds, 4),
             "memory_mb": memory_mb(),
         }
         line["best"] = is_best(line, progress.history, self.best_by)
         self.progress = Progress(epoch=epoch, step=progress.step, history=[*progress.history, line])
-        if not self.world.main:
-            return True
         if line["best"]:
             self._save_best()
+            self.world.spread(self.folder / "best.pt")
         self._save_last()
+        self.world.spread(self.folder / "last.pt")
+        if not self.world.main:
+            return True
         with saving(self.folder / "history.jsonl") as path:
             write_history(path, self.progress.history)
         self.display.show_epoch(self.progress.history, self.best_weights)
@@ -332,6 +360,8 @@ class Trainer:
 
     def _save_best(self) -> None:
         # Before last.pt: a run killed in between is validated again and writes the same file again.
+        if not self.world.main:
+            return
         save_checkpoint(self.folder / "best.pt", self._payload())
         if self.config.model_file is not None:
             save_checkpoint(self.config.model_file, self._payload())
@@ -348,6 +378,15 @@ class Trainer:
             message = f"{reason}\n{error}"
         return UserError(self.world.agree(message))
 
+    def _check_points(self, asked: bool) -> None:
+        """Whether there is a point to learn from, if points are learned."""
+        if not self.config.model.points or self.data.train.has_points:
+            return
+        none = f"no face of {self.data.train.image_dir} has a point (<landmarks>) in its annotation"
+        if asked:
+            raise UserError(f"points: {none}: label them, with `faces prepare points` for example")
+        log.warning("%s: the points that the network finds will get worse as the rest learns", none)
+
     def _remedy(self, reason: str) -> str:
         return (
             f"{reason}\nThe run was saved. Repair the file or remove it with its annotation "
@@ -355,11 +394,11 @@ class Trainer:
             f"{self.folder}`"
         )
 
-    def _not_finite(
-        self, what: str, losses: dict[str, float], images: Tensor, targets: Targets, ids: list[int]
-    ) -> LossNotFinite:
+    def _not_finite(self, what: str, losses: dict[str, float], parts: list[Batch]) -> LossNotFinite:
         """Write the batch to bad_batch.pt."""
-        names = [self.data.train.name(i) for i in ids]
+        images = torch.cat([images for images, _, _ in parts])
+        targets = [target for _, some, _ in parts for target in some]
+        names = [self.data.train.name(i) for _, _, ids in parts for i in ids]
         path = self.folder / "bad_batch.pt"
         with atomic_write(path) as file:
             torch.save(
@@ -380,9 +419,9 @@ class Trainer:
         )  # fmt: skip
 
 
-def _next(batches: Iterator[Batch]) -> tuple[Batch | None, str | None]:
-    """The next batch, None after the last; or why a picture of it cannot be read."""
+def _next(batches: Iterator[Batch], parts: int) -> tuple[list[Batch], str | None]:
+    """The batches of the next step, none after the last; or why a picture cannot be read."""
     try:
-        return next(batches, None), None
+        return list(itertools.islice(batches, parts)), None
     except UserError as error:  # a worker's has its traceback before it
-        return None, str(error).rpartition(f"{UserError.__name__}: ")[2].strip()
+        return [], str(error).rpartition(f"{UserError.__name__}: ")[2].strip()

@@ -1,8 +1,8 @@
 """Augmentation of (image, target) pairs, with torchvision.transforms.v2.
 
-A target is a dict of ``boxes`` (BoundingBoxes, XYXY) and ``labels`` int64 (N,): 1 a face, -1 a
-face to ignore. Randomness comes from torch's global generator, which the data set seeds for every
-sample.
+A target is a dict of ``boxes`` (BoundingBoxes, XYXY), ``labels`` int64 (N,): 1 a face, -1 a face
+to ignore, and ``points`` (N, 5, 2), NaN where a point is not known or no longer in the picture.
+Randomness comes from torch's global generator, which the data set seeds for every sample.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from detector.config import DataConfig
 from detector.inference.resize import PAD_COLOR
+from detector.points import OTHER_SIDE
 
 FACE, IGNORED = 1, -1
 
@@ -92,19 +93,35 @@ class FaceCrop(v2.Transform):
     def _boxes(self, target: dict[str, Any], left: int, top: int, side: int) -> dict[str, Any]:
         """Boxes in the crop; a face less than half inside it becomes an ignored one."""
         boxes = target["boxes"].as_subclass(Tensor)
-        moved = (boxes - torch.tensor([left, top, left, top])) * (self.size / side)
-        return _clipped(moved, target["labels"], self.size)
+        scale = self.size / side
+        moved = (boxes - torch.tensor([left, top, left, top])) * scale
+        points = (target["points"] - torch.tensor([left, top])) * scale
+        return _clipped(moved, target["labels"], points, self.size)
 
 
-def _clipped(boxes: Tensor, labels: Tensor, size: int) -> dict[str, Any]:
+def _clipped(boxes: Tensor, labels: Tensor, points: Tensor, size: int) -> dict[str, Any]:
     """The target of a square of ``size`` pixels; less than half inside it means ignored."""
     inside = boxes.clamp(0, size)
     area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
     shown = (inside[:, 2:] - inside[:, :2]).clamp(min=0).prod(dim=1)
+    seen = ((points >= 0) & (points <= size)).all(dim=2, keepdim=True)
     return {
         "boxes": tv_tensors.BoundingBoxes(inside, format="XYXY", canvas_size=(size, size)),
         "labels": torch.where(shown < 0.5 * area, IGNORED, labels),
+        "points": torch.where(seen, points, math.nan),
     }
+
+
+class Flip(v2.Transform):
+    """Mirrors every second picture; left and right points change places."""
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        if torch.rand(1) >= 0.5:
+            return image, target
+        points = target["points"][:, OTHER_SIDE].clone()
+        points[..., 0] = image.shape[-1] - points[..., 0]
+        image, boxes = functional.horizontal_flip(image), target["boxes"]
+        return image, {**target, "boxes": functional.horizontal_flip(boxes), "points": points}
 
 
 class Tilt(v2.Transform):
@@ -143,7 +160,8 @@ class Tilt(v2.Transform):
         center = (boxes[:, :2] + boxes[:, 2:] - size) / 2 @ forth.T + size / 2
         half = (((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (forth**2).T).sqrt()
         moved = torch.cat((center - half, center + half), dim=1)
-        return tv_tensors.Image(turned), _clipped(moved, target["labels"], size)
+        points = (target["points"] - size / 2) @ forth.T + size / 2
+        return tv_tensors.Image(turned), _clipped(moved, target["labels"], points, size)
 
 
 class Square(v2.Transform):
@@ -154,6 +172,8 @@ class Square(v2.Transform):
         self.size = size
 
     def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        scale = self.size / torch.tensor([image.shape[-1], image.shape[-2]])
+        target = {**target, "points": target["points"] * scale}
         return v2.Resize((self.size, self.size), antialias=True)(image, target)
 
 
@@ -168,7 +188,12 @@ class IgnoreSmall(v2.Transform):
         sides = target["boxes"].as_subclass(Tensor)
         area = (sides[:, 2:] - sides[:, :2]).clamp(min=0).prod(dim=1)
         labels = torch.where(area < self.min_face**2, IGNORED, target["labels"])
-        return image, {"boxes": target["boxes"], "labels": labels}
+        return image, {**target, "labels": labels}
+
+
+def _of_boxes(sample: tuple[Tensor, dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    """What goes with the boxes that go."""
+    return sample[1]["labels"], sample[1]["points"]
 
 
 def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
@@ -180,7 +205,11 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
     """
     if arch == "reference":
         return v2.Compose(
-            [Square(data.image_size), v2.SanitizeBoundingBoxes(), IgnoreSmall(data.min_face)]
+            [
+                Square(data.image_size),
+                v2.SanitizeBoundingBoxes(labels_getter=_of_boxes),
+                IgnoreSmall(data.min_face),
+            ]
         )
     size = data.image_size
     crop = (
@@ -191,12 +220,12 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
     return v2.Compose(
         [
             crop,
-            v2.RandomHorizontalFlip(),
+            Flip(),
             Tilt(degrees=20.0, stretch=1.25, share=0.5),
             v2.RandomApply([v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5)], p=0.8),
             v2.RandomGrayscale(p=0.1),
             v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.1),
-            v2.SanitizeBoundingBoxes(),
+            v2.SanitizeBoundingBoxes(labels_getter=_of_boxes),
             IgnoreSmall(data.min_face),
         ]
     )

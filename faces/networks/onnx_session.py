@@ -142,6 +142,11 @@ class SharedSession:
             with self._lock:
                 self._running -= 1
 
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the network's outputs."""
+        return [output.name for output in self._wide.get_outputs()]
+
     def get_modelmeta(self) -> Any:
         """As `InferenceSession.get_modelmeta`."""
         return self._wide.get_modelmeta()

@@ -82,6 +82,8 @@ def sample_of(
 
     Raises Refused.
     """
-    box = one_face(image, detector.detect(image).xyxy, gates, largest)
-    vector = embedder.embed(embedder.crop(image, box[None]))[0]
+    found = detector.detect(image)
+    box = one_face(image, found.xyxy, gates, largest)
+    chosen = found[(found.xyxy == box).all(axis=1)][:1]
+    vector = embedder.embed(embedder.crop(image, chosen.xyxy, chosen.landmarks))[0]
     return NewSample(vector, FacePicture.of(image, box) if keep_crop else None, source)

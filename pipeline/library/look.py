@@ -161,7 +161,7 @@ class Looker:
         found = self.detector.detect(image)
         sides = found.xyxy[:, 2:] - found.xyxy[:, :2]
         found = found[sides.min(axis=1, initial=np.inf) >= self.settings.min_face]
-        crops, points = self.embedder.crop_with_points(image, found.xyxy)
+        crops, points = self.embedder.crop_with_points(image, found.xyxy, found.landmarks)
         if found.landmarks is not None:
             unknown = np.isnan(points).any(axis=(1, 2))
             points[unknown] = found.landmarks[unknown]
@@ -191,8 +191,11 @@ class Looker:
                                 worth = not sighting.crossing, sighting.quality
                                 if sighting.track is None or (old and worth <= old.worth):
                                     continue
+                                own = sighting.landmarks
                                 crops, points = self.embedder.crop_with_points(
-                                    look.picture.image, np.array([sighting.box], np.float32)
+                                    look.picture.image,
+                                    np.array([sighting.box], np.float32),
+                                    None if own is None else own[None],
                                 )
                                 best[sighting.track] = _Best(
                                     worth, look.picture.time, sighting.box, sighting.score,

@@ -305,6 +305,7 @@ class Loop(Closing):
                 seen.sharp[i],
                 face_quality(box, score, seen.sharp[i]),
                 ids[i] in crossing,
+                landmarks=None if found.landmarks is None else found.landmarks[i],
             )
             for i in range(len(found))
         )
@@ -383,7 +384,7 @@ def _photo_faces(look: Look, recognizer: Recognizer) -> tuple[Face, ...]:
             np.stack([s.embedding for s in look.sightings if s.embedding is not None])
         )
     return tuple(
-        Face(sighting.box, sighting.score, None, match, 1.0)
+        Face(sighting.box, sighting.score, None, match, 1.0, landmarks=sighting.landmarks)
         for sighting, match in zip(look.sightings, matches, strict=True)
     )
 

@@ -63,8 +63,11 @@ class FaceNetworks:
 
     def embed(self, look: Look, chosen: tuple[int, ...]) -> Embedded:
         """Cut out the chosen sightings and embed them, all in one batch."""
-        boxes = np.array([look.sightings[i].box for i in chosen], np.float32).reshape(-1, 4)
-        crops = self.embedder.crop(look.picture.image, boxes)
+        faces = [look.sightings[i] for i in chosen]
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+        points = [face.landmarks for face in faces if face.landmarks is not None]
+        landmarks = np.stack(points) if points else None  # a detector finds those of all or none
+        crops = self.embedder.crop(look.picture.image, boxes, landmarks)
         return Embedded(look, chosen, crops, self.embedder.embed(crops))
 
 

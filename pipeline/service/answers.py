@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from detector.types import Detections
+from detector.types import Detection, Detections
 from recognizer.types import Match
 
 Liveness = Sequence[Sequence[float | None]]
@@ -27,10 +27,9 @@ def images(
             "width": faces.image_size[1],
             "height": faces.image_size[0],
             "faces": [
-                _face(box, score, live) | fields
-                for box, score, live, fields in zip(
-                    faces.xyxy.tolist(), faces.score.tolist(), alive[i],
-                    [{}] * len(faces) if more is None else more[i], strict=True,
+                _face(face, live) | fields
+                for face, live, fields in zip(
+                    faces, alive[i], [{}] * len(faces) if more is None else more[i], strict=True
                 )
             ],
         }
@@ -38,11 +37,13 @@ def images(
     ]  # fmt: skip
 
 
-def _face(box: Sequence[float], score: float, live: float | None) -> dict[str, Any]:
+def _face(face: Detection, live: float | None) -> dict[str, Any]:
+    points = None if face.landmarks is None else face.landmarks.tolist()
     return {
-        "box": tuple(round(x, 2) for x in box),
-        "score": round(score, 6),
+        "box": tuple(round(x, 2) for x in face.box.tolist()),
+        "score": round(face.score, 6),
         "liveness": None if live is None else round(live, 6),
+        "landmarks": points and [(round(x, 2), round(y, 2)) for x, y in points],
     }
 
 

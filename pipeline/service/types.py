@@ -53,6 +53,11 @@ class Face(Model):
     liveness: Score | None = Field(
         None, description="1: a living face, 0: a photo or a screen; null: it was not looked at"
     )
+    landmarks: list[tuple[float, float]] | None = Field(
+        None,
+        description="x y of the eyes, the nose and the corners of the mouth, left in the image "
+        "first; null: the detector finds none",
+    )
 
 
 class EmbeddedFace(Face):

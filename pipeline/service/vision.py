@@ -21,6 +21,7 @@ from pipeline.service.runtime.batching import Call, Stage, Workers, late
 from pipeline.service.runtime.limits import Limits, Shares
 from pipeline.service.runtime.metrics import Metrics
 from recognizer.crop import LandmarkFinder
+from recognizer.landmarks import upright
 from recognizer.types import Embedder
 
 Image = NDArray[np.uint8]
@@ -145,34 +146,37 @@ class Vision:
         found = [wait(future, call) for future in futures]
         return [faces.above(min_score)[: self.limits.max_faces] for faces in found]
 
-    def embed(
-        self, faces: Sequence[tuple[Image, NDArray[np.float32]]], call: Call
-    ) -> NDArray[np.float32]:
-        """Pictures and boxes (n, 4) in them -> unit vectors (sum of all n, D), in order."""
+    def embed(self, faces: Sequence[tuple[Image, Detections]], call: Call) -> NDArray[np.float32]:
+        """Pictures and n faces in each -> unit vectors (sum of all n, D), in order."""
         assert self.models.embedder is not None
         # A piece of work is one face, so that a picture of a crowd takes turns with others.
         futures = [
-            self._networks.submit(self._embed, (picture, xyxy[i : i + 1]), call)
-            for picture, xyxy in faces
-            for i in range(len(xyxy))
+            self._networks.submit(self._embed, (picture, found[i : i + 1]), call)
+            for picture, found in faces
+            for i in range(len(found))
         ]
         vectors = [wait(future, call) for future in futures]
         return np.array(vectors, np.float32).reshape(-1, self.models.embedder.dimension)
 
     def liveness(
-        self, faces: Sequence[tuple[Image, NDArray[np.float32]]], call: Call
+        self, faces: Sequence[tuple[Image, Detections]], call: Call
     ) -> list[list[float | None]]:
-        """For each picture the scores of its boxes (n, 4); None each when nobody looks."""
+        """For each picture the scores of its faces; None each when nobody looks."""
         if self.models.liveness is None:
-            return [[None] * len(xyxy) for _, xyxy in faces]
-        futures = [self._networks.submit(self._live, pair, call) for pair in faces]
+            return [[None] * len(found) for _, found in faces]
+        pairs = [(picture, found.xyxy) for picture, found in faces]
+        futures = [self._networks.submit(self._live, pair, call) for pair in pairs]
         return [[float(score) for score in wait(future, call)] for future in futures]
 
     def landmarks(
-        self, picture: Image, xyxy: NDArray[np.float32], call: Call
+        self, picture: Image, found: Detections, call: Call
     ) -> list[NDArray[np.float32] | None]:
-        """Five points (5, 2) for each box (n, 4); None where they are not trusted."""
-        points, trusted = wait(self._networks.submit(self._points, (picture, xyxy), call), call)
+        """Five points (5, 2) for each face; None where they are not trusted."""
+        if found.landmarks is not None:
+            points, trusted = found.landmarks, upright(found.landmarks)
+        else:
+            work = self._networks.submit(self._points, (picture, found.xyxy), call)
+            points, trusted = wait(work, call)
         return [five if fine else None for five, fine in zip(points, trusted, strict=True)]
 
     def close(self) -> None:
@@ -210,7 +214,9 @@ class Vision:
     def _run_embed(self, payloads: list[Any]) -> list[NDArray[np.float32]]:
         embedder = self.models.embedder
         assert embedder is not None
-        crops = np.concatenate([embedder.crop(picture, xyxy) for picture, xyxy in payloads])
+        crops = np.concatenate(
+            [embedder.crop(picture, found.xyxy, found.landmarks) for picture, found in payloads]
+        )
         return list(embedder.embed(crops))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faces.images.read import as_image
 from recognizer.crop import CropRecipe, LandmarkFinder
-from recognizer.landmarks import LandmarkNet
+from recognizer.landmarks import LandmarkNet, found_before
 from recognizer.types import unit
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -54,23 +54,35 @@ class FaceEmbedder:
         """Length of the vectors."""
         return self._dimension
 
-    def crop(self, image: Any, xyxy: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def crop(
+        self,
+        image: Any,
+        xyxy: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]:
         """An RGB image and boxes (N, 4) -> faces uint8 (N, S, S, 3); see `CropRecipe`.
+
+        Faces are aligned by the detector's ``landmarks`` (N, 5, 2); without them (None) they are
+        looked for.
 
         The image may be whatever `faces.images.read.as_image` takes, but not OpenCV's BGR. Raises
         UserError for what is no image.
         """
-        return self.recipe(as_image(image), xyxy, self._find_landmarks)
+        finder = self._find_landmarks if landmarks is None else found_before(landmarks)
+        return self.recipe(as_image(image), xyxy, finder)
 
     def crop_with_points(
-        self, image: NDArray[np.uint8], xyxy: NDArray[np.float32]
+        self,
+        image: NDArray[np.uint8],
+        xyxy: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """As `crop`, and the five points by which each face was turned, float32 (N, 5, 2).
 
         NaN where none were looked for, or where they are not to be trusted.
         """
         points = np.full((len(xyxy), 5, 2), np.nan, np.float32)
-        find = self._find_landmarks
+        find = self._find_landmarks if landmarks is None else found_before(landmarks)
 
         def keep(
             image: NDArray[np.uint8], xyxy: NDArray[np.float32]

@@ -241,7 +241,7 @@ def test_a_peer_on_a_fold_of_lfw(shared_data, tmp_path, monkeypatch):
         fingerprint, size, dimension = peer.fingerprint, 112, 128
         recipe, landmarks = CropRecipe(112, 0.1, "aligned"), LandmarkNet(threads=1)
 
-        def crop(self, image, xyxy):
+        def crop(self, image, xyxy, landmarks=None):
             return self.recipe(image, xyxy, self.landmarks)
 
         def embed(self, faces):

@@ -65,11 +65,6 @@ def _labeled(
     kept = np.flatnonzero(faces.sound)
     objects: list[VocObject] = [faces.objects[i] for i in kept]
     attributes = tuple(dict(item.attributes) for item in objects)
-    landmarks = np.full((len(kept), 5, 2), np.nan)
-    for i, item in enumerate(objects):
-        for k, point in enumerate(item.landmarks):
-            if point is not None:
-                landmarks[i, k] = point
     return LabeledImage(
         path=image,
         name=image.relative_to(folder.images).as_posix(),
@@ -78,7 +73,7 @@ def _labeled(
         xyxy=faces.xyxy[kept],
         names=tuple(item.name or "face" for item in objects),
         difficult=faces.difficult[kept],
-        landmarks=landmarks,
+        landmarks=faces.points[kept],
         attributes=attributes if any(attributes) else (),
     )
 

@@ -65,6 +65,18 @@ class VocFaces:
     sound: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
 
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The five points of each, float64 (N, 5, 2), x y in pixels, NaN where it is not known."""
+        missing = (np.nan, np.nan)
+        return np.array(
+            [
+                [missing if point is None else point for point in item.landmarks or (None,) * 5]
+                for item in self.objects
+            ],
+            np.float64,
+        ).reshape(-1, 5, 2)
+
 
 def is_ignored(name: str) -> bool:
     """Whether a class is no class, but a region that shall be ignored."""

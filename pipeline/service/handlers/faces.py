@@ -73,7 +73,7 @@ class FaceOperations:
                 if photo.refusal is not None:
                     raise photo.refusal
             faces = [photo.face for photo in chosen]
-            pairs = [(picture, face.xyxy) for picture, face in zip(pictures, faces, strict=True)]
+            pairs = list(zip(pictures, faces, strict=True))
             alive = self._vision.liveness(pairs, call)
             first, second = self._vision.embed(pairs, call)
         similarity = float(np.clip(first @ second, -1, 1))
@@ -92,13 +92,11 @@ class FaceOperations:
     ) -> tuple[list[Detections], list[list[float | None]]]:
         found = self._vision.detect(pictures, call, min_score)
         self._metrics.faces.inc(sum(map(len, found)))
-        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
-        return found, self._vision.liveness(pairs, call)
+        return found, self._vision.liveness(list(zip(pictures, found, strict=True)), call)
 
     def _vectors(
         self, pictures: Sequence[Image], found: Sequence[Detections], call: Call
     ) -> list[NDArray[np.float32]]:
         """For each picture the vectors (n, D) of its faces."""
-        pairs = [(picture, faces.xyxy) for picture, faces in zip(pictures, found, strict=True)]
-        vectors = self._vision.embed(pairs, call)
+        vectors = self._vision.embed(list(zip(pictures, found, strict=True)), call)
         return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])

@@ -104,11 +104,11 @@ class LivenessOperations:
         if not len(found):
             return None, 0
         face = largest(found)
-        points = self._vision.landmarks(picture, face.xyxy, call)[0]
-        ((alive,),) = self._vision.liveness([(picture, face.xyxy)], call)
+        points = self._vision.landmarks(picture, face, call)[0]
+        ((alive,),) = self._vision.liveness([(picture, face)], call)
         vector = None
         if points is not None and self._vision.models.embedder is not None:
-            vector = self._vision.embed([(picture, face.xyxy)], call)[0]
+            vector = self._vision.embed([(picture, face)], call)[0]
         return Sample(points, face.xyxy[0], vector, alive), len(found)
 
     def _note(self, session: Session, attempt: Attempt, faces: int) -> None:

@@ -40,14 +40,16 @@ class PeopleOperations:
         with self._vision.opened(images, call) as pictures:
             photos = take_photos(self._vision, pictures, call, request.largest, self._gates)
             good = [
-                (picture, photo.face.xyxy)
+                (picture, photo.face)
                 for picture, photo in zip(pictures, photos, strict=True)
                 if photo.refusal is None
             ]
             if not good:
                 raise no_photo(photos)
             vectors = self._vision.embed(good, call)
-            crops = [FacePicture.of(picture, xyxy[0]) for picture, xyxy in good if self._keep_crops]
+            crops = [
+                FacePicture.of(picture, face.xyxy[0]) for picture, face in good if self._keep_crops
+            ]
         snapshot = people.refresh()
         decisions = decide(snapshot, request.name, vectors, self._gates, force=request.force)
         refuse(photos, decisions)

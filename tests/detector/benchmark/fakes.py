@@ -151,9 +151,9 @@ OUR_PARAMETERS = 8 * 27 + 64 + 64 + 8 + 8 + 6
 
 
 def write_peer_onnx(
-    path: Path, outputs: tuple[str, ...], sides: tuple[int, int] = (24, 32)
+    path: Path, outputs: tuple[str, ...], widths: tuple[int, ...] | None = None
 ) -> Path:
-    """A file with the outputs of a peer, which tell who it is; it is never run."""
+    """A file with the outputs of a peer, which tell who it is, some by their widths; never run."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -162,7 +162,12 @@ def write_peer_onnx(
         [helper.make_node("Identity", ["input"], [name]) for name in outputs],
         "peer",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in outputs],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, shape if widths is None else [None, widths[i]]
+            )
+            for i, name in enumerate(outputs)
+        ],
     )
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path

@@ -43,7 +43,15 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path):
         ("torchvision", "fasterrcnn_mobilenet_v3_large_320_fpn", "PyTorch", False),
         ("reference", "reference", "PyTorch", False),
     ]
-    assert line_up([], peers, skip=SKIP)[1].note == "squeezes every picture into 32x24"
+    assert line_up([], peers, skip=SKIP)[1].note == "MIT license; squeezes every picture into 32x24"
+
+
+@pytest.mark.parametrize("widths", [(1, 1, 1, 4, 4, 4, 10, 10, 10), (4, 1) * 3])
+def test_scrfd_is_known_by_its_widths_whatever_its_outputs_are_called(tmp_path, widths):
+    names = tuple(str(440 + i) for i in range(len(widths)))
+    [scrfd] = line_up([], [write_peer_onnx(tmp_path / "a.onnx", names, widths)], skip=SKIP)
+    assert (scrfd.kind, scrfd.name) == ("scrfd", "SCRFD (a.onnx)")
+    assert scrfd.note == "weights for non-commercial research only"
 
 
 def test_onnx_files_of_ours_take_part_once_for_each_speed(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.benchmark import peers
-from detector.benchmark.peers import Torchvision, UltraLight, YuNet, suppressed
+from detector.benchmark.peers import Scrfd, Torchvision, UltraLight, YuNet, suppressed
 from detector.data.portraits import portraits
 from detector.inference.mtcnn import MtcnnDetector
 
@@ -96,6 +96,61 @@ def test_yunet_decodes_its_cells(monkeypatch):
     assert found.xyxy[1].tolist() == pytest.approx([12, 10, 28, 34], abs=1e-4)
     assert found.xyxy[0].tolist() == pytest.approx([48, 0, 80, 16])  # clipped at the top
     assert len(YuNet("yunet.onnx", threads=1, min_score=0.7).detect(image)) == 1
+
+
+def test_yunet_gives_its_points(monkeypatch):
+    outputs = yunet_outputs(64, 96)
+    for s in peers.YUNET_STRIDES:
+        outputs[f"kps_{s}"] = np.zeros((1, outputs[f"cls_{s}"].shape[1], 10), np.float32)
+    cell = 3 * (96 // 8) + 2
+    outputs["cls_8"][0, cell] = outputs["obj_8"][0, cell] = 0.9
+    outputs["kps_8"][0, cell] = np.arange(10) / 2
+    monkeypatch.setattr(peers, "onnx_session", lambda path, threads: FakeSession(outputs))
+    found = YuNet("yunet.onnx", 1, 0.5, points=True).detect(np.zeros((64, 96, 3), np.uint8))
+    assert found.landmarks[0].tolist() == [[16 + 8 * k, 24 + 4 + 8 * k] for k in range(5)]
+
+
+class Scrfd9(FakeSession):
+    """Outputs in an order of their own, as in files whose names are numbers."""
+
+    def run(self, names, feed):
+        [(_, self.given)] = feed.items()
+        assert names is None
+        return self.outputs
+
+
+@pytest.mark.parametrize("batch", [(), (1,)])
+def test_scrfd_decodes_two_anchors_a_cell(monkeypatch, batch):
+    counts = [2 * (64 // s) * (96 // s) for s in (8, 16, 32)]
+    outputs = [np.zeros((*batch, n, width), np.float32) for width in (10, 1, 4) for n in counts]
+    anchor = 2 * (3 * (96 // 8) + 2) + 1  # stride 8, row 3, column 2, the second one
+    outputs[3][..., anchor, 0] = 0.9
+    outputs[6][..., anchor, :] = [1, 0.5, 2, 3]
+    outputs[5][..., 0, 0] = 0.6
+    outputs[8][..., 0, :] = [0, 0, 1, 1]
+    session = Scrfd9(outputs)
+    monkeypatch.setattr(peers, "onnx_session", lambda path, threads: session)
+    image = np.full((60, 90, 3), (255, 0, 127), np.uint8)
+    found = Scrfd("scrfd.onnx", threads=1, min_score=0.5).detect(image)
+    assert found.score.tolist() == pytest.approx([0.9, 0.6])
+    assert found.xyxy.tolist() == [[8, 20, 32, 48], [0, 0, 32, 32]]
+    assert session.given.shape == (1, 3, 64, 96)
+    assert session.given.dtype == np.float32
+    assert session.given[0, :, 0, 0].tolist() == [127.5 / 128, -127.5 / 128, -0.5 / 128]
+    assert (session.given[0, :, 60:] == -127.5 / 128).all()
+    assert len(Scrfd("scrfd.onnx", threads=1, min_score=0.7).detect(image)) == 1
+
+
+def test_a_picture_that_does_not_fit_into_a_fixed_size_is_shrunk(monkeypatch):
+    counts = [2 * (64 // s) * (96 // s) for s in (8, 16, 32)]
+    outputs = [np.zeros((n, width), np.float32) for width in (1, 4) for n in counts]
+    outputs[2][0], outputs[5][0] = 0.9, [0, 0, 1, 1]
+    session = Scrfd9(outputs, shape=(1, 3, 64, 96))
+    monkeypatch.setattr(peers, "onnx_session", lambda path, threads: session)
+    for size, box in (((64, 96), 32), ((128, 100), 64)):
+        found = Scrfd("scrfd.onnx", 1, 0.5).detect(np.zeros((*size, 3), np.uint8))
+        assert found.xyxy.tolist() == [[0, 0, box, box]]
+        assert session.given.shape == (1, 3, 64, 96)
 
 
 def test_ultra_light_squeezes_and_scales(monkeypatch):

@@ -105,7 +105,7 @@ def test_a_run_keeps_its_division_where_evaluate_and_resume_find_it(
     shutil.copy(one_set / "images" / "scene_09.png", one_set / "images" / "later.png")
     shutil.copy(one_set / "annotations" / "scene_09.xml", one_set / "annotations" / "later.xml")
     config = load_config(run)
-    resumed = Trainer(config, World(), torch.device("cpu"), True)
+    resumed = Trainer(config, World(), torch.device("cpu"), 0)
     assert resumed.data.division is not None
     assert resumed.data.division.to_dict() == kept
     assert {resumed.data.valid.name(i) for i in range(len(kept["valid"]))} == set(kept["valid"])
@@ -115,7 +115,7 @@ def test_a_run_keeps_its_division_where_evaluate_and_resume_find_it(
     make_voc(one_set.with_name("else") / "val", 2)
     moved = replace(config, data=replace(config.data, data_dir=one_set.with_name("else")))
     with pytest.raises(UserError, match=r"has a part to validate on now"):
-        Trainer(moved, World(), torch.device("cpu"), True)
+        Trainer(moved, World(), torch.device("cpu"), 0)
 
     # Of other pictures with the same names nothing is known.
     other = make_voc(tmp_path / "other", 20, seed=5, size=(96, 80))

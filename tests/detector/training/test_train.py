@@ -37,6 +37,7 @@ from detector.training.optimizer import (
     warmup_steps,
 )
 from detector.training.run_folder import open_run
+from detector.training.saved import read_saved
 from detector.training.train import LossNotFinite, Trainer, fit
 from detector.training.validate import Validation
 from detector.training_pictures import TrainingPictures, pictures_of
@@ -909,6 +910,7 @@ TORCHRUN_GRADIENTS = textwrap.dedent(
     """
     import sys, torch
     from detector.model import build_model
+    from detector.training.accumulate import accumulate_gradients
     from detector.training.distributed import join_world, leave_world
     from tests.tiny import TINY_MODEL
 
@@ -932,8 +934,14 @@ TORCHRUN_GRADIENTS = textwrap.dedent(
     targets = [{"boxes": b, "labels": torch.ones(1, dtype=torch.int64)} for b in boxes * 2]
     share = 4 // world.size
     mine = slice(world.rank * share, (world.rank + 1) * share)
-    losses = world.wrap(model, torch.device("cpu"))(images[mine], targets[mine])
-    sum(losses.values()).backward()
+    wrapped = world.wrap(model, torch.device("cpu"))
+    if sys.argv[2:]:
+        parts = [(images[i : i + 1], targets[i : i + 1], [i]) for i in range(mine.start, mine.stop)]
+        with world.apart(wrapped):
+            accumulate_gradients(model, parts, lambda part: wrapped(*part[:2]))
+        world.mean_gradients(model)
+    else:
+        sum(wrapped(images[mine], targets[mine]).values()).backward()
     if world.main:
         torch.save({n: p.grad for n, p in model.named_parameters()}, sys.argv[1])
     leave_world()
@@ -948,22 +956,65 @@ def torchrun(*arguments: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("arch", ["fpn", pytest.param("reference", marks=pytest.mark.slow)])
+def test_accumulated_batches_give_the_gradient_of_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_reference: None, arch: Any
+) -> None:
+    """Although some of their pictures show no face, and others three."""
+
+    def gradient(batch_size: int, accumulate: int) -> tuple[dict[str, float], Any]:
+        config = tiny_config(
+            data, tmp_path / f"{batch_size}", batch_size=batch_size, accumulate=accumulate,
+            clip_norm=0.0, seed=4,
+        )  # fmt: skip
+        config = replace(config, model=replace(config.model, arch=arch), precision="float32")
+        trainer = Trainer(config, World(), torch.device("cpu"))
+        for part in (trainer.model.rpn, trainer.model.roi_heads):  # so that nothing is drawn
+            part.fg_bg_sampler.batch_size_per_image = 10**9
+            part.fg_bg_sampler.positive_fraction = 1.0
+        monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+        parts = list(trainer.data.loader)
+        assert [len(images) for images, _, _ in parts] == [batch_size] * accumulate
+        assert len({len(target["boxes"]) for _, targets, _ in parts for target in targets}) > 1
+        losses = trainer.step(parts)
+        return losses, {n: p.grad for n, p in trainer.model.named_parameters()}
+
+    def without_statistics(model: Any, optim: Any) -> None:
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+    monkeypatch.setattr(train, "set_train_mode", without_statistics)
+    losses, whole = gradient(8, 1)
+    for batch_size, accumulate in ((4, 2), (1, 8))[: 2 if arch == "fpn" else 1]:
+        added, parts = gradient(batch_size, accumulate)
+        assert added == pytest.approx(losses, rel=1e-5)
+        for name, one in whole.items():
+            torch.testing.assert_close(parts[name], one, atol=2e-5, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_gradients_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
     script = tmp_path / "gradients.py"
     script.write_text(TORCHRUN_GRADIENTS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for command in ([sys.executable, str(script)], torchrun(str(script))):
-        out = tmp_path / f"{len(command)}.pt"
+    alone, both = [sys.executable, str(script)], torchrun(str(script))
+    ways = {"one": (alone, []), "two": (both, []), "accumulated": (both, ["accumulate"])}
+    gradients = {}
+    for name, (command, more) in ways.items():
+        out = tmp_path / f"{name}.pt"
         subprocess.run(
-            [*command, str(out)], cwd=ROOT, env=environment, check=True, timeout=500,
+            [*command, str(out), *more], cwd=ROOT, env=environment, check=True, timeout=500,
             capture_output=True,
         )  # fmt: skip
-    one, two = (torch.load(path, weights_only=True) for path in sorted(tmp_path.glob("*.pt")))
-    assert one.keys() == two.keys()
+        gradients[name] = torch.load(out, weights_only=True)
+    one = gradients.pop("one")
     assert max(float(gradient.abs().max()) for gradient in one.values()) > 1e-2
-    for name, gradient in one.items():
-        torch.testing.assert_close(two[name], gradient, atol=1e-4, rtol=1e-4)
+    for other in gradients.values():
+        assert one.keys() == other.keys()
+        for name, gradient in one.items():
+            torch.testing.assert_close(other[name], gradient, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("before", "remedy"), [(2, "torchrun --nproc-per-node 2"), (1, None)])
@@ -981,7 +1032,7 @@ def test_resuming_with_another_number_of_processes_is_refused(
     if remedy is None:
         assert len(fit(config).history) == 3  # in a copy of its folder
         with pytest.raises(UserError, match=r"a run of 1 process, and there are 2 now.*--resume"):
-            Trainer(replace(config, run=run, resume=None), World(0, 2), torch.device("cpu"), True)
+            read_saved(run, World(0, 2))
     else:
         message = rf"a run of 2 processes, and there is 1 now: go on with {remedy}.*--init"
         with pytest.raises(UserError, match=message):

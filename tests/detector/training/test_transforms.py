@@ -23,6 +23,7 @@ def sample(
             torch.tensor(boxes).reshape(-1, 4), format="XYXY", canvas_size=size
         ),
         "labels": torch.tensor(labels if labels is not None else [1] * len(boxes)),
+        "points": torch.full((len(boxes), 5, 2), torch.nan),
     }
     return tv_tensors.Image(pixels), target
 

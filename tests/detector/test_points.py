@@ -1,0 +1,347 @@
+"""The five points: the head, what it learns from, and that everything else stays as it was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import tv_tensors
+
+from detector.checkpoint import load_checkpoint
+from detector.config import DataConfig, ModelConfig, TrainConfig
+from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
+from detector.evaluation.evaluate import evaluate
+from detector.inference.load import load_detector
+from detector.model import build_model
+from detector.points import MEAN_FACE, OTHER_SIDE, PointsHead, points_in_pixels, points_loss
+from detector.training.dataset import FaceIndex
+from detector.training.train import fit
+from detector.training.transforms import FaceCrop, Flip, Square, Tilt, train_transform
+from faces.errors import UserError
+from scripts.main import main
+from tests.tiny import TINY_MODEL, make_data, make_faces, tiny_config
+
+POINTS = torch.tensor([[[30.0, 40], [50, 42], [41, 52], [33, 60], [48, 61]]])
+BOX = torch.tensor([[20.0, 25, 60, 75]])
+
+
+def target(points: torch.Tensor = POINTS, size: int = 100) -> dict[str, Any]:
+    boxes = tv_tensors.BoundingBoxes(BOX, format="XYXY", canvas_size=(size, size))
+    return {"boxes": boxes, "labels": torch.ones(1, dtype=torch.int64), "points": points}
+
+
+def spots(points: torch.Tensor, size: int = 100) -> torch.Tensor:
+    """An image that is black but for a disk of its own color around each point."""
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    image = torch.zeros(3, size, size, dtype=torch.uint8)
+    for k, (x, y) in enumerate(points.tolist()):
+        near = (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 < 9
+        image[:, near] = torch.tensor([[40 * k + 60], [250 - 40 * k], [90]], dtype=torch.uint8)
+    return image
+
+
+def seen(image: torch.Tensor) -> torch.Tensor:
+    """Where the disks of `spots` are, in the order of their colors."""
+    places = []
+    for k in range(5):
+        color = torch.tensor([40 * k + 60, 250 - 40 * k, 90]).view(3, 1, 1)
+        rows, columns = ((image.int() - color).abs().amax(0) < 20).nonzero(as_tuple=True)
+        places.append([float(columns.float().mean()) + 0.5, float(rows.float().mean()) + 0.5])
+    return torch.tensor(places)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "transform",
+    [
+        FaceCrop(160, (60.0, 80.0), 1.0),
+        Tilt(degrees=20.0, stretch=1.25, share=1.0),
+        Square(150),
+    ],
+)
+def test_points_go_where_the_pixels_go(transform: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    image, moved = transform(tv_tensors.Image(spots(POINTS[0])), target())
+    inside = moved["points"][0].isfinite().all(dim=1)
+    assert inside.any()
+    assert not torch.equal(moved["points"][0], POINTS[0])
+    off = (moved["points"][0] - seen(image.as_subclass(torch.Tensor)))[inside]
+    assert off.abs().max() < 1.0
+
+
+def test_mirroring_exchanges_left_and_right() -> None:
+    flipped = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        image, moved = Flip()(tv_tensors.Image(spots(POINTS[0])), target())
+        points = moved["points"][0]
+        eyes, mouth = points[1] - points[0], points[4] - points[3]
+        assert eyes[0] > 0, "the left eye is on the left"
+        assert mouth[0] > 0
+        place = seen(image.as_subclass(torch.Tensor))
+        same = torch.equal(points, POINTS[0])
+        flipped += not same
+        expected = place if same else place[list(OTHER_SIDE)]
+        assert (points - expected).abs().max() < 0.6
+        assert not same or torch.equal(moved["boxes"].as_subclass(torch.Tensor), BOX)
+    assert 0 < flipped < 8
+
+
+def test_flipping_draws_what_torchvision_draws() -> None:
+    """So that runs without points go on as they were."""
+    from torchvision.transforms import v2
+
+    image = tv_tensors.Image(spots(POINTS[0]))
+    for seed in range(6):
+        results = []
+        for flip in (Flip(), v2.RandomHorizontalFlip()):
+            torch.manual_seed(seed)
+            mirrored, moved = flip(image, target())
+            results.append((mirrored, moved["boxes"], torch.rand(1)))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_points_that_leave_the_crop_or_are_not_known_are_missing() -> None:
+    unknown = POINTS.clone()
+    unknown[0, 2] = math.nan
+    crop = FaceCrop(50, (50.0, 50.0), 1.0)
+    box = crop._boxes(target(unknown), left=35, top=0, side=100)
+    known = box["points"][0].isfinite().all(dim=1)
+    assert known.tolist() == [False, True, False, False, True]
+    assert torch.allclose(box["points"][0, 1], torch.tensor([7.5, 21.0]))
+    torch.manual_seed(0)
+    transform = train_transform("fpn", DataConfig(image_size=128, face_sizes=(40.0, 60.0)))
+    _, moved = transform(tv_tensors.Image(spots(POINTS[0])), target(unknown))
+    assert moved["points"].shape == (len(moved["boxes"]), 5, 2)
+
+
+def test_boxes_that_go_take_their_points_along() -> None:
+    both = target(torch.cat((POINTS, POINTS + 1)))
+    empty = torch.tensor([[5.0, 5, 5, 30]])
+    both["boxes"] = tv_tensors.BoundingBoxes(
+        torch.cat((empty, BOX)), format="XYXY", canvas_size=(100, 100)
+    )
+    both["labels"] = torch.ones(2, dtype=torch.int64)
+    data = DataConfig(image_size=128, min_face=1.0)
+    _, moved = train_transform("reference", data)(tv_tensors.Image(spots(POINTS[0])), both)
+    assert len(moved["boxes"]) == len(moved["labels"]) == len(moved["points"]) == 1
+    assert torch.allclose(moved["points"], (POINTS + 1) * 1.28)
+
+
+def test_the_loss_counts_known_points_only() -> None:
+    relative = torch.tensor(MEAN_FACE)[None].repeat(2, 1, 1).requires_grad_()
+    boxes = torch.cat((BOX, BOX))
+    points = points_in_pixels(relative.detach(), boxes)
+    loss, count = points_loss(relative, boxes, points)
+    assert (loss.item(), count) == (pytest.approx(0, abs=1e-6), 10)
+    points[0, 0] += torch.tensor([4.0, 0])  # a tenth of the width
+    points[1, 1:] = math.nan
+    loss, count = points_loss(relative, boxes, points)
+    assert count == 6
+    assert loss.item() == pytest.approx((0.1 - 0.015) / 6, abs=1e-6)
+    loss.backward()
+    assert relative.grad is not None
+    assert relative.grad.isfinite().all()
+    assert (relative.grad.abs() > 1e-3).nonzero().tolist() == [[0, 0, 0]]
+    loss, count = points_loss(relative, boxes, torch.full_like(points, math.nan))
+    assert (loss.item(), count) == (0.0, 0)
+    assert loss.requires_grad  # every process of torchrun has a gradient
+
+
+def test_the_head_learns_where_points_are() -> None:
+    """From maps that show them, as pooled ones do; better than any fixed face could be."""
+    torch.manual_seed(0)
+    head = PointsHead(8, 7, 64)
+    draw = torch.Generator().manual_seed(1)
+
+    def samples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        turn = 0.3 * torch.rand(count, 1, 2, generator=draw) - 0.15
+        points = torch.tensor(MEAN_FACE) + turn + 0.02 * torch.randn(count, 5, 2, generator=draw)
+        cell = (torch.arange(7) + 0.5) / 7 * 1.5 - 0.75
+        x, y = (((points[..., i, None] - cell) / 0.2) ** 2 for i in (0, 1))
+        maps = torch.exp(-(x[:, :, None, :] + y[:, :, :, None]))
+        noise = 0.1 * torch.randn(count, 8, 7, 7, generator=draw)
+        noise[:, :5] += maps
+        return noise, points_in_pixels(points, BOX.expand(count, 4))
+
+    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
+    for _ in range(150):
+        maps, points = samples(64)
+        loss, _ = points_loss(head(maps), BOX.expand(64, 4), points)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    maps, points = samples(200)
+    boxes = BOX.expand(200, 4)
+    off = (points_in_pixels(head(maps), boxes) - points).norm(dim=2).median()
+    fixed = (points_in_pixels(torch.tensor(MEAN_FACE), boxes) - points).norm(dim=2).median()
+    assert off < 0.4 * fixed
+
+
+def test_the_index_reads_points_and_knows_where_there_are_none(tmp_path: Path) -> None:
+    folder = make_faces(tmp_path / "faces", 5)
+    index = FaceIndex(folder / "images", folder / "annotations")
+    assert index.has_points
+    assert np.isnan(index.points(0)).all()
+    [item] = read_voc(folder / "annotations" / "face_01.xml").objects
+    np.testing.assert_allclose(index.points(1)[0], np.array(item.landmarks), rtol=1e-6)
+    assert not index.take([0, 4]).has_points
+    np.testing.assert_array_equal(index.take([3, 1]).points(1), index.points(1))
+    assert index.record(1) != index.take([2]).record(0)
+
+
+def test_points_need_annotations_that_have_them(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run")
+    with pytest.raises(UserError, match=r"points: no face of .* has a point.*prepare points"):
+        fit(replace(config, model=replace(config.model, points=True)))
+    with pytest.raises(UserError, match="points are found by fpn only"):
+        TrainConfig(model=ModelConfig(arch="reference", points=True))
+
+
+def test_only_points_needs_a_trained_detector(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, tmp_path / "run", only_points=True)
+    with pytest.raises(UserError, match="only_points needs points, and a trained detector"):
+        fit(config)
+    make_faces(data / "train", 8)
+    config = replace(config, run=tmp_path / "other", model=replace(config.model, points=True))
+    with pytest.raises(UserError, match="only_points needs points, and a trained detector"):
+        fit(config)
+
+
+def test_without_points_nothing_is_different() -> None:
+    """Neither the first weights, nor losses and detections; the head comes last."""
+    images = torch.randint(0, 255, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    targets = [{"boxes": BOX, "labels": torch.ones(1, dtype=torch.int64), "points": POINTS}] * 2
+    results = []
+    for points in (False, True):
+        torch.manual_seed(3)
+        model = build_model(replace(TINY_MODEL, points=points), pretrained=False)
+        torch.manual_seed(4)
+        losses = model.train()(images, targets)
+        with torch.no_grad():
+            results.append((losses, model.eval()(images)))
+    (plain, found), (more, also) = results
+    assert more.keys() - plain.keys() == {"loss_points"}
+    assert all(torch.equal(plain[name], more[name]) for name in plain)
+    for one, other in zip(found, also, strict=True):
+        assert "landmarks" not in one
+        assert other["landmarks"].shape == (len(other["boxes"]), 5, 2)
+        for name, value in one.items():
+            assert torch.equal(value, other[name])
+
+
+FACE = (178.0, 62.0, 270.0, 184.0)
+ASTRONAUT = [(203.4, 102.5), (247.0, 104.2), (224.5, 128.0), (202.8, 141.5), (244.0, 143.0)]
+"""The face of scikit-image's astronaut and its points, as two networks find them."""
+
+
+def make_astronauts(folder: Path, count: int, seed: int) -> Path:
+    """``folder``/images and ``folder``/annotations: that face, turned and scaled at random."""
+    from skimage.data import astronaut
+
+    random = np.random.default_rng(seed)
+    picture = Image.fromarray(astronaut())
+    (folder / "images").mkdir(parents=True)
+    for i in range(count):
+        angle, scale = math.radians(random.uniform(-35, 35)), random.uniform(0.4, 0.8)
+        x, y = random.uniform(50, 78, 2)
+        turn = scale * np.array(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
+        middle = np.array([(FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2])
+        back = np.linalg.inv(turn)
+        shift = middle - back @ [x, y]
+        matrix = (*back[0], shift[0], *back[1], shift[1])
+        image = picture.transform((128, 128), Image.Transform.AFFINE, matrix, Image.BILINEAR)
+        mirrored = bool(i % 2)
+        points = (np.array(ASTRONAUT) - middle) @ turn.T + [x, y]
+        half = np.sqrt((turn**2) @ [46.0**2, 61.0**2])
+        center = np.array([x, y])
+        box = np.array([center - half, center + half])
+        if mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            points = (points * [-1, 1] + [128, 0])[list(OTHER_SIDE)]
+            box = np.sort(box * [-1, 1] + [128, 0], axis=0)
+        image.save(folder / "images" / f"{i:02d}.png")
+        face = VocObject(
+            "face", tuple(box.flatten().tolist()), landmarks=tuple(map(tuple, points.tolist()))
+        )
+        write_voc(
+            folder / "annotations" / f"{i:02d}.xml",
+            VocAnnotation(f"{i:02d}.png", 128, 128, (face,)),
+        )
+    return folder
+
+
+def boxes_and_scores(model: Path | str, image: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+    found = load_detector(model, score_threshold=0.005).detect(image)
+    assert len(found)
+    return found.xyxy.tobytes(), found.score.tobytes()
+
+
+@pytest.mark.slow
+def test_points_are_added_to_the_shipped_detector_which_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands that somebody would type; it is better after them than any fixed face."""
+    from skimage.data import astronaut
+
+    from detector.shipped import find_checkpoint
+
+    data = tmp_path / "data"
+    make_astronauts(data / "train", 16, seed=0)
+    make_astronauts(data / "val", 6, seed=1)
+    run = tmp_path / "run"
+    command = [
+        "train", "--init", "shipped", "--points", "--only-points", "--data", str(data),
+        "--run", str(run), "--epochs", "16", "-b", "4", "-w", "0", "-i", "128", "-l", "2e-3",
+        "--threads", "1", "--face-sizes", "30", "80", "--precision", "float32", "--device", "cpu",
+    ]  # fmt: skip
+    assert main(command) == 0
+    model = run / "best.pt"
+    shipped = find_checkpoint("shipped")
+    assert boxes_and_scores(model, astronaut()) == boxes_and_scores(shipped, astronaut())
+    before, after = load_checkpoint(shipped)["weights"], load_checkpoint(model)["weights"]
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    result = evaluate(model, data=data, resamples=100)
+    errors = result.report["landmarks"]
+    assert errors["faces"] == errors["annotated_faces"] == 6
+    assert "points" in str(result)
+    fixed = mean_face_error(data / "val")
+    assert errors["mean"] < 0.5 * fixed
+
+    [face] = load_detector(model).detect(astronaut())
+    assert face.landmarks is not None
+    off = np.linalg.norm(face.landmarks - ASTRONAUT, axis=1) / math.sqrt(92 * 122)
+    assert off.mean() < 0.1
+    out = tmp_path / "found"
+    Image.fromarray(astronaut()).save(tmp_path / "eileen.png")
+    capsys.readouterr()
+    assert (
+        main(["detect", str(tmp_path / "eileen.png"), "--model", str(model), "--out", str(out)])
+        == 0
+    )
+    lines = [path for path in out.rglob("*") if path.suffix in (".json", ".jsonl")]
+    assert any("landmarks" in path.read_text() for path in lines)
+
+
+def mean_face_error(folder: Path) -> float:
+    """Of the face that is no more than the mean, in sides of the box."""
+    index = FaceIndex(folder / "images", folder / "annotations")
+    errors = []
+    for i in range(len(index)):
+        boxes, points = torch.from_numpy(index.boxes(i)), index.points(i)
+        fixed = points_in_pixels(torch.tensor(MEAN_FACE), boxes).numpy()
+        side = math.sqrt((boxes[0, 2] - boxes[0, 0]) * (boxes[0, 3] - boxes[0, 1]))
+        errors.append(np.linalg.norm(fixed - points, axis=2).mean() / side)
+    return float(np.mean(errors))
