@@ -34,6 +34,7 @@ EXTRAS = {
     "remote": ("aiohttp", "fsspec", "s3fs"),
     "ray": ("ray",),
     "large": ("faiss",),
+    "postgres": ("pg8000",),
     "telemetry": ("opentelemetry",),
     "tensorboard": ("tensorboard",),
 }

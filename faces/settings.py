@@ -103,6 +103,8 @@ def _coerce(hint: Any, value: Any, key: str, where: str) -> Any:
             return value
         if kind is type(None) and value is None:
             return None
+        if hasattr(kind, "from_text") and isinstance(value, str):
+            return kind.from_text(value)
         if origin is Path and isinstance(value, str | Path):
             return Path(value)
         if origin is float and isinstance(value, int) and not isinstance(value, bool):

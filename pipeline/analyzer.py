@@ -14,6 +14,8 @@ from faces.errors import UserError
 from faces.images.read import as_image, as_images
 from pipeline.gallery import Gallery, open_detector, open_embedder
 from pipeline.types import Face
+from recognizer.store.address import place
+from recognizer.store.people import Store
 from recognizer.types import UNKNOWN, Embedder, Match, Recognizer
 
 
@@ -25,7 +27,7 @@ class FaceAnalyzer:
             shipped one.
         embedder: a name or file as `faces.load_embedder` takes it, or one that is open; None is
             that of ``gallery``, or the one that all commands take unless told otherwise.
-        gallery: who is known: a file of people that is there, a `faces.Gallery`, or any
+        gallery: who is known: a file of people or address that is there, a `faces.Gallery`, or any
             `recognizer.types.Recognizer`; None names nobody. What other programs change in the
             file holds from the next call on.
         min_face: faces narrower or lower than this many pixels are left out.
@@ -159,12 +161,13 @@ class FaceAnalyzer:
 
 def open_existing(path: str | Path, embedder: Embedder) -> Gallery:
     """A gallery whose file must be there. Raises UserError also as `Gallery.open` does."""
-    if not Path(path).exists():
+    where = place(path)
+    if not Store.exists(where):
         raise UserError(
-            f"there is no gallery {path}: make it with `faces enroll`, or with "
+            f"there is no gallery {where}: make it with `faces enroll`, or with "
             "faces.Gallery.open(path).add(name, photo)"
         )
-    return Gallery.open(path, embedder)
+    return Gallery.open(where, embedder)
 
 
 def current(gallery: Gallery | Recognizer | None) -> Recognizer | None:

@@ -22,6 +22,8 @@ from recognizer.names import clean_name
 from recognizer.quality import Gates
 from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
+from recognizer.store.address import PostgresAddress
+from recognizer.store.database import StoreUnreachable
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.types import Embedder, Match
@@ -36,7 +38,8 @@ class Gallery:
     """The people in a file such as people.db; it is also used by `faces enroll` and all commands.
 
     Open one with `Gallery.open`. Other programs may change the file meanwhile: every answer is
-    about what it holds now. Thresholds are those saved in the file, else those of the embedder.
+    about what it holds now; while a database cannot be reached, about who was known last.
+    Thresholds are those saved in the file, else those of the embedder.
 
     >>> import faces
     >>> from skimage.data import astronaut
@@ -51,18 +54,21 @@ class Gallery:
         """Use `open`; ``store`` must be of the embedder's fingerprint."""
         self.store, self.embedder = store, embedder
         self._detector = detector
+        self._last: Snapshot | None = None
+        self._away = False
 
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: str | Path | PostgresAddress,
         embedder: Embedder | str | Path | None = None,
         detector: Detector | str | Path | None = None,
     ) -> Self:
         """Open the file, making it when it is missing.
 
         Args:
-            path: the file, on a local disk.
+            path: the file, on a local disk; or ``postgresql://user@host/database``, which several
+                machines may share (docs/scale.md).
             embedder: what makes vectors of faces: a name or file as `faces.load_embedder` takes
                 it, or one that is open; None is the one that all commands take unless told
                 otherwise. A file belongs to the embedder that it was made with.
@@ -77,7 +83,7 @@ class Gallery:
         Gallery(people.db: nobody)
         """
         embedder = open_embedder(embedder)
-        store = Store.open(Path(path), embedder.fingerprint, embedder.dimension)
+        store = Store.open(path, embedder.fingerprint, embedder.dimension)
         return cls(store, embedder, "shipped" if detector is None else detector)
 
     @cached_property
@@ -195,7 +201,15 @@ class Gallery:
 
     def snapshot(self) -> Snapshot:
         """Everything that is known now; the same object as long as nothing has changed."""
-        return self.store.snapshot()
+        try:
+            self._last, self._away = self.store.snapshot(), False
+        except StoreUnreachable as error:
+            if self._last is None:
+                raise
+            if not self._away:
+                log.warning("faces are named from memory: %s", error)
+            self._away = True
+        return self._last
 
     @property
     def version(self) -> int:

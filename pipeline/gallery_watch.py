@@ -14,7 +14,8 @@ logger = logging.getLogger(__name__)
 
 
 class GalleryWatch(Closing):
-    """Looks at the store's version now and then, in a thread; a context manager.
+    """Looks at the store's version now and then, in a thread, or when a database tells of a change;
+    a context manager.
 
     Args:
         store: open as long as this runs.
@@ -43,7 +44,10 @@ class GalleryWatch(Closing):
         self._thread.start()
 
     def _work(self) -> None:
-        while not self._stop.wait(self._pause):
+        while True:
+            self._store.wait(self._stop, self._pause)
+            if self._stop.is_set():
+                return
             try:
                 if self._store.version() != self._current():
                     self._swap(self._store.snapshot())

@@ -124,7 +124,7 @@ def _denied(options: Options, embedder: Embedder) -> NDArray[np.float32] | None:
     """What was said of faces that are not who they were taken for, if there are people."""
     from recognizer.calibrate import denied_cosines
 
-    if not options.store.gallery.is_file():
+    if not options.store.exists():
         return None
     with open_store(options.store, embedder) as store:
         return denied_cosines(store.snapshot())
@@ -133,7 +133,7 @@ def _denied(options: Options, embedder: Embedder) -> NDArray[np.float32] | None:
 def _store(options: Options, embedder: Embedder, thresholds: Thresholds) -> str:
     """Keep the thresholds with the people, if there are any; says where."""
     path = options.store.gallery
-    if not path.is_file():
+    if not options.store.exists():
         return f"nowhere: there is no {path} yet (see `faces enroll`)"
     with open_store(options.store, embedder) as store:
         store.save_thresholds(thresholds)

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from faces.errors import UserError, require
+from recognizer.store.address import PostgresAddress
 from scripts.options.command_line import log_to_stderr, parse
-from scripts.options.recognizer import EmbedderOptions, open_embedder
+from scripts.options.recognizer import GALLERY, EmbedderOptions, open_embedder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ class Options:
     """Or: a folder with a folder of photos for each person."""
     pairs: Path | None = None
     """List of pairs in LFW's format for --folders; then only the photos that it names are used."""
-    gallery: Path | None = None
+    gallery: Annotated[PostgresAddress | Path | None, GALLERY] = None
     """Or: a file of enrolled people, evaluated with its own head and thresholds ..."""
     probes: Path | None = None
     """... on a folder with a folder of photos for each person; those who are not enrolled
@@ -225,11 +226,11 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
     """What is enrolled in --gallery."""
     if options.gallery is None:
         return None
-    if not options.gallery.is_file():
-        raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
     from recognizer.rule import default_thresholds
     from recognizer.store.people import Store
 
+    if not Store.exists(options.gallery):
+        raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
     thresholds = default_thresholds(embedder.fingerprint)
     with Store.open(options.gallery, embedder.fingerprint, embedder.dimension, thresholds) as store:
         snapshot = store.snapshot()

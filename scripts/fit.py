@@ -169,7 +169,7 @@ class Job:
         if new.fingerprint == embedder.fingerprint:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return
-        if options.store.gallery.exists():
+        if options.store.exists():
             self._embed_again(new, path)
         store = replace(options.embedding, embedder=str(path), embedder_weights=None)
         with open_store(options.store, open_embedder(store)) as opened:
@@ -180,7 +180,7 @@ class Job:
 
     def _knows_people(self) -> bool:
         """A run that is stopped when its network is ready leaves a file with nobody in it."""
-        if not self.options.store.gallery.exists():
+        if not self.options.store.exists():
             return False
         with open_existing_store(self.options.store) as store:
             return bool(store.people())
@@ -200,7 +200,7 @@ class Job:
         """Of the folder, or of the store's pictures, which must all be there either way."""
         from recognizer.training.head_samples import refuse_without_pictures, samples_of_store
 
-        if self.options.store.gallery.exists() or self.options.from_folders is None:
+        if self.options.store.exists() or self.options.from_folders is None:
             with open_existing_store(self.options.store) as store:
                 refuse_without_pictures(store)  # before an hour of training, not after
                 if self.options.from_folders is None:

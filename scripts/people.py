@@ -312,7 +312,7 @@ def import_(options: Import) -> int:
     """Into the file of people, which is made when it is missing."""
     from recognizer.store.transfer import import_people
 
-    if options.store.gallery.exists():  # its fingerprint decides; no network is needed
+    if options.store.exists():  # its fingerprint decides; no network is needed
         store = open_existing_store(options.store)
     else:
         store = open_store(options.store, open_embedder(options.embedding))

@@ -276,7 +276,8 @@ def open_service(options: Options) -> Service:
         service = Service(models, None, limits, metrics=metrics, spans=spans)
     else:
         gallery = options.store.gallery
-        audit = options.audit or gallery.with_name(f"{gallery.name}.audit.jsonl")
+        beside = gallery.parent if isinstance(gallery, Path) else Path()
+        audit = options.audit or beside / f"{gallery.name}.audit.jsonl"
         store = open_store(options.store, models.embedder)
         people = People(store, AuditLog(audit), observe=metrics.observe)
         service = Service(

@@ -202,7 +202,7 @@ def open_loop(
         )
     )
     live = memory = None
-    if teach or options.kept or networks.gallery.exists():
+    if teach or options.kept or networks.exists():
         store = stack.enter_context(open_store(networks, embedder))
         if teach:
             from pipeline.teaching.gathering import TeachOptions

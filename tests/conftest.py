@@ -19,6 +19,7 @@ import pytest
 from faces.errors import UserError
 
 if TYPE_CHECKING:
+    from tests.postgres import PostgresServer
     from tests.small_export import SmallExport
 
 # Threads of one process for each worker of pytest-xdist, before anything reads these: libraries
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FOREIGN = re.compile(
     r"make.*|pytest_(args|addopts)|venv|python(?!path$|home$).*|(https?|ftp|all|no)_proxy"
+    r"|pg(host|port|user|database|password|passfile|sslmode|sslrootcert)"
     r"|columns|lines|(no|force)_color|clicolor.*|mplbackend|ci|tz|lang|language|lc_.*"
     r"|otel_.*|faces_(?!test_).*|opencv_.*|curl_.*|ssl_cert_.*|requests_ca_bundle|ort_.*",
     re.IGNORECASE,
@@ -86,6 +88,20 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that runs until the end; skips the test where there is none."""
+    from tests.postgres import PostgresServer, programs
+
+    pytest.importorskip("pg8000", reason="pip install 'faces[postgres]'")
+    found = programs()
+    if found is None or os.name == "nt":
+        pytest.skip("there is no PostgreSQL server here: apt install postgresql")
+    server = PostgresServer(found)
+    yield server
+    server.stop()
 
 
 Keep = Callable[[str, Iterable[Path], Callable[[Path], None]], Path]
@@ -154,26 +170,26 @@ def small_export(keep: Keep) -> SmallExport:
 
 
 class _NothingSkippedInSilence:
-    """Under ``CI=true`` a browser test that was skipped fails the run."""
+    """Under ``CI=true`` a test of a browser or a database that was skipped fails the run."""
 
     def __init__(self) -> None:
-        self.browsers: list[str] = []
+        self.skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.skipped and "browser" in report.keywords:
+        if report.skipped and {"browser", "postgres"} & set(report.keywords):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-            self.browsers.append(f"{report.nodeid}: {reason}")
+            self.skipped.append(f"{report.nodeid}: {reason}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        if self.browsers and session.exitstatus == pytest.ExitCode.OK:
+        if self.skipped and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.browsers:
-            terminalreporter.section("browser tests were skipped, which CI does not allow")
-            for line in self.browsers:
+        if self.skipped:
+            terminalreporter.section("tests were skipped, which CI does not allow")
+            for line in self.skipped:
                 terminalreporter.write_line(line)
 
 
@@ -188,6 +204,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_itemcollected(item: pytest.Item) -> None:
     if "chromium" in getattr(item, "fixturenames", ()):
         item.add_marker("browser")
+    if "postgres_server" in getattr(item, "fixturenames", ()):
+        item.add_marker("postgres")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -149,13 +149,15 @@ class Service:
     @property
     def health(self) -> t.HealthResponse:
         """Whether requests can be answered."""
-        reason = None
+        reason, people = None, self._people
         if self._closing:
             reason = "the server is ending"
         elif not self.vision.alive:
             reason = "a thread has died"
-        elif self._people is not None:
-            reason = self._people.problem
+        elif people is not None:
+            reason = people.problem
+            if people.is_away:  # others would be no better off, and everybody is recognized
+                return t.HealthResponse(ready=True, waiting=self._waiting.held, reason=reason)
         return t.HealthResponse(ready=reason is None, waiting=self._waiting.held, reason=reason)
 
     # -- running a request
@@ -242,6 +244,10 @@ class Service:
         people = self._people
         if people is not None:
             gauge("faces_people", "People known", lambda: len(people.snapshot.gallery.people))
+            gauge(
+                "faces_people_current", "1 when changes of people are seen",
+                lambda: float(people.problem is None),
+            )  # fmt: skip
             gauge("faces_people_version", "Grows with every change", lambda: people.version)
         embedder = self._models.embedder
         self.metrics.models.info(

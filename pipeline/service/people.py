@@ -19,12 +19,20 @@ from pipeline.service.errors import ServiceError
 from pipeline.service.runtime.batching import Call, Observe
 from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
+from recognizer.store.database import StoreUnreachable
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.journal import Act
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 
 logger = logging.getLogger(__name__)
+
+
+AWAY = "the database of people cannot be reached: nothing is changed, known people are recognized"
+
+IN_DOUBT = (
+    "the database of people went away while it was changed: wholly, or not at all; look which"
+)
 
 
 class People:
@@ -65,7 +73,14 @@ class People:
     @property
     def problem(self) -> str | None:
         """Why changes cannot be seen just now; None when they can."""
-        return None if self._watch.problem is None else "the file of people cannot be read"
+        if self._watch.problem is None:
+            return None
+        return AWAY if self.is_away else "the file of people cannot be read"
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database cannot be reached, while everybody is recognized from memory."""
+        return isinstance(self._watch.problem, StoreUnreachable)
 
     def refresh(self) -> Snapshot:
         """See what has changed. Raises ServiceError when the store cannot be read."""
@@ -157,9 +172,10 @@ class People:
             start = time.monotonic()
             try:
                 yield
-            except BaseException:
+            except BaseException as error:
                 if self._audit is not None:
-                    self._audit.append(action, name, state="failed", **facts)
+                    state = "in doubt" if getattr(error, "in_doubt", False) else "failed"
+                    self._audit.append(action, name, state=state, **facts)
                 raise
             self._observe("commit", time.monotonic() - start)
             if self._audit is not None:
@@ -196,6 +212,10 @@ def _stored() -> Iterator[None]:
     """What can happen to files becomes an answer; the details, which name paths, stay here."""
     try:
         yield
+    except StoreUnreachable as error:
+        logger.error("the database of people is away", extra={"fields": trace(error)})
+        message = IN_DOUBT if error.in_doubt else AWAY
+        raise ServiceError("storage_failed", message, retry_after=error.retry_after) from error
     except (UserError, OSError) as error:
         cause = error.__cause__
         fields = trace(error) | {"reason": getattr(cause, "sqlite_errorname", None)}

@@ -352,7 +352,8 @@ class InfoResponse(Model):
 
 
 class HealthResponse(Model):
-    """``ready`` is false while the server ends or when one of its threads has died."""
+    """``ready`` is false while the server ends or when one of its threads has died. ``reason`` says
+    why; beside a true ``ready`` it is that the database of people cannot be reached."""
 
     ready: bool
     waiting: int = Field(description="images that are in the server at the moment")

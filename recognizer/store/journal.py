@@ -9,34 +9,18 @@ kept for `KEPT`; forgetting a person takes all acts along that touched them.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from faces.errors import UserError
+from recognizer.store.database import Connection
+from recognizer.store.tables import CHANGES, WHOLE
 
 ACTS = 50
 KEPT = timedelta(days=1)
-
-_CHANGES = {
-    "person": ("name", "picture"),
-    "sample": ("person_id", "denies"),
-    "unknown": ("verdict", "until", "guess"),
-}
-"""The tables that acts change, and the columns that change in a row which stays."""
-
-_WHOLE = {
-    "person": ("id", "name", "created", "seen", "picture"),
-    "sample": (
-        "id", "person_id", "embedding", "source", "created", "crop", "crop_box", "denies",
-    ),
-    "unknown": (
-        "id", "look", "embedding", "crop", "crop_box", "quality", "source", "seen", "until",
-        "guess", "verdict",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,45 +53,32 @@ class Doing:
     more: str = ""
 
 
+Noted = Callable[[Any, int], AbstractContextManager[None]]
+"""Of a `recognizer.store.database.Database`: notes every row changed inside under an act."""
+
+
 @contextmanager
-def recorded(db: sqlite3.Connection, doing: Doing) -> Iterator[None]:
+def recorded(db: Connection, doing: Doing, noted: Noted) -> Iterator[None]:
     """Keep what is changed inside, so that it can be undone; runs inside a transaction."""
     expire(db)
     kept = None
     if doing.head:
         kept = json.dumps(dict(db.execute(_HEAD_META)))
-    act = db.execute(
-        "INSERT INTO act (what, created, more, head) VALUES (?, ?, ?, ?)",
+    [[act]] = db.execute(
+        "INSERT INTO act (what, created, more, head) VALUES (?, ?, ?, ?) RETURNING id",
         (doing.what, _now(), doing.more, kept),
-    ).lastrowid
+    ).fetchall()
     if doing.head:
-        db.execute("INSERT INTO undo_head SELECT ?, * FROM head_class", (act,))
-    names = []
-    for table, columns in _WHOLE.items():
-        changed = ", ".join(_CHANGES[table])
-        for op, when in (("I", "INSERT"), ("U", f"UPDATE OF {changed}"), ("D", "DELETE")):
-            row = "NEW" if op == "I" else "OLD"
-            values = [f"{row}.{c}" if _kept(op, table, c) else "NULL" for c in columns]
-            names.append(f"undo_{table}_{op}")
-            db.execute(
-                f"CREATE TEMP TRIGGER {names[-1]} AFTER {when} ON main.{table} BEGIN "
-                f"INSERT INTO undo_{table} VALUES (NULL, {act}, '{op}', {', '.join(values)}); END"
-            )
-    yield
-    for name in names:
-        db.execute(f"DROP TRIGGER temp.{name}")
+        db.execute("INSERT INTO undo_head SELECT CAST(? AS BIGINT), head_class.* FROM head_class",
+                   (act,))  # fmt: skip
+    with noted(db, act):
+        yield
 
 
 _HEAD_META = "SELECT key, value FROM meta WHERE key IN ('head', 'thresholds')"
 
 
-def _kept(op: str, table: str, column: str) -> bool:
-    """Of a new row it is enough to know which one it is and whose."""
-    few = ("id", "person_id")
-    return op == "D" or column in few or (op == "U" and column in _CHANGES[table])
-
-
-def acts(db: sqlite3.Connection) -> list[Act]:
+def acts(db: Connection) -> list[Act]:
     """What can be undone, newest first."""
     rows = db.execute(
         "SELECT id, what, created FROM act WHERE created >= ? ORDER BY id DESC", (_oldest(),)
@@ -115,7 +86,7 @@ def acts(db: sqlite3.Connection) -> list[Act]:
     return [Act(*row) for row in rows]
 
 
-def undo(db: sqlite3.Connection, number: int | None) -> Act:
+def undo(db: Connection, number: int | None) -> Act:
     """Take back the newest act. Raises UserError when there is none, or it is not ``number``."""
     left = acts(db)
     if not left:
@@ -144,9 +115,9 @@ def undo(db: sqlite3.Connection, number: int | None) -> Act:
     return act
 
 
-def _take_back(db: sqlite3.Connection, act: int, table: str, ops: str) -> None:
-    columns = _WHOLE[table]
-    changed = _CHANGES[table]
+def _take_back(db: Connection, act: int, table: str, ops: str) -> None:
+    columns = WHOLE[table]
+    changed = CHANGES[table]
     rows = db.execute(
         f"SELECT op, {', '.join(columns)} FROM undo_{table} WHERE act = ? ORDER BY seq DESC", (act,)
     ).fetchall()
@@ -165,24 +136,24 @@ def _take_back(db: sqlite3.Connection, act: int, table: str, ops: str) -> None:
             db.execute(f"UPDATE {table} SET {what} WHERE id = ?", (*new, row["id"]))
 
 
-def forget(db: sqlite3.Connection, person: int) -> None:
+def forget(db: Connection, person: int) -> None:
     """Drop every act that touched somebody, and those who were merged into them; before they go."""
     people, seen = {person}, set[int]()
     while people - seen:
         one = (people - seen).pop()
         seen.add(one)
         touching = (
-            "SELECT act FROM undo_person WHERE id = :p UNION "
-            "SELECT act FROM undo_sample WHERE person_id = :p "
-            "OR id IN (SELECT id FROM sample WHERE person_id = :p)"
+            "SELECT act FROM undo_person WHERE id = ? UNION "
+            "SELECT act FROM undo_sample WHERE person_id = ? "
+            "OR id IN (SELECT id FROM sample WHERE person_id = ?)"
         )
         gone = f"SELECT id FROM undo_person WHERE op = 'D' AND act IN ({touching})"
-        people |= {number for (number,) in db.execute(gone, {"p": one})}
-        db.execute(f"DELETE FROM act WHERE id IN ({touching})", {"p": one})
+        people |= {number for (number,) in db.execute(gone, (one,) * 3)}
+        db.execute(f"DELETE FROM act WHERE id IN ({touching})", (one,) * 3)
         db.execute("DELETE FROM undo_head WHERE person_id = ?", (one,))
 
 
-def expire(db: sqlite3.Connection, keep: int = ACTS - 1) -> None:
+def expire(db: Connection, keep: int = ACTS - 1) -> None:
     """Drop acts that are too old or too many, and faces of unknown people whose time is over.
 
     What they held shall not be found in the file's bytes: that is noted for the next opening.
@@ -190,10 +161,10 @@ def expire(db: sqlite3.Connection, keep: int = ACTS - 1) -> None:
     old = "created < ? OR id NOT IN (SELECT id FROM act ORDER BY id DESC LIMIT ?)"
     held = " UNION ALL ".join(
         f"SELECT 1 FROM undo_{table} WHERE op != 'I' AND act IN (SELECT id FROM act WHERE {old})"
-        for table in _WHOLE
+        for table in WHOLE
     )
     when = (_oldest(), keep)
-    hides = db.execute(f"SELECT EXISTS ({held})", when * len(_WHOLE)).fetchone()[0]
+    hides = db.execute(f"SELECT EXISTS ({held})", when * len(WHOLE)).fetchone()[0]
     db.execute(f"DELETE FROM act WHERE {old}", when)
     for table in ("unknown", "undo_unknown"):
         hides |= db.execute(f"DELETE FROM {table} WHERE until < ?", (_now(),)).rowcount > 0

@@ -1,4 +1,5 @@
-"""The people on disk: one SQLite file that many programs may read while one writes.
+"""The people on disk: one SQLite file that many programs may read while one writes, or a PostgreSQL
+database for several machines.
 
     with Store.open(Path("people.db"), embedder.fingerprint, embedder.dimension) as store:
         store.add("Anna", embedder.embed(faces))
@@ -13,13 +14,11 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,10 +34,13 @@ from recognizer.snapshot import Snapshot
 from recognizer.store import journal
 from recognizer.store import read as store_read
 from recognizer.store import write as store_write
+from recognizer.store.address import Place, PostgresAddress, place
+from recognizer.store.database import Connection, Database
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.journal import Act, Doing
 from recognizer.store.read import PersonInfo, Sample
-from recognizer.store.schema import SCHEMA, connect, explained, prepare, scrub, transaction
+from recognizer.store.schema import SqliteFile
+from recognizer.store.tables import SCHEMA
 from recognizer.store.write import Change, NewSample, set_meta
 
 logger = logging.getLogger(__name__)
@@ -57,23 +59,24 @@ class Store(Closing):
     than 10 s, damaged, full disk.
     """
 
-    def __init__(self, path: Path, thresholds: Thresholds | None) -> None:
+    def __init__(self, path: Place, thresholds: Thresholds | None) -> None:
         """Use `open` or `open_existing`."""
         self.path = path
+        self._database = _database(path)
         self._defaults = thresholds
         self._calibrated: tuple[str, Thresholds] | None = None
-        self._reader, self._writer = connect(path), connect(path)
+        self._reader, self._writer = self._database.connect(), self._database.connect()
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._cached: Snapshot | None = None
         meta = store_read.meta(self._reader)
         self._fingerprint, self._dimension = str(meta["contract"]), int(meta["dimension"])
-        if meta.get("unscrubbed"):
+        if int(meta.get("unscrubbed", 0)):
             self._scrub()
 
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: str | Place,
         fingerprint: str,
         dimension: int,
         thresholds: Thresholds | None = None,
@@ -81,14 +84,15 @@ class Store(Closing):
         """Open the file, making it when it is missing and upgrading one of an older version.
 
         Args:
-            path: the file.
+            path: the file, or the address of a database, see `recognizer.store.address.place`.
             fingerprint, dimension: of the embedder in use, see `recognizer.types.Embedder`.
             thresholds: hold until others are saved; those that were measured for the embedder
                 unless given, see `recognizer.rule.default_thresholds`.
 
         Raises UserError for a file that is foreign, newer, or of another fingerprint.
         """
-        prepare(path, {"contract": fingerprint, "dimension": dimension})
+        path = place(path)
+        _database(path).prepare({"contract": fingerprint, "dimension": dimension})
         store = cls._opened(path, thresholds)
         if (store.fingerprint, store.dimension) != (fingerprint, dimension):
             store.close()
@@ -102,20 +106,27 @@ class Store(Closing):
     @classmethod
     def open_existing(
         cls,
-        path: Path,
+        path: str | Place,
         thresholds: Thresholds | None = None,
     ) -> Store:
         """Open a file that must be there, whatever its fingerprint; see `open`."""
-        prepare(path, None)
+        path = place(path)
+        _database(path).prepare(None)
         return cls._opened(path, thresholds)
 
     @classmethod
-    def _opened(cls, path: Path, thresholds: Thresholds | None) -> Store:
-        with explained(path):
+    def _opened(cls, path: Place, thresholds: Thresholds | None) -> Store:
+        with _database(path).explained():
             return cls(path, thresholds)
+
+    @staticmethod
+    def exists(path: str | Place) -> bool:
+        """Whether there is something to open. Raises UserError for a server that is not there."""
+        return _database(place(path)).exists()
 
     def close(self) -> None:
         """The last one to close the file also folds its log into it."""
+        self._database.close()
         self._reader.close()
         self._writer.close()
 
@@ -133,7 +144,7 @@ class Store(Closing):
 
     def version(self) -> int:
         """Grows with every change; so quick (tens of microseconds) that it can be asked often."""
-        with self._read_lock, explained(self.path):
+        with self._read_lock, self._database.explained():
             return store_read.version(self._reader)
 
     def snapshot(self) -> Snapshot:
@@ -151,7 +162,7 @@ class Store(Closing):
                 self._cached = Snapshot(gallery, head, self._thresholds(db), version, denied)
             return self._cached
 
-    def _thresholds(self, db: sqlite3.Connection) -> Thresholds:
+    def _thresholds(self, db: Connection) -> Thresholds:
         saved = json.loads(store_read.meta(db).get("thresholds", "{}"))
         known = {f.name for f in fields(Thresholds)}
         given = {k: v for k, v in saved.items() if k in known}
@@ -159,7 +170,7 @@ class Store(Closing):
             given = {**asdict(self._default_thresholds()), **given}
         return Thresholds(**given)
 
-    def _bar(self, db: sqlite3.Connection) -> float:
+    def _bar(self, db: Connection) -> float:
         """See `recognizer.store.write.lift`."""
         return TOLD * self._thresholds(db).gallery
 
@@ -210,6 +221,14 @@ class Store(Closing):
         with self.reading() as db:
             text = store_read.meta(db).get("head")
             return None if text is None else json.loads(text)
+
+    def wait(self, stop: threading.Event, seconds: float) -> None:
+        """Until another program may have changed something, ``stop`` is set, or the time is over.
+
+        A database tells of changes at once; a file has to be looked at, which is what the
+        ``seconds`` are for. One thread may wait.
+        """
+        self._database.wait(stop, seconds)
 
     # -- changing
 
@@ -280,8 +299,9 @@ class Store(Closing):
         be undone.
 
         Should another program read at that very moment for more than 10 s, or the disk be full,
-        the bytes are overwritten when the file is opened next (a warning says so). Raises UserError
-        when there is nobody of that name.
+        the bytes are overwritten when the file is opened next (a warning says so). A PostgreSQL
+        server overwrites them when it uses the room again, and its log and backups are kept as its
+        keeper decides. Raises UserError when there is nobody of that name.
         """
         with self._forgetting() as db:
             store_write.remove(db, name, lambda: self._thresholds(db).gallery)
@@ -393,29 +413,33 @@ class Store(Closing):
     # -- inside
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Connection]:
         """One moment: what another program writes meanwhile is not seen."""
-        with self._read_lock, explained(self.path), transaction(self._reader, "DEFERRED"):
+        with self._read_lock, self._database.explained(), self._database.reading(self._reader):
             self._check_unchanged(self._reader)
             yield self._reader
 
     @contextmanager
-    def noting(self) -> Iterator[sqlite3.Connection]:
+    def noting(self) -> Iterator[Connection]:
         """A transaction that changes nothing of who is known: ``version`` stays."""
-        with self._write_lock, explained(self.path), transaction(self._writer, "IMMEDIATE"):
+        with self._write_lock, self._database.explained(), self._database.changing(self._writer):
             self._check_unchanged(self._writer)
             yield self._writer
 
     @contextmanager
-    def changing(self, doing: Doing | None = None) -> Iterator[sqlite3.Connection]:
+    def changing(self, doing: Doing | None = None) -> Iterator[Connection]:
         """A transaction; ``doing`` is what a person does by it, so that it can be undone."""
         with self.noting() as db:
-            with nullcontext() if doing is None else journal.recorded(db, doing):
+            with (
+                nullcontext()
+                if doing is None
+                else journal.recorded(db, doing, self._database.noted)
+            ):
                 yield db
-            db.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+            db.execute("UPDATE meta SET value = CAST(value AS BIGINT) + 1 WHERE key = 'version'")
 
     @contextmanager
-    def _forgetting(self) -> Iterator[sqlite3.Connection]:
+    def _forgetting(self) -> Iterator[Connection]:
         """A change after which what it took away shall not be found in the file's bytes.
 
         The note that this is still to be done is part of the change: whoever opens the file next
@@ -424,11 +448,11 @@ class Store(Closing):
         with self.changing() as db:
             yield db
             set_meta(db, "unscrubbed", 1)
-        with self._write_lock, explained(self.path):
+        with self._write_lock, self._database.explained():
             self._scrub()
 
     def _scrub(self) -> None:
-        in_the_way = scrub(self._writer)
+        in_the_way = self._database.scrub(self._writer)
         if in_the_way is not None:
             logger.warning(
                 "%s: %s; the change is made, but the bytes of what was removed are overwritten "
@@ -436,10 +460,10 @@ class Store(Closing):
                 self.path, in_the_way,
             )  # fmt: skip
 
-    def _check_unchanged(self, db: sqlite3.Connection) -> None:
+    def _check_unchanged(self, db: Connection) -> None:
         meta = store_read.meta(db)
-        schema = db.execute("PRAGMA user_version").fetchone()[0]
-        if (meta["contract"], meta["dimension"]) != (self._fingerprint, self._dimension):
+        schema = self._database.schema(db)
+        if (meta["contract"], int(meta["dimension"])) != (self._fingerprint, self._dimension):
             raise UserError(
                 f"{self.path} was rebuilt for another embedder ({meta['contract']}): start again"
             )
@@ -452,3 +476,12 @@ class Store(Closing):
         length = np.linalg.norm(embeddings, axis=1)
         if not np.allclose(length, 1, atol=1e-3):  # also refuses what is not finite
             raise ValueError(f"vectors must have length 1, got {length}")
+
+
+def _database(where: Place) -> Database:
+    """What is at this place; nothing is opened yet."""
+    if isinstance(where, PostgresAddress):
+        from recognizer.store.postgres import Postgres
+
+        return Postgres(where)
+    return SqliteFile(where)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,12 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.gallery import Gallery
 from recognizer.head import Head
+from recognizer.store.address import Place
+from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture
+
+PAGE = 20_000
+"""Vectors that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,40 +66,46 @@ def to_blob(array: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(array, "<f4").tobytes()
 
 
-def meta(db: sqlite3.Connection) -> dict[str, Any]:
+def meta(db: Connection) -> dict[str, Any]:
     """The table ``meta``."""
     return dict(db.execute("SELECT key, value FROM meta"))
 
 
-def version(db: sqlite3.Connection) -> int:
+def version(db: Connection) -> int:
     """The number of changes so far."""
     return int(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
 
 
 def gallery(
-    db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path, *, denied: bool = False
+    db: Connection, fingerprint: str, dimension: int, path: Place, *, denied: bool = False
 ) -> Gallery:
     """Everybody's vectors, sorted by name; with ``denied`` those of faces that they are not."""
-    rows = db.execute(
-        "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
-        "WHERE denies = ? ORDER BY name, sample.id",
-        (denied,),
-    )
     names: list[str] = []
     blobs = bytearray()
-    for name, blob, number in rows:
-        if len(blob) != 4 * dimension:
-            raise UserError(_damaged(path, f"the vector of sample {number}"))
-        names.append(name)
-        blobs += blob
-    vectors = np.frombuffer(bytes(blobs), "<f4").reshape(-1, dimension)
+    number = -1
+    while True:
+        rows = db.execute(
+            "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
+            "WHERE denies = ? AND sample.id > ? ORDER BY sample.id LIMIT ?",
+            (int(denied), number, PAGE),
+        ).fetchall()
+        for name, blob, number in rows:
+            if len(blob) != 4 * dimension:
+                raise UserError(_damaged(path, f"the vector of sample {number}"))
+            names.append(name)
+            blobs += blob
+        if len(rows) < PAGE:
+            break
+    order = sorted(range(len(names)), key=names.__getitem__)  # keeps the numbers ascending
+    vectors = np.frombuffer(blobs, "<f4").reshape(-1, dimension)[order]
+    names = [names[i] for i in order]
     try:
         return Gallery(fingerprint, tuple(names), vectors)
     except ValueError as error:
         raise UserError(_damaged(path, str(error))) from error
 
 
-def head(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -> Head | None:
+def head(db: Connection, fingerprint: str, dimension: int, path: Place) -> Head | None:
     """The classifier head of the people who are still there; None when it knows nobody."""
     rows = db.execute(
         "SELECT name, weight, bias FROM head_class LEFT JOIN person ON person.id = person_id "
@@ -114,11 +123,13 @@ def head(db: sqlite3.Connection, fingerprint: str, dimension: int, path: Path) -
     )
 
 
-def people(db: sqlite3.Connection) -> list[PersonInfo]:
+def people(db: Connection) -> list[PersonInfo]:
     """Everyone, sorted by name."""
     rows = db.execute(
-        "SELECT name, sum(NOT denies), sum(NOT denies AND crop IS NOT NULL), person.created, "
-        "person.id IN (SELECT person_id FROM head_class), person.seen, sum(denies) "
+        "SELECT name, count(CASE WHEN denies = 0 THEN 1 END), "
+        "count(CASE WHEN denies = 0 AND crop IS NOT NULL THEN 1 END), person.created, "
+        "person.id IN (SELECT person_id FROM head_class), person.seen, "
+        "count(CASE WHEN denies = 1 THEN 1 END) "
         "FROM person JOIN sample ON person_id = person.id GROUP BY person.id ORDER BY name"
     )
     return [
@@ -128,13 +139,13 @@ def people(db: sqlite3.Connection) -> list[PersonInfo]:
 
 
 def samples(
-    db: sqlite3.Connection, person: int, dimension: int, path: Path, *, denied: bool = False
+    db: Connection, person: int, dimension: int, path: Place, *, denied: bool = False
 ) -> list[Sample]:
     """A person's samples by ascending number; with ``denied`` the faces that they are not."""
     rows = db.execute(
         "SELECT id, embedding, crop, crop_box, source, created FROM sample WHERE person_id = ? "
         "AND denies = ? ORDER BY id",
-        (person, denied),
+        (person, int(denied)),
     )
     return [
         Sample(number, *vector_and_picture(blob, png, box, dimension, path, f"sample {number}"),
@@ -143,18 +154,18 @@ def samples(
     ]  # fmt: skip
 
 
-def thumbnail(db: sqlite3.Connection, person: int) -> bytes | None:
+def thumbnail(db: Connection, person: int) -> bytes | None:
     """The PNG that stands for a person."""
     row = db.execute(
         "SELECT crop FROM sample JOIN person ON person.id = person_id WHERE person_id = ? "
-        "AND crop IS NOT NULL AND NOT denies ORDER BY sample.id = picture DESC, sample.id LIMIT 1",
+        "AND crop IS NOT NULL AND denies = 0 ORDER BY sample.id = picture DESC, sample.id LIMIT 1",
         (person,),
     ).fetchone()
     return None if row is None else bytes(row[0])
 
 
 def vector_and_picture(
-    blob: bytes, png: bytes | None, box: bytes | None, dimension: int, path: Path, what: str
+    blob: bytes, png: bytes | None, box: bytes | None, dimension: int, path: Place, what: str
 ) -> tuple[NDArray[np.float32], FacePicture | None]:
     """What the columns of a face hold. Raises UserError, naming ``what``, when it is damaged."""
     try:
@@ -166,5 +177,5 @@ def vector_and_picture(
         raise UserError(_damaged(path, f"{what}: {error}")) from error
 
 
-def _damaged(path: Path, what: str) -> str:
+def _damaged(path: Place, what: str) -> str:
     return f"{path} is damaged: {what}; take a backup, or an export of `faces people export`"

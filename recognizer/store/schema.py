@@ -5,105 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from faces.errors import UserError
+from recognizer.store.tables import SCHEMA, STEPS, noting_triggers
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x46414345  # "FACE", at byte 68 of the file: how `file` and we know it
 BUSY_SECONDS = 10.0  # how long a writer waits for another one
-
-# Step i brings a file of version i to version i + 1, and a new file goes through all of them, so
-# there is one description of the tables. Never change a step that was released: add another.
-STEPS = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-    CREATE TABLE person (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        created TEXT NOT NULL
-    );
-    CREATE TABLE sample (
-        -- AUTOINCREMENT: a number that somebody noted never comes to mean another sample
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
-        embedding BLOB NOT NULL,  -- float32, little-endian
-        source TEXT NOT NULL,
-        created TEXT NOT NULL
-    );
-    CREATE INDEX sample_person ON sample (person_id);
-    """,
-    """
-    ALTER TABLE sample ADD COLUMN crop BLOB;  -- PNG, see recognizer.store.face_picture
-    ALTER TABLE sample ADD COLUMN crop_box BLOB;  -- float32 x1 y1 x2 y2 of the face in it
-    CREATE TABLE head_class (
-        position INTEGER PRIMARY KEY,
-        person_id INTEGER UNIQUE REFERENCES person (id) ON DELETE CASCADE,  -- NULL: unknown
-        weight BLOB NOT NULL,
-        bias REAL NOT NULL
-    );
-    """,
-    """
-    ALTER TABLE sample ADD COLUMN denies INTEGER NOT NULL DEFAULT 0;  -- 1: it is NOT this person
-    ALTER TABLE person ADD COLUMN seen TEXT;  -- when last, in UTC, ISO 8601
-    ALTER TABLE person ADD COLUMN picture INTEGER;  -- the sample that was chosen to stand for them
-    CREATE TABLE unknown (
-        -- faces that nobody has named, kept on request: see recognizer.store.unknown
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        look TEXT NOT NULL,  -- one pass before the camera: the same for the same person
-        embedding BLOB NOT NULL,
-        crop BLOB,
-        crop_box BLOB,
-        quality REAL NOT NULL,
-        source TEXT NOT NULL,
-        seen TEXT NOT NULL,
-        until TEXT,  -- deleted after it, unless NULL
-        guess INTEGER REFERENCES person (id) ON DELETE SET NULL,  -- who it may be
-        verdict TEXT NOT NULL DEFAULT ''  -- 'ignored', 'not a face'
-    );
-    CREATE TABLE act (
-        -- what a person did, to be undone: see recognizer.store.journal
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        what TEXT NOT NULL,
-        created TEXT NOT NULL,
-        more TEXT NOT NULL,
-        head TEXT
-    );
-    CREATE TABLE undo_head (
-        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
-        position INTEGER, person_id INTEGER, weight BLOB, bias REAL
-    );
-    CREATE TABLE undo_person (
-        seq INTEGER PRIMARY KEY,
-        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
-        op TEXT,
-        id INTEGER, name TEXT, created TEXT, seen TEXT, picture INTEGER
-    );
-    CREATE TABLE undo_sample (
-        seq INTEGER PRIMARY KEY,
-        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
-        op TEXT,
-        id INTEGER, person_id INTEGER, embedding BLOB, source TEXT, created TEXT, crop BLOB,
-        crop_box BLOB, denies INTEGER
-    );
-    CREATE TABLE undo_unknown (
-        seq INTEGER PRIMARY KEY,
-        act INTEGER NOT NULL REFERENCES act (id) ON DELETE CASCADE,
-        op TEXT,
-        id INTEGER, look TEXT, embedding BLOB, crop BLOB, crop_box BLOB, quality REAL, source TEXT,
-        seen TEXT, until TEXT, guess INTEGER, verdict TEXT
-    );
-    CREATE INDEX undo_head_act ON undo_head (act);
-    CREATE INDEX undo_person_act ON undo_person (act);
-    CREATE INDEX undo_sample_act ON undo_sample (act);
-    CREATE INDEX undo_unknown_act ON undo_unknown (act);
-    """,
-)
-SCHEMA = len(STEPS)
 
 # What goes wrong with files, as opposed to mistakes in our SQL.
 _REASONS = {
@@ -127,6 +41,67 @@ _SCRUB_LATER = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
 }
+
+
+class SqliteFile:
+    """A file, see `recognizer.store.database.Database`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
+
+    def prepare(self, create: dict[str, object] | None) -> None:
+        """See `prepare`."""
+        prepare(self.path, create)
+
+    def connect(self) -> sqlite3.Connection:
+        """See `connect`."""
+        return connect(self.path)
+
+    def explained(self) -> AbstractContextManager[None]:
+        """See `explained`."""
+        return explained(self.path)
+
+    def reading(self, db: sqlite3.Connection) -> AbstractContextManager[None]:
+        """See `transaction`."""
+        return transaction(db, "DEFERRED")
+
+    def changing(self, db: sqlite3.Connection) -> AbstractContextManager[None]:
+        """See `transaction`."""
+        return transaction(db, "IMMEDIATE")
+
+    def schema(self, db: sqlite3.Connection) -> int:
+        """See `recognize`."""
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextmanager
+    def noted(self, db: sqlite3.Connection, act: int) -> Iterator[None]:
+        """Triggers that last as long as the act note its rows."""
+        names = []
+        for name, table, event, op, values in noting_triggers():
+            names.append(name)
+            db.execute(
+                f"CREATE TEMP TRIGGER {name} AFTER {event} ON main.{table} BEGIN "
+                f"INSERT INTO undo_{table} (act, op, {', '.join(values)}) "
+                f"VALUES ({act}, '{op}', {', '.join(values.values())}); END"
+            )
+        yield
+        for name in names:
+            db.execute(f"DROP TRIGGER temp.{name}")
+
+    def scrub(self, db: sqlite3.Connection) -> str | None:
+        """See `scrub`."""
+        return scrub(db)
+
+    def wait(self, stop: threading.Event, seconds: float) -> None:
+        """Nobody tells: one has to look."""
+        stop.wait(seconds)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from faces.errors import UserError
 from recognizer.head import Head
 from recognizer.names import clean_name
 from recognizer.store import journal
+from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.journal import Doing
 from recognizer.store.read import to_blob
@@ -79,7 +79,7 @@ class Change:
         return bool(self.remove or self.move)
 
 
-def apply(db: sqlite3.Connection, change: Change, bar: Cosine) -> None:
+def apply(db: Connection, change: Change, bar: Cosine) -> None:
     """See `recognizer.store.people.Store.apply`; names must be clean. ``bar``: see `lift`."""
     db.executemany("DELETE FROM sample WHERE id = ?", [(int(i),) for i in change.remove])
     db.executemany("DELETE FROM unknown WHERE id = ?", [(int(i),) for i in change.known])
@@ -102,7 +102,7 @@ _INSERT = (
 
 
 def add_samples(
-    db: sqlite3.Connection, people: Mapping[str, Sequence[NewSample]], bar: Cosine
+    db: Connection, people: Mapping[str, Sequence[NewSample]], bar: Cosine
 ) -> None:  # fmt: skip
     """Names must be clean. ``bar``: see `lift`."""
     now = _now()
@@ -113,7 +113,7 @@ def add_samples(
 
 
 def lift(
-    db: sqlite3.Connection, person: int, faces: Sequence[NDArray[np.float32]], bar: Cosine
+    db: Connection, person: int, faces: Sequence[NDArray[np.float32]], bar: Cosine
 ) -> None:  # fmt: skip
     """These faces are this person: whatever denies that of them is true no more.
 
@@ -134,14 +134,14 @@ def lift(
     db.executemany("DELETE FROM sample WHERE id = ?", gone)
 
 
-def _vectors(db: sqlite3.Connection, person: int, denies: int) -> dict[int, NDArray[np.float32]]:
+def _vectors(db: Connection, person: int, denies: int) -> dict[int, NDArray[np.float32]]:
     rows = db.execute(
         "SELECT id, embedding FROM sample WHERE person_id = ? AND denies = ?", (person, denies)
     )
     return {number: np.frombuffer(blob, "<f4") for number, blob in rows}
 
 
-def rename(db: sqlite3.Connection, old: str, new: str) -> None:
+def rename(db: Connection, old: str, new: str) -> None:
     """See `recognizer.store.people.Store.rename`; ``new`` is clean."""
     person = person_id(db, old)
     if find(db, new) not in (None, person):
@@ -152,7 +152,7 @@ def rename(db: sqlite3.Connection, old: str, new: str) -> None:
     db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
 
 
-def merge(db: sqlite3.Connection, source: str, into: str, bar: Cosine) -> None:
+def merge(db: Connection, source: str, into: str, bar: Cosine) -> None:
     """See `recognizer.store.people.Store.merge`. ``bar``: see `lift`."""
     loser, winner = person_id(db, source), person_id(db, into)
     if loser == winner:
@@ -160,11 +160,15 @@ def merge(db: sqlite3.Connection, source: str, into: str, bar: Cosine) -> None:
     for one, other in ((winner, loser), (loser, winner)):
         lift(db, one, list(_vectors(db, other, denies=0).values()), bar)
     db.execute("UPDATE sample SET person_id = ? WHERE person_id = ?", (winner, loser))
-    db.execute("UPDATE OR IGNORE head_class SET person_id = ? WHERE person_id = ?", (winner, loser))
+    db.execute(
+        "UPDATE head_class SET person_id = ? WHERE person_id = ? "
+        "AND NOT EXISTS (SELECT 1 FROM head_class AS other WHERE other.person_id = ?)",
+        (winner, loser, winner),
+    )
     db.execute("DELETE FROM person WHERE id = ?", (loser,))
 
 
-def remove(db: sqlite3.Connection, name: str, same: Cosine) -> None:
+def remove(db: Connection, name: str, same: Cosine) -> None:
     """See `recognizer.store.people.Store.remove`.
 
     ``same``: the cosine above which an unknown face is this person's too.
@@ -182,7 +186,7 @@ def remove(db: sqlite3.Connection, name: str, same: Cosine) -> None:
     db.execute("DELETE FROM person WHERE id = ?", (person,))
 
 
-def move_samples(db: sqlite3.Connection, ids: Sequence[int], name: str, bar: Cosine) -> None:
+def move_samples(db: Connection, ids: Sequence[int], name: str, bar: Cosine) -> None:
     """See `recognizer.store.people.Store.move_samples`; ``name`` is clean. ``bar``: see `lift`."""
     person = _known_or_new(db, name, _now())
     moving = "SELECT embedding FROM sample WHERE id = ? AND denies = 0"
@@ -197,7 +201,7 @@ def move_samples(db: sqlite3.Connection, ids: Sequence[int], name: str, bar: Cos
     forget_empty(db)
 
 
-def choose_picture(db: sqlite3.Connection, name: str, sample: int) -> None:
+def choose_picture(db: Connection, name: str, sample: int) -> None:
     """See `recognizer.store.people.Store.choose_picture`."""
     person = person_id(db, name)
     mine = "SELECT 1 FROM sample WHERE id = ? AND person_id = ? AND crop IS NOT NULL"
@@ -206,7 +210,7 @@ def choose_picture(db: sqlite3.Connection, name: str, sample: int) -> None:
     db.execute("UPDATE person SET picture = ? WHERE id = ?", (sample, person))
 
 
-def save_head(db: sqlite3.Connection, head: Head | None, provenance: Mapping[str, Any]) -> None:
+def save_head(db: Connection, head: Head | None, provenance: Mapping[str, Any]) -> None:
     """See `recognizer.store.people.Store.save_head`."""
     db.execute("DELETE FROM head_class")
     db.execute("DELETE FROM meta WHERE key = 'head'")
@@ -228,7 +232,7 @@ def save_head(db: sqlite3.Connection, head: Head | None, provenance: Mapping[str
 
 
 def rebind(
-    db: sqlite3.Connection,
+    db: Connection,
     fingerprint: str,
     dimension: int,
     vectors: Mapping[int, NDArray[np.float32]],
@@ -249,13 +253,13 @@ def rebind(
     set_meta(db, "dimension", dimension)
 
 
-def find(db: sqlite3.Connection, name: str) -> int | None:
+def find(db: Connection, name: str) -> int | None:
     """The number of a person; None when there is nobody of that name."""
     row = db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def person_id(db: sqlite3.Connection, name: str) -> int:
+def person_id(db: Connection, name: str) -> int:
     """As `find`. Raises UserError, with the nearest name, when there is nobody."""
     found = find(db, clean_name(name))
     if found is not None:
@@ -267,9 +271,12 @@ def person_id(db: sqlite3.Connection, name: str) -> int:
     raise UserError(f"there is nobody called {name!r}{hint}")
 
 
-def set_meta(db: sqlite3.Connection, key: str, value: object) -> None:
+def set_meta(db: Connection, key: str, value: object) -> None:
     """A row of the table ``meta``."""
-    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
 
 
 def _row(person: int, sample: NewSample, now: str, denies: int = 0) -> tuple[object, ...]:
@@ -287,11 +294,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _known_or_new(db: sqlite3.Connection, name: str, now: str) -> int:
-    db.execute("INSERT OR IGNORE INTO person (name, created) VALUES (?, ?)", (name, now))
+def _known_or_new(db: Connection, name: str, now: str) -> int:
+    db.execute(
+        "INSERT INTO person (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, now)
+    )
     return person_id(db, name)
 
 
-def forget_empty(db: sqlite3.Connection) -> None:
+def forget_empty(db: Connection) -> None:
     """Nobody is known of whom there is no sample."""
-    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample WHERE NOT denies)")
+    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample WHERE denies = 0)")

@@ -112,7 +112,7 @@ def open_detector(options: Networks, max_side: int | None, photos: bool = False)
 
 def open_people(options: Networks, embedder: Embedder) -> Snapshot:
     """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
-    if options.gallery.exists():
+    if options.exists():
         with open_store(options, embedder) as store:
             return store.snapshot()
     from recognizer.gallery import Gallery
@@ -128,7 +128,7 @@ def who_is_known(options: Networks, snapshot: Snapshot) -> str:
     count = len(snapshot.gallery.people)
     if count:
         return f"{counted(count, 'person')} known from {options.gallery}"
-    missing = "is missing" if not options.gallery.exists() else "is empty"
+    missing = "is missing" if not options.exists() else "is empty"
     return f"nobody is known: {options.gallery} {missing}; add people with `faces enroll`"
 
 

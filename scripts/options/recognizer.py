@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from recognizer.store.address import PostgresAddress, place
+
 if TYPE_CHECKING:
     from detector.types import Detector
     from recognizer.embedders.embedder import FaceEmbedder
@@ -15,12 +17,31 @@ if TYPE_CHECKING:
     from recognizer.types import Embedder
 
 
+GALLERY = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="FILE|ADDRESS",
+    instance_from_str=lambda words: place(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, Path | PostgresAddress),
+    str_from_instance=lambda value: [str(value)],  # without a password
+)
+"""How a flag names a gallery."""
+
+
 @dataclass(frozen=True)
 class GalleryOptions:
     """Where people are kept."""
 
-    gallery: Annotated[Path, tyro.conf.arg(aliases=["-g"], metavar="FILE")] = Path("people.db")
-    """The file of the people who are known."""
+    gallery: Annotated[PostgresAddress | Path, GALLERY, tyro.conf.arg(aliases=["-g"])] = Path(
+        "people.db"
+    )
+    """The file of the people who are known; or postgresql://user@host/database for several
+    machines (docs/scale.md), with the password in PGPASSWORD or ~/.pgpass."""
+
+    def exists(self) -> bool:
+        """Whether people are, or have been, kept there."""
+        from recognizer.store.people import Store
+
+        return Store.exists(self.gallery)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def world(tmp_path, monkeypatch):
 
 def enroll(*names: str, path: str = "people.db") -> None:
     embedder = CountingEmbedder()
-    with Store.open(Path(path), embedder.fingerprint, embedder.dimension) as store:
+    with Store.open(path, embedder.fingerprint, embedder.dimension) as store:
         for name in names:
             image = scene({name: (50, 50)})
             box = np.array([[50, 50, 50 + SIDE, 50 + SIDE]], np.float32)

@@ -39,11 +39,6 @@ def head(*names: str | None, fingerprint: str = "c") -> Head:
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "people.db"
-
-
-@pytest.fixture
 def store(path):
     with Store.open(path, "c", DIMENSION) as store:
         yield store
@@ -284,8 +279,8 @@ MARK = "Zyxwvutsrq"
 
 @pytest.mark.parametrize("neighbors", [0, 40])
 @pytest.mark.parametrize("reader_is_there", [False, True])
-def test_removing_leaves_no_trace_in_any_file(path, neighbors, reader_is_there):
-    with Store.open(path, "c", DIMENSION) as store, Store.open(path, "c", DIMENSION) as reader:
+def test_removing_leaves_no_trace_in_any_file(file, neighbors, reader_is_there):
+    with Store.open(file, "c", DIMENSION) as store, Store.open(file, "c", DIMENSION) as reader:
         for i in range(neighbors):
             store.add(f"Other {i}", vectors(3, 100 + i), [picture(j) for j in range(3)])
         mine, pictures = vectors(5, 7), [picture(50 + i) for i in range(5)]
@@ -301,44 +296,45 @@ def test_removing_leaves_no_trace_in_any_file(path, neighbors, reader_is_there):
             "picture": pictures[0].png[40:140],
             "class": head(MARK, "Other", None).weight[0].tobytes(),
         }
-        everything = bytes_of(path)
+        everything = bytes_of(file)
         for what, needle in needles.items():
             assert needle in everything, f"the test must be able to find the {what}"
         store.remove(MARK)
-        everything = bytes_of(path)
+        everything = bytes_of(file)
         assert [what for what, needle in needles.items() if needle in everything] == []
         assert store.snapshot().head.names == ("Other", None)
         assert len(store.people()) == neighbors + 1
 
 
-def test_a_former_name_leaves_no_trace(store, path):
-    store.add(MARK, vectors(1))
-    store.rename(MARK, "Anna")
-    assert MARK.encode() in bytes_of(path), "it can be undone for a day"
-    store.forget_acts()
-    assert MARK.encode() not in bytes_of(path)
-    store.add(MARK, vectors(1))
-    store.merge(MARK, "Anna")
-    store.remove("Anna")  # whoever is forgotten takes along what could be undone
-    assert MARK.encode() not in bytes_of(path)
-
-
-def test_traces_that_a_reader_held_are_wiped_at_the_next_opening(path, monkeypatch, caplog):
-    monkeypatch.setattr("recognizer.store.schema.BUSY_SECONDS", 0.05)
-    with Store.open(path, "c", DIMENSION) as store:
+def test_a_former_name_leaves_no_trace(file):
+    with Store.open(file, "c", DIMENSION) as store:
         store.add(MARK, vectors(1))
-        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        store.rename(MARK, "Anna")
+        assert MARK.encode() in bytes_of(file), "it can be undone for a day"
+        store.forget_acts()
+        assert MARK.encode() not in bytes_of(file)
+        store.add(MARK, vectors(1))
+        store.merge(MARK, "Anna")
+        store.remove("Anna")  # whoever is forgotten takes along what could be undone
+        assert MARK.encode() not in bytes_of(file)
+
+
+def test_traces_that_a_reader_held_are_wiped_at_the_next_opening(file, monkeypatch, caplog):
+    monkeypatch.setattr("recognizer.store.schema.BUSY_SECONDS", 0.05)
+    with Store.open(file, "c", DIMENSION) as store:
+        store.add(MARK, vectors(1))
+        with closing(sqlite3.connect(file, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             assert reader.execute("SELECT count(*) FROM person").fetchone() == (1,)
             with caplog.at_level(logging.WARNING):
                 store.remove(MARK)
             assert "another program is reading" in caplog.text
             assert store.people() == []
-            assert MARK.encode() in bytes_of(path), "otherwise this test shows nothing"
+            assert MARK.encode() in bytes_of(file), "otherwise this test shows nothing"
             reader.execute("COMMIT")
-        with Store.open_existing(path):
-            assert MARK.encode() not in bytes_of(path)
-    with closing(sqlite3.connect(path)) as db:
+        with Store.open_existing(file):
+            assert MARK.encode() not in bytes_of(file)
+    with closing(sqlite3.connect(file)) as db:
         assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
 
 
@@ -374,35 +370,35 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
     ids=["full", "ioerr", "nomem"],
 )
 def test_what_keeps_from_scrubbing_undoes_no_forgetting_and_locks_nobody_out(
-    path, monkeypatch, caplog, trouble, reason, at
+    file, monkeypatch, caplog, trouble, reason, at
 ):
-    with Store.open(path, "c", DIMENSION) as store:
+    with Store.open(file, "c", DIMENSION) as store:
         store.add(MARK, vectors(1))
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(
-            "recognizer.store.people.connect", lambda path: Troubled(connect(path), trouble, at)
+            "recognizer.store.schema.connect", lambda path: Troubled(connect(path), trouble, at)
         )
-        with Store.open(path, "c", DIMENSION) as store:
+        with Store.open(file, "c", DIMENSION) as store:
             store.remove(MARK)
             assert store.people() == []
-            assert f"{path}: {reason}; the change is made" in caplog.text
+            assert f"{file}: {reason}; the change is made" in caplog.text
             store.add("Anna", vectors(1))  # the store goes on
         caplog.clear()
-        with Store.open_existing(path) as store:
+        with Store.open_existing(file) as store:
             assert [person.name for person in store.people()] == ["Anna"]
         assert reason in caplog.text
-    with Store.open_existing(path):
-        assert MARK.encode() not in bytes_of(path)
-    with closing(sqlite3.connect(path)) as db:
+    with Store.open_existing(file):
+        assert MARK.encode() not in bytes_of(file)
+    with closing(sqlite3.connect(file)) as db:
         assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
 
 
-def test_a_damaged_file_is_no_reason_to_put_scrubbing_off(path, monkeypatch):
+def test_a_damaged_file_is_no_reason_to_put_scrubbing_off(file, monkeypatch):
     trouble = sqlite_error(sqlite3.SQLITE_CORRUPT)
     monkeypatch.setattr(
-        "recognizer.store.people.connect", lambda path: Troubled(connect(path), trouble, "VACUUM")
+        "recognizer.store.schema.connect", lambda path: Troubled(connect(path), trouble, "VACUUM")
     )
-    with Store.open(path, "c", DIMENSION) as store:
+    with Store.open(file, "c", DIMENSION) as store:
         store.add("Anna", vectors(1))
         with pytest.raises(UserError, match="damaged"):
             store.remove("Anna")
@@ -451,12 +447,12 @@ def test_threads_share_one_store(path):
         assert len(store.people()) == 40
 
 
-def test_a_store_opened_without_thresholds_has_those_of_its_embedder(tmp_path):
+def test_a_store_opened_without_thresholds_has_those_of_its_embedder(path):
     """What `faces` commands name, Python names as well."""
     fingerprint, wanted = next(iter(read_defaults().items()))
-    with Store.open(tmp_path / "real.db", fingerprint, DIMENSION) as store:
+    with Store.open(path, fingerprint, DIMENSION) as store:
         assert store.snapshot().thresholds == Thresholds(wanted["head"], wanted["gallery"])
-    with Store.open_existing(tmp_path / "real.db") as store:
+    with Store.open_existing(path) as store:
         assert store.snapshot().thresholds.gallery == wanted["gallery"]
         store.save_thresholds(Thresholds(0.9, 0.3))
         assert store.snapshot().thresholds == Thresholds(0.9, 0.3)

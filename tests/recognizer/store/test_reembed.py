@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -27,11 +25,6 @@ def photo(seed: int) -> np.ndarray:
 def enroll(store: Store, name: str, seeds: list[int], keep: bool = True) -> None:
     vectors = np.concatenate([OLD.embed(OLD.crop(photo(seed), BOX[None])) for seed in seeds])
     store.add(name, vectors, [FacePicture.of(photo(seed), BOX) for seed in seeds] if keep else None)
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "people.db"
 
 
 def test_the_new_vectors_are_those_of_the_photos(path):

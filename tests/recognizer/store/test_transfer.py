@@ -32,16 +32,16 @@ def picture(seed: int) -> FacePicture:
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "people.db", "c", DIMENSION) as store:
+def store(new_place):
+    with Store.open(new_place("people.db"), "c", DIMENSION) as store:
         store.add("Anna", vectors(2), [picture(0), picture(1)], "photo anna.jpg")
         store.add("李", vectors(1, 1), source="photo li.jpg")
         yield store
 
 
 @pytest.fixture
-def other(tmp_path):
-    with Store.open(tmp_path / "other.db", "c", DIMENSION) as store:
+def other(new_place):
+    with Store.open(new_place("other.db"), "c", DIMENSION) as store:
         yield store
 
 
