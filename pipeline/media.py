@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -109,25 +108,6 @@ def _side_by_side(calls: Iterator[tuple[Callable[[], T], int]], lanes: int) -> G
 
 def _detect_frames(detector: Detector, batch: list[Frame]) -> list[tuple[Frame, Detections]]:
     return list(zip(batch, detector.detect_batch([f.image for f in batch]), strict=True))
-
-
-class Linger:
-    """Keeps boxes a little longer, so that a face missed in one frame of a video stays hidden.
-
-    Args:
-        seconds: how long a box stays.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._recent: deque[tuple[float, NDArray[np.float32]]] = deque()
-
-    def __call__(self, xyxy: NDArray[np.float32], time: float) -> NDArray[np.float32]:
-        """The boxes (N, 4) of the frame at ``time`` and those of the time just before it."""
-        self._recent.append((time, xyxy))
-        while time - self._recent[0][0] > self._seconds:
-            self._recent.popleft()
-        return np.concatenate([boxes for _, boxes in self._recent])
 
 
 def _pixels(path: Path) -> int:

@@ -122,6 +122,7 @@ class FrameFaces:
         image_size: (height, width) of the frame in pixels.
         faces: in the order of their tracks.
         version: of the recognizer that named them.
+        camera: its name, where there are several; else None, and not in the JSON form.
     """
 
     index: int
@@ -129,6 +130,7 @@ class FrameFaces:
     image_size: tuple[int, int]
     faces: tuple[Face, ...]
     version: int
+    camera: str | None = None
 
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
@@ -140,6 +142,7 @@ class FrameFaces:
         """Plain values for `json`."""
         height, width = self.image_size
         return {
+            **({} if self.camera is None else {"camera": self.camera}),
             "frame": self.index,
             "time": round(self.time, 6),
             "width": width,
@@ -161,6 +164,7 @@ class FrameFaces:
             (value["height"], value["width"]),
             tuple(Face.from_json(face) for face in value["faces"]),
             value["version"],
+            value.get("camera"),
         )
 
 
@@ -293,6 +297,11 @@ class Tick:
     def image(self) -> NDArray[np.uint8]:
         """RGB uint8 (H, W, 3), upright."""
         return self.picture.image
+
+    @property
+    def camera(self) -> str | None:
+        """Its name, where there are several."""
+        return self.faces.camera
 
     @cached_property
     def drawn(self) -> NDArray[np.uint8]:

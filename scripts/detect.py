@@ -17,6 +17,7 @@ import tyro
 from faces.errors import UserError, require
 from faces.text import counted
 from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.hide import write_covered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,6 @@ faces detect WIDER_val/images --model model.onnx --wider submission --max-side 0
 DEFAULT_OUT = Path("detected")
 THRESHOLD, ANONYMIZE_THRESHOLD = 0.5, 0.3
 WIDER_SCORE = 0.005  # the least that the networks report; average precision needs the low ones too
-LINGER_SECONDS = 0.25
 
 
 def _required(**settings: Any) -> Any:
@@ -305,7 +305,7 @@ class Job:
                 if self.options.annotate is not None:
                     self.labeled.append(first_labels(source, shown))
                 if source in self.targets:
-                    draw = self._drawing(image, shown, shown.xyxy)
+                    draw = self._drawing(image, shown)
                     behind.submit(_then(draw, partial(save_image, self.targets[source])), image)
                 self.tally.images += 1
                 self.tally.without += not len(shown)
@@ -317,17 +317,18 @@ class Job:
         from faces.prefetch import WriteBehind
         from faces.video.film import VideoReader, VideoWriter
         from faces.video.sound import copy_sound
-        from pipeline.media import Linger, detect_video
+        from pipeline.hiding.cover import Cover
+        from pipeline.media import detect_video
         from pipeline.sinks.json_lines import json_line
 
         with ExitStack() as stack:
             video = stack.enter_context(VideoReader(source.path))
             writer, seen = None, 0
-            if source in self.targets:
+            cover = Cover() if self.options.anonymize else None
+            if source in self.targets and cover is None:
                 writer = stack.enter_context(VideoWriter(self.targets[source], video.rate))
             # One thread keeps the frames in order; it ends before the writer does.
             behind = stack.enter_context(WriteBehind(threads=1))
-            linger = Linger(LINGER_SECONDS)
             frames = detect_video(self.detector, video, self.options.batch_size)
             found = stack.enter_context(closing(frames))
             count, name = video.frames or None, source.name
@@ -336,8 +337,10 @@ class Job:
             ):
                 shown = everything.above(self.options.shown)
                 self.write_line(json_line(source.path, shown, frame.index, frame.time))
+                if cover is not None:
+                    cover.add(frame.time, shown.xyxy)
                 if writer is not None:
-                    draw = self._drawing(frame.image, shown, linger(shown.xyxy, frame.time))
+                    draw = self._drawing(frame.image, shown)
                     write = partial(writer.write, time=frame.time)
                     behind.submit(_then(draw, write), frame.image)
                 seen += 1
@@ -347,16 +350,18 @@ class Job:
                 writer.end = video.end
         if writer is not None and seen:
             copy_sound(video, writer.path)
+        if cover is not None and seen:
+            write_covered(source.path, self.targets[source], cover, self.options.quiet)
         video.check_end()  # what could be read is kept
         self.tally.videos += 1
 
     def _drawing(
-        self, image: NDArray[np.uint8], shown: Detections, hidden: NDArray[np.float32]
+        self, image: NDArray[np.uint8], shown: Detections
     ) -> Callable[[], NDArray[np.uint8]]:
         from detector.draw import anonymize, draw_detections
 
         if self.options.anonymize:
-            return partial(anonymize, image, hidden)
+            return partial(anonymize, image, shown.xyxy)
         return partial(draw_detections, image, shown)
 
     @property

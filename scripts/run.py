@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from faces.errors import UserError, require
+from faces.files import check_writable
 from faces.text import counted
 from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.hide import HideOptions, write_covered
 from scripts.options.live import (
     Networks,
     RawFrames,
@@ -44,6 +46,8 @@ EXAMPLES = """\
 faces run party.mp4
 faces run party.mp4 --out annotated.mp4 --json faces.jsonl
 faces run party.mp4 --every 5 --max-side 480 --report party-report
+faces run party.mp4 --hide unknown --out bystanders-hidden.mp4
+faces run party.mp4 --hide everyone --show Ada --out only-ada.mp4
 faces run photos --gallery family.db --json - | jq .faces
 faces run - --stdin-size 640x480 --stdin-fps 25"""
 
@@ -70,8 +74,9 @@ class Options:
     """Folder for report.json, timeline.png and thumbnails; those of an earlier run are replaced."""
     no_report: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write no such folder; the table at the end is printed all the same."""
-    every: Annotated[int | None, arg("so that it is done 10 times a second")] = None
+    every: Annotated[int | None, arg("so that it is done 10 times a second; 1 with --hide")] = None
     """Detect on every Nth frame; faces are moved on in between."""
+    hiding: HideOptions = field(default_factory=HideOptions)
     raw: RawFrames = field(default_factory=RawFrames)
     networks: Networks = field(default_factory=Networks)
     quiet: bool = False
@@ -88,6 +93,11 @@ class Options:
             (
                 not (self.no_report and self.report),
                 "--report and --no-report contradict each other",
+            ),
+            (not self.hiding.hide or out is not None, "--hide writes a film: say where with --out"),
+            (
+                not self.hiding.hide or self.video != "-",
+                "--hide looks at a film twice: write the frames into a file first",
             ),
         ]
         require(rules)
@@ -115,21 +125,30 @@ def main(argv: Sequence[str]) -> int:
             embedder = open_embedder(networks, networks.threads)
             people = open_people(networks, embedder)
             logger.info("%s", who_is_known(networks, people))
-            every = options.every or max(1, round(source.fps / LOOKS))
+            hider = options.hiding.hider(people.gallery.people, people.thresholds.gallery)
+            every = options.every or (1 if hider else max(1, round(source.fps / LOOKS)))
             settings = LoopOptions(
                 every=every if source.follow else 1,
                 min_face=networks.min_face,
                 start_score=networks.threshold,
                 follow=source.follow,
             )
-            detector = open_detector(networks, MAX_SIDE)
+            # Weak detections are hidden, too, whatever it takes to follow a face.
+            weakest = min(networks.threshold, 0.5) if hider else networks.threshold
+            detector = open_detector(replace(networks, threshold=weakest), MAX_SIDE)
+            if hider:
+                detector, settings = hider.listen(detector), hider.settings(settings)
             loop = stack.enter_context(Loop(detector, embedder, people, settings))
+            if hider:
+                hider.failures = lambda: loop.failures
             maker = ReportMaker(1 / source.fps, people.thresholds.gallery)
             start = time.monotonic()
             with ExitStack() as outputs:
                 sinks = [outputs.enter_context(sink) for sink in _sinks(options, source)]
-                showing = Showing([*sinks, maker])
+                showing = Showing([*sinks, maker, *([hider] if hider else [])])
                 problem = _run(options, source, loop, showing)
+            if hider and source.film and options.out:
+                write_covered(source.film.path, options.out, hider.cover(), options.quiet)
             seconds = time.monotonic() - start
         report = maker.report()
         if folder is not None:
@@ -167,13 +186,16 @@ def _source(options: Options) -> EverySource:
     if not isinstance(source, EverySource):
         source.close()
         raise UserError(f"{options.video} is a camera, which has no end: use `faces webcam`")
+    if options.hiding.hide and options.out is not None:
+        if source.film is None:
+            source.close()
+            raise UserError("--hide is for films; `faces detect --anonymize` hides faces in photos")
+        check_writable(options.out.absolute().parent, "--out")
     return source
 
 
 def _check_report_folder(folder: Path) -> None:
     """Raises UserError where no report can be written; long before there is one to be lost."""
-    from faces.files import check_writable
-
     if folder.exists():
         ours = folder.is_dir() and ((folder / "report.json").exists() or not any(folder.iterdir()))
         if not ours:
@@ -185,7 +207,7 @@ def _sinks(options: Options, source: EverySource) -> list[Sink]:
     from pipeline.sinks.files import JsonLines, Recorder
 
     sinks: list[Sink] = []
-    if options.out is not None:
+    if options.out is not None and not options.hiding.hide:
         sinks.append(Recorder(options.out, source.fps, film=source.film))
     if options.json is not None:
         plain = options.json == "-"
@@ -213,7 +235,7 @@ def _run(options: Options, source: EverySource, loop: Loop, showing: Showing) ->
 
 
 def _report_folder(options: Options) -> Path | None:
-    if options.no_report:
+    if options.no_report or (options.hiding.hide and options.report is None):
         return None
     if options.report is not None:
         return options.report

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,10 +24,12 @@ from scripts.options.live import (
 )
 from scripts.options.recognizer import open_embedder, open_store
 from scripts.options.webcam import Options
+from scripts.options.webcam_cameras import areas_path, open_cameras
 from scripts.options.webcam_outputs import open_sinks, open_window
 from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
+    from pipeline.live.cameras import Cameras
     from pipeline.live.loop import Loop
     from pipeline.review.memory import Memory
     from pipeline.sinks.files import Shows
@@ -50,6 +53,8 @@ faces webcam --web
 faces webcam browser --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 faces webcam "Logitech" --gallery family.db
 faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
+faces webcam 0 door=rtsp://192.168.1.20/stream garden=http://192.168.1.21/video
+faces webcam cameras.toml --web --events -
 faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
 faces webcam party.mp4 --again
 faces webcam - --stdin-size 640x480 --stdin-fps 25"""
@@ -63,38 +68,43 @@ def main(argv: Sequence[str]) -> int:
         Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
     )
     log_to_stderr(options.quiet)
-    refuse_originals(
-        options.source, {"--out": options.out, "--json": options.json, "--events": options.events}
-    )
+    outputs_named = {"--out": options.out, "--json": options.json, "--events": options.events}
+    for what in [camera.source for camera in options.cameras] or [options.source]:
+        refuse_originals(what, outputs_named)
+    from pipeline.live.cameras import Cameras
     from pipeline.live.patience import GaveUp
 
     windowed, paged = _shown_where(options)
     with ExitStack() as stack:
         camera = None
-        if options.source != BROWSER:
+        if options.source != BROWSER and not options.cameras:
             camera = stack.enter_context(open_camera(options, paged))
         loop, live, memory = open_loop(options, stack, teach=paged or (windowed and options.teach))
         try:
             with ExitStack() as outputs:
                 window = None
+                several = loop.cameras if isinstance(loop, Cameras) else ()
                 if windowed:
-                    window = outputs.enter_context(open_window(options, live))
+                    window = outputs.enter_context(open_window(options, live, several))
                 sinks: list[Shows] = [sink for sink in (live, memory) if sink is not None]
                 if window:
                     sinks.append(window)
                 source: Source | None = camera
                 if live and paged:
-                    source = switch = open_switch(camera)
+                    switch = open_switch(camera, several, areas_path(options))
                     assert memory is not None
                     page = outputs.enter_context(
                         open_page(options.page, live, switch, memory, options.networks)
                     )
                     print(f"the page is at {page.url}", flush=True, file=sys.stderr)
                     sinks.append(page)
-                assert source is not None  # a browser's camera comes with the page
-                for sink in open_sinks(options, camera, outputs):
+                    source = switch
+                sources: dict[str | None, LiveSource | None] = {None: camera}
+                if several:
+                    sources = {one.name: one.source for one in several}
+                for sink in open_sinks(options, sources, outputs):
                     sinks.append(outputs.enter_context(sink))
-                last = watch(options, source, loop, sinks, window)
+                last = watch(options, partial(_ticks, loop, source), sinks, window)
         except GaveUp as error:
             print(f"faces: {error}", file=sys.stderr)
             return 1
@@ -102,14 +112,16 @@ def main(argv: Sequence[str]) -> int:
             raise
         except OSError as error:
             raise UserError(f"the results cannot be written: {error}") from error
-    if last is not None:
-        stats = last.stats
-        logger.info(
-            "%d frames shown, %d dropped; at the end %.1f frames/s, %.1f looks/s, %.0f ms late",
-            last.picture.index + 1 - stats.dropped, stats.dropped, stats.fps, stats.looks,
-            1000 * stats.latency,
-        )  # fmt: skip
-    return 0
+    for tick in [one.last for one in several] or [last]:
+        if tick is not None:
+            stats = tick.stats
+            logger.info(
+                "%s%d frames shown, %d dropped; at the end %.1f frames/s, %.1f looks/s, %.0f ms "
+                "late", "" if tick.camera is None else f"{tick.camera}: ",
+                tick.picture.index + 1 - stats.dropped, stats.dropped, stats.fps, stats.looks,
+                1000 * stats.latency,
+            )  # fmt: skip
+    return 1 if any(one.failure for one in several) else 0
 
 
 def _shown_where(options: Options) -> tuple[bool, bool]:
@@ -177,8 +189,9 @@ def open_live(options: Options) -> LiveSource:
 
 def open_loop(
     options: Options, stack: ExitStack, teach: bool
-) -> tuple[Loop, LiveTeaching | None, Memory | None]:
-    """The loop with its networks, its people, and a watch on their file, which ``stack`` ends.
+) -> tuple[Loop | Cameras, LiveTeaching | None, Memory | None]:
+    """The loop, or those of several cameras, with networks, people, and a watch on their file, all
+    ended by ``stack``.
 
     Only with ``teach`` there is a `LiveTeaching`; only then, or to remember unknown faces, the file
     is made when it is missing.
@@ -192,15 +205,13 @@ def open_loop(
     embedder = open_embedder(networks, networks.threads)
     people = open_people(networks, embedder)
     logger.info("%s", who_is_known(networks, people))
-    loop = stack.enter_context(
-        Loop(
-            open_detector(networks, MAX_SIDE),
-            embedder,
-            people,
-            LoopOptions(options.every, networks.min_face, networks.threshold),
-            Background(),
-        )
-    )
+    detector = open_detector(networks, MAX_SIDE)
+    loop: Loop | Cameras
+    if options.cameras:
+        loop = open_cameras(options, detector, embedder, people, stack)
+    else:
+        settings = LoopOptions(options.every, networks.min_face, networks.threshold)
+        loop = stack.enter_context(Loop(detector, embedder, people, settings, Background()))
     live = memory = None
     if teach or options.kept or networks.exists():
         store = stack.enter_context(open_store(networks, embedder))
@@ -229,7 +240,20 @@ def _camera_name(source: str) -> str:
     return f"camera {source}" if source.isdigit() else Path(source).name
 
 
-def _follow(store: Store, loop: Loop, live: LiveTeaching | None, stack: ExitStack) -> None:
+def _ticks(
+    loop: Loop | Cameras, source: Source | None, over: Callable[[], bool]
+) -> Generator[Tick]:
+    from pipeline.live.loop import Loop
+
+    if not isinstance(loop, Loop):
+        return loop.run(over)
+    assert source is not None  # a browser's camera comes with the page
+    return loop.run(source, over)
+
+
+def _follow(
+    store: Store, loop: Loop | Cameras, live: LiveTeaching | None, stack: ExitStack
+) -> None:
     """Use what other programs change in the store."""
     from pipeline.gallery_watch import GalleryWatch
 
@@ -243,8 +267,7 @@ def _follow(store: Store, loop: Loop, live: LiveTeaching | None, stack: ExitStac
 
 def watch(
     options: Options,
-    source: Source,
-    loop: Loop,
+    ticks: Callable[[Callable[[], bool]], Generator[Tick]],
     sinks: Sequence[Shows],
     window: Window | None,
 ) -> Tick | None:
@@ -261,7 +284,7 @@ def watch(
             late = end is not None and time.monotonic() >= end
             return bool(stopped) or late or (window is not None and window.closed)
 
-        for last in loop.run(source, over):
+        for last in ticks(over):
             showing.show(last)
     return last
 

@@ -27,6 +27,7 @@ class Chosen:
         match: the name it had, or None.
         time: seconds of the source.
         others: vectors of other looks at it, float32 (D,) each.
+        camera: which one shows it, where there are several.
     """
 
     track: int
@@ -34,6 +35,7 @@ class Chosen:
     match: str | None
     time: float
     others: tuple[NDArray[np.float32], ...] = ()
+    camera: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,9 @@ class BestViews:
             picture = FacePicture.of(best.picture.image, np.array(sighting.box, np.float32))
         example = Example(sighting.embedding, picture)
         others = tuple(v for v in self._recent.get(track, ()) if v is not sighting.embedding)
-        return Chosen(track, example, face.match.name, tick.picture.time, others)
+        return Chosen(
+            track, example, face.match.name, tick.picture.time, others, camera=tick.camera
+        )
 
 
 def face_of(track: int, tick: Tick | None) -> Face | None:

@@ -46,15 +46,25 @@ def draw_tick(tick: Tick) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def draw_speed(image: NDArray[np.uint8], tick: Tick) -> NDArray[np.uint8]:
-    """A copy with frames a second and latency written into the lower left corner."""
+def draw_speed(image: NDArray[np.uint8], tick: Tick, camera: str = "") -> NDArray[np.uint8]:
+    """A copy with camera, frames a second and latency written into the lower left corner."""
     picture = Image.fromarray(image)
     unit = max(1.0, max(picture.size) / 640)
     stats = tick.stats
-    text = f"{stats.fps:.0f} fps · {1000 * stats.latency:.0f} ms · {stats.looks:.0f} looks/s"
+    text = f"{camera}: " if camera else ""
+    text += f"{stats.fps:.0f} fps · {1000 * stats.latency:.0f} ms · {stats.looks:.0f} looks/s"
     pen = ImageDraw.Draw(picture)
     place = (4 * unit, picture.height - 20 * unit)
     _strip(pen, text, place, UNKNOWN_COLOR, load_font(round(11 * unit)), unit)
+    return np.asarray(picture)
+
+
+def draw_message(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A copy with what is wrong written into the upper left corner."""
+    picture = Image.fromarray(image)
+    unit = max(1.0, max(picture.size) / 640)
+    pen = ImageDraw.Draw(picture)
+    _strip(pen, text, (4 * unit, 4 * unit), BANNER, load_font(round(13 * unit)), unit)
     return np.asarray(picture)
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from detector.types import Detector
 from faces.closing import Closing
+from pipeline.live.area import Area, Polygon
 from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, SceneWatch
 from pipeline.live.frame_rate import FrameRate
 from pipeline.live.naming import Namer, NamingOptions
@@ -57,6 +58,8 @@ class LoopOptions:
         follow: False for photos, which have nothing to do with one another: no tracks, every face
             is embedded.
         naming: see `NamingOptions`.
+        camera: its name, where there are several.
+        zones: see `pipeline.live.area.Area`.
     """
 
     every: int = 1
@@ -64,6 +67,8 @@ class LoopOptions:
     start_score: float = 0.5
     follow: bool = True
     naming: NamingOptions = field(default_factory=NamingOptions)
+    camera: str | None = None
+    zones: tuple[Polygon, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError for values that cannot work."""
@@ -80,6 +85,7 @@ class Loop(Closing):
         recognizer: names vectors; see the attribute.
         options: see `LoopOptions`.
         worker: who detects and embeds; `Inline` unless given.
+        numbers: of the tracks, see `FaceTracker`.
 
     Raises ValueError when the recognizer belongs to another embedder.
     """
@@ -91,14 +97,15 @@ class Loop(Closing):
         recognizer: Recognizer,
         options: LoopOptions = LoopOptions(),
         worker: Worker | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.embedder = embedder
-        self._looker = FaceNetworks(detector, embedder, options.min_face)
+        self._looker = FaceNetworks(detector, embedder, Area(options.zones, options.min_face))
         self.options = options
         self.notes: tuple[Note, ...] = ()
         self._recognizer = self._fitting(recognizer)
         self._worker = worker or Inline()
-        self._tracker = FaceTracker(options.start_score)
+        self._tracker = FaceTracker(options.start_score, numbers=numbers)
         self._namer = Namer(options.naming)
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._watched: dict[int, float] = {}  # track -> until, seconds of the source
@@ -125,6 +132,15 @@ class Loop(Closing):
     @recognizer.setter
     def recognizer(self, recognizer: Recognizer) -> None:
         self._recognizer = self._fitting(recognizer)
+
+    @property
+    def area(self) -> Area:
+        """Where in the picture faces count, and from which size on; to be assigned like that."""
+        return self._looker.area
+
+    @area.setter
+    def area(self, area: Area) -> None:
+        self._looker.area = area
 
     def call_soon(self, command: Callable[[], T]) -> Future[T]:
         """Have ``command`` called by the loop's thread before its next frame, from any thread.
@@ -158,6 +174,11 @@ class Loop(Closing):
         """Frames that could not be looked at, in all; each was reported when it happened."""
         return self._looking.failures + self._turning.failures
 
+    @property
+    def looking(self) -> bool:
+        """Whether a frame is being looked at, beside this thread."""
+        return not self._worker.idle
+
     def run(self, source: Source, over: Callable[[], bool] = lambda: False) -> Generator[Tick]:
         """Ticks until the source ends or ``over()``; raises what the source raised.
 
@@ -168,17 +189,21 @@ class Loop(Closing):
         frame was seen, so that windows stay alive and what is wrong can be shown.
         """
         while not over():
-            picture = source.read(PATIENCE)
-            self._meter.dropped = source.dropped
-            if picture is not None:
-                tick = self._step_or_skip(picture)
-                yield replace(tick, status=source.status) if source.status else tick
+            tick = self.turn(source, PATIENCE)
+            if tick is not None:
+                yield tick
             elif source.ended:
                 return
-            else:
-                tick_or_none = self.idle(source.status)
-                if tick_or_none is not None:
-                    yield tick_or_none
+
+    def turn(self, source: Source, patience: float) -> Tick | None:
+        """One turn of `run`: waits for a frame for ``patience`` seconds at most. None at the end of
+        the source, and before the first frame."""
+        picture = source.read(patience)
+        self._meter.dropped = source.dropped
+        if picture is not None:
+            tick = self._step_or_skip(picture)
+            return replace(tick, status=source.status) if source.status else tick
+        return None if source.ended else self.idle(source.status)
 
     def _step_or_skip(self, picture: Picture) -> Tick:
         """A frame on which something fails comes out without faces: no film becomes shorter."""
@@ -189,7 +214,7 @@ class Loop(Closing):
         except Exception as error:
             self._turning.failed(error, f" (frame {picture.index})")
             version = self._recognizer.version
-            nobody = FrameFaces(picture.index, picture.time, picture.size, (), version)
+            nobody = self._frame(picture, (), version)
             stats = self._meter.tick(picture.captured)
             return Tick(picture, nobody, (), self.notes, stats=stats)
         self._turning.fine()
@@ -216,13 +241,17 @@ class Loop(Closing):
         faces = self._faces(picture, recognizer)
         tick = Tick(
             picture,
-            FrameFaces(picture.index, picture.time, picture.size, faces, recognizer.version),
+            self._frame(picture, faces, recognizer.version),
             tuple(looks),
             self.notes,
             stats=self._meter.tick(picture.captured),
         )
         self._last = tick
         return tick
+
+    def _frame(self, picture: Picture, faces: tuple[Face, ...], version: int) -> FrameFaces:
+        camera = self.options.camera
+        return FrameFaces(picture.index, picture.time, picture.size, faces, version, camera)
 
     def idle(self, status: str | None = None) -> Tick | None:
         """A tick without a new frame, with the last one's picture; None before the first frame."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
+from pipeline.live.area import Area
 from pipeline.live.changes import View, face_view
 from pipeline.live.quality import sharpness
 from pipeline.types import Box, Look, Picture
@@ -45,17 +46,16 @@ class FaceNetworks:
     Args:
         detector: finds faces.
         embedder: makes vectors.
-        min_face: faces narrower or lower than this many pixels are left out.
+        area: which faces count; another one may be assigned at any time, from any thread.
     """
 
-    def __init__(self, detector: Detector, embedder: Embedder, min_face: int) -> None:
-        self.detector, self.embedder, self.min_face = detector, embedder, min_face
+    def __init__(self, detector: Detector, embedder: Embedder, area: Area) -> None:
+        self.detector, self.embedder, self.area = detector, embedder, area
 
     def see(self, picture: Picture) -> Seen:
         """Find the faces of a picture."""
         found = self.detector.detect(picture.image)
-        sides = np.minimum(found.xyxy[:, 2] - found.xyxy[:, 0], found.xyxy[:, 3] - found.xyxy[:, 1])
-        found = found[sides >= self.min_face]
+        found = found[self.area.holds(found.xyxy, found.image_size)]
         boxes = [box_of(row) for row in found.xyxy]
         sharp = tuple(sharpness(picture.image, box) for box in boxes)
         views = tuple(face_view(picture.image, box) for box in boxes)

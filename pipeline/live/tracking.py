@@ -8,8 +8,9 @@ et al., ECCV 2022).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,12 +96,18 @@ class FaceTracker:
     Args:
         start_score: detections below it only continue tracks.
         patience: seconds for which a track that is not found is kept.
+        numbers: gives each track its own, those of several cameras among them; 1, 2, ... if None.
     """
 
-    def __init__(self, start_score: float = 0.5, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        start_score: float = 0.5,
+        patience: float = 1.0,
+        numbers: Iterator[int] | None = None,
+    ) -> None:
         self.start_score = start_score
         self.patience = patience
-        self._count = 0
+        self._numbers = count(1) if numbers is None else numbers
         self.reset()
 
     def reset(self) -> None:
@@ -153,8 +160,7 @@ class FaceTracker:
         return new
 
     def _new_id(self) -> int:
-        self._count += 1
-        return self._count
+        return next(self._numbers)
 
     def _assign(self, detections: Detections, expected: Sequence[Box]) -> dict[int, int]:
         """Detection -> position of the track that it continues."""

@@ -46,6 +46,7 @@ class _Pass:
 
     look: str
     began: float
+    camera: str | None
     looks: list[tuple[float, Picture, Sighting, str | None]] = field(default_factory=list)
 
 
@@ -55,7 +56,7 @@ class Memory(Closing):
     Args:
         store: of the people.
         kept: for how long unknown faces are kept; None keeps none.
-        source: what the camera is called.
+        source: what the camera is called, where there is one.
         gates: what a face must have to be kept.
     """
 
@@ -94,8 +95,10 @@ class Memory(Closing):
             return
         for look in tick.looks:
             for sighting in look.sightings:
-                self._consider(look, sighting, faces)
+                self._consider(look, sighting, faces, tick.camera)
         for track, one in list(self._passes.items()):
+            if one.camera != tick.camera:
+                continue
             if track not in faces:
                 del self._passes[track]
             elif tick.picture.time - one.began < LONGEST:
@@ -103,7 +106,9 @@ class Memory(Closing):
             self._hand_over(one)
             one.began = tick.picture.time
 
-    def _consider(self, look: Look, sighting: Sighting, faces: dict[int, Face]) -> None:
+    def _consider(
+        self, look: Look, sighting: Sighting, faces: dict[int, Face], camera: str | None
+    ) -> None:
         face = faces.get(sighting.track) if sighting.track is not None else None
         if face is None or sighting.embedding is None or sighting.crossing:
             return
@@ -113,7 +118,7 @@ class Memory(Closing):
             return
         assert sighting.track is not None
         one = self._passes.setdefault(
-            sighting.track, _Pass(f"{self._run} {sighting.track}", look.picture.time)
+            sighting.track, _Pass(f"{self._run} {sighting.track}", look.picture.time, camera)
         )
         others = [s.embedding for _, _, s, _ in one.looks if s.embedding is not None]
         if others and self._gates.duplicate(sighting.embedding, np.stack(others)) is not None:
@@ -151,7 +156,7 @@ class Memory(Closing):
             assert sighting.embedding is not None
             face = FacePicture.of(picture.image, np.array(sighting.box, np.float32))
             found = UnknownFace(
-                one.look, sighting.embedding, face, quality, self._source, now, guess
+                one.look, sighting.embedding, face, quality, one.camera or self._source, now, guess
             )
             with self._lock:
                 self._ready.append(found)

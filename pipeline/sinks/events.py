@@ -24,6 +24,7 @@ class Event:
         similarity, confidence: see `recognizer.types.Match`; the best while they were there.
         became: the name that somebody unknown turned out to have.
         at: the clock's time, UTC; None for a recording.
+        camera: its name, where there are several; else it is not in the JSON form.
     """
 
     kind: Literal["seen", "left"]
@@ -35,11 +36,13 @@ class Event:
     confidence: float | None = None
     became: str | None = None
     at: datetime | None = None
+    camera: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json`."""
         value: dict[str, Any] = {
             "event": self.kind,
+            **({} if self.camera is None else {"camera": self.camera}),
             "name": self.name,
             "track": self.track,
             "time": round(self.time, 3),
@@ -84,6 +87,7 @@ class Presences:
             unknown must be there for twice as long, as every face is unknown at first.
         leave: seconds without them after which they have left.
         clock: gives the time of live events; None for a recording.
+        camera: see `Event`.
     """
 
     def __init__(
@@ -91,8 +95,9 @@ class Presences:
         arrive: float = 0.5,
         leave: float = 3.0,
         clock: Callable[[], datetime] | None = None,
+        camera: str | None = None,
     ) -> None:
-        self.arrive, self.leave, self.clock = arrive, leave, clock
+        self.arrive, self.leave, self.clock, self.camera = arrive, leave, clock, camera
         self._there: dict[Key, _Presence] = {}
 
     def take(self, faces: Sequence[Face], time: float) -> list[Event]:
@@ -157,6 +162,7 @@ class Presences:
             there.confidence,
             became,
             self.clock() if self.clock else None,
+            self.camera,
         )
 
 

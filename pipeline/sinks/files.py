@@ -85,6 +85,35 @@ class Showing:
                 patience.fine()
 
 
+class OneCamera:
+    """A sink for one of several cameras: it gets no ticks of the others.
+
+    Args:
+        camera: its name; None where there is one camera only.
+        sink: of its own.
+    """
+
+    def __init__(self, camera: str | None, sink: Sink) -> None:
+        self._camera, self._sink = camera, sink
+
+    def show(self, tick: Tick) -> None:
+        """Hand it on, if it is of this camera."""
+        if tick.camera == self._camera:
+            self._sink.show(tick)
+
+    def __enter__(self) -> OneCamera:
+        self._sink.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sink.__exit__(kind, error, traceback)
+
+
 class JsonLines(Closing):
     """One line of `pipeline.types.FrameFaces` for each frame.
 

@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.live.draw import draw_speed
+from pipeline.sinks.tiles import Tiles
 from pipeline.types import Face, Tick
 
 TITLE = "faces"
@@ -19,6 +21,9 @@ RETURN, BACKSPACE = 13, 8
 SPECIAL = {0xFF0D: RETURN, 0xFF8D: RETURN, 0xFF08: BACKSPACE, 0xFF1B: ESCAPE}
 """Keysyms of X11, as OpenCV's windows of GTK and Qt give them, for keys that have a character;
 0xFF8D is Enter beside the digits."""
+
+TILES_SECONDS = 0.05
+"""Between two pictures of several cameras: each is drawn when it is shown only."""
 
 KEYS = 8
 """Keys that are taken between two pictures, at most."""
@@ -69,6 +74,7 @@ class Window(Closing):
         on_click: called with the tick that is shown and the face under the mouse (None beside all
             faces) when the left button goes down.
         typing: asked first about every key; True takes it, so that letters of a name end nothing.
+        tiles: the pictures of several cameras, in place of the one of a tick.
 
     Attributes:
         closed: whether the user has closed it; the loop should end.
@@ -79,10 +85,12 @@ class Window(Closing):
         keys: Mapping[int, Callable[[Tick], None]] | None = None,
         on_click: Callable[[Tick, Face | None], None] | None = None,
         typing: Callable[[int], bool] = lambda key: False,
+        tiles: Tiles | None = None,
     ) -> None:
         import cv2
 
         self.closed = False
+        self._tiles, self._shown = tiles, 0.0
         self._keys = dict(keys or {})
         self._on_click, self._typing = on_click, typing
         self._tick: Tick | None = None
@@ -96,7 +104,13 @@ class Window(Closing):
         if self.closed:
             return
         self._tick = tick
-        picture = draw_speed(tick.drawn, tick)
+        if self._tiles is None:
+            picture = draw_speed(tick.drawn, tick)
+        elif time.monotonic() - self._shown < TILES_SECONDS:
+            return
+        else:
+            picture = self._tiles.draw()
+            self._shown = time.monotonic()
         cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         for _ in range(KEYS):  # whoever types is faster than a slow picture
             code = cv2.waitKeyEx(1)
@@ -115,8 +129,15 @@ class Window(Closing):
     def _mouse(self, event: int, x: int, y: int, flags: int, data: object) -> None:
         import cv2
 
-        if event == cv2.EVENT_LBUTTONDOWN and self._tick is not None and self._on_click:
-            self._on_click(self._tick, face_at(self._tick, x, y))
+        if event != cv2.EVENT_LBUTTONDOWN or self._tick is None or not self._on_click:
+            return
+        tick, place = self._tick, (float(x), float(y))
+        if self._tiles is not None:
+            found = self._tiles.at(x, y)
+            if found is None:
+                return
+            tick, place = found
+        self._on_click(tick, face_at(tick, *place))
 
     def close(self) -> None:
         """Close the window."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 import time
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -26,6 +27,9 @@ DEFAULT_FPS = 30.0
 
 TIMEOUT_MS = 10_000
 """How long a network stream may be silent before it counts as gone."""
+
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935}
+"""Of addresses that name none."""
 
 DEVICES = Path("/sys/class/video4linux")
 
@@ -237,6 +241,33 @@ def without_secrets(url: str) -> str:
         return f"{parts.scheme}://..."
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{'/...' if rest.strip('/') else ''}"
+
+
+def wait_for_answer(url: str, name: str) -> None:
+    """See that somebody answers at an address, before OpenCV opens it.
+
+    It opens one stream or file after the other in a process: one whose host is away would keep
+    those of all others from being opened for ``TIMEOUT_MS``. Addresses without a connection (UDP,
+    say) are let through. Raises UserError, with ``name`` in place of the address.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if not parts.hostname or scheme not in PORTS:
+        return
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    ask = {
+        "http": f"GET {path} HTTP/1.0\r\nHost: {parts.hostname}\r\n\r\n",
+        "rtsp": "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+    }.get(scheme)
+    where = parts.hostname, parts.port or PORTS[scheme]
+    try:
+        with socket.create_connection(where, TIMEOUT_MS / 1000) as line:
+            if ask is not None:
+                line.sendall(ask.encode())
+                if not line.recv(1):
+                    raise OSError("it hung up")
+    except OSError as error:
+        raise UserError(f"{name} cannot be opened: {_advice(url)}") from error
 
 
 def refuse_misspelt(what: str) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from faces.closing import Closing
 from faces.errors import UserError
-from pipeline.sources.captures import Capture
+from pipeline.sources.captures import DEFAULT_FPS, Capture
 from pipeline.types import Picture
 
 if TYPE_CHECKING:
@@ -29,6 +30,28 @@ until there is a frame: some devices can be opened and give none."""
 STALLED = 5.0
 """Seconds without a frame after which a live source says so."""
 
+FLOOD = 100.0
+"""Frames a second, on average, that are read of one of several cameras: decoding one that sends as
+fast as it can would keep a core busy."""
+
+BURST = 2.0
+"""Seconds of them that may come at once, as after a pause, so that the newest is soon there."""
+
+
+@dataclass
+class Together:
+    """What several cameras share.
+
+    One that is not there when the program begins is waited for, as one that is unplugged later.
+
+    Args:
+        zero: the `time.monotonic` from which the times of their frames count, all alike.
+        news: set when any of them has a new frame, or has ended.
+    """
+
+    zero: float = field(default_factory=time.monotonic)
+    news: threading.Event = field(default_factory=threading.Event)
+
 
 class LiveSource(Closing):
     """The newest frame of a capture that is read in a thread.
@@ -40,6 +63,7 @@ class LiveSource(Closing):
         reopen: wait for a capture that is gone and open it again; else its end is the end.
         mirror: exchange left and right.
         pauses: see ``FIRST_PAUSE``.
+        together: for one of several cameras.
 
     Attributes:
         fps: as the capture says.
@@ -61,6 +85,7 @@ class LiveSource(Closing):
         reopen: bool = True,
         mirror: bool = False,
         pauses: tuple[float, float] = (FIRST_PAUSE, LONGEST_PAUSE),
+        together: Together | None = None,
     ) -> None:
         self.name = name
         self.dropped = 0
@@ -68,8 +93,10 @@ class LiveSource(Closing):
         self._open, self._reopen, self._pauses = open_capture, reopen, pauses
         self._pause = pauses[0]  # until the next try
         self._gone = False  # and that was said
-        first = open_capture()
-        self.fps = first.fps
+        self._together = together
+        self._credit, self._credited = FLOOD * BURST, 0.0
+        first = None if together and reopen else open_capture()
+        self.fps = first.fps if first else DEFAULT_FPS
         self.film: VideoReader | None = getattr(first, "film", None)
         self._slot = threading.Condition()
         self._newest: Picture | None = None
@@ -93,6 +120,11 @@ class LiveSource(Closing):
         if self._thread.ident is None:
             self._start = self._heard = time.monotonic()
             self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `read` gives something without waiting: a frame, the end or an error."""
+        return self._newest is not None or self._over
 
     @property
     def ended(self) -> bool:
@@ -125,20 +157,29 @@ class LiveSource(Closing):
     def check_end(self) -> None:
         """A live source may end at any time."""
 
+    def stop(self) -> None:
+        """Begin to end the thread, without waiting for it; `close` does."""
+        self._stop.set()
+
     def close(self) -> None:
         """End the thread."""
-        self._stop.set()
+        self.stop()
         if self._thread.ident is None:
-            self._first.close()
+            if self._first is not None:
+                self._first.close()
         else:
             self._thread.join(timeout=2.0)
 
     def _work(self, capture: Capture | None) -> None:
         try:
+            if capture is None:
+                capture = self._open_at_last()
             while capture is not None and not self._stop.is_set():
                 with closing(capture):  # whatever goes wrong while it is read
                     while not self._stop.is_set() and (image := capture.read()) is not None:
                         self._put(image, getattr(capture, "time", None))
+                        if self._together is not None:
+                            self._hold_back()
                 again = self._reopen and not self._stop.is_set()
                 capture = self._wait_for_it() if again else None
             if capture is not None:
@@ -149,6 +190,19 @@ class LiveSource(Closing):
             with self._slot:
                 self._over = True
                 self._slot.notify_all()
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._together is not None:
+            self._together.news.set()
+
+    def _hold_back(self) -> None:
+        """Let one that floods wait, see `FLOOD`."""
+        now = time.monotonic()
+        earned = FLOOD * (now - self._credited)
+        self._credit, self._credited = min(self._credit + earned, FLOOD * BURST) - 1, now
+        if self._credit < 0:
+            self._stop.wait(-self._credit / FLOOD)
 
     def _put(self, image: NDArray[np.uint8], time_of_file: float | None) -> None:
         now = time.monotonic()
@@ -161,12 +215,25 @@ class LiveSource(Closing):
             self._start = now
         # A file's pictures have times of their own; those of a camera are when they came.
         seconds = now - self._start if time_of_file is None else time_of_file
+        if self._together is not None:
+            seconds = now - self._together.zero
         picture = Picture(self._count, seconds, image, now)
         self._count += 1
         with self._slot:
             self.dropped += self._newest is not None
             self._newest, self._problem, self._heard = picture, None, now
             self._slot.notify_all()
+        self._tell()
+
+    def _open_at_last(self) -> Capture | None:
+        """The first time, in the thread: a camera that is away must not keep the others waiting."""
+        self._problem = f"opening {self.name}"
+        try:
+            return self._open()
+        except UserError as error:
+            logger.warning("%s; waiting for it", error)
+            self._gone = True
+            return self._wait_for_it()
 
     def _wait_for_it(self) -> Capture | None:
         """Try until it is there again; None when we are closed meanwhile."""

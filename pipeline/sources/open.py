@@ -28,9 +28,10 @@ from pipeline.sources.captures import (
     VideoCapture,
     find_camera,
     refuse_misspelt,
+    wait_for_answer,
     without_secrets,
 )
-from pipeline.sources.live import LiveSource
+from pipeline.sources.live import LiveSource, Together
 from pipeline.types import Picture
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class SourceOptions:
         size: (width, height) to ask a camera for, and the size of raw frames.
         fps: of a camera to ask for, of raw frames, and of a folder of pictures.
         layout: of raw frames.
+        name: for messages, in place of one made of the source's own without its secrets.
+        together: for one of several cameras.
     """
 
     live: bool = False
@@ -58,6 +61,8 @@ class SourceOptions:
     size: tuple[int, int] | None = None
     fps: float | None = None
     layout: Layout = "rgb24"
+    name: str | None = None
+    together: Together | None = None
 
 
 class EverySource(Closing):
@@ -137,9 +142,16 @@ def open_source(
         raw = stdin or open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
         return _raw(options, raw)
     if "://" in what:
-        name = without_secrets(what)
+        shown = without_secrets(what)  # also where there is a name: it refuses what is misspelt
+        name = options.name or shown
+
+        def connect() -> VideoCapture:
+            if options.together is not None:
+                wait_for_answer(what, name)
+            return VideoCapture(what, name)
+
         return LiveSource(
-            lambda: in_thread(lambda: VideoCapture(what, name)), name, mirror=options.mirror
+            lambda: in_thread(connect), name, mirror=options.mirror, together=options.together
         )
     refuse_misspelt(what)
     from faces.video.kinds import is_picture
@@ -150,16 +162,18 @@ def open_source(
     if path.is_file() and not path.as_posix().startswith("/dev/"):
         if options.live:
             return LiveSource(
-                lambda: PlayedFile(path, options.again), path.name, False, options.mirror
-            )
+                lambda: PlayedFile(path, options.again), options.name or path.name, False,
+                options.mirror, together=options.together,
+            )  # fmt: skip
         return _video(path)
     if path.suffix and not what.startswith("/dev/"):
         raise UserError(f"{what}: there is no such file, folder or camera")
     target = find_camera(what)
-    name = f"camera {what}"
+    name = options.name or f"camera {what}"
     return LiveSource(
-        lambda: VideoCapture(target, name, options.size, options.fps), name, mirror=options.mirror
-    )
+        lambda: VideoCapture(target, name, options.size, options.fps), name, mirror=options.mirror,
+        together=options.together,
+    )  # fmt: skip
 
 
 def _video(path: Path) -> EverySource:

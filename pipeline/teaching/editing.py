@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.closing import Closing
 from faces.errors import UserError
-from pipeline.live.best_views import BestViews, Chosen
+from pipeline.live.best_views import BestViews, Chosen, face_of
+from pipeline.live.cameras import Cameras
 from pipeline.live.loop import Loop
 from pipeline.teaching.background_fit import Trainer
 from pipeline.teaching.corrections import SOURCE, deny
@@ -54,7 +56,8 @@ class PeopleEditing(Closing):
     """The people of a running loop. Any thread may call any method.
 
     Args:
-        loop: the loop; its ``recognizer`` and ``notes`` are assigned here from now on.
+        loop: the loop, or those of several cameras; its ``recognizer`` and ``notes`` are assigned
+            here from now on.
         store: of the loop's embedder; it is used until `close`.
         embedder: the loop's.
         options: see `TeachOptions`.
@@ -68,7 +71,7 @@ class PeopleEditing(Closing):
 
     def __init__(
         self,
-        loop: Loop,
+        loop: Loop | Cameras,
         store: Store,
         embedder: Embedder,
         options: TeachOptions = TeachOptions(),  # noqa: B008 (immutable)
@@ -83,8 +86,8 @@ class PeopleEditing(Closing):
         self.prompt: tuple[Note, ...] = ()
         # Whoever changes the store holds the first; the second, for moments only, guards the rest.
         self._editing, self._lock = threading.RLock(), threading.RLock()
-        self._tick: Tick | None = None
-        self._best = BestViews(options)
+        self._ticks: dict[str | None, Tick] = {}  # camera -> its newest
+        self._best: dict[str | None, BestViews] = {}
         self._watched: set[int] = set()
         self._sources: dict[int, str] = {}  # track -> the teaching it was part of
         self._denied: dict[int, Denied] = {}  # track -> who it is not
@@ -93,6 +96,14 @@ class PeopleEditing(Closing):
         self._thumbnails: tuple[int, dict[str, bytes | None]] = (-1, {})
         loop.recognizer = store.snapshot()
         self._trainer = Trainer(store, self._editing, self.swap, self._ended, fit)
+
+    def _choose(self, track: int, poor: bool = False) -> Chosen:
+        """See `BestViews.choose`; no two cameras have a track of the same number."""
+        with self._lock:
+            showing = (camera for camera, tick in self._ticks.items() if face_of(track, tick))
+            camera = next(showing, None)
+            best = self._best.get(camera) or BestViews(self.options)
+            return best.choose(track, self._ticks.get(camera), poor=poor)
 
     # -- people
 
@@ -122,10 +133,10 @@ class PeopleEditing(Closing):
                     session.end("cancelled")
                     self._session = None
                 self._trainer.change(lambda batch: None if batch.name == name else batch)
-                faces = self._tick.faces.faces if self._tick else ()
+                faces = [face for tick in self._ticks.values() for face in tick.faces]
                 tracks = [f.track for f in faces if f.match.name == name and f.track is not None]
-                for track in tracks:
-                    self._best.drop(track)
+                for track, best in product(tracks, self._best.values()):
+                    best.drop(track)
                 self._thumbnails = (-1, {})
             self.swap(self.store.snapshot())
 
@@ -170,8 +181,7 @@ class PeopleEditing(Closing):
         """
         with self._editing:
             if chosen is None:
-                with self._lock:
-                    chosen = self._best.choose(track, self._tick, poor=True)
+                chosen = self._choose(track, poor=True)
             wrong = chosen.match
             if wrong is None:
                 raise UserError("this face has no name that could be wrong")

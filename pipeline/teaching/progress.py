@@ -53,6 +53,7 @@ class TeachingRun:
         phase: see `Teaching`.
         message: why it failed, or how the gathering ended.
         ended: when its end was first told, seconds of the source.
+        camera: whose picture was clicked, where there are several.
     """
 
     source: str
@@ -64,6 +65,7 @@ class TeachingRun:
     phase: Phase = "gathering"
     message: str = ""
     ended: float | None = None
+    camera: str | None = None
 
     @property
     def active(self) -> bool:

@@ -14,7 +14,7 @@ import uuid
 from dataclasses import replace
 
 from faces.errors import UserError
-from pipeline.live.best_views import Chosen
+from pipeline.live.best_views import BestViews, Chosen
 from pipeline.sinks.window import face_at
 from pipeline.teaching.background_fit import HeadState
 from pipeline.teaching.corrections import (
@@ -44,7 +44,8 @@ class LiveTeaching(PeopleEditing):
     """Teaches, corrects and forgets people while a loop runs. Any thread may call any method.
 
     Args:
-        loop: the loop; its ``recognizer`` and ``notes`` are assigned here from now on.
+        loop: the loop, or those of several cameras; its ``recognizer`` and ``notes`` are assigned
+            here from now on.
         store: of the loop's embedder; it is used until `close`.
         embedder: the loop's.
         options: see `TeachOptions`.
@@ -61,17 +62,19 @@ class LiveTeaching(PeopleEditing):
     def show(self, tick: Tick) -> None:
         """Take a tick; called by the loop's thread with every one, as sinks are."""
         with self._lock:
-            self._tick = tick
+            self._ticks[tick.camera] = tick
+            best = self._best.setdefault(tick.camera, BestViews(self.options))
             for look in tick.looks:
-                for track in self._best.take(look, tick):
+                for track in best.take(look, tick):
                     self._sources.pop(track, None)
                     self._denied.pop(track, None)
             if self._denied:
                 self._deny_again(tick)
             session = self._session
-            if session is not None and session.phase == "gathering":
-                self._gather(session, tick)
-            self._watch(session, tick)
+            if session is None or not session.active or session.camera == tick.camera:
+                if session is not None and session.phase == "gathering":
+                    self._gather(session, tick)
+                self._watch(session, tick)
             notes = session.notes(tick.picture.time) if session else ()
             self._loop.notes = (*notes, *self.prompt)
 
@@ -103,8 +106,8 @@ class LiveTeaching(PeopleEditing):
 
     def face_at(self, x: float, y: float) -> Face | None:
         """The face at a point of the newest frame; the smallest where several overlap."""
-        tick = self._tick
-        return None if tick is None else face_at(tick, x, y)
+        newest = max(self._ticks.values(), key=lambda tick: tick.picture.captured, default=None)
+        return None if newest is None else face_at(newest, x, y)
 
     @property
     def teaching(self) -> Teaching | None:
@@ -122,8 +125,7 @@ class LiveTeaching(PeopleEditing):
         Raises UserError when it cannot be taught just now, with the reason; with ``poor`` only when
         it is not there, or may be another one.
         """
-        with self._lock:
-            return self._best.choose(track, self._tick, poor=poor)
+        return self._choose(track, poor)
 
     # -- what is done
 
@@ -168,7 +170,10 @@ class LiveTeaching(PeopleEditing):
             name, chosen.track, chosen.example, snapshot.thresholds.gallery, chosen.time,
             self.options, self._denied_of(name),
         )  # fmt: skip
-        session = TeachingRun(source, name, gatherer, number, dropped, self.store.acts()[0].id)
+        session = TeachingRun(
+            source, name, gatherer, number, dropped, self.store.acts()[0].id,
+            camera=chosen.camera,
+        )  # fmt: skip
         with self._lock:
             self._session = session
             self._sources[chosen.track] = source

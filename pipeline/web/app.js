@@ -8,6 +8,7 @@ import { People } from "./people.js";
 import { PersonPage } from "./person.js";
 import { Photos } from "./photos.js";
 import { Picture } from "./picture.js";
+import { Tiles } from "./tiles.js";
 import { Review } from "./review.js";
 
 const $ = (id) => document.getElementById(id);
@@ -42,6 +43,7 @@ const connection = new Connection({
   },
 });
 const picture = new Picture($("stage"), $("picture"), $("faces"), name);
+const tiles = new Tiles($("tiles"), $("stage"), name, (what) => connection.ask(what));
 const command = (what) => connection.ask(what);
 const people = new People($("people"), $("nobody"), $("names"), command);
 const person = new PersonPage(command, people);
@@ -57,27 +59,28 @@ const camera = new OwnCamera(
 
 // -- frames of the server
 
-let next = null; // what is to be painted
+const next = new Map(); // camera (undefined where there is one) -> what is to be painted
 
 async function showFrame(header, jpeg) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
   } catch {
-    connection.tell({ type: "shown", frame: header.frame });
+    connection.tell({ type: "shown", frame: header.frame, camera: header.camera });
     return;
   }
-  if (next) next.bitmap.close();
-  else requestAnimationFrame(paint); // not called while the page is hidden, so frames stop coming
-  next = { bitmap, header };
+  next.get(header.camera)?.bitmap.close();
+  if (!next.size) requestAnimationFrame(paint); // not called while the page is hidden, so frames stop
+  next.set(header.camera, { bitmap, header });
 }
 
 function paint() {
-  const { bitmap, header } = next;
-  next = null;
-  connection.tell({ type: "shown", frame: header.frame });
-  if (camera.on) bitmap.close();
-  else picture.show(bitmap, header);
+  for (const { bitmap, header } of next.values()) {
+    connection.tell({ type: "shown", frame: header.frame, camera: header.camera });
+    if (camera.on) bitmap.close();
+    else (tiles.picture(header.camera) ?? picture).show(bitmap, header);
+  }
+  next.clear();
 }
 
 // -- how it goes
@@ -90,10 +93,11 @@ function showState(message) {
     late === null ? "" : `${Math.round(late)} ms from camera to screen`,
     `${message.looks.toFixed(1)} detections/s`,
   ].filter(Boolean).join(" · ");
+  tiles.update(message.cameras);
   showStatus(message.status);
   if (camera.on && !message.mine && message.camera === "browser") stopCamera();
   if (message.camera === "none") picture.clear();
-  $("camera").hidden = false;
+  $("camera").hidden = Boolean(message.cameras);
   $("camera").textContent = camera.on ? "Stop this device’s camera" : "Use this device’s camera";
   $("camera").setAttribute("aria-pressed", String(camera.on));
   $("camera").className = message.machine || camera.on ? "" : "main";
@@ -111,7 +115,7 @@ const LEARNING = ["gathering", "training"]; // phases in which a teaching can be
 
 function showTeaching(teaching) {
   const active = LEARNING.includes(teaching?.phase);
-  picture.taught = active ? teaching.track : null;
+  tiles.taught = picture.taught = active ? teaching.track : null;
   if (active) {
     clearTimeout(lingering);
     taught = true;

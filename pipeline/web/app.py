@@ -27,11 +27,12 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 SCRIPTS = (
     "app", "camera", "connection", "dialog", "liveness", "people", "person", "photos", "picture",
-    "review",
+    "review", "tiles", "zones",
 )  # fmt: skip
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
+    "/tiles.css": ("tiles.css", "text/css"),
     **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
 

@@ -44,7 +44,7 @@ class Broadcast:
         self.check = LivenessCheck(live.embedder)
         self.viewers: set[Viewer] = set()
         self._events: asyncio.AbstractEventLoop | None = None
-        self._newest: Tick | None = None
+        self._newest: dict[str | None, Tick] = {}  # camera -> what is not encoded yet
         self._wanted = threading.Event()
         self._closed = False
         self._stats, self._status = Stats(), switch.status
@@ -60,7 +60,7 @@ class Broadcast:
             return
         header = messages.frame_header(tick.faces)
         self._call_soon(self._answer_owner, header)
-        self._newest = tick
+        self._newest[tick.camera] = tick
         self._wanted.set()
 
     # -- in the encoder's thread
@@ -72,13 +72,10 @@ class Broadcast:
             self._wanted.clear()
             if self._closed:
                 return
-            tick, self._newest = self._newest, None
-            if tick is None or not any(viewer.wants_frame for viewer in tuple(self.viewers)):
-                continue
-            data = messages.pack_frame(
-                messages.frame_header(tick.faces), to_jpeg(tick.picture.image)
-            )
-            self._call_soon(self._offer, Frame(tick.picture.index, tick.picture.captured, data))
+            for camera in tuple(self._newest):
+                tick = self._newest.pop(camera)
+                if any(viewer.wants(camera) for viewer in tuple(self.viewers)):
+                    self._call_soon(self._offer, _message(tick))
 
     def _call_soon(self, call: Any, *args: Any) -> None:
         events = self._events
@@ -129,7 +126,7 @@ class Broadcast:
                 self._stats,
                 self.switch.status if self._status is None else self._status,
                 teaching, head, camera, viewer is owner, self.switch.camera is not None,
-                viewer.latency, self.check.state,
+                viewer.latency, self.check.state, self.switch.describe(),
             )  # fmt: skip
             viewer.tell("state", text)
 
@@ -169,6 +166,11 @@ class Broadcast:
             number = owner.numbers.pop(header["frame"], None)
             if number is not None:
                 owner.answer(json.dumps({**header, "type": "faces", "number": number}))
+
+
+def _message(tick: Tick) -> Frame:
+    data = messages.pack_frame(messages.frame_header(tick.faces), to_jpeg(tick.picture.image))
+    return Frame(tick.picture.index, tick.picture.captured, data, tick.camera)
 
 
 def to_jpeg(image: NDArray[np.uint8]) -> bytes:

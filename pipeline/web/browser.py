@@ -11,6 +11,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
+from pipeline.live.area import Area
 from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import check_image, decode_image
@@ -86,7 +87,7 @@ class BrowserConnection:
         except ValueError as error:
             raise Refused(WRONG_MESSAGE, "a message is not understood") from error
         if isinstance(ask, messages.Shown):
-            self._viewer.shown(ask.frame)
+            self._viewer.shown(ask.frame, ask.camera)
         elif isinstance(ask, messages.Camera):
             (self._broadcast.switch.claim if ask.on else self._broadcast.switch.release)(
                 self._viewer
@@ -151,6 +152,9 @@ class BrowserConnection:
                 live.merge(ask.source, ask.into)
             case messages.Forget():
                 live.forget(ask.name)
+            case messages.Zones():
+                area = Area.from_json({"zones": ask.zones, "min_face": ask.min_face})
+                self._broadcast.switch.set_area(ask.camera, area)
             case _:
                 return self._desk_command(ask)
         return None

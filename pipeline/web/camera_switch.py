@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.errors import UserError
+from pipeline.live.area import Area
 from pipeline.sources.live import LiveSource
 from pipeline.types import Picture
 
@@ -59,6 +62,14 @@ class CameraSwitch:
     def ended(self) -> bool:
         """A browser may come at any time; the machine's camera may end."""
         return self.camera is not None and self._owner is None and self.camera.ended
+
+    def describe(self) -> list[dict[str, Any]] | None:
+        """What is told of each of several cameras; None: there is one."""
+        return None
+
+    def set_area(self, name: str, area: Area) -> None:
+        """Where faces count. Raises UserError: only cameras with names keep that."""
+        raise UserError("zones are kept by a camera's name: start with a name, `door=0`")
 
     def claim(self, owner: object) -> None:
         """Look at the frames of this browser from now on."""

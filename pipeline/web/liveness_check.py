@@ -35,6 +35,7 @@ class _Running:
     box: Box
     last: float
     name: str | None
+    camera: str | None = None
 
 
 class LivenessCheck:
@@ -60,7 +61,7 @@ class LivenessCheck:
         self._finder: LandmarkFinder | None = None
         self._lock, self._wanted = threading.Lock(), threading.Event()
         self._closed = False
-        self._newest: Tick | None = None
+        self._newest: dict[str | None, Tick] = {}  # camera -> its newest
         self._waiting: Tick | None = None
         self._running: _Running | None = None
         self._state: dict[str, Any] | None = None
@@ -75,7 +76,8 @@ class LivenessCheck:
 
     def begin(self, track: int, mirrored: bool = False) -> None:
         """Check this face; another check ends without a verdict. Raises UserError: it has gone."""
-        tick = self._newest
+        newest = tuple(self._newest.values())
+        tick = next((tick for tick in newest if _of_track(tick, track)), None)
         face = None if tick is None else _of_track(tick, track)
         if tick is None or face is None:
             raise UserError("this face is not in the picture any more")
@@ -83,7 +85,9 @@ class LivenessCheck:
             self._finder = self._open()
         attempt = Attempt(self.new_challenge(Policy(mirrored=mirrored)))
         with self._lock:
-            self._running = _Running(track, attempt, face.box, float("-inf"), None)
+            self._running = _Running(
+                track, attempt, face.box, float("-inf"), None, camera=tick.camera
+            )
             self._tell(self._running)
 
     def stop(self) -> None:
@@ -95,8 +99,9 @@ class LivenessCheck:
         """Take a tick."""
         if not tick.fresh:
             return
-        self._newest = tick
-        if self._running is not None:
+        self._newest[tick.camera] = tick
+        running = self._running
+        if running is not None and running.camera == tick.camera:
             self._waiting = tick
             self._wanted.set()
 

@@ -44,6 +44,7 @@ class Shown(_Ask):
 
     type: Literal["shown"]
     frame: Annotated[int, Field(ge=0, le=2**53)]
+    camera: Name | None = None
 
 
 class Camera(_Ask):
@@ -117,6 +118,15 @@ class Forget(_Command):
 
     type: Literal["forget"]
     name: Name
+
+
+class Zones(_Command):
+    """Faces of a camera count in these polygons only, and from this size on."""
+
+    type: Literal["zones"]
+    camera: Name
+    zones: list[list[tuple[float, float]]]
+    min_face: int
 
 
 class Deny(_Command):
@@ -220,6 +230,7 @@ Command = (
     | Rename
     | Merge
     | Forget
+    | Zones
     | DeskCommand
 )
 Ask = Annotated[Shown | Camera | Command, Field(discriminator="type")]
@@ -283,8 +294,10 @@ def state(
     machine: bool,
     latency: float | None,
     check: dict[str, Any] | None,
+    cameras: list[dict[str, Any]] | None = None,
 ) -> str:
     """How it goes; see docs/live.md for the fields."""
+    several = {} if cameras is None else {"cameras": cameras}
     return json.dumps(
         {
             "type": "state",
@@ -299,5 +312,6 @@ def state(
             "teaching": None if teaching is None else asdict(teaching),
             "head": asdict(head),
             "check": check,
+            **several,
         }
     )

@@ -27,6 +27,7 @@ class Frame:
     index: int
     captured: float
     data: bytes
+    camera: str | None = None
 
 
 class Viewer:
@@ -35,29 +36,38 @@ class Viewer:
     def __init__(self) -> None:
         self.latency: float | None = None
         self.numbers: dict[int, int] = {}  # frames of its own camera: our index -> its number
-        self._frame: Frame | None = None
+        self._frames: dict[str | None, Frame] = {}  # camera -> its newest
         self._texts: dict[str, str] = {}
         self._replies: deque[str] = deque(maxlen=REPLIES)
-        self._sent: dict[int, float] = {}  # frames on their way: index -> captured
+        self._sent: dict[tuple[str | None, int], float] = {}  # on their way -> when captured
         self._latencies: deque[float] = deque(maxlen=15)
         self._something = asyncio.Event()
 
     @property
     def wants_frame(self) -> bool:
-        """Whether a frame would be sent at once."""
-        return len(self._sent) < IN_FLIGHT and self._frame is None
+        """Whether a frame would be sent at once, where there is one camera."""
+        return self.wants(None)
+
+    def wants(self, camera: str | None) -> bool:
+        """Whether a frame of this camera would be sent at once."""
+        return self._free(camera) and camera not in self._frames
+
+    def _free(self, camera: str | None) -> bool:
+        return sum(of == camera for of, _ in tuple(self._sent)) < IN_FLIGHT
 
     def offer(self, frame: Frame) -> None:
         """Show this next, in place of an older one."""
-        self._frame = frame
+        self._frames[frame.camera] = frame
         self._something.set()
 
-    def shown(self, index: int) -> None:
-        """The browser has painted a frame; older ones are past as well."""
-        captured = self._sent.get(index)
+    def shown(self, index: int, camera: str | None = None) -> None:
+        """The browser has painted a frame; older ones of the camera are past as well."""
+        captured = self._sent.get((camera, index))
         if captured is None:
             return
-        self._sent = {i: when for i, when in self._sent.items() if i > index}
+        self._sent = {
+            (of, i): when for (of, i), when in self._sent.items() if of != camera or i > index
+        }
         self._latencies.append(time.monotonic() - captured)
         self.latency = sorted(self._latencies)[len(self._latencies) // 2]
         self._something.set()
@@ -67,7 +77,8 @@ class Viewer:
         self._sent.clear()
         self.numbers.clear()
         self._latencies.clear()
-        self._frame, self.latency = None, None
+        self._frames.clear()
+        self.latency = None
         self._something.set()
 
     def tell(self, kind: str, text: str) -> None:
@@ -93,8 +104,7 @@ class Viewer:
                 await send_text(self._replies.popleft())
             while self._texts:
                 await send_text(self._texts.pop(next(iter(self._texts))))
-            frame = self._frame
-            if frame is not None and len(self._sent) < IN_FLIGHT:
-                self._frame = None
-                self._sent[frame.index] = frame.captured
-                await send_bytes(frame.data)
+            for camera in tuple(self._frames):
+                if self._free(camera) and (frame := self._frames.pop(camera, None)):
+                    self._sent[camera, frame.index] = frame.captured
+                    await send_bytes(frame.data)

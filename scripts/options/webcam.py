@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import tyro
 from faces.errors import UserError, require
 from scripts.options.command_line import arg
 from scripts.options.live import Networks, RawFrames
+from scripts.options.webcam_cameras import Camera, several_cameras
 from scripts.options.webcam_page import BROWSER, WebOptions
 
 
@@ -20,19 +22,20 @@ from scripts.options.webcam_page import BROWSER, WebOptions
 class Options:
     """What to show and what to write."""
 
-    source: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="[CAMERA|URL|FILE|browser|-]"),
-    ] = "0"
+    sources: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="[[NAME=]CAMERA|URL|FILE|browser|-|CAMERAS.toml ...]"),
+    ] = ("0",)
     """Index or (on Linux) part of the name of a camera, rtsp:// or http:// address, video file that
     plays at its own speed, `browser` for the cameras of browsers that open the page, or - for raw
-    frames on the standard input."""
+    frames on the standard input. Several are shown side by side, each with its name
+    (`door=rtsp://...`); a TOML file may hold them, with their addresses and settings."""
     page: WebOptions = field(default_factory=WebOptions)
     window: bool = True
     """Show the picture in a window; --no-window is for machines without a screen."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
-    """Record the picture as it is shown. A camera gives no sound; that of a video file is copied
-    where the program ffmpeg is installed."""
+    """Record the picture as it is shown, in a file for each of several cameras. A camera gives no
+    sound; that of a video file is copied where the program ffmpeg is installed."""
     json: Annotated[str | None, arg("none", metavar="FILE")] = None
     """Write a JSON line for each frame to this file; - prints them."""
     events: Annotated[str | None, arg("none", metavar="FILE")] = None
@@ -80,6 +83,7 @@ class Options:
         out = self.out
         browser = self.source == BROWSER
         rules = [
+            (bool(self.sources), "nothing to look at: name a camera"),
             (
                 not (browser and self.out),
                 f"--out needs a camera of this machine; {BROWSER} has no frame rate of its own",
@@ -110,6 +114,16 @@ class Options:
             )
         unit = {"d": "days", "h": "hours", "m": "minutes"}[found[2]]
         return timedelta(**{unit: int(found[1])})
+
+    @property
+    def source(self) -> str:
+        """Where there is one camera: which."""
+        return self.sources[0] if self.sources else ""
+
+    @cached_property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Where there are several, or one with a name. Reads their file; raises UserError."""
+        return several_cameras(self.sources)
 
     @property
     def writes(self) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.options.webcam import Options
 
 if TYPE_CHECKING:
+    from pipeline.live.cameras import Watched
     from pipeline.sinks.events import Event
     from pipeline.sinks.files import Sink
     from pipeline.sinks.window import Window
@@ -24,42 +25,62 @@ logger = logging.getLogger(__name__)
 TOKEN = "FACES_WEBHOOK_TOKEN"
 
 
-def open_window(options: Options, live: LiveTeaching | None = None) -> Window:
+def open_window(
+    options: Options, live: LiveTeaching | None = None, cameras: Sequence[Watched] = ()
+) -> Window:
     """The window, its keys, and the typing of names."""
     from pipeline.sinks.files import Snapshots
     from pipeline.sinks.name_prompt import Prompt
+    from pipeline.sinks.tiles import Tiles
     from pipeline.sinks.window import ESCAPE, Window
 
     snapshots = Snapshots(options.snapshots or Path("snapshots"))
 
     def save(tick: Tick) -> None:
-        logger.info("saved %s", snapshots.save(tick))
+        for one in [camera.last for camera in cameras] or [tick]:
+            if one is not None:
+                logger.info("saved %s", snapshots.save(one, one.camera or "snapshot"))
 
     def close(tick: Tick) -> None:
         window.closed = True
 
     keys = {ord("s"): save, ESCAPE: close}
+    more: dict[str, Any] = {"tiles": Tiles(cameras)} if cameras else {}
     if live is None:
-        window = Window(keys)
+        window = Window(keys, **more)
     else:
         prompt = Prompt(live)
-        window = Window(keys, prompt.click, prompt.key)
+        window = Window(keys, prompt.click, prompt.key, **more)
     return window
 
 
-def open_sinks(options: Options, source: LiveSource | None, stack: ExitStack) -> list[Sink]:
-    """All that the flags ask for besides window and page; ``stack`` ends what it stands on."""
+def open_sinks(
+    options: Options, cameras: Mapping[str | None, LiveSource | None], stack: ExitStack
+) -> list[Sink]:
+    """All that the flags ask for besides window and page; ``stack`` ends what it stands on.
+
+    Args:
+        options: the flags.
+        cameras: their sources by their names; one without a name where there is one only.
+        stack: see above.
+    """
     from pipeline.sinks.events import Events, Presences, now
-    from pipeline.sinks.files import JsonLines, Recorder
+    from pipeline.sinks.files import JsonLines, OneCamera, Recorder, file_name
 
     sinks: list[Sink] = []
-    if options.out is not None and source is not None:
-        sinks.append(Recorder(options.out, source.fps, live=True, film=source.film))
     if options.json is not None:
         sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
     listeners = _listeners(options, stack)
-    if listeners:
-        sinks.append(Events(Presences(options.arrive, options.leave, now), listeners))
+    for camera, source in cameras.items():
+        own: list[Sink] = []
+        if options.out is not None and source is not None:
+            stem = options.out.stem + ("" if camera is None else f"-{file_name(camera)}")
+            path = options.out.with_stem(stem)
+            own.append(Recorder(path, source.fps, live=True, film=source.film))
+        if listeners:
+            presences = Presences(options.arrive, options.leave, now, camera)
+            own.append(Events(presences, listeners))
+        sinks += [OneCamera(camera, sink) for sink in own]
     return sinks
 
 
@@ -83,7 +104,8 @@ def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick
 
         def save(event: Event, tick: Tick) -> None:
             if event.kind == "seen":
-                snapshots.save(tick, event.name or "unknown")
+                camera = "" if event.camera is None else f"{event.camera}-"
+                snapshots.save(tick, f"{camera}{event.name or 'unknown'}")
 
         listeners.append(save)
     return listeners

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from faces.errors import UserError
 from scripts.options.command_line import arg
 
 if TYPE_CHECKING:
+    from pipeline.live.cameras import Watched
     from pipeline.review.memory import Memory
     from pipeline.sources.live import LiveSource
     from pipeline.teaching.session import LiveTeaching
@@ -67,10 +69,16 @@ def web_token() -> str | None:
     return token
 
 
-def open_switch(camera: LiveSource | None) -> CameraSwitch:
-    """The machine's camera, which browsers can replace with their own."""
+def open_switch(
+    camera: LiveSource | None, cameras: Sequence[Watched] = (), areas: Path = Path()
+) -> CameraSwitch:
+    """The machine's camera, which browsers can replace with their own; or several, whose zones are
+    drawn on the page and kept in the file ``areas``."""
     from pipeline.web.camera_switch import CameraSwitch
+    from pipeline.web.camera_tiles import CameraTiles
 
+    if cameras:
+        return CameraTiles(cameras, areas)
     return CameraSwitch(camera)
 
 

@@ -17,7 +17,7 @@ from faces.images.write import SAVED_AS, save_image
 from faces.inputs import Source, plan_pictures
 from faces.video.film import VideoReader, VideoWriter
 from pipeline import media
-from pipeline.media import Failed, Found, Linger, detect_images, detect_video
+from pipeline.media import Failed, Found, detect_images, detect_video
 
 
 class FakeDetector:
@@ -189,16 +189,6 @@ def test_frames_stay_in_order_when_each_core_takes_one(tmp_path):
         results = list(detect_video(FakeDetector(lanes=3), video))
     assert [frame.index for frame, _ in results] == list(range(9))
     assert all(abs(found.xyxy[0][0] - 4 * frame.index) <= 2 for frame, found in results)
-
-
-def test_boxes_linger_for_some_time():
-    linger = Linger(0.25)
-    one = np.array([[1, 2, 3, 4]], np.float32)
-    none = np.zeros((0, 4), np.float32)
-    boxes = (none, one, none, none, none, one, one)
-    assert [len(linger(box, i / 10)) for i, box in enumerate(boxes)] == [0, 1, 1, 1, 0, 1, 2]
-    assert len(linger(none, 0.9)) == 0, "frames come at any time"
-    assert Linger(0)(one, 0.0).tolist() == one.tolist()
 
 
 # -- saving

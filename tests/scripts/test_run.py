@@ -17,7 +17,7 @@ from faces.video.film import VideoReader, VideoWriter
 from recognizer.store.people import Store
 from scripts.main import main
 from tests.commands import parse_only
-from tests.films import SOUND, ffmpeg
+from tests.films import SOUND, ffmpeg, shown
 from tests.pipeline.live_fakes import SIDE, CountingEmbedder, FakeDetector, scene
 
 
@@ -270,3 +270,81 @@ def test_frames_that_fail_are_skipped_and_told(world, monkeypatch, capsys, bad, 
     assert main(["run", "party.mp4", *flags]) == 1
     assert told in capsys.readouterr().err
     assert len(lines("a.jsonl")) == (40 if bad == 1 else 29)
+
+
+# -- hiding
+
+
+def sharp(path: str) -> list[tuple[bool, bool]]:
+    """Of each frame of a film made by `film`: whether Ada's face and Bob's can be seen."""
+
+    def seen(image: np.ndarray, x: int, y: int) -> bool:
+        return float(image[y + 5 : y + SIDE - 5, x + 5 : x + SIDE - 5].std()) > 40
+
+    with VideoReader(Path(path)) as video:
+        frames = [frame.image for frame in iter(video.read, None)]
+    return [(seen(image, 10 + 4 * i, 40), seen(image, 40, 150)) for i, image in enumerate(frames)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "ada", "bob"),
+    [
+        (["--hide", "unknown"], True, False),
+        (["--hide", "known"], False, True),
+        (["--hide", "Ada"], False, True),
+        (["--hide", "everyone"], False, False),
+        (["--hide", "everyone", "--show", "Ada"], True, False),
+    ],
+)
+def test_faces_are_hidden_by_name(world, capsys, monkeypatch, flags, ada, bob):
+    monkeypatch.setattr("pipeline.hiding.whom.FAR", 0.7)  # made faces are more alike than people
+    film()
+    enroll("Ada")
+    assert main(["run", "party.mp4", *flags, "--out", "a.mp4", "--json", "a.jsonl"]) == 0
+    assert sharp("party.mp4")[30:35] == [(True, True)] * 5
+    assert sharp("a.mp4")[5:10] == [(ada, False)] * 5, "there is no Bob yet"
+    assert sharp("a.mp4")[30:35] == [(ada, bob)] * 5
+    assert len(lines("a.jsonl")) == len(sharp("a.mp4")) == 40
+    assert "Ada" in capsys.readouterr().out
+    assert not Path("party-faces").exists(), "no pictures of those who were to be hidden"
+    assert main(["run", "party.mp4", *flags, "--out", "a.mp4", "--report", "r"]) == 0, "twice"
+    assert Path("r/report.json").is_file()
+
+
+def test_hiding_asks_for_weak_faces_whatever_the_threshold(world):
+    film(count=3)
+    flags = ["--threshold", "0.9", "--hide", "everyone", "--out", "a.mp4"]
+    assert main(["run", "party.mp4", *flags]) == 0
+    assert world[-1]["score_threshold"] == pytest.approx(0.3)
+
+
+def test_a_film_with_hidden_faces_keeps_its_sound(world, capsys, monkeypatch):
+    film(count=40, fps=20)
+    ffmpeg(Path("loud.mp4"), "-i", "party.mp4", *SOUND, "-c:v", "copy")
+    assert main(["run", "loud.mp4", "--hide", "everyone", "--out", "a.mp4"]) == 0
+    tracks = shown(Path("a.mp4"))
+    assert tracks["audio"][1] == pytest.approx(tracks["video"][1], abs=0.15)
+    monkeypatch.setenv("PATH", "")
+    assert main(["run", "loud.mp4", "--hide", "everyone", "--out", "b.mp4"]) == 0
+    assert "install ffmpeg to have it copied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["party.mp4", "--hide", "unknown"], "--hide writes a film: say where with --out"),
+        (["party.mp4", "--show", "Ada", "--out", "a.mp4"], "--show leaves people out of --hide"),
+        (["party.mp4", "--hide", "Eda", "--out", "a.mp4"], "nobody is called 'Eda'.*mean 'Ada'"),
+        (["photos", "--hide", "unknown", "--out", "a.mp4"], "faces detect --anonymize"),
+        (["-", "--hide", "unknown", "--out", "a.mp4"], "looks at a film twice"),
+        (["party.mp4", "--hide", "unknown", "--out", "party.mp4"], "would replace the video"),
+        (["party.mp4", "--hide", "unknown", "--out", "party.mp4/a.mp4"], "cannot be written"),
+    ],
+)
+def test_hiding_that_cannot_work_is_said_at_once(world, capsys, flags, message):
+    film(count=5)
+    enroll("Ada")
+    save_image(Path("photos/a.png"), scene({"Ada": (30, 30)}))
+    assert main(["run", *flags]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not Path("a.mp4").exists()

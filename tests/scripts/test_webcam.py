@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faces.errors import UserError
+from faces.images.write import save_image
 from faces.video.film import VideoReader
 from scripts.main import main
 from tests.commands import parse_only
@@ -265,3 +267,161 @@ def test_no_secret_of_an_address_is_shown(world, capsys):
     assert "http://127.0.0.1:9/... cannot be opened" in err
     assert "hunter2" not in err
     assert "geheim" not in err
+
+
+# -- several cameras
+
+
+def several(*flags: str, code: int = 0) -> list[dict[str, Any]]:
+    assert main(["webcam", *flags, "--no-window", "--json", "a.jsonl"]) == code
+    return lines("a.jsonl")
+
+
+def test_several_cameras_at_once(world, capsys):
+    film(count=40)
+    film("other.mp4", count=40)
+    enroll("Ada")
+    frames = several("door=party.mp4", "other.mp4", "--events", "e.jsonl", "--arrive", "0.1",
+                     "--snapshots", "seen", "--out", "all.mp4")  # fmt: skip
+    assert {frame["camera"] for frame in frames} == {"door", "other"}
+    told = {(e["event"], e["camera"], e["name"]) for e in lines("e.jsonl")}
+    assert {("seen", "door", "Ada"), ("left", "door", "Ada"), ("seen", "other", "Ada")} <= told
+    for camera in ("door", "other"):
+        with VideoReader(Path(f"all-{camera}.mp4")) as video:
+            assert video.frames >= 25
+        assert list(Path("seen").glob(f"{camera}-Ada-*.jpg"))
+    tracks = {
+        camera: {
+            f["track"] for frame in frames if frame["camera"] == camera for f in frame["faces"]
+        }
+        for camera in ("door", "other")
+    }
+    assert tracks["door"].isdisjoint(tracks["other"])
+    err = capsys.readouterr().err
+    assert "door: " in err
+    assert "other: " in err
+
+
+def test_one_camera_says_nothing_of_its_name(world):
+    film(count=10)
+    enroll("Ada")
+    live("--json", "a.jsonl", "--events", "e.jsonl", "--arrive", "0")
+    assert not any("camera" in line for line in lines("a.jsonl") + lines("e.jsonl"))
+
+
+TOML = """
+[cameras.garden]
+source = "party.mp4"
+mirror = true
+min_face = 30
+zones = [[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]]
+
+[cameras."Tür 2"]
+source = "party.mp4"
+every = 2
+"""
+
+
+def test_cameras_of_a_file(world):
+    film(count=20)
+    Path("cameras.toml").write_text(TOML, encoding="utf-8")
+    frames = several("cameras.toml", "third=party.mp4")
+    assert {frame["camera"] for frame in frames} == {"garden", "Tür 2", "third"}
+    garden = [f for frame in frames if frame["camera"] == "garden" for f in frame["faces"]]
+    door = [f for frame in frames if frame["camera"] == "Tür 2" for f in frame["faces"]]
+    assert garden
+    assert all(face["box"][0] > 110 for face in garden), "mirrored: only its right half"
+    assert any(face["box"][0] < 100 for face in door)
+
+
+def test_what_was_drawn_on_the_page_holds_after_a_restart(world):
+    from pipeline.live.area import Area, AreaFile
+
+    film(count=10)
+    AreaFile(Path("people.cameras.json")).save("door", Area((((0, 0), (0.01, 0), (0, 0.01)),)))
+    frames = several("door=party.mp4", "other=party.mp4")
+    assert not any(frame["faces"] for frame in frames if frame["camera"] == "door")
+    assert any(frame["faces"] for frame in frames if frame["camera"] == "other")
+
+
+@pytest.mark.parametrize(
+    ("flags", "content", "message"),
+    [
+        (["a=0", "A=1"], "", "two cameras have the same name"),
+        (["0", "browser"], "", "browser cannot be one of several cameras"),
+        (["door=-"], "", "- cannot be one of several cameras"),
+        (["0", "gone.mp4"], "", r"gone\.mp4: there is no such file"),
+        (["0", "photos"], "", "photos holds photos"),
+        (["none.toml"], "", "cannot read the cameras of none.toml"),
+        (["c.toml"], "door = 1", r"\[cameras.door\], source ="),
+        (["c.toml"], "[cameras.door]\nmirror = true", "cameras.door: expected a table with source"),
+        (["c.toml"], '[cameras.door]\nsource = ["rtsp://u:geheim@h"]', "source must be a text"),
+        (["c.toml"], '[cameras.door]\nsource = "0"\nmirorr = true', "did you mean 'mirror'"),
+        (["c.toml"], '[cameras.door]\nsource = "0"\nzones = [[[0, 0]]]', "door: a zone has 3 to"),
+        (["c.toml"], '[cameras."a/b"]\nsource = "0"', "a name has letters"),
+        (
+            ["c.toml"],
+            '[cameras.door]\nsource = "rtsp://u:geheim/x@h"',
+            "address of the stream cannot be",
+        ),
+        (["door=rtsp:u:geheim@h", "0"], "", "address of the stream cannot be understood"),
+    ],
+)
+def test_cameras_that_cannot_be_are_refused(world, capsys, flags, content, message):
+    Path("photos").mkdir()
+    save_image(Path("photos/a.png"), scene({"Ada": (30, 30)}))
+    Path("c.toml").write_text(content, encoding="utf-8")
+    code = main(["webcam", *flags, "--no-window", "--events", "-", "--seconds", "0.2"])
+    captured = capsys.readouterr()
+    assert "geheim" not in captured.err
+    assert "Traceback" not in captured.err
+    assert code == 2
+    assert re.search(message, captured.err)
+
+
+def test_no_secret_of_several_addresses_is_shown(world, capsys):
+    film(count=10)
+    Path("c.toml").write_text(
+        '[cameras.yard]\nsource = "http://eve:geheim@127.0.0.1:9/x?key=hunter2"', encoding="utf-8"
+    )
+    frames = several("http://ada:hunter2@127.0.0.1:9/live?token=geheim", "c.toml", "party.mp4",
+                     "--seconds", "2", "--events", "e.jsonl")  # fmt: skip
+    assert {frame["camera"] for frame in frames} == {"party"}, "the film does not wait for others"
+    err = capsys.readouterr().err
+    assert "127.0.0.1 9 cannot be opened" in err
+    assert "yard cannot be opened" in err
+    assert "hunter2" not in err
+    assert "geheim" not in err
+
+
+def test_no_secret_of_an_address_is_kept_with_unknown_faces(world):
+    from scripts.webcam import open_loop
+
+    film(count=2)
+    address = "rtsp://eve:geheim@192.168.1.20/x?key=hunter2"
+    flags = ["--remember-unknown", "7d", "--web"]
+    for sources, told in (
+        ([address], "rtsp://192.168.1.20/..."),
+        (["a=party.mp4"], "a=party.mp4"),
+    ):
+        with ExitStack() as stack:
+            _, _, memory = open_loop(parse_only("webcam", [*sources, *flags]), stack, teach=True)
+            assert memory._source == told
+
+
+def test_tiles_are_shown_in_the_window(world, monkeypatch):
+    film(count=30)
+    made: dict[str, Any] = {}
+
+    class Window(FakeWindow):
+        def __init__(self, *arguments: Any, tiles: Any = None) -> None:
+            super().__init__(*arguments)
+            made["tiles"] = tiles
+
+    monkeypatch.setattr("pipeline.sinks.window.require_window", lambda: None)
+    monkeypatch.setattr("pipeline.sinks.window.Window", Window)
+    monkeypatch.setattr(FakeWindow, "frames", 12)
+    assert main(["webcam", "a=party.mp4", "b=party.mp4"]) == 0
+    assert made["tiles"].draw().shape == (720, 1280, 3)
+    assert {path.name[0] for path in Path("snapshots").glob("*.jpg")} <= {"a", "b"}
+    assert list(Path("snapshots").glob("*.jpg"))

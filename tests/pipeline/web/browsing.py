@@ -33,7 +33,7 @@ class Server:
     """`faces webcam` with a page, on a port that stays the same when it is started again.
 
     Args:
-        source: ``browser``, or a film in place of the machine's camera.
+        source: ``browser``, or a film in place of the machine's camera; several with spaces.
         gallery: the file of people.
         more: flags.
     """
@@ -47,9 +47,9 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait for its address."""
-        command = [sys.executable, "-m", "scripts.main", "webcam", self.source, "--web", "--again",
-                   "--port", str(self.port), "--gallery", str(self.gallery), "--embedder", "mini",
-                   "--threads", "1", *self.more]  # fmt: skip
+        command = [sys.executable, "-m", "scripts.main", "webcam", *self.source.split(), "--web",
+                   "--again", "--port", str(self.port), "--gallery", str(self.gallery),
+                   "--embedder", "mini", "--threads", "1", *self.more]  # fmt: skip
         detector = os.environ.get("FACES_TEST_DETECTOR")
         if detector:
             command += ["--detector", detector]

@@ -150,7 +150,7 @@ def test_no_frame_is_encoded_for_nobody(broadcast, web, encoded):
     until(lambda: broadcast._events is not None)
     for index in range(2):  # when the second is taken, what becomes of the first is decided
         broadcast.show(tick(index))
-        until(lambda: broadcast._newest is None)
+        until(lambda: not broadcast._newest)
     assert 0 not in encoded
 
 

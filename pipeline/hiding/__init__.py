@@ -1,0 +1,1 @@
+"""Hiding faces in films: whose, and where they are on every frame."""
