@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, kind in kinds.items():
                 times = looked[name]
                 rate, pause = len(times) / options.seconds, longest_pause(times, options.seconds)
-                print(f"| {name} ({kind}) | {rate:.1f} | {pause:.2f} |")
+                print(f"| {name} ({kind}) | {rate:.2f} | {pause:.2f} |")
                 if kind == "steady":
                     fine &= rate * slow >= ENOUGH and pause / slow < LONGEST
                 elif kind == "away":

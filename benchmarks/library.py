@@ -1,7 +1,7 @@
 """How well faces of labeled photos are grouped, and how quickly 100,000 faces are searched.
 
     python benchmarks/library.py groups ../shared/data/lfw/images --faces center
-    python benchmarks/library.py groups photos/ --labels labels.csv --border 0.125 --peer net.onnx
+    python benchmarks/library.py groups fiw --labels fiw/labels.csv --border 0.125 --clean 0.25
     python benchmarks/library.py speed --faces 100000
 
 `groups` takes a folder for each person (or a table with the columns `file` and `identity`) and
@@ -77,6 +77,8 @@ def groups(options: argparse.Namespace) -> bool:
     paths, people = _labeled(options)
     vectors, fingerprint = _embedded(options, paths)
     person = np.unique(np.array(people), return_inverse=True)[1].astype(np.int64)
+    kept = _clean(vectors, person, options.clean)
+    vectors, person = vectors[kept], np.unique(person[kept], return_inverse=True)[1]
     calibrated = options.threshold or default_thresholds(fingerprint).gallery
     start = time.perf_counter()
     found = group_faces(vectors, np.arange(len(vectors)), calibrated).group
@@ -94,6 +96,19 @@ def groups(options: argparse.Namespace) -> bool:
         fine &= scores[0] >= PRECISION
         print(f"  {name:<9} precision {scores[0]:.3f}  recall {scores[1]:.3f}  F1 {scores[2]:.3f}")
     return fine
+
+
+def _clean(
+    vectors: NDArray[np.float32], person: NDArray[np.int64], least: float
+) -> NDArray[np.bool_]:
+    """Photos that are as near as ``least`` to the mean of their person's others; wrong labels are
+    not. People with one or two photos stay."""
+    sums = np.zeros((person.max() + 1, vectors.shape[1]), np.float32)
+    np.add.at(sums, person, vectors)
+    others = sums[person] - vectors
+    length = np.linalg.norm(others, axis=1)
+    cosines = (others * vectors).sum(axis=1) / np.maximum(length, 1e-9)
+    return (np.bincount(person)[person] < 3) | (cosines >= least)
 
 
 def _labeled(options: argparse.Namespace) -> tuple[list[Path], list[str]]:
@@ -214,7 +229,7 @@ def _made(folder: Path, count: int, each: int, dimension: int) -> None:
             "path": [f"/photos/{p:09d}.jpg" for p in photo], "size": rows, "digest": digests,
             "modified": rows.astype(float),
             "width": [4000] * len(rows), "height": [3000] * len(rows),
-            "taken": [int(1.6e9 + 600 * p) for p in photo],
+            "taken": [int(1.6e12 + 600_000 * p) for p in photo],
             "face": [f"{d[:16]}-{r % 2}" for d, r in zip(digests, rows, strict=True)],
             **{key: 100.0 + 400 * (rows % 2) + add for key, add in (("x1", 0), ("x2", 200))},
             "y1": [100.0] * len(rows), "y2": [350.0] * len(rows),
@@ -241,6 +256,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     one.add_argument("--labels", type=Path, help="CSV with the columns file and identity")
     one.add_argument("--faces", choices=("detect", "center", "whole"), default="whole")
     one.add_argument("--border", type=float, default=0.0, help="added around tight photos [0]")
+    one.add_argument(
+        "--clean", type=float, default=-1.0, metavar="COSINE",
+        help="leave out photos farther than this from the others of their person [none]",
+    )  # fmt: skip
     one.add_argument("--embedder", default="auto")
     one.add_argument("--peer", type=Path, help="another network, an ONNX file, for the same crops")
     one.add_argument("--threshold", type=float, help="cosine [as calibrated for the embedder]")

@@ -74,7 +74,8 @@ def photos(
     noise = draw(len(wanted), np.random.default_rng(2))
     noise -= (noise * wanted).sum(axis=1, keepdims=True) * wanted
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    return cosines[:, None] * wanted + np.sqrt(1 - cosines[:, None] ** 2) * noise
+    turned = cosines[:, None] * wanted + np.sqrt(1 - cosines[:, None] ** 2) * noise
+    return turned.astype(np.float32, copy=False)
 
 
 def exact(draw: Draw, count: int, queries: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -120,7 +120,7 @@ def export(
         checkpoint: a file of `faces.train`; "shipped" is the detector that comes with the package.
         out: folder for the files, which take the checkpoint's name; None is beside the checkpoint,
             and "exported" for the shipped one.
-        formats: which files to write: "onnx", "torchscript".
+        formats: which files to write: "onnx", "torchscript", "openvino" (.xml and .bin).
         images: also compare on these: paths, Pillow images or arrays.
 
     Returns:

@@ -73,6 +73,24 @@ class LandmarkNet:
         return shift, flat.reshape(-1, 2, 5).transpose(0, 2, 1), probability
 
 
+NOSE = 0.56
+"""How far the tip of the nose stands out, as a part of the distance between the eyes: about 35 of
+62 mm in an adult's face."""
+
+
+def yaw(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By how many degrees faces with points (N, 5, 2) are turned to the side, (N,), -90..90.
+
+    Positive: the nose points to the right of the picture. From where it lies between the eyes,
+    which a turn of t moves by the tangent of t; good to some 10 degrees up to about 50.
+    """
+    across = (points[:, 1] - points[:, 0]).astype(np.float64)
+    middle = points[:, :2].mean(axis=1)
+    length = np.maximum((across**2).sum(axis=1), 1e-9)
+    along = ((points[:, 2] - middle) * across).sum(axis=1) / length
+    return np.degrees(np.arctan(along / NOSE)).astype(np.float32)
+
+
 def found_before(points: NDArray[np.float32]) -> LandmarkFinder:
     """A `recognizer.crop.LandmarkFinder` for boxes whose points (N, 5, 2) a detector has found."""
     return lambda image, xyxy: (points, upright(points))

@@ -102,12 +102,23 @@ def unlike(
 ) -> list[float | None]:
     """For each new face of a person None, or its cosine with the rest where that is too low.
 
-    Each is compared with the mean of all others, new ones too, so that one wrong photo in a folder
-    is found whichever comes first; the worst is taken away and the rest compared anew. Of two that
-    are unlike and alone the later one is refused.
+    Those of a known person must be like what is known, or like that together with new ones that
+    are: many new ones of somebody else agree with each other, and outvote nobody. Each is then
+    compared with the mean of all others, new ones too, so that one wrong photo in a folder is found
+    whichever comes first; the worst is taken away and the rest compared anew. Of two that are
+    unlike and alone the later one is refused.
     """
     found: list[float | None] = [None] * len(vectors)
-    left = list(range(len(vectors)))
+    like = np.full(len(vectors), not len(known))
+    while not like.all():
+        center = known.sum(axis=0) + vectors[like].sum(axis=0)
+        cosines = vectors @ center / max(float(np.linalg.norm(center)), 1e-6)
+        more = (cosines > least) & ~like
+        if not more.any():
+            found = [None if fine else float(c) for fine, c in zip(like, cosines, strict=True)]
+            break
+        like |= more
+    left = [int(i) for i in np.flatnonzero(like)]
     while left and len(left) + len(known) > 1:
         total = known.sum(axis=0) + vectors[left].sum(axis=0)
         rest = total[None] - vectors[left]

@@ -270,10 +270,10 @@ class Job:
         if not self.labeled:
             return ["labels:      none, as no picture could be read"]
         from detector.data.formats.dataset import Dataset
-        from detector.data.formats.export import told_lines, write_dataset
+        from detector.data.formats.export import export_dataset, told_lines
 
         dataset = Dataset("detections", {"": tuple(self.labeled)})
-        written = write_dataset(dataset, folder, format)
+        written = export_dataset(dataset, folder, format)
         return [f"labels:      {folder} ({format})", *told_lines(written.told)]
 
     def _images(self, sources: Sequence[Source]) -> None:

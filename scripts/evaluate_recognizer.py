@@ -50,6 +50,8 @@ class Options:
     them)."""
     folders: Path | None = None
     """Or: a folder with a folder of photos for each person."""
+    photos: Path | None = None
+    """Or: a folder of photos, each of somebody else, for false matches alone (see --by)."""
     pairs: Path | None = None
     """List of pairs in LFW's format for --folders; then only the photos that it names are used."""
     gallery: Annotated[PostgresAddress | Path | None, GALLERY] = None
@@ -63,6 +65,11 @@ class Options:
     boxes: Literal["auto", "center", "centre", "detect"] = "auto"
     """Where the face is: `center`, the known place in LFW's images; `detect` finds it; `auto` is
     center for --lfw, else detect."""
+    border: float = 0.0
+    """Black border in which faces are looked for, as a part of the photo's longer side: a detector
+    does not find faces that fill their photo, an eighth is enough."""
+    gates: bool = False
+    """Only photos that `faces enroll` would take have a face: the others are failures to enroll."""
     detector: Path | None = None
     """Checkpoint, TorchScript or ONNX file for `--boxes detect`; left out, the shipped detector."""
     baseline: bool = False
@@ -86,6 +93,8 @@ class Options:
     """Its column with the person's name or the image's path; not given: `person` or `image`."""
     by_columns: tuple[str, ...] = ()
     """Its columns of labels, and `a+b` for two together; not given: all."""
+    yaw: bool = False
+    """Also the error rates by how far faces are turned to the side, measured from five points."""
     max_photos: int = 6000
     """At most about so many photos are used; people are drawn at random until they are reached.
     Twice as many make four times as many pairs."""
@@ -109,12 +118,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises UserError for flags that do not fit together, naming what to change."""
-        sources = [self.lfw, self.folders, self.gallery]
+        sources = [self.lfw, self.folders, self.photos, self.gallery]
         paired = self.lfw is not None or self.pairs is not None
         rules = [
             (
                 sum(source is not None for source in sources) == 1,
-                "give one of --lfw DIR, --folders DIR, or --gallery FILE with --probes DIR",
+                "give one of --lfw DIR, --folders DIR, --photos DIR, or --gallery FILE with "
+                "--probes DIR",
             ),
             (
                 (self.gallery is None) == (self.probes is None),
@@ -141,6 +151,7 @@ class Options:
                 self.by is not None or not (self.by_columns or self.by_key),
                 "--by-key and --by-columns need --by FILE",
             ),
+            (0 <= self.border <= 1, "--border is a part of the photo's side, 0 to 1"),
             (self.resamples >= 100, "--resamples must be at least 100 for an interval"),
             (self.max_photos >= 2, "--max-photos must be at least 2"),
             (
@@ -178,7 +189,7 @@ def main(argv: Sequence[str]) -> int:
         photos, embedder, contestants, find_face, boxes, cache, lambda rows: _bar(options, rows)
     )
     setup = Setup(
-        source=f"{next(iter(contestants))} on {options.lfw or options.folders or options.probes}",
+        source=f"{next(iter(contestants))} on {_folder(options)}",
         fingerprint=embedder.fingerprint,
         boxes=boxes,
         threshold=_threshold(options, embedder, snapshot),
@@ -192,6 +203,7 @@ def main(argv: Sequence[str]) -> int:
     )
     result = evaluate(
         photos, vectors, failed, setup, pairs=pairs, snapshot=snapshot, labels=labels,
+        yaw=_yaw(options, photos, find_face) if options.yaw else None,
         progress=lambda step: logger.info("%s ...", step),
     )  # fmt: skip
     crops = _crops(embedder, find_face, result)
@@ -212,14 +224,21 @@ def _photos(options: Options) -> tuple[Photos, Lfw | None]:
     """All photos that are needed, and the pairs of them if there is a list."""
     from recognizer.data import photos
 
-    folder = options.lfw or options.folders or options.probes
-    assert folder is not None  # see Options.__post_init__
+    folder = _folder(options)
+    if options.photos is not None:
+        return photos.read_strangers(folder), None
     if options.lfw is None and options.pairs is None:
         return photos.read_folders(folder), None
     from recognizer.data.lfw import read_lfw
 
     pairs = read_lfw(folder, options.pairs)
     return photos.of_people(pairs.images, pairs.people), pairs
+
+
+def _folder(options: Options) -> Path:
+    folder = options.lfw or options.folders or options.photos or options.probes
+    assert folder is not None  # see Options.__post_init__
+    return folder
 
 
 def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
@@ -241,12 +260,28 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
 
 def _face_finder(options: Options) -> tuple[FaceBox, str]:
     """The function that says where the face is, and its name in the report and the cache."""
+    import numpy as np
+
     from pipeline.enroll.photo_faces import face_finder
+    from pipeline.enroll.photo_sample import Refused
+    from recognizer.data.photos import bordered
+    from recognizer.quality import Gates
 
     where = options.boxes
     if where == "auto":
         where = "detect" if options.lfw is None else "center"
-    return face_finder(where, options.detector, options.threads)
+    gates = Gates() if options.gates else None
+    find, words = face_finder(where, options.detector, options.threads, gates)
+
+    def good(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            return find(image)
+        except Refused:
+            return np.zeros((0, 4), np.float32)
+
+    if options.border:
+        words += f"; border {options.border:g}"
+    return bordered(good, options.border), words
 
 
 def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
@@ -256,6 +291,23 @@ def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
 
     columns = options.by_columns
     return read_labels(options.by, photos.people, photos.names, options.by_key, columns)
+
+
+def _yaw(options: Options, photos: Photos, find_face: FaceBox) -> NDArray[np.float32]:
+    """By how many degrees each face is turned, (N,); NaN where that cannot be seen."""
+    import numpy as np
+
+    from faces.images.read import read_image
+    from recognizer.landmarks import LandmarkNet, yaw
+
+    landmarks = LandmarkNet(threads=options.threads)
+    found = np.full(len(photos), np.nan, np.float32)
+    for i in _bar(options, range(len(photos)), "landmarks"):
+        image = read_image(photos.paths[i])
+        points, trusted = landmarks(image, find_face(image))
+        if trusted.any():
+            [found[i]] = yaw(points)
+    return found
 
 
 def _contestants(options: Options, embedder: Embedder) -> dict[str, Contestant]:
@@ -304,8 +356,8 @@ def _crops(
     return crops
 
 
-def _bar(options: Options, rows: Iterable[int]) -> Iterable[int]:
+def _bar(options: Options, rows: Iterable[int], what: str = "embedding") -> Iterable[int]:
     from tqdm import tqdm
 
     # disable=None: no bar where stderr is no terminal.
-    return tqdm(list(rows), desc="embedding", unit="photo", disable=True if options.quiet else None)
+    return tqdm(list(rows), desc=what, unit="photo", disable=True if options.quiet else None)

@@ -1,4 +1,4 @@
-"""`faces export`: a checkpoint becomes ONNX and TorchScript files that give what it gives."""
+"""`faces export`: a checkpoint becomes ONNX, TorchScript and OpenVINO files that give the same."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DESCRIPTION = """Write a checkpoint as files that run elsewhere: ONNX (any language, no torch)
-and TorchScript. Each is compared with the checkpoint on many sizes first; one that differs is not
-written. A report (.parity.json) lies beside each file."""
+and TorchScript, and where asked for OpenVINO's .xml and .bin (pip install 'faces[fast]'). Each is
+compared with the checkpoint on many sizes first; one that differs is not written. A report
+(.parity.json) lies beside each file."""
 
 EXAMPLES = """\
 faces export
 faces export runs/fpn/best.pt
 faces export runs/fpn/best.pt --formats onnx --out release
+faces export runs/fpn/best.pt --formats openvino
 faces export runs/fpn/best.pt --images photos"""
 
 MOST_IMAGES = 100
@@ -48,7 +50,9 @@ class Options:
         ),
     ] = None
     """Folder for the files, which take the checkpoint's name."""
-    formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{onnx,torchscript} [...]")] = (
+    formats: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="{onnx,torchscript,openvino} [...]")
+    ] = (
         "onnx",
         "torchscript",
     )

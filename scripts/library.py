@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.library.people import Library, Meant, People, Person
     from pipeline.library.search import Found
     from recognizer.snapshot import Snapshot
+    from recognizer.store.address import Place
 
 DESCRIPTION = """Who is in the photos and films that `faces index` has looked at. Faces are grouped
 without knowing anybody; people of a gallery get their names; what you decide is kept for every
@@ -275,21 +276,27 @@ def _everybody(options: Asked, library: Library) -> Iterator[People]:
     yield found
 
 
-def _gallery_file(options: Asked, library: Library) -> Path | None:
+def _gallery_file(options: Asked, library: Library) -> Place | None:
     """The gallery that is given, or else the one of last time where it still is."""
+    from recognizer.store.address import place
+    from recognizer.store.people import Store
+
     if options.gallery == "none":
         library.decisions.remember("gallery", None)
         return None
-    if options.gallery is not None:
-        path = Path(options.gallery).expanduser().absolute()
-        if not path.exists():
-            raise UserError(f"there is no gallery {path}: make it with `faces enroll`")
-        return path
     last = library.decisions.setting("gallery")
-    if last is not None and not Path(last).exists():
-        log.warning("the gallery %s is not there any more: its people have no names", last)
+    text = last if options.gallery is None else options.gallery
+    if text is None:
         return None
-    return None if last is None else Path(last)
+    where = place(text)
+    if isinstance(where, Path):
+        where = where.expanduser().absolute()
+    if Store.exists(where):
+        return where
+    if options.gallery is not None:
+        raise UserError(f"there is no gallery {where}: make it with `faces enroll`")
+    log.warning("the gallery %s is not there any more: its people have no names", where)
+    return None
 
 
 def _whom(library: Library, word: str) -> Meant | str:

@@ -306,6 +306,11 @@ def export(options: Export, store: Store) -> None:
         f"{options.file}: {counted(moved.people, 'person')}, {counted(moved.samples, 'sample')}, "
         f"{counted(moved.crops, 'picture')}; whoever has the file can recognize these people"
     )
+    if moved.denied:
+        print(
+            f"not in it: {counted(moved.denied, 'face')} that somebody has said are not these "
+            "people (`faces people deny`)"
+        )
 
 
 def import_(options: Import) -> int:
@@ -342,6 +347,8 @@ def reembed(options: Reembed, store: Store) -> None:
         print(f"lost, without a picture: {counted(done.lost_samples, 'sample')}")
     if done.lost_people:
         print(f"forgotten: {', '.join(done.lost_people)}")
+    if done.lost_unknown:
+        print(f"lost, unknown or to be ignored: {counted(done.lost_unknown, 'face')} of the review")
     if had_head:
         print("the classifier head belonged to the old embedder: run `faces fit` again")
 

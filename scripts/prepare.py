@@ -371,7 +371,7 @@ def _check(options: Check) -> int:
 
 
 def _export(options: Export) -> int:
-    from detector.data.formats.export import require_free, told_lines, write_dataset
+    from detector.data.formats.export import export_dataset, require_free, told_lines
     from detector.data.formats.from_voc import read_sets
     from faces.files import check_writable
 
@@ -379,7 +379,7 @@ def _export(options: Export) -> int:
     sets = _sets(options)
     require_free(options.out, [path for one in sets for path in (one.images, one.annotations)])
     dataset = read_sets(sets, options.classes)
-    written = write_dataset(dataset, options.out, options.format, options.images)
+    written = export_dataset(dataset, options.out, options.format, options.images)
     rows = [("", *(split or "count" for split in written.images))]
     rows.append(("images", *(f"{count:,}" for count in written.images.values())))
     rows.append(("boxes", *(f"{count:,}" for count in written.boxes.values())))

@@ -226,15 +226,18 @@ def open_loop(
         if teach or options.kept:
             from pipeline.review.memory import Memory
 
-            memory = stack.enter_context(Memory(store, options.kept, _camera_name(options.source)))
+            memory = stack.enter_context(Memory(store, options.kept, _camera_name(options)))
         _follow(store, loop, live, stack)
     return loop, live, memory
 
 
-def _camera_name(source: str) -> str:
-    """What a source is called beside faces that were seen there: no folder and no password."""
+def _camera_name(options: Options) -> str:
+    """What a single camera is called beside faces that were seen there: no folder, no password."""
     from urllib.parse import urlsplit
 
+    source = options.source
+    if options.cameras:
+        return ""  # they have names
     if "://" in source:
         return urlsplit(source).hostname or ""
     return f"camera {source}" if source.isdigit() else Path(source).name

@@ -19,6 +19,7 @@ import pytest
 from faces.errors import UserError
 
 if TYPE_CHECKING:
+    from recognizer.store.address import Place
     from tests.postgres import PostgresServer
     from tests.small_export import SmallExport
 
@@ -102,6 +103,24 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer(found)
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def new_place(request, tmp_path) -> Callable[[str], Place]:
+    """Places of either kind where nobody is kept yet."""
+    if request.param == "sqlite":
+        return lambda name: tmp_path / name
+    from recognizer.store.address import place
+
+    server = request.getfixturevalue("postgres_server")
+    made: dict[str, Place] = {}
+
+    def find(name: str) -> Place:
+        if name not in made:
+            made[name] = place(server.database())
+        return made[name]
+
+    return find
 
 
 Keep = Callable[[str, Iterable[Path], Callable[[Path], None]], Path]

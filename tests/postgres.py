@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +25,12 @@ def programs() -> Path | None:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     path = Path(found) if found else debian[-1] if debian else None
     return None if path is None else path.resolve().parent
+
+
+def _end_with_us() -> None:
+    """Linux stops the server (SIGQUIT) when the tests are killed; runs in it, as its own user."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG
 
 
 class PostgresServer:
@@ -63,7 +71,9 @@ class PostgresServer:
                 *("-p", str(self.port), "-k", str(self.folder), "-c", "listen_addresses=127.0.0.1"),
                 *("-c", "shared_buffers=16MB", "-c", "max_connections=60"),
             ],
-            cwd=self.folder, stdout=log, stderr=log, start_new_session=True, **self._who,
+            cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=_end_with_us,
+            **self._who,
         )  # fmt: skip
         log.close()
         deadline = time.monotonic() + 60

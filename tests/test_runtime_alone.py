@@ -49,6 +49,8 @@ def test_detect_enroll_fit_and_recognize_need_no_extra(tmp_path):
         ("people",),
         ("fit",),
         ("run", "eileen.png", "--out", "named.mp4"),
+        ("run", "named.mp4", "--hide", "unknown", "--out", "hidden.mp4"),
+        ("webcam", "a=named.mp4", "b=named.mp4", "--no-window", "--events", "e.jsonl"),
     )
     for command in commands:
         result = faces(*command, cwd=tmp_path)
@@ -65,6 +67,9 @@ def test_detect_enroll_fit_and_recognize_need_no_extra(tmp_path):
         (("serve", "--http"), "serve"),
         (("webcam", "browser"), "serve"),
         (("detect", "x.png", "--speed", "fast"), "fast"),
+        (("index", "x.png", "--library", "lib"), "index"),
+        (("index", "x.png", "--library", "lib", "--executor", "ray"), "ray"),
+        (("index", "http://127.0.0.1:9/x.png", "--library", "lib"), "remote"),
     ],
 )
 def test_a_command_that_lacks_a_library_names_the_extra(command, extra, tmp_path):

@@ -22,6 +22,7 @@ from detector.export.graph import example_images, face_graph
 from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
 from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize
 from detector.inference.onnx_backend import OnnxNetwork, open_onnx
+from detector.inference.openvino_backend import OpenVinoNetwork, open_ir, save_ir
 from detector.inference.script_backend import ScriptNetwork, open_script
 from detector.inference.torch_backend import TorchNetwork, open_checkpoint
 from detector.model import FaceRCNN
@@ -31,8 +32,9 @@ from faces.files import atomic_write, atomic_write_text
 
 log = logging.getLogger(__name__)
 
-Format = Literal["onnx", "torchscript"]
-FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+Format = Literal["onnx", "torchscript", "openvino"]
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "openvino")
+USUAL: tuple[Format, ...] = ("onnx", "torchscript")
 
 
 class ParityError(UserError):
@@ -57,7 +59,7 @@ class Exported:
 def export_checkpoint(
     checkpoint: Path,
     folder: Path | None = None,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = USUAL,
     pictures: Sequence[NDArray[np.uint8]] = (),
 ) -> list[Exported]:
     """Write ``checkpoint`` in each of ``formats``: compare first, then publish.
@@ -89,8 +91,9 @@ def export_checkpoint(
     cases = make_cases([resize(picture).pixels for picture in pictures])
     folder = checkpoint.parent if folder is None else folder
     return [
-        publish(model, artifact, folder / f"{checkpoint.stem}.{format}", format, cases)
+        publish(model, artifact, folder / f"{checkpoint.stem}.{suffix}", format, cases)
         for format in chosen
+        for suffix in ["xml" if format == "openvino" else format]
     ]
 
 
@@ -112,16 +115,23 @@ def publish(
 ) -> Exported:
     """Write one format to ``path`` if it gives what ``model`` gives; see `export_checkpoint`."""
     log.info("exporting %s", path)
-    content = serialize(model, artifact, format)
+    content = serialize(model, artifact, "onnx" if format == "openvino" else format)
     report_path = path.with_name(path.name + ".parity.json")
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name
-        trial.write_bytes(content)
+        if format == "openvino":
+            (Path(folder) / "whole.onnx").write_bytes(content)
+            save_ir(Path(folder) / "whole.onnx", trial, artifact)
+        else:
+            trial.write_bytes(content)
         log.info("comparing %s with the checkpoint on %d cases", path.name, len(cases))
         outcomes = check(
             run_checkpoint(model), run_exported(trial, format), cases,
             artifact.nms_threshold, model.roi_heads.detections_per_img,
         )  # fmt: skip
+        # OpenVINO's .bin is published before the .xml that needs it.
+        written = [trial.with_suffix(".bin"), trial] if format == "openvino" else [trial]
+        files = {file.name: file.read_bytes() for file in written}
     about = report(outcomes, file=path.name, format=format, provenance=artifact.provenance)
     atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
     failed = [outcome for outcome in outcomes if not outcome.passed]
@@ -133,8 +143,9 @@ def publish(
             f"{first.missing} faces are in one only ({len(failed)} of {len(outcomes)} cases "
             f"failed). See {report_path}"
         )
-    with atomic_write(path) as file:
-        file.write(content)
+    for name, content in files.items():
+        with atomic_write(path.with_name(name)) as file:
+            file.write(content)
     return Exported(path, report_path, outcomes)
 
 
@@ -179,9 +190,12 @@ def run_exported(path: Path, format: Format) -> Run:
         network.score_threshold = score_threshold
         return network(images)
 
-    network: OnnxNetwork | ScriptNetwork
+    network: OnnxNetwork | ScriptNetwork | OpenVinoNetwork
     if format == "onnx":
         network = OnnxNetwork(open_onnx(path, "cpu")[0], 0.0)
+    elif format == "openvino":
+        compiled, artifact = open_ir(path)
+        network = OpenVinoNetwork(compiled, 0.0, artifact.nms_threshold)
     else:
         network = ScriptNetwork(open_script(path)[0], torch.device("cpu"), 0.0)
     return run

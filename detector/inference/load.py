@@ -15,7 +15,7 @@ from detector.inference.metadata import inference_resize
 from detector.shipped import SHIPPED, find_model
 from faces.errors import UserError
 
-Kind = Literal["checkpoint", "torchscript", "onnx"]
+Kind = Literal["checkpoint", "torchscript", "onnx", "openvino"]
 
 
 def load_detector(
@@ -33,7 +33,8 @@ def load_detector(
     """Open a trained detector.
 
     Args:
-        path: a checkpoint of `faces train`, or a TorchScript or ONNX file of `faces export`;
+        path: a checkpoint of `faces train`, or an ONNX, TorchScript or OpenVINO file (.xml) of
+            `faces export`;
             "shipped" is the detector that comes with the package.
         max_side: images are shrunk until their longest side has this many pixels, 0 keeps them as
             they are; None takes what the network was validated with (640 unless changed).
@@ -77,6 +78,14 @@ def load_detector(
         module, artifact = open_script(path)
         network = ScriptNetwork(module, pick_device(device), score_threshold, nms_threshold)
         set_threads(threads)
+    elif kind == "openvino":
+        from detector.inference.openvino_backend import OpenVinoNetwork, open_ir
+
+        if device not in ("auto", "cpu"):
+            raise UserError(f"{path} runs on the CPU: leave the device out")
+        compiled, artifact = open_ir(path, threads)
+        nms = artifact.nms_threshold if nms_threshold is None else nms_threshold
+        network = OpenVinoNetwork(compiled, score_threshold, nms)
     else:
         from detector.inference.torch_backend import (
             TorchNetwork,
@@ -116,6 +125,8 @@ def file_kind(path: Path) -> Kind:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if head[:1] == b"\x08":  # protobuf field 1 of an ONNX ModelProto, its version
         return "onnx"
+    if head == b"<?xm" and path.suffix == ".xml":
+        return "openvino"
     if head[:2] == b"PK":
         try:
             with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,6 @@
-"""An exported ONNX file run by OpenVINO in bfloat16: speed "fast". Torch is not imported.
+"""Exported files run by OpenVINO: ONNX in bfloat16, speed "fast", and OpenVINO's own, in float32.
+
+Torch is not imported.
 
 OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It is faster on some
 processors with bfloat16 only, and their names or flags do not tell which: AVX512-BF16 gives 1.7
@@ -24,7 +26,7 @@ import onnx
 from numpy.typing import NDArray
 
 from detector.inference.detect import Network
-from detector.inference.metadata import per_image
+from detector.inference.metadata import Artifact, per_image
 from detector.inference.resize import Resize
 from faces.errors import UserError
 
@@ -153,7 +155,38 @@ def open_openvino(path: Path, threads: int | None = None) -> Any:
 
     Raises UserError without OpenVINO, and for a file that it cannot run.
     """
+    core = import_openvino().Core()
+    return _compile(core, read_onnx(core, path), path, "bf16", threads)
+
+
+def open_ir(path: Path, threads: int | None = None) -> tuple[Any, Artifact]:
+    """A compiled model of OpenVINO's own files (.xml and .bin), and what they say of themselves.
+
+    Raises UserError without OpenVINO, and for damaged and foreign files.
+    """
+    core = import_openvino().Core()
+    if not path.with_suffix(".bin").is_file():
+        raise UserError(f"{path} is one file of two: put {path.with_suffix('.bin').name} beside it")
+    try:
+        model = core.read_model(path)
+        info = model.get_rt_info(["faces"]).value if model.has_rt_info(["faces"]) else {}
+    except RuntimeError as error:
+        raise UserError(f"{path} is damaged: export the checkpoint again") from error
+    artifact = Artifact.from_metadata({key: str(value) for key, value in info.items()}, path)
+    return _compile(core, model, path, "f32", threads), artifact
+
+
+def save_ir(onnx_file: Path, path: Path, artifact: Artifact) -> None:
+    """Write an exported ONNX file as OpenVINO's own: ``path``, an .xml, and a .bin beside it."""
     openvino = import_openvino()
+    model = read_onnx(openvino.Core(), onnx_file)
+    for key, value in artifact.to_metadata().items():
+        model.set_rt_info(value, ["faces", key])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def read_onnx(core: Any, path: Path) -> Any:
+    """An exported ONNX file as OpenVINO's model, with both thresholds as inputs."""
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own kinds of errors
@@ -165,19 +198,29 @@ def open_openvino(path: Path, threads: int | None = None) -> Any:
     values = [value for value in model.graph.initializer if value.name not in inputs]
     del model.graph.initializer[:]
     model.graph.initializer.extend(values)
-    core = openvino.Core()
+    try:
+        return core.read_model(model.SerializeToString())
+    except RuntimeError as error:
+        raise _cannot(path, error) from error
+
+
+def _compile(core: Any, model: Any, path: Path, precision: str, threads: int | None) -> Any:
     options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16",
+        "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
         "CPU_RUNTIME_CACHE_CAPACITY": CACHED,
     }
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        return core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
+        return core.compile_model(model, "CPU", options)
     except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [""])[-1]
-        raise UserError(f"OpenVINO {openvino.__version__} cannot run {path} ({reason})") from error
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: Path, error: RuntimeError) -> UserError:
+    reason = (str(error).strip().splitlines() or [""])[-1]
+    return UserError(f"OpenVINO {import_openvino().__version__} cannot run {path} ({reason})")
 
 
 def import_openvino() -> Any:
@@ -193,5 +236,5 @@ def import_openvino() -> Any:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise UserError(
-            "speed \"fast\" needs OpenVINO, which is not installed: pip install 'faces[fast]'"
+            "this needs OpenVINO, which is not installed: pip install 'faces[fast]'"
         ) from error

@@ -34,8 +34,9 @@ from detector.training.transforms import train_transform
 from detector.training_pictures import TrainingPictures, pictures_of
 from faces.errors import UserError
 
-LARGE_EVERY = 6
-"""Every 6th batch of `fpn` holds large crops: enough for portraits, which are easy to learn."""
+LARGE_EVERY = 4
+"""Every 4th batch of `fpn` holds large crops: at every 6th, long runs unlearn faces of 400 pixels
+and more (docs/experiments.md, 21 and 22)."""
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ class Trainer:
         self.progress = Progress()
         if saved is not None:
             self.progress = restore(saved, self.optimizer, self.scheduler, self.data)
+        if world.main:
+            check_outputs(self.config, self.model)
         if world.local == 0:
             text = json.dumps(to_dict(self.config), indent=2)
             atomic_write_text(self.folder / "config.json", text + "\n")
@@ -147,7 +149,6 @@ class Trainer:
             return
         self.pictures = TrainingPictures.of(self.data.train.paths()) | learned
         self.display = Display(self.config, self.data, device)
-        check_outputs(self.config, self.model)
         if self.data.division is not None:
             self.data.division.write(self.folder)
         if saved is not None:
@@ -251,8 +252,9 @@ class Trainer:
             losses = self.parallel(
                 images.to(self.device, non_blocking=True), to_device(targets, self.device)
             )
-        if not torch.stack(list(losses.values())).isfinite().all():
-            values = {name: value.item() for name, value in losses.items()}
+        total = torch.stack(list(losses.values())).sum().item()
+        if not math.isfinite(total):
+            values = {"loss": total, **{name: value.item() for name, value in losses.items()}}
             raise self._not_finite("loss", values, [batch])
         return losses
 

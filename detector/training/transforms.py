@@ -213,7 +213,7 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
         )
     size = data.image_size
     crop = (
-        FaceCrop(2 * size, (size / 2, 1.8 * size), 1.0, largest=True)
+        FaceCrop(2 * size, (size / 2, 2.2 * size), 1.0, largest=True)
         if large
         else FaceCrop(size, data.face_sizes, data.face_crops)
     )

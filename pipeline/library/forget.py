@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faces.errors import UserError
 from pipeline.library.parts import part_files, read_part, table_of, write_part
 from pipeline.library.schema import COLUMNS
 from pipeline.library.who.decisions import Decisions, FaceKey
+from pipeline.service.runtime.file_locks import hold
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +33,20 @@ def forget_faces(library: Path, names: Sequence[str], faces: Sequence[tuple[str,
         names: whom decisions are about that go, too.
         faces: the name and the key of each.
 
-    Raises UserError for a part that is damaged, and OSError when one cannot be written: what has
+    Raises UserError while `faces index` is at work, which could write them once more, and for a
+    part that is damaged; and OSError when one cannot be written: what has
     been forgotten until then is, and the same call again forgets the rest.
     """
+    with ExitStack() as locks:
+        for path in {library / ".lock", *library.glob(".lock-*")}:
+            lock = hold(path)
+            if lock is None:
+                raise UserError(f"`faces index` is at work on {library}: wait until it has ended")
+            locks.enter_context(lock)
+        return _forget(library, names, faces)
+
+
+def _forget(library: Path, names: Sequence[str], faces: Sequence[tuple[str, FaceKey]]) -> int:
     # First what was made of the faces, and last the decisions, which say who they are: should this
     # be killed in the middle, the same command finds the same people.
     shutil.rmtree(library / "cache", ignore_errors=True)

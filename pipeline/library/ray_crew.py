@@ -50,7 +50,7 @@ class RayCrew:
                     address=address or "local", logging_level=logging.ERROR, log_to_driver=False,
                     **here,
                 )  # fmt: skip
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            except Exception as error:  # Ray raises that itself when its processes are too slow
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise UserError(
                     f"there is no Ray cluster at {address or 'this machine'}: {first}; begin one "

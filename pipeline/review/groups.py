@@ -96,16 +96,8 @@ def naming(
             f"this looks like {other[0]} ({other[1]:.2f}), who is known already", *other
         )
     vectors = np.stack([face.embedding for face in faces])
-    if not sure:
-        point_out_another(snapshot, vectors, name)
     decisions = decide(snapshot, name, vectors, gates, force=sure)
-    if all(decision.why == "another_face" for decision in decisions):
-        cosine = decisions[0].similarity or 0.0
-        raise AlreadyKnown(
-            f"there is somebody called {name} already, who looks different ({cosine:.2f})",
-            name,
-            cosine,
-        )
+    point_out_another(decisions, name)
     samples = [
         NewSample(face.embedding, face.picture, f"review {face.source}".strip(), face.seen)
         for face, decision in zip(faces, decisions, strict=True)

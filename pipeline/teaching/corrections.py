@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from recognizer.head import Head
-from recognizer.rule import TOLD
-from recognizer.sample_rule import decide
+from recognizer.sample_rule import Decision, decide
 from recognizer.snapshot import Snapshot
 from recognizer.store.journal import Doing
 from recognizer.store.people import Store
@@ -55,31 +54,18 @@ def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> Non
         raise AlreadyKnown(
             f"this looks like {other[0]} ({other[1]:.2f}), who is known already", *other
         )
-    cosine = decision.similarity
-    if cosine is not None:
-        raise AlreadyKnown(
-            f"there is somebody called {name} already, who looks different ({cosine:.2f})",
-            name,
-            cosine,
-        )
+    if decision.similarity is not None:
+        point_out_another([decision], name)
 
 
-def point_out_another(snapshot: Snapshot, vectors: NDArray[np.float32], name: str) -> None:
-    """Raise AlreadyKnown when several faces of one person (N, D) are not the known ``name``.
-
-    `recognizer.sample_rule` compares each with all others, and many new ones of somebody else agree
-    with each other.
-    """
-    own = snapshot.gallery.of(name)
-    if not len(own):
+def point_out_another(decisions: Sequence[Decision], name: str) -> None:
+    """Raise AlreadyKnown when none of these faces is taken for the known ``name``."""
+    if any(decision.why != "another_face" for decision in decisions):
         return
-    cosine = float(unit(own.sum(axis=0)) @ unit(vectors.sum(axis=0)))
-    if cosine <= TOLD * snapshot.same:
-        raise AlreadyKnown(
-            f"there is somebody called {name} already, who looks different ({cosine:.2f})",
-            name,
-            cosine,
-        )
+    cosine, reason = decisions[0].similarity, decisions[0].reason
+    if cosine is not None:
+        reason = f"there is somebody called {name} already, who looks different ({cosine:.2f})"
+    raise AlreadyKnown(reason, name, cosine or 0.0)
 
 
 def agrees(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> bool:

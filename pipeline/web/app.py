@@ -88,7 +88,7 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
 
     looking = asyncio.Semaphore(1)
 
-    async def _json(ask: Callable[[Desk], dict[str, Any]]) -> Response:
+    async def _json(ask: Callable[[Desk], dict[str, Any] | None]) -> Response:
         if broadcast.desk is None:
             return Response("This page has none of it.\n", 404, media_type="text/plain")
         try:

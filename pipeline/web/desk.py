@@ -82,13 +82,15 @@ class Desk:
             "remember": None if kept is None else kept.total_seconds(),
         }
 
-    def person(self, name: str) -> dict[str, Any]:
-        """A person's page. Raises UserError: nobody."""
-        name = clean_name(name)
-        samples, denied = self.store.samples(name), self.store.samples(name, denied=True)
+    def person(self, name: str) -> dict[str, Any] | None:
+        """A person's page; None for nobody, who may have been forgotten this very moment."""
+        try:
+            samples, denied = self.store.samples(name), self.store.samples(name, denied=True)
+        except UserError:
+            return None
         info = next((one for one in self.store.people() if one.name == name), None)
         if info is None:
-            raise UserError(f"there is nobody called {name!r}")
+            return None
         snapshot = self.store.snapshot()
         vectors = np.stack([sample.embedding for sample in samples])
         least = TOLD * snapshot.same
@@ -220,9 +222,8 @@ class Desk:
             raise UserError("these photos have waited too long: drop them again")
         snapshot = self.store.snapshot()
         vectors = np.stack([sample.embedding for sample in found.values()])
-        if not sure:
-            point_out_another(snapshot, vectors, name)
         decisions = decide(snapshot, name, vectors, self.live.options.gates, force=sure)
+        point_out_another(decisions, name)
         used, reasons = [], {}
         for (key, sample), decision in zip(found.items(), decisions, strict=True):
             if decision.why is not None:

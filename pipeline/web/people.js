@@ -70,9 +70,16 @@ export class People {
       label: "New name",
       name: old,
       buttons: [
-        { text: "Rename", kind: "main", act: (name) => this.done({ type: "rename", old, new: name }) },
+        { text: "Rename", kind: "main", act: (name) => this.renamed(old, name) },
       ],
     });
+  }
+
+  async renamed(old, name) {
+    const refused = await this.done({ type: "rename", old, new: name });
+    const here = location.hash === `#person/${encodeURIComponent(old)}`;
+    if (!refused && here) location.hash = `#person/${encodeURIComponent(name)}`;
+    return refused;
   }
 
   merge(source) {

@@ -15,11 +15,11 @@ export class PersonPage {
   async load(name) {
     const answer = await fetch(`person?name=${encodeURIComponent(name)}`).catch(() => null);
     if (!answer) return;
-    if (answer.status === 404) {
+    const text = await answer.text();
+    if (!answer.ok || text === "null") {
       location.hash = "#live"; // forgotten, or another name by now
       return;
     }
-    const text = await answer.text();
     if (this.name === name && this.known === text) return;
     const chosen = this.name === name ? new Set(this.chosen()) : new Set();
     Object.assign(this, { name, known: text, person: JSON.parse(text) });

@@ -76,6 +76,19 @@ def read_folders(root: Path) -> Photos:
     return Photos(tuple(paths), names, tuple(nfc(path.parts[0]) for path in relative))
 
 
+def read_strangers(root: Path) -> Photos:
+    """Photos of which each shows somebody else, for the false match rate alone.
+
+    A person has the photo's name, with and without the folder's: labels may use either. Raises
+    UserError when there is none.
+    """
+    paths = find_images(root)
+    if not paths:
+        raise UserError(f"{root}: there is no image")
+    names = tuple(nfc(path.relative_to(root).as_posix()) for path in paths)
+    return Photos(tuple(paths), names, tuple(f"{nfc(root.resolve().name)}/{n}" for n in names))
+
+
 def limit(person: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int64]:
     """Positions of at most about ``most`` photos, whole people drawn until it is reached.
 
@@ -101,6 +114,19 @@ def center_box(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     if (height, width) == (LFW_WHOLE, LFW_WHOLE):
         return (box + np.float32((LFW_WHOLE - LFW_SIDE) / 2))[None]
     return (box * (np.array([width, height] * 2, np.float32) / np.float32(LFW_SIDE)))[None]
+
+
+def bordered(find: FaceBox, border: float) -> FaceBox:
+    """Look for the face with black around the photo, as a part of its longer side.
+
+    A detector does not find a face that fills the photo.
+    """
+
+    def look(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rim = round(border * max(image.shape[:2]))
+        return find(np.pad(image, ((rim, rim), (rim, rim), (0, 0)))) - np.float32(rim)
+
+    return look if border else find
 
 
 def main_face(xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -109,8 +109,6 @@ class MiniResNet(nn.Module):
         self.pool = PlacePool(last, config.size // 16)
         self.norm = nn.BatchNorm1d(last)
         self.embedding = nn.Linear(last, config.dimension)
-        # Vectors of about unit length from the first step on.
-        nn.init.normal_(self.embedding.weight, std=(last * config.dimension) ** -0.5)
 
     def features(self, faces: Tensor) -> Tensor:
         """Vectors (N, dimension) before they are brought to unit length."""

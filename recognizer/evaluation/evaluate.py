@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from recognizer.evaluation import figures, report
 from recognizer.evaluation.all_pairs import Faces, Wrong, worst_pairs
 from recognizer.evaluation.groups import audit
 from recognizer.evaluation.identification import split
+from recognizer.evaluation.pose import by_yaw
 from recognizer.evaluation.report import Operating, Searched, Section, Trial
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
@@ -83,6 +84,7 @@ def evaluate(
     pairs: Lfw | None = None,
     snapshot: Snapshot | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
+    yaw: NDArray[np.float32] | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
     """Evaluate vectors of photos.
@@ -94,6 +96,7 @@ def evaluate(
         pairs: listed pairs of these very photos.
         snapshot: who is enrolled; None enrolls some of the photos.
         labels: for the audit, kinds of labels and each photo's label.
+        yaw: by how many degrees the face of each photo is turned, NaN where that is not known.
         progress: called with the name of each step before it starts.
 
     Raises UserError as `verification.by_folds`, and for fewer than two photos.
@@ -140,11 +143,26 @@ def evaluate(
         audits = [
             audit(
                 subjects[main], kind, [column[i] for i in chosen], operating[main].threshold,
-                resamples=setup.resamples, seed=setup.seed,
+                fmr=setup.fmr, resamples=setup.resamples, seed=setup.seed,
             )
             for kind, column in labels.items()
         ]  # fmt: skip
-        found["groups"] = report.audit_section(audits, operating[main], setup.resamples, setup.seed)
+        found["groups"] = report.audit_section(
+            audits, operating[main], setup.fmr, setup.resamples, setup.seed
+        )
+    if yaw is not None:
+        progress("turned faces")
+        found["yaw"] = {
+            "threshold": operating[main].threshold,
+            "unknown": int((~np.isfinite(yaw[chosen]) & ~failed[chosen]).sum()),
+            "turned": [
+                asdict(rates)
+                for rates in by_yaw(
+                    subjects[main], yaw[chosen], operating[main].threshold,
+                    setup.resamples, setup.seed,
+                )
+            ],
+        }  # fmt: skip
     worst = worst_pairs(subjects[main], operating[main].threshold)
     found["worst_pairs"] = {
         "threshold": operating[main].threshold,

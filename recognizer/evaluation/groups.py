@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.error_rates import threshold_for, wilson
 from recognizer.evaluation.all_pairs import Faces
 
 CONFIDENCE = 0.95
@@ -32,7 +33,11 @@ class GroupRates:
 
     Args:
         people, images: with that label; images without a face count, as they fail.
+        failed: images without a face, and their share as a Wilson interval for so many
+            independent images.
         genuine, impostor: pairs within the group.
+        threshold: the lowest at which no more than the wanted share of its impostor pairs
+            match; None when they are too few to measure it.
         fnmr, fmr: None without pairs of that kind.
         fnmr_interval, fmr_interval: lower and upper end of the 95 % interval; None when a single
             person is behind the rate. Where not one pair, or every pair, was wrong, which drawing
@@ -43,8 +48,11 @@ class GroupRates:
     group: str
     people: int
     images: int
+    failed: int
+    failed_interval: tuple[float, float]
     genuine: int
     impostor: int
+    threshold: float | None
     fnmr: float | None
     fnmr_interval: tuple[float, float] | None
     fmr: float | None
@@ -91,6 +99,7 @@ def audit(
     labels: Sequence[str],
     threshold: float,
     *,
+    fmr: float = 1e-3,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Audit:
@@ -99,6 +108,7 @@ def audit(
     Args:
         labels: of every image (N,); "" for none. Images of one person may have different ones.
         threshold: a pair matches when its cosine is more than this.
+        fmr: the false match rate for which each group's own threshold is sought.
         resamples, seed: of the bootstrap; the same seed gives the same intervals.
 
     Raises ValueError when the number of labels is not that of the images.
@@ -114,22 +124,26 @@ def audit(
     tally = _Tally(faces[np.flatnonzero(used)], group, len(names), threshold)
     rates = tally.rates()
     drawn = tally.draw(resamples, seed)
+    failed = np.bincount(group[faces.failed[used]], minlength=len(names))
     results = []
     for i, name in enumerate(names):
         people = int((tally.images[:, i] > 0).sum())
         genuine_people = int((tally.genuine[:, i] > 0).sum())
-        fnmr, fmr = rates["FNMR"][i], rates["FMR"][i]
+        missed, false = rates["FNMR"][i], rates["FMR"][i]
         results.append(
             GroupRates(
                 group=name,
                 people=people,
                 images=int(tally.images[:, i].sum()),
+                failed=int(failed[i]),
+                failed_interval=wilson(int(failed[i]), int(tally.images[:, i].sum())),
                 genuine=int(tally.genuine[:, i].sum()),
                 impostor=int(tally.impostors()[i]),
-                fnmr=fnmr,
-                fnmr_interval=_interval(fnmr, drawn["FNMR"][:, i], genuine_people),
-                fmr=fmr,
-                fmr_interval=_interval(fmr, drawn["FMR"][:, i], people // 2, people),
+                threshold=threshold_for(tally.cosines(i), fmr),
+                fnmr=missed,
+                fnmr_interval=_interval(missed, drawn["FNMR"][:, i], genuine_people),
+                fmr=false,
+                fmr_interval=_interval(false, drawn["FMR"][:, i], people // 2, people),
             )
         )
     ratio = {key: _largest_ratio(names, rates[key], drawn[key]) for key in ("FMR", "FNMR")}
@@ -156,27 +170,36 @@ class _Tally:
         np.add.at(self.images, (person, group), 1)
         self.genuine = self.images * (self.images - 1) / 2
         self.missed = np.zeros(shape)
+        self._cosines: list[list[NDArray]] = [[np.empty(0, np.float32)] for _ in range(groups)]
         rows: list[list[NDArray]] = [[np.empty(0, np.int64)] for _ in range(3)]
         for first, second, cosines in faces.pairs():
             together = group[first] == group[second]
             same = person[first] == person[second]
+            strangers = together & ~same
+            label = group[first]
+            for g, found in enumerate(self._cosines):
+                found.append(cosines[strangers & (label == g)].astype(np.float32))
             missed = together & same & (cosines <= threshold)
             np.add.at(self.missed, (person[first[missed]], group[first[missed]]), 1)
-            false = np.flatnonzero(together & ~same & (cosines > threshold))
+            false = np.flatnonzero(strangers & (cosines > threshold))
             for column, values in zip(
                 rows,
                 (person[first[false]], person[second[false]], group[first[false]]),
                 strict=True,
             ):
                 column.append(values)
-        one, other, label = (np.concatenate(column) for column in rows)
+        one, other, whose = (np.concatenate(column) for column in rows)
         self.false = [
             coo_array(
-                (np.ones(int((label == g).sum())), (one[label == g], other[label == g])),
+                (np.ones(int((whose == g).sum())), (one[whose == g], other[whose == g])),
                 shape=(people, people),
             ).tocsr()
             for g in range(groups)
         ]
+
+    def cosines(self, number: int) -> NDArray[np.float64]:
+        """Of a group's impostor pairs, ascending."""
+        return np.sort(np.concatenate(self._cosines[number])).astype(np.float64)
 
     def impostors(self, times: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Impostor pairs (G,) of each group; with ``times`` (R, people) drawn: (R, G)."""

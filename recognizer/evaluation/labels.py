@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from faces.errors import UserError
 from faces.filenames import nfc
 
-KEYS = ("person", "image")
+KEYS = ("person", "image", "file")
 MAX_GROUPS = 50
 
 
@@ -34,7 +34,7 @@ def read_labels(
     Args:
         people: who is on each image (N,).
         images: each image's path below the folder of people (N,).
-        key: the column that says whom a line is about; None takes "person" or "image".
+        key: the column that says whom a line is about; None takes "person", "image" or "file".
         columns: kinds to read; "a+b" joins two, so that "dark+female" is a group of its own. None
             given: every column but the key.
 
@@ -130,7 +130,7 @@ def _key(header: list[str], key: str | None, path: Path) -> str:
     known = [name for name in KEYS if name in header]
     if len(known) != 1:
         raise UserError(
-            f"{path}, line 1: which column names the person or the image? Expected 'person' or "
-            f"'image' in {','.join(header)!r}; or name it (by_key)"
+            f"{path}, line 1: which column names the person or the image? Expected 'person', "
+            f"'image' or 'file' in {','.join(header)!r}; or name it (by_key)"
         )
     return known[0]

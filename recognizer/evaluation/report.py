@@ -265,7 +265,7 @@ def _open_set_curve(found: ident.Search) -> list[dict[str, float | None]]:
 
 
 def audit_section(
-    audits: Sequence[Audit], operating: Operating, resamples: int, seed: int
+    audits: Sequence[Audit], operating: Operating, fmr: float, resamples: int, seed: int
 ) -> dict[str, Any]:
     """The audit by groups, of the embedder alone."""
     return {
@@ -275,6 +275,7 @@ def audit_section(
         ),
         "threshold": operating.threshold,
         "origin": operating.origin,
+        "fmr": fmr,
         "kinds": [asdict(audit) for audit in audits],
     }
 

@@ -25,6 +25,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         "every_pair": _every,
         "identification": _identification,
         "groups": _groups,
+        "yaw": _yaw,
     }
     for key, write in writers.items():
         if key in report:
@@ -133,16 +134,21 @@ def _groups(section: Mapping[str, Any]) -> list[str]:
         f"Groups: {section['protocol']}; threshold {_threshold(section['threshold'])}: "
         f"{section['origin']}",
     ]
-    header = ["people", "photos", "genuine", "impostor", "FNMR", "95 %", "FMR", "95 %"]
+    header = ["people", "photos", "no face", "95 %", "genuine", "impostor", "FNMR", "95 %"]
+    header += ["FMR", "95 %", f"threshold @{section['fmr']:g}"]
     for i, kind in enumerate(section["kinds"]):
         rows = [
             [
                 group["group"],
-                *(f"{group[key]:,}" for key in ("people", "images", "genuine", "impostor")),
+                *(f"{group[key]:,}" for key in ("people", "images")),
+                _rate(group["failed"] / max(group["images"], 1)),
+                _interval(group["failed_interval"]),
+                *(f"{group[key]:,}" for key in ("genuine", "impostor")),
                 _rate(group["fnmr"]),
                 _interval(group["fnmr_interval"]),
                 _rate(group["fmr"]),
                 _interval(group["fmr_interval"]),
+                _threshold(group["threshold"]),
             ]
             for group in kind["groups"]
         ]
@@ -150,8 +156,36 @@ def _groups(section: Mapping[str, Any]) -> list[str]:
         for name in ("fnmr", "fmr"):
             ratio = kind[f"{name}_ratio"]
             lines.append(f"  largest {name.upper()} ratio: {_ratio(ratio)}")
+        own = [group["threshold"] for group in kind["groups"] if group["threshold"] is not None]
+        if own:
+            lines.append(
+                f"  threshold {_threshold(max(own))} keeps every group that has one at a false "
+                f"match rate of {section['fmr']:g}"
+            )
         if kind["unlabeled"]:
             lines.append(f"  {kind['unlabeled']:,} photos have no such label")
+    return lines
+
+
+def _yaw(section: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            f"{r['least']:g} to {r['most']:g}" if r["most"] is not None else f"{r['least']:g} on",
+            *(f"{r[key]:,}" for key in ("genuine", "impostor")),
+            _rate(r["fnmr"]),
+            _interval(r["fnmr_interval"]),
+            _rate(r["fmr"]),
+        ]
+        for r in section["turned"]
+    ]
+    lines = [
+        "",
+        f"Turned faces: every photo against every other, by the degrees to the side of the more "
+        f"turned one; threshold {_threshold(section['threshold'])}",
+        *text_table(["degrees", "genuine", "impostor", "FNMR", "95 %", "FMR"], rows),
+    ]
+    if section["unknown"]:
+        lines.append(f"  of {section['unknown']:,} faces no landmarks were found")
     return lines
 
 

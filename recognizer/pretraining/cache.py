@@ -63,22 +63,17 @@ class Maker:
         teach: the teacher.
         find_face: which face of a photo without boxes is meant.
         find_landmarks: for an aligned recipe.
-        border: black around such a photo, as a part of its longer side: a detector does not find a
-            face that fills the photo.
     """
 
     recipe: CropRecipe
     teach: Teach
     find_face: FaceBox
     find_landmarks: LandmarkFinder | None = None
-    border: float = 0.0
 
     def cut(self, photo: Photo) -> NDArray[np.uint8]:
         """Its faces with a rim, uint8 (N, S + 2 RIM, S + 2 RIM, 3); N is 0 where none is sure."""
         image, xyxy = read_image(photo.path), photo.xyxy
         if xyxy is None:
-            rim = round(self.border * max(image.shape[:2]))
-            image = np.pad(image, ((rim, rim), (rim, rim), (0, 0))) if rim else image
             xyxy = self.find_face(image)
         size, side = self.recipe.size, self.recipe.size + 2 * RIM
         if self.recipe.kind != "aligned":

@@ -101,6 +101,9 @@ def open_student(start: Start, seed: int) -> tuple[nn.Module, CropRecipe]:
         network, recipe = open_mini(start.init)
     else:
         network, recipe = MiniResNet(SHAPES[start.network]), RECIPE
+        # Vectors of about unit length from the first step on, as the teacher's are.
+        weight = network.embedding.weight
+        nn.init.normal_(weight, std=weight.numel() ** -0.5)
     if start.teacher is not None:
         teacher, shape = Teacher(start.teacher, 1), network.config
         if (teacher.size, teacher.dimension) != (shape.size, shape.dimension):

@@ -91,12 +91,16 @@ class PostgresAddress:
 
     def __str__(self) -> str:
         """Without the password, good for another command."""
+        query = {"sslmode": self.ssl_mode, "sslrootcert": self.ssl_root or ""}
+        where = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == 5432 else str(self.port)
         if self.is_local:
-            port = "" if self.port == 5432 else f"&port={self.port}"
-            return f"postgresql://{self.user}@/{self.name}?host={self.host}{port}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == 5432 else f":{self.port}"
-        return f"postgresql://{self.user}@{host}{port}/{self.name}"
+            query, where, port = {"host": self.host, "port": port}, "", ""
+        elif self.ssl_mode == "prefer":
+            del query["sslmode"]
+        rest = "&".join(f"{key}={value}" for key, value in query.items() if value)
+        where += f":{port}" if port else ""
+        return f"postgresql://{self.user}@{where}/{self.name}{'?' if rest else ''}{rest}"
 
     def __repr__(self) -> str:
         return f"PostgresAddress({str(self)!r})"

@@ -95,11 +95,11 @@ class Store(Closing):
         _database(path).prepare({"contract": fingerprint, "dimension": dimension})
         store = cls._opened(path, thresholds)
         if (store.fingerprint, store.dimension) != (fingerprint, dimension):
+            other, people = store.fingerprint, store.people()
             store.close()
             raise UserError(
-                f"{path} holds vectors of another embedder ({store.fingerprint}; this one is "
-                f"{fingerprint}): choose that embedder, or rebuild the file from "
-                "the stored pictures with `faces people reembed`, or name another file"
+                f"{path} holds vectors of another embedder ({other}; this one is {fingerprint}): "
+                f"choose that embedder, or name another file, or {store_read.way_over(people)}"
             )
         return store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.text import counted
 from recognizer.gallery import Gallery
 from recognizer.head import Head
 from recognizer.store.address import Place
@@ -40,6 +42,26 @@ class PersonInfo:
     in_head: bool
     seen: str | None = None
     denied: int = 0
+
+
+def way_over(people: Sequence[PersonInfo]) -> str:
+    """What remains of these people for another embedder, as the end of a sentence of advice."""
+    samples, kept = sum(p.samples for p in people), sum(p.crops for p in people)
+    asked = [p.name for p in people if not p.crops]
+    if not kept:
+        return (
+            f"enroll its {counted(len(people), 'person')} again from photos into another file "
+            "(`faces people reembed` has no pictures to work from: `faces enroll --keep-crops` "
+            "keeps them)"
+        )
+    advice = f"rebuild it with `faces people reembed` from the pictures of {kept} of its "
+    advice += counted(samples, "sample")
+    if kept < samples:
+        advice += " (--drop-missing gives up the others)"
+    if asked:
+        names = ", ".join(asked[:5]) + (", ..." if len(asked) > 5 else "")
+        advice += f"; ask {counted(len(asked), 'person')} for a photo again: {names}"
+    return advice
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from recognizer.store.people import Store
+from recognizer.store.unknown import judged, waiting
 from recognizer.types import Embedder
 
 BATCH = 32
@@ -23,11 +24,14 @@ class Reembedded:
         samples: vectors made anew.
         lost_samples: those without a picture, which are gone.
         lost_people: who had no picture at all and is gone.
+        lost_unknown: faces of the review that waited for a name or were to be ignored, which are
+            gone.
     """
 
     samples: int
     lost_samples: int
     lost_people: tuple[str, ...]
+    lost_unknown: int = 0
 
 
 def reembed(
@@ -41,7 +45,8 @@ def reembed(
 
     Args:
         store: opened with `Store.open_existing`; it is bound to ``embedder`` afterwards. The
-            classifier head and the thresholds belonged to the old one and are dropped.
+            classifier head and the thresholds belonged to the old one and are dropped, as are
+            unknown and ignored faces and what could be undone.
         drop_missing: go on although some samples have no picture; they are lost.
         progress: called with the number of samples done since the last call.
 
@@ -81,8 +86,9 @@ def reembed(
             for sample, vector in zip(batch, embedder.embed(np.stack(crops)), strict=True):
                 vectors[sample.id] = vector
             progress(len(batch))
+    unknown = len(waiting(store)) + sum(map(len, judged(store).values()))
     store.rebind(embedder.fingerprint, embedder.dimension, vectors, seen)
-    return Reembedded(len(vectors), sum(missing.values()), lost)
+    return Reembedded(len(vectors), sum(missing.values()), lost, unknown)
 
 
 def _some(names: dict[str, int] | tuple[str, ...]) -> str:

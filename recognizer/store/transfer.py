@@ -4,7 +4,8 @@
     embeddings.npy    float32 (N, D), in the order of the samples in people.json
     crops/000000.png  the pictures that were kept, numbered like the samples
 
-The classifier head is not in it: it tells people apart who are together in one file.
+The classifier head is not in it: it tells people apart who are together in one file. Nor are faces
+that somebody has said are not a person: `Moved.denied` says how many.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Moved:
         people, samples, crops: how many.
         skipped: samples that were there already.
         refused: samples that do not look like the person of that name.
+        denied: faces that are known not to be these people, and were not written.
     """
 
     people: int
@@ -69,6 +71,7 @@ class Moved:
     crops: int
     skipped: int = 0
     refused: int = 0
+    denied: int = 0
 
 
 def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
@@ -82,7 +85,7 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
         raise UserError(f"{store.path} knows nobody: there is nothing to export")
     people: list[dict[str, Any]] = []
     vectors: list[NDArray[np.float32]] = []
-    crops = 0
+    crops = denied = 0
     try:
         # Private as the store is: it holds faces.
         with atomic_write(path, private=True) as file, zipfile.ZipFile(file, "w") as archive:
@@ -97,6 +100,7 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
                     rows.append(row)
                     vectors.append(sample.embedding)
                 people.append({"name": name, "samples": rows})
+                denied += len(store.samples(name, denied=True))
             header = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -111,7 +115,7 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
                 raise UserError(f"{store.path} was changed by another program meanwhile: try again")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    return Moved(len(people), len(vectors), crops)
+    return Moved(len(people), len(vectors), crops, denied=denied)
 
 
 def import_people(store: Store, path: Path, force: bool = False) -> Moved:

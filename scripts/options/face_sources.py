@@ -114,12 +114,14 @@ def maker(
 def open_maker(sources: FaceSources, recipe: CropRecipe, start: Start) -> Maker:
     """Open the detector, the landmarks and the teacher."""
     from pipeline.enroll.photo_faces import face_finder
+    from recognizer.data.photos import bordered
     from recognizer.embedders.embedder import landmarks_for
     from recognizer.pretraining.cache import Maker
     from recognizer.pretraining.students import open_teacher
 
     find, _ = face_finder(sources.boxes, sources.detector, 1)
-    return Maker(recipe, open_teacher(start), find, landmarks_for(recipe, 1), sources.border)
+    find = bordered(find, sources.border)
+    return Maker(recipe, open_teacher(start), find, landmarks_for(recipe, 1))
 
 
 def lfw_box(path: Path) -> NDArray[np.float32]:

@@ -28,10 +28,10 @@ class Asked(Of):
     """Which library, and by which people."""
 
     gallery: Annotated[
-        str | None, arg("the one of last time", aliases=["-g"], metavar="FILE|none")
+        str | None, arg("the one of last time", aliases=["-g"], metavar="FILE|ADDRESS|none")
     ] = None
     """The people who are known, as `faces enroll` keeps them: they get their names in the library.
-    It is remembered; `none` forgets it."""
+    It is remembered, an address without its password; `none` forgets it."""
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,10 @@ def _named(cameras: Sequence[Camera]) -> Iterator[Camera]:
 
 
 def areas_path(options: Options) -> Path:
-    """Where what is drawn on the page is kept: beside the gallery."""
-    return options.networks.gallery.with_suffix(".cameras.json")
+    """Where what is drawn on the page is kept: beside the gallery, or here for a database."""
+    gallery = options.networks.gallery
+    beside = gallery if isinstance(gallery, Path) else Path("people.db")
+    return beside.with_suffix(".cameras.json")
 
 
 def open_cameras(

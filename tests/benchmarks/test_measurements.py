@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import batch, cold_start, soak
+from benchmarks import batch, cameras, cold_start, soak
 from faces.errors import UserError
 from tests.detector.benchmark.fakes import write_our_checkpoint, write_our_onnx
 
@@ -112,3 +112,9 @@ def test_the_command_is_the_installed_one(tmp_path, monkeypatch):
     assert cold_start.command(*paths)[1:4] == ["-m", "scripts.main", "detect"]
     (tmp_path / "faces").write_text("", encoding="utf-8")
     assert cold_start.command(*paths)[:2] == [str(tmp_path / "faces"), "detect"]
+
+
+def test_the_longest_pause_between_two_looks_counts_the_ends():
+    assert cameras.longest_pause([1.0, 1.5, 4.0], 5.0) == 2.5
+    assert cameras.longest_pause([], 5.0) == 5.0
+    assert cameras.longest_pause([0.5], 5.0) == 4.5

@@ -12,6 +12,7 @@ from skimage.data import astronaut
 from detector.types import Detections
 from pipeline.analyzer import FaceAnalyzer
 from pipeline.enroll.photo_sample import sample_of
+from pipeline.live.area import Area
 from pipeline.live.tasks import FaceNetworks
 from pipeline.service.answers import images
 from pipeline.types import Look, Picture, Sighting
@@ -84,7 +85,7 @@ def test_enrolling_and_the_live_loop_align_by_them_too(
     for found in (FOUND, two):
         sample = sample_of(astronaut(), Finds(found), embedder, None, True, False, "a.png")
         np.testing.assert_array_equal(sample.embedding, expected(embedder))
-    networks = FaceNetworks(Finds(FOUND), embedder, 20)
+    networks = FaceNetworks(Finds(FOUND), embedder, Area(min_face=20))
     picture = Picture(0, 0.0, astronaut(), 0.0)
     seen = networks.see(picture)
     sighting = Sighting(FACE, 0.9, 1, 100.0, 1.0, landmarks=seen.detections.landmarks[0])

@@ -51,6 +51,26 @@ def test_a_photo_is_compared_with_what_is_known():
     assert decide(snapshot, "Bob", near(BOB, 5), None) == [Decision()]
 
 
+def test_many_wrong_photos_do_not_outvote_what_is_known():
+    snapshot = known(Bob=near(BOB, 1))
+    assert kinds(decide(snapshot, "Bob", near(ANN, 2, 3, 4), None)) == ["another_face"] * 3
+    photos = np.concatenate([near(ANN, 2, 3, 4), near(BOB, 5)])
+    decisions = decide(snapshot, "Bob", photos, None)
+    assert kinds(decisions) == ["another_face"] * 3 + [None]
+    assert decisions[0].similarity < 0.36
+    assert kinds(decide(snapshot, "Bob", photos, None, force=True)) == [None] * 4
+    assert kinds(decide(snapshot, "Bob", photos, None, enrolled_before=True))[:3] == (
+        ["another_face"] * 3
+    )
+
+
+def test_a_photo_may_be_like_what_is_known_with_the_other_new_ones():
+    half = unit(ANN + BOB)
+    snapshot = known(Ann=ANN[None])
+    assert kinds(decide(snapshot, "Ann", BOB[None], None)) == ["another_face"]
+    assert kinds(decide(snapshot, "Ann", np.stack([BOB, half]), None)) == [None, None]
+
+
 def test_duplicates_of_each_other_and_of_what_is_known():
     photos = near(ANN, 1, 2, 2)
     assert kinds(decide(known(), "Ann", photos, Gates())) == [None, None, "duplicate_photo"]

@@ -467,6 +467,8 @@ def test_a_checkpoint_finds_what_it_finds_from_python(tmp_path):
 
     torch.manual_seed(0)
     model = build_model(TINY_MODEL, pretrained=False)
+    torch.nn.init.zeros_(model.rpn.head.cls_logits.bias)  # so that it finds something
+    torch.nn.init.zeros_(model.roi_heads.box_predictor.cls_score.bias)
     save_checkpoint(
         tmp_path / "tiny.pt",
         {

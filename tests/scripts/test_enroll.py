@@ -149,8 +149,8 @@ def test_another_embedder_is_refused_with_advice(capsys):
 def test_a_face_that_is_not_somebody_and_undo(capsys):
     photo = save(Path("a.png"), person(1))
     assert main(["enroll", "Anna", str(photo), "--gallery", "people.db"]) == 0
-    deny = ["people", "deny", "Anna", str(photo), "--gallery", "people.db"]
-    assert main([*deny, "missing.png"]) == 1
+    deny = ["people", "deny", "Anna", str(photo)]
+    assert main([*deny, "missing.png", "--gallery", "people.db"]) == 1
     said = capsys.readouterr()
     assert f"{photo}: not Anna" in said.out
     assert "missing.png" in said.err
@@ -163,6 +163,9 @@ def test_a_face_that_is_not_somebody_and_undo(capsys):
     assert main(["people", "undo", "--clear"]) == 0
     assert main(["people", "undo"]) == 2
     assert "nothing to undo" in capsys.readouterr().err
+    assert main(deny) == 0
+    assert main(["people", "export", "all.zip"]) == 0
+    assert "not in it: 1 face that somebody has said" in capsys.readouterr().out
     for wrong in (["Ana", str(photo)], ["Anna"]):
         assert main(["people", "deny", *wrong]) == 2
 
@@ -274,6 +277,19 @@ def test_somebody_else_under_a_known_name_needs_force(capsys):
     assert "--force takes it all the same" in error
     assert listed(capsys) == [("P1", 3, 0)]
     assert main(["enroll", "P1", "other.png", "--quiet", "--force"]) == 0
+    assert listed(capsys) == [("P1", 4, 0)]
+
+
+def test_three_of_somebody_else_do_not_outvote_the_one_photo_that_is_known(capsys):
+    enroll(1, photos=1)
+    wrong = [f"cleo{i}.png" for i in range(3)]
+    for i, path in enumerate(wrong):
+        save(Path(path), person(2, variant=i))
+    capsys.readouterr()
+    assert main(["enroll", "P1", *wrong, "--quiet"]) == 1
+    assert capsys.readouterr().err.count("does not look like the other photos of P1 (") == 3
+    assert listed(capsys) == [("P1", 1, 0)]
+    assert main(["enroll", "P1", *wrong, "--quiet", "--force"]) == 0
     assert listed(capsys) == [("P1", 4, 0)]
 
 

@@ -140,6 +140,49 @@ def test_a_folder_for_each_person_with_a_detector(folders, whole_picture, tmp_pa
     assert "no face was found in 1 photos" in printed.err
 
 
+def test_photos_of_strangers_for_the_rates_of_groups(
+    tmp_path, whole_picture, no_pictures, monkeypatch, capsys
+):
+    """As FairFace has them: one photo of everybody, labels by file, faces that fill the photo."""
+    val, out = tmp_path / "val", tmp_path / "out"
+    for person in range(40):
+        paint(val / f"{person}.png", person // 2, 0)  # everybody has a double
+    Image.new("RGB", (SIDE, SIDE)).save(val / "black.png")
+    rows = "".join(f"val/{i}.png,{'odd' if i % 2 else 'even'},x\n" for i in range(40))
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,parity,all\n{rows}val/black.png,odd,x\n", encoding="utf-8")
+    sides = []
+    monkeypatch.setattr(
+        "recognizer.landmarks.LandmarkNet.__call__",
+        lambda self, image, xyxy: (
+            sides.append(image.shape[0]),
+            (np.float32([[[20, 20], [40, 20], [40, 30], [25, 40], [35, 40]]]), np.array([True])),
+        )[1],
+    )
+    flags = ["--photos", val, "--border", 0.125, "--by", labels, "--by-columns", "parity", "all",
+             "--threshold", 0.9, "--fmr", 0.05, "--yaw", "--out", out]  # fmt: skip
+    assert evaluate(*flags) == 1  # a photo without a face
+    found = report(out)
+    assert found["people"] == 41
+    assert "border 0.125" in found["boxes"]
+    parity, everybody = found["groups"]["kinds"]
+    assert [group["failed"] for group in parity["groups"]] == [0, 1]
+    [all_of_them] = everybody["groups"]
+    assert all_of_them["fmr"] == pytest.approx(20 / (41 * 40 / 2))  # the doubles
+    assert all_of_them["threshold"] is not None
+    assert [group["fmr"] for group in parity["groups"]] == [0, 0]
+    table = capsys.readouterr().out
+    assert "threshold @0.05" in table
+    assert "keeps every group that has one at a false match rate of 0.05" in table
+    assert "Turned faces" in table
+    turned = found["yaw"]["turned"]
+    assert [row["impostor"] for row in turned] == [0, 0, 40 * 39 / 2, 0]
+
+    # At the very edge of their photo: enrolling refuses them all.
+    assert evaluate(*flags[:-1], tmp_path / "strict", "--gates") == 2
+    assert "no face was found in any photo" in capsys.readouterr().err
+
+
 def test_vectors_are_kept_unless_told_otherwise(
     folders, no_pictures, tmp_path, embedder, monkeypatch
 ):
@@ -200,6 +243,8 @@ def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
         (["--folders", "x", "--enroll", "0"], "--enroll must be"),
         (["--folders", "x", "--strangers", "1.5"], "--strangers must be"),
         (["--folders", "x", "--by-columns", "skin"], "need --by FILE"),
+        (["--photos", "x", "--border", "2"], "--border is a part"),
+        (["--photos", "x", "--folders", "y"], "give one of --lfw DIR"),
         (["--folders", "x", "--resamples", "9"], "--resamples must be"),
         (["--folders", "x", "--max-photos", "1"], "--max-photos must be"),
         (["--folders", "x", "--no-keep-vectors", "--cache", "y"], "not both"),

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from faces.errors import UserError
 from scripts.main import COMMANDS, main
 from tests.commands import parse_only
 from tests.scripts.test_run import enroll, film, world  # noqa: F401
@@ -85,5 +86,23 @@ def test_every_command_with_a_gallery_takes_an_address(capfd):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         text = capfd.readouterr().out
-        for line in re.findall(r".*--gallery[ ,].*", text.partition("examples:")[0]):
-            assert "FILE|ADDRESS" in line, (command, line)
+        for kind in re.findall(r"--gallery ([A-Z]\S*)", text.partition("examples:")[0]):
+            assert kind.startswith("FILE|ADDRESS"), (command, kind)
+
+
+def test_a_library_remembers_the_address_without_its_password(address, postgres_server):
+    from types import SimpleNamespace
+
+    from scripts.library import _gallery_file
+
+    kept: dict[str, str | None] = {}
+    decisions = SimpleNamespace(setting=kept.get, remember=kept.__setitem__)
+    library = SimpleNamespace(decisions=decisions)
+    with pytest.raises(UserError, match=r"there is no gallery postgresql://") as told:
+        _gallery_file(SimpleNamespace(gallery=address), library)
+    enroll("Ada", path=address)
+    where = _gallery_file(SimpleNamespace(gallery=address), library)
+    kept["gallery"] = str(where)  # as `faces library people` does
+    assert postgres_server.password not in f"{told.value} {kept}"
+    with pytest.raises(UserError, match="PGPASSWORD"):
+        _gallery_file(SimpleNamespace(gallery=None), library)

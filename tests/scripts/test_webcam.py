@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ import pytest
 from faces.errors import UserError
 from faces.images.write import save_image
 from faces.video.film import VideoReader
+from pipeline.sinks.files import Showing
+from pipeline.types import Tick
 from scripts.main import main
 from tests.commands import parse_only
 from tests.films import SOUND, ffmpeg, shown
@@ -95,12 +97,20 @@ def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     assert "Ada" in names
 
 
-def test_it_ends_after_the_time_asked_for(world):
+def test_it_ends_after_the_time_asked_for(world, monkeypatch):
     film(count=20)
-    start = time.monotonic()
+    shown = [0.0]  # the clock is the film's: a busy machine shows fewer frames a second
+    show = Showing.show
+
+    def showing(sinks: Showing, tick: Tick) -> None:
+        show(sinks, tick)
+        shown.append(tick.picture.time)
+
+    monkeypatch.setattr(Showing, "show", showing)
+    monkeypatch.setattr("scripts.webcam.time", SimpleNamespace(monotonic=lambda: shown[-1]))
     live("--again", "--seconds", "1.5", "--json", "a.jsonl")
-    assert 1.4 < time.monotonic() - start < 60  # else it would never end; a machine may be busy
-    assert lines("a.jsonl")[-1]["frame"] > 20, "it began again"
+    assert shown[-2] < 1.5 <= shown[-1], "it ends with the first frame after it"
+    assert lines("a.jsonl")[-1]["frame"] >= 20, "it began again"
 
 
 CTRL_C = """
@@ -400,13 +410,10 @@ def test_no_secret_of_an_address_is_kept_with_unknown_faces(world):
     film(count=2)
     address = "rtsp://eve:geheim@192.168.1.20/x?key=hunter2"
     flags = ["--remember-unknown", "7d", "--web"]
-    for sources, told in (
-        ([address], "rtsp://192.168.1.20/..."),
-        (["a=party.mp4"], "a=party.mp4"),
-    ):
+    for sources in ([address], ["a=party.mp4"]):
         with ExitStack() as stack:
             _, _, memory = open_loop(parse_only("webcam", [*sources, *flags]), stack, teach=True)
-            assert memory._source == told
+            assert not re.search("eve|geheim|hunter2", memory._source)
 
 
 def test_tiles_are_shown_in_the_window(world, monkeypatch):

@@ -20,17 +20,15 @@ from typing import Literal
 
 from detector.data.formats.coco_write import write_coco
 from detector.data.formats.dataset import Dataset, LabeledImage
-from detector.data.formats.write import to_voc
+from detector.data.formats.write import Placement, distinct, to_voc
 from detector.data.formats.yolo_write import write_yolo
 from detector.data.voc.annotation import format_voc
 from faces.errors import UserError
-from faces.filenames import folded
 from faces.folders import atomic_folder, copy_file, in_threads, link_file
 from faces.images.read import image_info, write_upright
 from faces.images.write import SAVED_AS
 
 Format = Literal["voc", "coco", "yolo", "yolo-pose"]
-Placement = Literal["copy", "link"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Written:
     told: dict[str, int]
 
 
-def write_dataset(
+def export_dataset(
     dataset: Dataset, out: Path, format: Format, placement: Placement = "copy"
 ) -> Written:
     """Write pictures and labels to ``out``, which appears when it is complete.
@@ -71,7 +69,11 @@ def write_dataset(
         placed: dict[str, list[LabeledImage]] = {}
         for split, items in dataset.splits.items():
             folder = new / split / "images" if format == "voc" else new / "images" / split
-            named = _distinct(items, told)
+            named = distinct(items)
+            told["pictures renamed, as another has the same name but for suffix or case"] += sum(
+                PurePosixPath(a.name) != PurePosixPath(b.name)
+                for a, b in zip(items, named, strict=True)
+            )
             work = partial(_place, folder=folder, placement=placement)
             results = in_threads(work, named, description=f"pictures {split}".strip())
             placed[split] = []
@@ -97,22 +99,6 @@ def require_free(out: Path, sources: Sequence[Path] = ()) -> None:
     for source in map(Path.resolve, sources):
         if target == source or source in target.parents:
             raise UserError(f"{out} lies in {source}, which is only read; choose another folder")
-
-
-def _distinct(items: Sequence[LabeledImage], told: Counter[str]) -> list[LabeledImage]:
-    """With names of which no two are equal without suffix and letter case."""
-    taken: set[str] = set()
-    named = []
-    for item in items:
-        place = PurePosixPath(item.name)
-        stem, number = place.stem, 1
-        while (key := folded(place.with_suffix("").as_posix())) in taken:
-            number += 1
-            place = place.with_name(f"{stem}-{number}{place.suffix}")
-        taken.add(key)
-        told["pictures renamed, as another has the same name but for suffix or case"] += number > 1
-        named.append(replace(item, name=place.as_posix()))
-    return named
 
 
 def _place(item: LabeledImage, folder: Path, placement: Placement) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -50,7 +51,7 @@ def write_dataset(
     """
     ways: Counter[str] = Counter()
     for split, images in dataset.splits.items():
-        named = list(zip(images, _names(images), strict=True))
+        named = distinct(images)
         with (
             atomic_folder(out / split / "images") as pictures,
             atomic_folder(out / split / "annotations") as annotations,
@@ -82,19 +83,19 @@ def to_voc(image: LabeledImage, filename: str) -> VocAnnotation:
     return VocAnnotation(filename, width, height, tuple(objects))
 
 
-def _names(images: Sequence[LabeledImage]) -> list[str]:
-    """The images' names, made different where two would share an annotation."""
+def distinct(images: Sequence[LabeledImage]) -> list[LabeledImage]:
+    """With names of which no two are equal without suffix and letter case."""
     taken: set[str] = set()
-    names = []
+    named = []
     for image in images:
         place = PurePosixPath(image.name)
-        name, number = place, 1
-        while folded(name.with_suffix("").as_posix()) in taken:
+        stem, number = place.stem, 1
+        while (key := folded(place.with_suffix("").as_posix())) in taken:
             number += 1
-            name = place.with_name(f"{place.stem}-{number}{place.suffix}")
-        taken.add(folded(name.with_suffix("").as_posix()))
-        names.append(name.as_posix())
-    return names
+            place = place.with_name(f"{stem}-{number}{place.suffix}")
+        taken.add(key)
+        named.append(replace(image, name=place.as_posix()))
+    return named
 
 
 def _write(
@@ -102,17 +103,16 @@ def _write(
     annotations: Path,
     placement: Placement,
     scratch: Path | None,
-    item: tuple[LabeledImage, str],
+    image: LabeledImage,
 ) -> str:
-    image, name = item
-    target = pictures / name
+    target = pictures / image.name
     source = image.path.resolve()
     if placement == "link" and not (scratch and source.is_relative_to(scratch.resolve())):
         how = link_file(source, target)
     else:
         copy_file(source, target)
         how = "copied"
-    path = (annotations / name).with_suffix(".xml")
+    path = (annotations / image.name).with_suffix(".xml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(format_voc(to_voc(image, target.name)))
     return how

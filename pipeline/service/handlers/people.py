@@ -100,7 +100,7 @@ class PeopleOperations:
             [photo] = take_photos(self._vision, pictures, call, request.largest, None)
             if photo.refusal is not None:
                 raise photo.refusal
-            [vector] = self._vision.embed([(pictures[0], photo.face.xyxy)], call)
+            [vector] = self._vision.embed([(pictures[0], photo.face)], call)
             picture = FacePicture.of(pictures[0], photo.face.xyxy[0]) if self._keep_crops else None
         sample = NewSample(vector, picture, "service")
         return t.ChangedResponse(version=people.deny(request.name, sample, call.caller, call))

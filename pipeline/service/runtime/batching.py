@@ -15,10 +15,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.service.errors import ServiceError
-from pipeline.service.runtime.tracing import RequestSpan
+if TYPE_CHECKING:  # several cameras share these workers, also where nothing of the server is there
+    from pipeline.service.errors import ServiceError
+    from pipeline.service.runtime.tracing import RequestSpan
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Call:
 
 def late() -> ServiceError:
     """For a request whose time is over."""
+    from pipeline.service.errors import ServiceError
+
     return ServiceError("deadline_exceeded", "there was no time left to answer; come back later")
 
 
@@ -163,6 +166,8 @@ class Workers:
         work = Work(payload, call)
         with self._ready:
             if self._closing:
+                from pipeline.service.errors import ServiceError
+
                 raise ServiceError("shutting_down", "the server is ending")
             stage.put(work)
             self._ready.notify()

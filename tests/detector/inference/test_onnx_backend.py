@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[3]
 def test_outputs_are_split_by_image() -> None:
     boxes = np.arange(20, dtype=np.float32).reshape(5, 4)
     scores = np.array([0.9, 0.8, 0.7, 0.9, 0.1], np.float32)
-    parts = per_image(boxes, scores, np.array([0, 0, 2, 2, 2]), 4)
+    parts = per_image(4, np.array([0, 0, 2, 2, 2]), boxes, scores)
     assert [len(part[0]) for part in parts] == [2, 0, 3, 0]
     np.testing.assert_array_equal(parts[2][0], boxes[2:])
     np.testing.assert_array_equal(parts[2][1], scores[2:])
-    nothing = per_image(boxes[:0], scores[:0], np.zeros(0, np.int64), 2)
+    nothing = per_image(2, np.zeros(0, np.int64), boxes[:0], scores[:0])
     assert [part[0].shape for part in nothing] == [(0, 4), (0, 4)]
 
 

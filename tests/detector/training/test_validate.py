@@ -119,7 +119,7 @@ def test_any_number_of_processes_gives_the_same_figures(tmp_path: Path, size: in
             shares[rank] = world.shares[rank]
         else:  # more processes than groups of pictures
             shares[rank] = validating._Share()
-    assert validate(model, batches, CPU, Together(0, size, shares)) == alone
+    assert validate(model, batches, CPU, Together(0, size, shares=shares)) == alone
 
 
 @pytest.mark.parametrize("bad_input", [True, False])
@@ -128,13 +128,13 @@ def test_what_goes_wrong_on_another_process_is_raised_here(tmp_path: Path, bad_i
     other = validating._Share(error="b.png is damaged", bad_input=bad_input)
     expected: type[Exception] = UserError if bad_input else RuntimeError
     with pytest.raises(expected, match=r"b\.png is damaged"):
-        validate(eager(TINY_MODEL), batches, CPU, Together(0, 2, {1: other}))
+        validate(eager(TINY_MODEL), batches, CPU, Together(0, 2, shares={1: other}))
 
 
 def test_what_goes_wrong_here_is_told_to_the_others_first(tmp_path: Path) -> None:
     batches = batches_of(make_voc(tmp_path, 3), Resize("fit", 96))
     (tmp_path / "images" / "scene_00.png").write_bytes(b"\x89PNG no more")
-    world = Together(0, 2, {1: validating._Share()})
+    world = Together(0, 2, shares={1: validating._Share()})
     with pytest.raises(UserError, match=r"scene_00\.png"):
         validate(eager(TINY_MODEL), batches, CPU, world)
     assert world.shares[0].bad_input
@@ -146,7 +146,7 @@ def test_a_stop_on_any_process_stops_all(tmp_path: Path) -> None:
     model = eager(TINY_MODEL)
     assert validate(model, batches, CPU, stop=[15]) is None
     other = validating._Share(stopped=True)
-    assert validate(model, batches, CPU, Together(0, 2, {1: other})) is None
+    assert validate(model, batches, CPU, Together(0, 2, shares={1: other})) is None
 
 
 def test_weights_that_broke_down_have_no_ap(tmp_path: Path) -> None:

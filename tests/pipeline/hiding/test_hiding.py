@@ -15,7 +15,7 @@ from pipeline.hiding.cover import Cover, write_hidden
 from pipeline.hiding.hider import Hider
 from pipeline.hiding.whom import Whom
 from pipeline.live.loop import Loop, LoopOptions
-from pipeline.types import Picture
+from pipeline.types import Face, FrameFaces, Look, Picture, Sighting, Tick
 from recognizer.types import Match
 from tests.pipeline.live_fakes import SIDE, CountingEmbedder, FakeDetector, know, picture, scene
 
@@ -152,6 +152,25 @@ def test_a_face_that_takes_the_place_of_a_known_one_is_hidden():
     cover = look_at(frames, Whom(unknown=True), "Ada")
     assert not hides(cover, 20, ADA)
     assert all(hides(cover, i, ADA) for i in range(40, 80))
+
+
+@pytest.mark.parametrize(("place", "hidden"), [(ADA, True), (BOB, False)])
+def test_frames_after_the_last_look_are_hidden_where_another_face_begins(place, hidden):
+    """It was noticed at frame 20 that the face is another one; since when, nobody knows."""
+    hider = Hider(Whom(unknown=True), 0.5)
+    named, unknown = Match("Ada", 0.9, None, "gallery", "Ada"), Match(None)
+    for i in range(40):
+        track, (x, y), match = (1, ADA, named) if i < 20 else (2, place, unknown)
+        box = (x, y, x + SIDE, y + SIDE)
+        face = Face(box, 0.9, track, match, 1.0)
+        frame = picture(i, {})
+        seen = Sighting(box, 0.9, track, 100.0, 0.5, match=match)
+        looks = (Look(frame, (seen,)),) if i % 8 == 0 else ()
+        hider.show(Tick(frame, FrameFaces(i, i / 30, (240, 320), (face,), 1), looks))
+    cover = hider.cover()
+    assert not hides(cover, 16, ADA)
+    assert [hides(cover, i, ADA) for i in (17, 19)] == [hidden] * 2
+    assert hides(cover, 30, place)
 
 
 class Breaks(FakeDetector):

@@ -15,6 +15,7 @@ from pipeline.library.export.files import write_csv, write_folders, write_sideca
 from pipeline.library.forget import forget_faces
 from pipeline.library.parts import read_rows
 from pipeline.library.people import Library
+from pipeline.service.runtime.file_locks import hold
 from recognizer.rule import Thresholds
 from tests.pipeline.library.made import digest, face_row, make_library, two_people, vectors
 from tests.pipeline.library.test_sidecars import read
@@ -170,3 +171,13 @@ def test_forgetting_reaches_all_copies(tmp_path):
         forget_faces(library.folder, [], [(f"{content[:16]}-0", library.keys(meant.rows)[0])])
     with Library(tmp_path / "lib") as again:
         assert again.people().everybody == ()
+
+
+def test_nothing_is_forgotten_while_photos_are_looked_at(library):
+    """An index that is at work could write what was forgotten once more."""
+    people = library.people()
+    faces = [(str(people.faces.face[0]), library.keys(np.array([0]))[0])]
+    for name in (".lock", ".lock-3-of-8"):
+        with hold(library.folder / name), pytest.raises(UserError, match="faces index"):
+            forget_faces(library.folder, [], faces)
+    assert forget_faces(library.folder, [], faces) == 1

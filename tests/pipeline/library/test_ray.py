@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ class SlowLooker(QuickLooker):
         return super().look(items)
 
 
+HEAD = {"num_cpus": 1, "include_dashboard": False}
+
+
+def _begun(start: Callable[[], Any], times: int = 3) -> Any:
+    """Ray gives its processes 30 seconds to start, which a busy machine may need longer than."""
+    try:
+        return start()
+    except Exception:
+        if times == 1:
+            raise
+        return _begun(start, times - 1)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     from ray.cluster_utils import Cluster
@@ -45,10 +59,8 @@ def cluster(tmp_path_factory):
         "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
     }
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of this cluster; `RayCrew` sets its own
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
-    cluster.second = cluster.add_node(num_cpus=1)
+    cluster = _begun(lambda: Cluster(initialize_head=True, head_node_args=HEAD))
+    cluster.second = _begun(lambda: cluster.add_node(num_cpus=1))
     cluster.wait_for_nodes()
     yield cluster
     ray.shutdown()

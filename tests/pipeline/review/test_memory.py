@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from pipeline.types import Picture, Tick
 from recognizer.quality import Gates
 from recognizer.rule import Thresholds
 from recognizer.store import unknown
+from recognizer.store.address import Place
 from recognizer.store.people import Store
 from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector, know, scene
 
@@ -28,7 +28,7 @@ GATES = Gates(max_similarity=0.995)  # the made world is dull
 class World:
     """A loop over made pictures that remembers what it cannot name."""
 
-    def __init__(self, path: Path, kept: timedelta | None = WEEK, *known: str) -> None:
+    def __init__(self, path: Place, kept: timedelta | None = WEEK, *known: str) -> None:
         self.embedder = CountingEmbedder()
         self.store = Store.open(path, self.embedder.fingerprint, 64, Thresholds(0.7, 0.8))
         for name in known:
@@ -57,8 +57,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    made = World(tmp_path / "people.db", WEEK, "Ada")
+def world(new_place) -> Iterator[World]:
+    made = World(new_place("people.db"), WEEK, "Ada")
     yield made
     made.store.close()
 

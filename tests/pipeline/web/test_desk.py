@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from recognizer.gallery import Gallery
 from recognizer.quality import Gates
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
+from recognizer.store.address import Place
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.unknown import UnknownFace, keep
@@ -53,11 +53,9 @@ def photo(*names: str, noise: int = 0) -> bytes:
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.embedder = CountingEmbedder()
-        self.store = Store.open(
-            folder / "people.db", self.embedder.fingerprint, 64, Thresholds(0.7, 0.8)
-        )
+        self.store = Store.open(path, self.embedder.fingerprint, 64, Thresholds(0.7, 0.8))
         nobody = Snapshot(Gallery.empty(self.embedder.fingerprint, 64))
         loop = Loop(FakeDetector(), self.embedder, nobody)
         options = TeachOptions(pictures="all", gates=Gates(max_similarity=0.9995))
@@ -89,8 +87,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(new_place) -> Iterator[World]:
+    made = World(new_place("people.db"))
     yield made
     made.close()
 
@@ -140,6 +138,16 @@ def test_photos_of_somebody_known_under_another_name_are_asked_about(world):
         world.desk.enroll("Eve", [again], False)
     world.desk.enroll("Eve", [again], True)
     assert world.names() == {"Ada": 1, "Eve": 1}
+
+
+def test_photos_of_somebody_else_under_a_known_name_are_asked_about(world):
+    world.store.add_samples({"Ada": [world.sample("Ada")]})
+    ids = [one["id"] for one in looked(world, *(photo("Cleo", noise=i) for i in range(3)))]
+    with pytest.raises(AlreadyKnown, match="somebody called Ada already, who looks different"):
+        world.desk.enroll("Ada", ids, False)
+    assert world.names() == {"Ada": 1}
+    world.desk.enroll("Ada", ids, True)
+    assert world.names() == {"Ada": 4}
 
 
 def test_a_page_of_a_person_shows_outliers_and_who_may_be_two(world):
@@ -192,7 +200,8 @@ def test_over_http(world, web):
     assert (face.status_code, face.headers["content-type"]) == (200, "image/png")
     [group] = web.get("/review").json()["groups"]
     assert web.get("/face", params={"unknown": group["ids"][0]}).content.startswith(b"\x89PNG")
-    for path in ("/person?name=Nobody", "/face?sample=99", "/face?sample=x", "/face"):
+    assert web.get("/person?name=Nobody").json() is None  # no error in a browser's console
+    for path in ("/face?sample=99", "/face?sample=x", "/face"):
         assert web.get(path).status_code == 404
     good = web.post("/photo?file=ada.png", content=photo("Ada", noise=2)).json()
     assert good["reasons"] == []

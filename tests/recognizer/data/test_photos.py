@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from faces.errors import UserError
-from recognizer.data.photos import center_box, limit, main_face, read_folders
+from recognizer.data.photos import (
+    bordered,
+    center_box,
+    limit,
+    main_face,
+    read_folders,
+    read_strangers,
+)
 
 
 def save(path):
@@ -58,3 +65,29 @@ def test_the_main_face_is_large_and_central():
     assert main_face(boxes, 100, 100).tolist() == [[45, 30, 65, 60]]
     assert main_face(boxes[:1], 100, 100).tolist() == [[0, 0, 30, 30]]
     assert main_face(boxes[:0], 100, 100).shape == (0, 4)
+
+
+def test_photos_of_strangers_are_named_with_and_without_the_folder(tmp_path):
+    for name in ("1.png", "sub/2.png"):
+        (tmp_path / "val" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "val" / name).write_bytes(b"")
+    found = read_strangers(tmp_path / "val")
+    assert found.names == ("1.png", "sub/2.png")
+    assert found.people == ("val/1.png", "val/sub/2.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="there is no image"):
+        read_strangers(tmp_path / "empty")
+
+
+def test_a_face_is_looked_for_in_a_border_and_found_in_the_photo():
+    seen = []
+
+    def find(image):
+        seen.append(image)
+        return np.array([[10, 12, 30, 40]], np.float32)
+
+    box = bordered(find, 0.125)(np.full((80, 40, 3), 9, np.uint8))
+    assert box.tolist() == [[0, 2, 20, 30]]
+    assert seen[0].shape == (100, 60, 3)
+    assert seen[0][0].max() == 0
+    assert bordered(find, 0.0) is find

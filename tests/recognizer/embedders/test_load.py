@@ -117,6 +117,18 @@ GOLDEN = [
 ]
 
 
+def test_crops_come_with_the_points_that_turned_them(mini: FaceEmbedder) -> None:
+    boxes = np.array([*ASTRONAUT_BOX, [0, 0, 30, 30]], np.float32)  # the second shows no face
+    crops, points = mini.crop_with_points(astronaut(), boxes)
+    np.testing.assert_array_equal(crops, mini.crop(astronaut(), boxes))
+    [[x1, y1, x2, y2]] = ASTRONAUT_BOX
+    assert ((points[0] > (x1, y1)) & (points[0] < (x2, y2))).all()
+    assert points[0, 0, 0] < points[0, 1, 0], "the eye that is left in the picture comes first"
+    assert np.isnan(points[1]).all()
+    crops, points = fake().crop_with_points(astronaut(), boxes[:0])
+    assert (crops.shape, points.shape) == ((0, 16, 16, 3), (0, 5, 2))
+
+
 def test_one_person_is_nearer_than_another(mini: FaceEmbedder) -> None:
     shifted = ASTRONAUT_BOX + np.array([[-9, 6, 4, 10]], np.float32)
     one = mini.embed(mini.crop(astronaut(), np.concatenate([ASTRONAUT_BOX, shifted])))

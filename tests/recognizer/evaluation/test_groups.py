@@ -161,3 +161,24 @@ def test_no_labels_at_all():
     assert (found.groups, found.unlabeled, found.fmr_ratio) == ((), 4, None)
     with pytest.raises(ValueError, match="3 labels for 4 images"):
         audit(people([2, 2]), "kind", ["a"] * 3, 0.5)
+
+
+def test_each_group_has_its_own_threshold_and_its_failures():
+    # Group "b" lies closer together: its impostors need a higher threshold.
+    random = np.random.default_rng(0)
+    wide, close = random.normal(size=(150, 6)), random.normal(size=(150, 6)) * 0.4 + 1
+    vectors = np.concatenate([wide, close])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    failed = np.zeros(300, bool)
+    failed[:30] = True
+    faces = Faces(vectors, np.arange(300), failed)
+    labels = ["a"] * 150 + ["b"] * 150
+    a, b = audit(faces, "kind", labels, 0.5, fmr=1e-2).groups
+    assert a.threshold < b.threshold
+    cosines = np.sort((vectors[150:] @ vectors[150:].T)[np.triu_indices(150, 1)])
+    assert (cosines > b.threshold).mean() <= 1e-2 < (cosines > b.threshold - 1e-4).mean() + 1e-4
+    assert (a.failed, b.failed) == (30, 0)
+    assert a.failed_interval[0] < 0.2 < a.failed_interval[1]
+    assert b.failed_interval[0] == 0 < b.failed_interval[1]
+    few = audit(faces, "kind", labels, 0.5, fmr=1e-5).groups
+    assert few[0].threshold is None

@@ -9,6 +9,7 @@ from PIL import Image
 
 from faces.errors import UserError
 from recognizer.crop import CropRecipe
+from recognizer.data.photos import bordered
 from recognizer.landmarks import LandmarkNet
 from recognizer.pretraining import cache
 from recognizer.pretraining.cache import RIM, Maker, Photo, collect
@@ -105,7 +106,7 @@ def test_a_part_cut_short_is_made_again_and_a_damaged_one_named(
         collect(found, tmp_path / "faces", "one", opener)
 
 
-def test_aligned_faces_have_a_rim_and_a_border_is_added(tmp_path: Path, opener: Opener) -> None:
+def test_aligned_faces_have_a_rim_and_may_need_a_border(tmp_path: Path, opener: Opener) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(astronaut()).save(path)
     nothing = np.array([[400, 10, 450, 60]], np.float32)  # no face: not trusted
@@ -116,13 +117,13 @@ def test_aligned_faces_have_a_rim_and_a_border_is_added(tmp_path: Path, opener: 
         seen.append(image.shape)
         return ASTRONAUT_BOX + 51
 
-    maker = Maker(recipe, Teacher(opener.teacher, 1), find, net, border=0.1)
+    maker = Maker(recipe, Teacher(opener.teacher, 1), bordered(find, 0.1), net)
     [face] = maker.cut(Photo(path, np.concatenate([ASTRONAUT_BOX, nothing])))
     assert face.shape == (144, 144, 3)
     crop = recipe(astronaut(), ASTRONAUT_BOX, net)[0]
     inner = face[RIM:-RIM, RIM:-RIM].astype(int)
     assert np.abs(inner - crop).mean() < 2  # averaged over other pixels before it was turned
     assert np.abs(inner[1:] - crop[:-1]).mean() > 3
-    [bordered] = maker.cut(Photo(path))
+    [found] = maker.cut(Photo(path))
     assert seen == [(512 + 102, 512 + 102, 3)]
-    assert np.abs(bordered.astype(int) - face).mean() < 2
+    assert np.abs(found.astype(int) - face).mean() < 2

@@ -19,6 +19,7 @@ from recognizer.store.people import Store
         ("postgres://ann@db:6000/p", "ann@db:6000/p", "p", 6000),
         ("postgresql://ann:scret@[::1]:6000/p", "ann@[::1]:6000/p", "p", 6000),
         ("postgresql://ann@/p?host=/run/pg&port=6000", "ann@/p?host=/run/pg&port=6000", "p", 6000),
+        ("postgresql://ann:scret@db/p?sslmode=require", "ann@db/p?sslmode=require", "p", 5432),
         ("postgresql://db/p%20q?user=ann&password=scret", "ann@db/p q", "p q", 5432),
     ],
 )  # fmt: skip

@@ -115,16 +115,19 @@ def test_three_writers_and_two_readers_share_it_and_nothing_acknowledged_is_lost
         assert reader.stdout.readline() == "ready\n", reader.stderr.read()
     writers = [start(WRITER, address, first, count) for first in (0, 1000)]
     doomed = start(WRITER, address, 2000, 100_000)
-    told: list[str] = [writers[0].stdout.readline() for _ in range(3)]
+    told: list[str] = [writer.stdout.readline() for writer in writers for _ in range(3)]
+    told.append(doomed.stdout.readline())  # all of them are at work when it is killed
     postgres_server.kill()
     postgres_server.start()
     spoken = [doomed.stdout.readline() for _ in range(5)]
     doomed.kill()
-    spoken += doomed.communicate(timeout=60)[0].splitlines(keepends=True)
+    spoken += doomed.stdout.read().splitlines(
+        keepends=True
+    )  # communicate() loses what was buffered
+    doomed.wait(60)
     for writer in writers:
-        out, err = writer.communicate(timeout=120)
-        assert writer.returncode == 0, err
-        told += out.splitlines(keepends=True)
+        told += writer.stdout.read().splitlines(keepends=True)
+        assert writer.wait(120) == 0, writer.stderr.read()
     for reader in readers:
         assert reader.wait(60) == 0, reader.stderr.read()
     told += spoken

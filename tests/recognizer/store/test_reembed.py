@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from recognizer.rule import Thresholds
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.reembed import reembed
+from recognizer.store.unknown import UnknownFace, judge, keep, unknown_faces
 from tests.fake_embedder import FakeEmbedder
 
 OLD = FakeEmbedder(size=32, dimension=64)
@@ -47,6 +50,20 @@ def test_the_new_vectors_are_those_of_the_photos(path):
         assert snapshot.head is None, "it knew other vectors"
         assert snapshot.thresholds == Thresholds(), "they belong to the embedder"
         assert [p.crops for p in store.people()] == [40, 1], "the pictures stay for the next time"
+
+
+def test_unknown_and_ignored_faces_are_lost_and_it_is_told(path):
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
+        enroll(store, "Anna", [0])
+        vectors = OLD.embed(OLD.crop(photo(1), BOX[None]))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        face = UnknownFace("1", vectors[0], None, 0.5, "door", now)
+        keep(store, [face, face], timedelta(days=1))
+        judge(store, [unknown_faces(store)[0].id], "ignored", "ignored")
+        assert reembed(store, NEW).lost_unknown == 2
+        assert unknown_faces(store) == []
+    with Store.open(path, NEW.fingerprint, NEW.dimension) as store:
+        assert reembed(store, OLD).lost_unknown == 0
 
 
 def test_a_file_with_nobody_in_it_is_only_bound_to_the_new_embedder(path):
@@ -90,3 +107,24 @@ def test_a_change_meanwhile_is_not_lost(path):
             reembed(store, NEW, progress=lambda count: enroll(other, "Bob", [2]))
         assert store.fingerprint == OLD.fingerprint
         assert len(store.people()) == 2
+
+
+def test_a_file_of_another_embedder_says_what_can_be_moved(path):
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
+        enroll(store, "Anna", [1, 2])
+        enroll(store, "Anna", [3], keep=False)
+        enroll(store, "Bob", [4, 5], keep=False)
+    with pytest.raises(
+        UserError,
+        match=r"reembed` from the pictures of 2 of its 5 samples \(--drop-missing gives up the "
+        r"others\); ask 1 person for a photo again: Bob$",
+    ):
+        Store.open(path, NEW.fingerprint, NEW.dimension)
+
+
+def test_a_file_without_pictures_says_whom_to_enroll_again(path):
+    with Store.open(path, OLD.fingerprint, OLD.dimension) as store:
+        enroll(store, "Anna", [1], keep=False)
+        enroll(store, "Bob", [2], keep=False)
+    with pytest.raises(UserError, match=r"enroll its 2 people again .*has no pictures"):
+        Store.open(path, NEW.fingerprint, NEW.dimension)

@@ -17,6 +17,7 @@ from recognizer.store import transfer
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.transfer import export_people, import_people
+from recognizer.store.write import Change, NewSample
 from recognizer.types import unit
 
 DIMENSION = 16
@@ -123,6 +124,12 @@ def test_a_name_in_another_unicode_form_is_the_same_person(store, other, tmp_pat
     other.add("Zo\u00eb", np.repeat(-unit(vectors(2).sum(axis=0))[None], 3, axis=0))
     bad = changed(path, **{"people.json": header_with(path, decompose)})
     assert import_people(other, bad).refused == 2
+
+
+def test_denials_are_not_in_the_file_and_it_is_told(store, tmp_path):
+    store.apply(Change(deny={"李": [NewSample(vectors(1, 5)[0])]}))
+    assert export_people(store, tmp_path / "all.zip").denied == 1
+    assert export_people(store, tmp_path / "anna.zip", ["Anna"]).denied == 0
 
 
 def test_only_some_people(store, tmp_path, other):
@@ -270,8 +277,8 @@ def test_too_large_files_are_refused_before_they_are_read(other, file, monkeypat
 def test_an_export_during_a_change_is_not_half_of_each(store, tmp_path, monkeypatch):
     real = Store.samples
 
-    def samples(self: Store, name: str) -> Any:
-        found = real(self, name)
+    def samples(self: Store, name: str, **more: Any) -> Any:
+        found = real(self, name, **more)
         self.add("Late", vectors(1, 5))
         return found
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from detector.data.formats.coco_write import write_coco
 from detector.data.formats.dataset import Dataset, LabeledImage
-from detector.data.formats.export import write_dataset
+from detector.data.formats.export import export_dataset
 from detector.data.formats.from_voc import read_sets
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
 from detector.data.voc.folder import find_sets
@@ -57,7 +57,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def export(data: Path, out: Path, format: str, **options):
-    return write_dataset(read_sets(find_sets(data)), out, format, **options)
+    return export_dataset(read_sets(find_sets(data)), out, format, **options)
 
 
 def read_coco(out: Path, split: str) -> dict[str, list]:
@@ -182,7 +182,7 @@ def test_boxes_leave_as_training_sees_them(tmp_path):
         "1 box without area left out",
         "1 box outside the picture left out",
     )
-    write_dataset(dataset, tmp_path / "out", "coco")
+    export_dataset(dataset, tmp_path / "out", "coco")
     content = json.loads((tmp_path / "out/annotations/instances_default.json").read_text())
     assert [item["bbox"] for item in content["annotations"]] == [[5, 6, 25, 34], [0, 0, 20, 20]]
     assert [item["name"] for item in content["categories"]] == ["face"]
@@ -231,7 +231,7 @@ def test_names_that_differ_in_the_suffix_or_case_stay_apart(tmp_path, format):
     """As on phones: IMG_1.HEIC beside IMG_1.JPG."""
     files = [picture(tmp_path / "in" / name) for name in ("a.png", "a.jpg", "A.gif")]
     items = tuple(labeled(path, [(i, 0, i + 9, 9)]) for i, path in enumerate(files))
-    written = write_dataset(Dataset("x", {"": items}), tmp_path / "out", format)
+    written = export_dataset(Dataset("x", {"": items}), tmp_path / "out", format)
     names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert names == ["A-3.png", "a-2.jpg", "a.png"]  # what is no common kind is PNG
     assert sum(written.told.values()) == 3  # two renamed, one encoded anew
@@ -252,7 +252,7 @@ def test_nothing_is_overwritten_and_nothing_is_half_there(data, tmp_path):
     assert tree(out) == before
     broken = labeled(tmp_path / "missing.png", [WHOLE])
     with pytest.raises(UserError, match=r"missing\.png"):
-        write_dataset(Dataset("x", {"": (broken,)}), tmp_path / "half", "coco")
+        export_dataset(Dataset("x", {"": (broken,)}), tmp_path / "half", "coco")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
 
 
