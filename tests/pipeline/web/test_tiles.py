@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,7 +127,8 @@ def test_no_camera_uses_up_what_a_viewer_may_get_of_another():
         await asyncio.sleep(0)
         task.cancel()
 
-    asyncio.run(send())
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop, of a browser's driver
+        thread.submit(asyncio.run, send()).result()
     assert sent == [b"a0", b"a1", b"b0", b"a4"]
 
 
