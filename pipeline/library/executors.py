@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +151,7 @@ class Processes:
         process = context.Process(
             target=_serve, args=(other, *self._arguments), daemon=True, name="faces index"
         )
-        with _one_thread(), _no_main(), _deaf_to_ctrl_c():
+        with _one_thread(), _no_main(), _without_ctrl_c():
             process.start()
             self._workers[mine] = process
         other.close()
@@ -195,20 +196,29 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """For processes that are started within: it is for whoever asked, who ends them.
+def _without_ctrl_c() -> Iterator[None]:
+    """For processes that are started within: Ctrl-C is for whoever started them, and ends them.
 
-    Blocked, which they inherit; here it takes effect as soon as this ends.
+    They inherit that it is blocked. Here it waits until this ends, also where another thread gets
+    it: a process whose start is broken off prints a traceback.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # its start would end the blocking
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    posix = hasattr(signal, "pthread_sigmask")
+    if posix:
+        resource_tracker.ensure_running()  # its start would end the blocking
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if posix:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, before)
+            if came:
+                signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

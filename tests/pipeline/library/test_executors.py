@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from faces.errors import UserError
-from pipeline.library.executors import Processes
+from pipeline.library.executors import Processes, _without_ctrl_c
 from pipeline.library.look import LookSettings
 from pipeline.library.parts import part_files, read_manifest
 from pipeline.library.schema import Manifest
@@ -143,3 +145,31 @@ def test_nothing_is_hired_when_nothing_is_to_do(photos, tmp_path):
             raise AssertionError("hired")
 
     assert index(tmp_path / "lib", photos, crew=Nobody()).unchanged == 21
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this to one thread")
+def test_ctrl_c_waits_until_a_process_is_started_whichever_thread_gets_it():
+    begun, done = threading.Event(), []
+
+    def get_it() -> None:
+        begun.wait(10)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    thread = threading.Thread(target=get_it)
+    thread.start()
+
+    def start() -> None:
+        with _without_ctrl_c():
+            begun.set()
+            thread.join()
+            for _ in range(1000):  # where the interpreter looks for signals
+                pass
+            done.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done
