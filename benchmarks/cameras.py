@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -178,6 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     fine &= times[-1:] > [10.0]  # it was there again
     finally:
         sender.terminate()
+        for thread in threading.enumerate():  # one that reads a camera while Python ends aborts it
+            if thread is not threading.current_thread():
+                thread.join(5)
     print(f"\nload {psutil.getloadavg()[0]:.1f}: " + ("fine" if fine else "NOT fine"))
     return 0 if fine else 1
 
