@@ -25,8 +25,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.transforms.v2 import functional
 
+from detector.backbone import Pyramid
 from detector.config import TrainConfig, preset
-from detector.model import Pyramid
 from detector.shipped import SHIPPED
 from detector.training.dataset import Batch, FaceIndex
 from detector.training.distributed import World

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
-from detector.model import MEAN, STD, FaceRCNN, enlarge
+from detector.model import MEAN, STD, FaceRCNN
 from detector.points import points_in_pixels
+from detector.stages import enlarge
 
 
 class DenseLayers(nn.Module):

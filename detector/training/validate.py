@@ -21,7 +21,8 @@ from tqdm import tqdm
 from detector.config import OptimConfig
 from detector.evaluation.matching import ImageFaces, match
 from detector.evaluation.voc_ap import voc_curve
-from detector.model import FaceRCNN, Targets
+from detector.model import FaceRCNN
+from detector.stages import Targets
 from detector.training.dataset import FaceIndex, ValidationBatches
 from detector.training.distributed import World
 from detector.training.start import settled

@@ -13,10 +13,12 @@ from torchvision.models import mobilenet_v2
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
+from detector.backbone import normed
 from detector.config import ModelConfig, OptimConfig, TrainConfig
 from detector.inference.resize import Resize
 from detector.inference.torch_backend import trains_in_bf16
-from detector.model import IgnoringRoIHeads, _covered, build_model, enlarge, normed
+from detector.model import build_model
+from detector.stages import IgnoringRoIHeads, _covered, enlarge
 from detector.training.dataset import FaceIndex, ValidationBatches
 from detector.training.validate import set_train_mode, validate
 from faces.errors import UserError
