@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from recognizer.data.lfw import Lfw
 from recognizer.embedders.checkpoint import open_mini
 from recognizer.embedders.mini import MiniConfig, MiniResNet
 from recognizer.pretraining.batches import UNNAMED, Material, batches
+from recognizer.pretraining.cache import Faces
 from recognizer.pretraining.config import PretrainConfig
 from recognizer.pretraining.division import divide
 from recognizer.pretraining.judge import HeldOutPairs, Validation
@@ -380,6 +382,19 @@ def test_a_run_is_not_continued_with_other_settings_or_faces(
     other = trainer_for(tmp_path, (faces, [None, *people[1:]]))
     with pytest.raises(UserError, match=r"learns from other faces .* start a new run"):
         other.resume()
+
+
+def test_a_run_goes_on_with_the_same_photos_copied(
+    tmp_path: Path, made: Any, opener: Opener
+) -> None:
+    """The cached parts have other names then: these hold the times of the photos' files."""
+    trainer = trainer_for(tmp_path, made)
+    trainer.save()
+    faces, people = made
+    files = [file.with_name(f"again-{file.name}") for file in faces.files]
+    for old, new in zip(faces.files, files, strict=True):
+        shutil.copy(old, new)
+    trainer_for(tmp_path, (Faces(files, faces.vectors, faces.photo), people)).resume()
 
 
 def test_what_is_known_is_changed_gently(tmp_path: Path, made: Any, opener: Opener) -> None:
