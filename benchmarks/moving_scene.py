@@ -26,17 +26,11 @@ VISIBLE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """Somebody to move about.
+    """Somebody to move about."""
 
-    Args:
-        name: theirs.
-        pixels: RGB uint8 (h, w, 3): the face and what is around it.
-        box: the face within it.
-    """
-
-    name: str
-    pixels: NDArray[np.uint8]
-    box: Box
+    name: str  # theirs
+    pixels: NDArray[np.uint8]  # RGB uint8 (h, w, 3): the face and what is around it
+    box: Box  # the face within it
 
     @property
     def width(self) -> float:

@@ -57,16 +57,11 @@ PROBE_SEED = 90_001  # far from those of the copies, which are drawn from 0 on
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """Photos of many people, embedded as they are and behind a drawn mask.
+    """Photos of many people, embedded as they are and behind a drawn mask."""
 
-    Args:
-        people: who is on each (N,).
-        crops: uint8 (N, S, S, 3).
-        bare, masked: unit vectors float32 (N, D).
-    """
-
-    people: NDArray[np.str_]
-    crops: NDArray[np.uint8]
+    people: NDArray[np.str_]  # who is on each (N,)
+    crops: NDArray[np.uint8]  # uint8 (N, S, S, 3)
+    # bare, masked: unit vectors float32 (N, D)
     bare: NDArray[np.float32]
     masked: NDArray[np.float32]
 
@@ -86,12 +81,9 @@ def read_photos(
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Who is enrolled with which photos, and who is not.
+    """Who is enrolled with which photos, and who is not."""
 
-    Args:
-        enroll, mated, strangers: positions of photos, int64.
-    """
-
+    # enroll, mated, strangers: positions of photos, int64
     enroll: NDArray[np.int64]
     mated: NDArray[np.int64]
     strangers: NDArray[np.int64]

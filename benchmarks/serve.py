@@ -55,15 +55,10 @@ BROKEN = 0.05
 
 @dataclass
 class Server:
-    """A running `faces serve --http` without keys.
+    """A running `faces serve --http` without keys."""
 
-    Args:
-        folder: where its gallery is.
-        flags: more of its flags.
-    """
-
-    folder: Path
-    flags: Sequence[str]
+    folder: Path  # where its gallery is
+    flags: Sequence[str]  # more of its flags
     process: subprocess.Popen[bytes] = field(init=False)
     port: int = field(init=False)
 

@@ -227,7 +227,6 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         data, model, optim = self.data, self.model, self.optim
         rules = [
             (data.image_size >= 128, "image_size must be at least 128"),

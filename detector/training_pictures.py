@@ -38,16 +38,12 @@ _WIDER = re.compile(r"\d+_[A-Za-z].*_\d+")
 
 @dataclass(frozen=True)
 class TrainingPictures:
-    """The pictures that a network has learned from, those of its predecessors (`--init`) included.
+    """The pictures that a network and its predecessors (`--init`) have learned from."""
 
-    Args:
-        files: of each file six bytes, see `of`; empty where only names are known.
-        names: of each name of WIDER FACE's form six bytes.
-        whole: whether the list is complete; False after an --init from weights without a record.
-    """
-
+    # of each file six bytes, see `of`; empty where only names are known
     files: frozenset[bytes] = frozenset()
-    names: frozenset[bytes] = frozenset()
+    names: frozenset[bytes] = frozenset()  # of each name of WIDER FACE's form six bytes
+    # whether the list is complete; False after an --init from weights without a record
     whole: bool = True
 
     @classmethod

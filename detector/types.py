@@ -304,11 +304,9 @@ class Detector(Protocol):
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Find the faces of one image."""
-        ...
 
     def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Find the faces of several images, one result each, in order."""
-        ...
 
 
 def _frozen(array: ArrayLike) -> NDArray[np.float32]:

@@ -7,11 +7,15 @@ from typing import Self
 
 
 class Closing:
-    """Leaving the block calls `close`, whatever happened in it."""
+    """Leaving the block calls `close`, whatever happened in it, unless `leave` says otherwise."""
 
     def close(self) -> None:
         """Give back what is held."""
         raise NotImplementedError
+
+    def leave(self, error: BaseException | None) -> None:
+        """The end of the block, with what was raised in it."""
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -22,4 +26,4 @@ class Closing:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.leave(error)

@@ -29,15 +29,11 @@ _FORMS = (str, nfc, nfd)  # what was typed may be written otherwise on the disk
 
 @dataclass(frozen=True)
 class Source:
-    """One image or video to look at.
+    """One image or video to look at."""
 
-    Args:
-        path: the file.
-        name: where its results belong: its path below the folder that was asked for, with forward
-            slashes, such as ``holiday/beach/1.jpg``. No two sources share one.
-    """
-
-    path: Path
+    path: Path  # the file
+    # where its results belong: its path below the folder that was asked for, with forward slashes,
+    # such as ``holiday/beach/1.jpg``. No two sources share one.
     name: str
 
     @cached_property

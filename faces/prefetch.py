@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.closing import Closing
 from faces.run import Threads, interrupt_between, result_of
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def read_ahead(
             pool.close(check)
 
 
-class WriteBehind:
+class WriteBehind(Closing):
     """Calls made in threads after the caller has gone on; a context manager.
 
     ``submit`` waits while the calls not yet done hold more than ``pixels``. An exception of a call
@@ -88,15 +88,7 @@ class WriteBehind:
         self._held -= size
         future.result()
 
-    def __enter__(self) -> WriteBehind:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def leave(self, error: BaseException | None) -> None:
         try:
             while self._waiting and error is None:
                 self._finish_oldest()

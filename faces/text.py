@@ -12,6 +12,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else IRREGULAR.get(noun, noun + 's')}"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width below a header: words to the left, numbers to the right."""
+    columns = []
+    for column in zip(*rows, strict=True):
+        width = max(map(len, column))
+        numbers = any(text.replace(",", "").isdecimal() for text in column[1:])
+        columns.append([text.rjust(width) if numbers else text.ljust(width) for text in column])
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with columns of equal width: the first to the left, the others to the right.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
+from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.read import as_image, as_images
 from pipeline.gallery import Gallery, open_detector, open_embedder
@@ -19,7 +20,7 @@ from recognizer.store.people import Store
 from recognizer.types import UNKNOWN, Embedder, Match, Recognizer
 
 
-class FaceAnalyzer:
+class FaceAnalyzer(Closing):
     """Finds the faces of photos, describes and names them as `faces run` and `faces serve` do.
 
     Args:
@@ -115,12 +116,6 @@ class FaceAnalyzer:
         """Let go of the gallery's file, if it was opened here."""
         if self._opened is not None:
             self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"FaceAnalyzer({'nobody is known' if self.gallery is None else self.gallery})"

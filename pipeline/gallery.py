@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detector
+from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.read import as_image
 from pipeline.enroll.photo_sample import Refused, sample_of
@@ -34,7 +35,7 @@ GATES = Gates()
 """How good a photo must be, unless told otherwise."""
 
 
-class Gallery:
+class Gallery(Closing):
     """The people in a file such as people.db; it is also used by `faces enroll` and all commands.
 
     Open one with `Gallery.open`. Other programs may change the file meanwhile: every answer is
@@ -234,12 +235,6 @@ class Gallery:
     def close(self) -> None:
         """Let go of the file."""
         self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _sample(
         self, photo: Any, largest: bool, keep_crop: bool, gates: Gates | None

@@ -28,17 +28,11 @@ LOOK = 160
 
 @dataclass(frozen=True)
 class Labeled:
-    """How many faces of a data set got points.
+    """How many faces of a data set got points."""
 
-    Args:
-        faces: that count and are large enough.
-        before: had points and keep them.
-        now: got at least one.
-    """
-
-    faces: int
-    before: int
-    now: int
+    faces: int  # that count and are large enough
+    before: int  # had points and keep them
+    now: int  # got at least one
 
 
 class InCrops:

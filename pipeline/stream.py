@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 from detector.types import Detector
+from faces.closing import Closing
 from pipeline.analyzer import current, open_existing
 from pipeline.gallery import Gallery, open_detector, open_embedder
 from pipeline.live.loop import Loop, LoopOptions
@@ -29,7 +29,7 @@ WEAK = 0.2
 """How much below ``threshold`` a detection may score that continues a track."""
 
 
-class Stream:
+class Stream(Closing):
     """An iterator of `pipeline.types.Tick`, and a context manager; made by `stream`."""
 
     def __init__(
@@ -54,12 +54,6 @@ class Stream:
         """Stop the threads and let go of the camera or file; no frame comes any more."""
         self._ticks.close()
         self._finish()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Stream({self.source.name})"

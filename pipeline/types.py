@@ -114,22 +114,14 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """All faces of one frame.
+    """All faces of one frame."""
 
-    Args:
-        index: of the frame, 0 for the first.
-        time: seconds from the first frame.
-        image_size: (height, width) of the frame in pixels.
-        faces: in the order of their tracks.
-        version: of the recognizer that named them.
-        camera: its name, where there are several; else None, and not in the JSON form.
-    """
-
-    index: int
-    time: float
-    image_size: tuple[int, int]
-    faces: tuple[Face, ...]
-    version: int
+    index: int  # of the frame, 0 for the first
+    time: float  # seconds from the first frame
+    image_size: tuple[int, int]  # (height, width) of the frame in pixels
+    faces: tuple[Face, ...]  # in the order of their tracks
+    version: int  # of the recognizer that named them
+    # its name, where there are several; else None, and not in the JSON form
     camera: str | None = None
 
     def __iter__(self) -> Iterator[Face]:
@@ -170,21 +162,13 @@ class FrameFaces:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Picture:
-    """One frame of a source.
+    """One frame of a source."""
 
-    Args:
-        index: 0 for the first; a live source counts those that nobody looked at as well.
-        time: seconds from the first frame.
-        image: RGB uint8 (H, W, 3), upright.
-        captured: `time.monotonic` seconds when the frame was there.
-        name: of the file, for a folder of pictures.
-    """
-
-    index: int
-    time: float
-    image: NDArray[np.uint8]
-    captured: float
-    name: str | None = None
+    index: int  # 0 for the first; a live source counts those that nobody looked at as well
+    time: float  # seconds from the first frame
+    image: NDArray[np.uint8]  # RGB uint8 (H, W, 3), upright
+    captured: float  # `time.monotonic` seconds when the frame was there
+    name: str | None = None  # of the file, for a folder of pictures
 
     @property
     def size(self) -> tuple[int, int]:
@@ -199,31 +183,19 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """A face that the detector found, with what is needed to judge it as an example.
+    """A face that the detector found, with what is needed to judge it as an example."""
 
-    Args:
-        box: in pixels of the picture, as detected.
-        score: the detector's, 0..1.
-        track: see `Face`.
-        sharpness: see `pipeline.live.naming.sharpness`.
-        quality: 0..1, of size, sharpness and score together.
-        crossing: its box touches that of another face, so its crop may show both.
-        crop: uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time.
-        embedding: unit float32 (D,); None like ``crop``.
-        match: who it is by this one look alone; None like ``crop``.
-        landmarks: float32 (5, 2), see `Face`.
-    """
-
-    box: Box
-    score: float
-    track: int | None
-    sharpness: float
-    quality: float
-    crossing: bool = False
+    box: Box  # in pixels of the picture, as detected
+    score: float  # the detector's, 0..1
+    track: int | None  # see `Face`
+    sharpness: float  # see `pipeline.live.naming.sharpness`
+    quality: float  # 0..1, of size, sharpness and score together
+    crossing: bool = False  # its box touches that of another face, so its crop may show both
+    # uint8 (S, S, 3) as the embedder saw it; None when it was not embedded this time
     crop: NDArray[np.uint8] | None = None
-    embedding: NDArray[np.float32] | None = None
-    match: Match | None = None
-    landmarks: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None  # unit float32 (D,); None like ``crop``
+    match: Match | None = None  # who it is by this one look alone; None like ``crop``
+    landmarks: NDArray[np.float32] | None = None  # float32 (5, 2), see `Face`
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,58 +208,37 @@ class Look:
 
 @dataclass(frozen=True)
 class Note:
-    """Something to show on the picture besides the names.
+    """Something to show on the picture besides the names."""
 
-    Args:
-        text: one short line.
-        track: the face that it belongs to; None for the whole picture.
-        progress: 0..1 draws a bar.
-    """
-
-    text: str
-    track: int | None = None
-    progress: float | None = None
+    text: str  # one short line
+    track: int | None = None  # the face that it belongs to; None for the whole picture
+    progress: float | None = None  # 0..1 draws a bar
 
 
 @dataclass(frozen=True)
 class Stats:
-    """How the loop is doing, over its last two seconds.
+    """How the loop is doing, over its last two seconds."""
 
-    Args:
-        fps: frames a second that came out.
-        looks: runs of the detector a second.
-        latency: seconds from a frame's capture until its names were known, the median.
-        dropped: frames of a live source that nobody looked at, in all.
-    """
-
-    fps: float = 0.0
-    looks: float = 0.0
-    latency: float = 0.0
-    dropped: int = 0
+    fps: float = 0.0  # frames a second that came out
+    looks: float = 0.0  # runs of the detector a second
+    latency: float = 0.0  # seconds from a frame's capture until its names were known, the median
+    dropped: int = 0  # frames of a live source that nobody looked at, in all
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tick:
-    """One turn of the loop, for everything that shows, writes or reports.
+    """One turn of the loop, for everything that shows, writes or reports."""
 
-    Args:
-        picture: the frame.
-        faces: who is on it.
-        looks: what the detector and the embedder finished since the last tick, oldest first. Their
-            pictures may be older than this one.
-        notes: to be shown.
-        status: what is wrong with the source ("camera 0 is gone ..."), or None.
-        fresh: False when there was no new frame: ``picture`` and ``faces`` are the last ones.
-        stats: how fast it goes.
-    """
-
-    picture: Picture
-    faces: FrameFaces
+    picture: Picture  # the frame
+    faces: FrameFaces  # who is on it
+    # what the detector and the embedder finished since the last tick, oldest first. Their pictures
+    # may be older than this one.
     looks: tuple[Look, ...] = ()
-    notes: tuple[Note, ...] = ()
-    status: str | None = None
+    notes: tuple[Note, ...] = ()  # to be shown
+    status: str | None = None  # what is wrong with the source ("camera 0 is gone ..."), or None
+    # False when there was no new frame: ``picture`` and ``faces`` are the last ones
     fresh: bool = True
-    stats: Stats = field(default_factory=Stats)
+    stats: Stats = field(default_factory=Stats)  # how fast it goes
 
     def __repr__(self) -> str:
         who = ", ".join(map(repr, self.faces)) or "nobody"

@@ -21,15 +21,10 @@ LEAST = 5
 
 @dataclass(frozen=True, eq=False)
 class HeldBack:
-    """Labeled vectors that neither snapshot was taught with.
+    """Labeled vectors that neither snapshot was taught with."""
 
-    Args:
-        names: whose each vector is; None is nobody enrolled.
-        embeddings: unit vectors, float32 (N, D).
-    """
-
-    names: tuple[str | None, ...]
-    embeddings: NDArray[np.float32]
+    names: tuple[str | None, ...]  # whose each vector is; None is nobody enrolled
+    embeddings: NDArray[np.float32]  # unit vectors, float32 (N, D)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -42,17 +37,13 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class Count:
-    """Of one person's vectors (or the impostors'): how each snapshot does.
+    """Of one person's vectors (or the impostors'): how each snapshot does."""
 
-    Args:
-        vectors: how many there are.
-        old_right, new_right: with the right name; for impostors, unknown.
-        old_wrong, new_wrong: with the name of somebody else.
-    """
-
-    vectors: int
+    vectors: int  # how many there are
+    # old_right, new_right: with the right name; for impostors, unknown
     old_right: int
     new_right: int
+    # old_wrong, new_wrong: with the name of somebody else
     old_wrong: int
     new_wrong: int
 
@@ -64,19 +55,14 @@ class Count:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison found.
+    """What the comparison found."""
 
-    Args:
-        people: those whom both snapshots know.
-        newcomers: those whom only the new one knows; they are counted, but decide nothing.
-        impostors: vectors of people whom the new one must not know, also those it has forgotten.
-        untested: people of both snapshots of whom nothing was held back.
-    """
-
-    people: dict[str, Count]
+    people: dict[str, Count]  # those whom both snapshots know
+    # those whom only the new one knows; they are counted, but decide nothing
     newcomers: dict[str, Count]
+    # vectors of people whom the new one must not know, also those it has forgotten
     impostors: Count
-    untested: tuple[str, ...]
+    untested: tuple[str, ...]  # people of both snapshots of whom nothing was held back
 
     @property
     def accepted(self) -> bool:

@@ -37,25 +37,17 @@ LEAST_PEOPLE = 20
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold for cosines, and what it was measured on.
+    """A threshold for cosines, and what it was measured on."""
 
-    Args:
-        threshold: two faces match when their cosine is more than this.
-        wanted: the false match rate asked for.
-        fmr: the one measured on these impostors, at most ``wanted``.
-        interval: in which the true one lies with a probability of 95 %.
-        fnmr: the share of genuine pairs that do not match.
-        genuine, impostor: how many pairs of each kind.
-        people: how many people they are of; None when the pairs were listed without names.
-    """
-
-    threshold: float
-    wanted: float
-    fmr: float
-    interval: tuple[float, float]
-    fnmr: float
+    threshold: float  # two faces match when their cosine is more than this
+    wanted: float  # the false match rate asked for
+    fmr: float  # the one measured on these impostors, at most ``wanted``
+    interval: tuple[float, float]  # in which the true one lies with a probability of 95 %
+    fnmr: float  # the share of genuine pairs that do not match
+    # genuine, impostor: how many pairs of each kind
     genuine: int
     impostor: int
+    # how many people they are of; None when the pairs were listed without names
     people: int | None = None
 
 
@@ -187,21 +179,14 @@ def _between_people(
 
 @dataclass(frozen=True)
 class HeadCalibration:
-    """A threshold for the head's probability, and what it was measured on.
+    """A threshold for the head's probability, and what it was measured on."""
 
-    Args:
-        threshold: a class must be more probable than this.
-        strangers_named: share of the faces of people who are not enrolled that it names.
-        recognized: share of new photos of enrolled people that it names rightly.
-        enrolled: how many people the heads knew.
-        strangers, photos: how many faces of people not enrolled, and of the enrolled, were tried
-            over all rounds.
-    """
-
-    threshold: float
-    strangers_named: float
-    recognized: float
-    enrolled: int
+    threshold: float  # a class must be more probable than this
+    strangers_named: float  # share of the faces of people who are not enrolled that it names
+    recognized: float  # share of new photos of enrolled people that it names rightly
+    enrolled: int  # how many people the heads knew
+    # strangers, photos: how many faces of people not enrolled, and of the enrolled, were tried over
+    # all rounds
     strangers: int
     photos: int
 

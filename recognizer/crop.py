@@ -49,18 +49,14 @@ Kind = Literal["aligned", "square", "stretched"]
 class CropRecipe:
     """How a crop is cut.
 
-    Args:
-        size: side of the crop in pixels.
-        margin: what is added to the box, as a part of its sides (0.1: 5 % on each side).
-        kind: ``aligned``: turned and scaled so that eyes, nose and mouth come to lie on `TEMPLATE`;
-            where they cannot be found, the box decides as in ``square``, a little higher.
-            ``square``: the square around the box. ``stretched``: the box itself, made square.
-
     Raises ValueError for values out of range.
     """
 
-    size: int
-    margin: float
+    size: int  # side of the crop in pixels
+    margin: float  # what is added to the box, as a part of its sides (0.1: 5 % on each side)
+    # ``aligned``: turned and scaled so that eyes, nose and mouth come to lie on `TEMPLATE`; where
+    # they cannot be found, the box decides as in ``square``, a little higher. ``square``: the
+    # square around the box. ``stretched``: the box itself, made square
     kind: Kind
 
     def __post_init__(self) -> None:

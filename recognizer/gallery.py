@@ -16,17 +16,12 @@ from recognizer.types import frozen, unit
 class Gallery:
     """Immutable: every change returns a new one.
 
-    Args:
-        fingerprint: of the embedder that made the vectors, see `recognizer.types.Embedder`.
-        names: one for each vector; a person usually has several.
-        embeddings: unit vectors, float32 (N, D).
-
     Raises ValueError when they do not go together.
     """
 
-    fingerprint: str
-    names: tuple[str, ...]
-    embeddings: NDArray[np.float32]
+    fingerprint: str  # of the embedder that made the vectors, see `recognizer.types.Embedder`
+    names: tuple[str, ...]  # one for each vector; a person usually has several
+    embeddings: NDArray[np.float32]  # unit vectors, float32 (N, D)
 
     def __post_init__(self) -> None:
         embeddings = frozen(self.embeddings, np.float32)

@@ -14,19 +14,13 @@ from recognizer.types import frozen
 class Head:
     """A linear layer over unit vectors.
 
-    Args:
-        fingerprint: of the embedder whose vectors it was trained on.
-        names: the classes; None is the class "unknown".
-        weight: float32 (C, D).
-        bias: float32 (C,).
-
     Raises ValueError when the shapes do not go together or a class is there twice.
     """
 
-    fingerprint: str
-    names: tuple[str | None, ...]
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    fingerprint: str  # of the embedder whose vectors it was trained on
+    names: tuple[str | None, ...]  # the classes; None is the class "unknown"
+    weight: NDArray[np.float32]  # float32 (C, D)
+    bias: NDArray[np.float32]  # float32 (C,)
 
     def __post_init__(self) -> None:
         weight, bias = frozen(self.weight, np.float32), frozen(self.bias, np.float32)

@@ -19,19 +19,13 @@ from recognizer.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a photo becomes a sample.
+    """Whether a photo becomes a sample."""
 
-    Args:
-        why: None when it does, else the kind of reason.
-        reason: a sentence; empty when it does.
-        similarity: with the person's other photos, where that is the reason.
-        looks_like: somebody else who would be named on it, and the cosine; that alone refuses
-            nothing.
-    """
-
+    # None when it does, else the kind of reason
     why: Literal["duplicate_photo", "another_face"] | None = None
-    reason: str = ""
-    similarity: float | None = None
+    reason: str = ""  # a sentence; empty when it does
+    similarity: float | None = None  # with the person's other photos, where that is the reason
+    # somebody else who would be named on it, and the cosine; that alone refuses nothing
     looks_like: tuple[str, float] | None = None
 
 

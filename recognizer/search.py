@@ -69,7 +69,6 @@ class ExactIndex:
         self._vectors = vectors
 
     def search(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `Index`."""
         best = np.empty(len(queries), np.int64)
         cosine = np.empty(len(queries), np.float32)
         step = max(1, _BLOCK // len(self._vectors))
@@ -121,7 +120,6 @@ class CompactIndex:
             self._index.add(self._whole(part))
 
     def search(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `Index`."""
         best = np.empty(len(queries), np.int64)
         cosine = np.empty(len(queries), np.float32)
         if not len(queries):

@@ -63,9 +63,7 @@ Command = (
 
 def main(argv: Sequence[str]) -> int:
     """0: the log is in order; 1: it is not."""
-    options: Verify | Show = parse(
-        Command, argv, prog="faces audit", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Verify | Show = parse(Command, argv, "faces audit", DESCRIPTION, EXAMPLES)
     from pipeline.service.audit import entries, verify
     from recognizer.names import clean_name
 

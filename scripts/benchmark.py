@@ -17,7 +17,7 @@ import tyro
 from detector.shipped import SHIPPED
 from faces.errors import UserError, require
 from faces.files import check_writable
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not fit together, naming what to change."""
         rules = [
             (
                 self.wider is not None or self.image_path is not None,
@@ -110,9 +109,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, compare, write and print the table; 1 when a contestant failed."""
-    options: Options = parse(
-        Options, argv, prog="faces benchmark", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces benchmark", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     check_writable(options.out)
     folder = options.image_path or (options.wider or Path()) / "WIDER_val" / "images"
@@ -181,16 +178,13 @@ def _run(
     truth: list[ImageFaces],
     files: dict[str, Path],
 ) -> list[Result]:
-    from tqdm import tqdm
-
     from detector.benchmark.accuracy import MIN_SCORE, average_precisions
     from detector.benchmark.contestants import THRESHOLD
     from detector.benchmark.table import Result
     from detector.benchmark.timing import ContestantFailed, contest
 
-    off = True if options.quiet else None  # None: no bar where stderr is no terminal
     turns = len(contestants) * (len(images) + 2)
-    with tqdm(total=turns, desc="timing", unit="turn", disable=off) as bar:
+    with progress(None, "timing", "turn", options.quiet, turns) as bar:
 
         def tell(name: str) -> None:
             bar.set_postfix_str(name)
@@ -209,7 +203,7 @@ def _run(
         ap: dict[str, float | None] | ContestantFailed | None = None
         if truth and contestant.trained:
             name = contestant.name
-            with tqdm(total=len(truth), desc=f"AP {name}", unit="image", disable=off) as bar:
+            with progress(None, f"AP {name}", "image", options.quiet, len(truth)) as bar:
                 try:
                     ap = average_precisions(
                         contestant.build(options.threads, MIN_SCORE),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from faces.errors import UserError
 from faces.text import counted
 from scripts.options.calibrate import Options, ScoreOptions
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 from scripts.options.recognizer import open_embedder, open_store
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ faces calibrate shipped --image-path images --annotation-dir annotations --out m
 
 def main(argv: Sequence[str]) -> int:
     """Parse, embed, measure, store, say what was found."""
-    options: Options = parse(
-        Options, argv, prog="faces calibrate", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces calibrate", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     if options.model is not None:
         _calibrate_detector(options.model, options.scores, options.threads, options.quiet)
@@ -202,12 +200,7 @@ def _write_defaults(
 
 
 def _bar(options: Options, rows: Iterable[int]) -> Iterable[int]:
-    from tqdm import tqdm
-
-    # None: no bar where stderr is no terminal
-    return tqdm(
-        list(rows), desc="embedding", unit=" photos", disable=True if options.quiet else None
-    )
+    return progress(list(rows), "embedding", " photos", options.quiet)
 
 
 def _calibrate_detector(
@@ -260,8 +253,6 @@ def _plain_scores(
     threads: int | None, quiet: bool,
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
     """The detections by image, with the scores that the network gives without calibration."""
-    from tqdm import tqdm
-
     from detector.data.submission import scored_boxes
     from detector.evaluation.calibrate import LOWEST
     from detector.inference.detect import FaceDetector
@@ -280,9 +271,9 @@ def _plain_scores(
     network.roi_heads.score_thresh = LOWEST
     resize = inference_resize(artifact.config.model, artifact.config.data, options.max_side)
     detector = FaceDetector(TorchNetwork(network, pick_device(options.device)), resize, LOWEST)
-    bar = tqdm(truth, desc="detecting", unit="image", disable=True if quiet else None)
     return {
-        image.name: scored_boxes(detector.detect(read_image(images[image.name]))) for image in bar
+        image.name: scored_boxes(detector.detect(read_image(images[image.name])))
+        for image in progress(truth, "detecting", "image", quiet)
     }
 
 

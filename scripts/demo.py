@@ -49,9 +49,7 @@ class Step:
 
 def main(argv: Sequence[str]) -> int:
     """Run all steps; the first that fails ends the walk with its exit code."""
-    options: Options = parse(
-        Options, argv, prog="faces demo", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces demo", DESCRIPTION, EXAMPLES)
     out = options.out if options.out is not None else free_path(DEFAULT_OUT)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name a new folder with --out, or remove it")

@@ -16,7 +16,7 @@ import tyro
 
 from faces.errors import UserError, require
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.command_line import arg, log_to_stderr, parse, progress, writing_results
 from scripts.options.hide import write_covered
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         threshold = self.threshold
         rules = [
             (
@@ -163,9 +162,7 @@ class Tally:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, look at everything, write the results; 0 fine, 1 some files could not be read."""
-    options: Options = parse(
-        Options, argv, prog="faces detect", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces detect", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from detector.inference.detect import BATCH
     from detector.inference.load import load_detector
@@ -188,16 +185,10 @@ def main(argv: Sequence[str]) -> int:
         batch_size=options.batch_size or BATCH,
         speed=options.speed,
     )
-    try:
-        with ExitStack() as stack:
-            write_line = open_lines(options, stack)
-            job = Job(options, detector, targets, names, write_line)
-            tally = job.run(sources)
-            told = job.write_labels()
-    except BrokenPipeError:  # the reader of the JSON lines has left
-        raise
-    except OSError as error:
-        raise UserError(f"the results cannot be written: {error}") from error
+    with writing_results(), ExitStack() as stack:
+        job = Job(options, detector, targets, names, open_lines(options, stack))
+        tally = job.run(sources)
+        told = job.write_labels()
     # With --json - only JSON lines may be on stdout.
     lines = "\n".join([summary(options, tally), *told])
     print(lines, file=sys.stderr if options.json == "-" else sys.stdout)
@@ -277,8 +268,6 @@ class Job:
         return [f"labels:      {folder} ({format})", *told_lines(written.told)]
 
     def _images(self, sources: Sequence[Source]) -> None:
-        from tqdm import tqdm
-
         from detector.data.submission import write_submission
         from faces.images.write import save_image
         from faces.prefetch import WriteBehind
@@ -290,9 +279,8 @@ class Job:
             behind = stack.enter_context(WriteBehind(threads=4))
             results = detect_images(self.detector, sources, self.options.batch_size)
             found = stack.enter_context(closing(results))
-            for result in tqdm(
-                found, total=len(sources), desc="images", unit=" images", disable=self._no_bar
-            ):
+            quiet = self.options.quiet
+            for result in progress(found, "images", " images", quiet, len(sources)):
                 if isinstance(result, Failed):
                     self._failed(result.reason)
                     continue
@@ -312,8 +300,6 @@ class Job:
                 self.tally.faces += len(shown)
 
     def _video(self, source: Source) -> None:
-        from tqdm import tqdm
-
         from faces.prefetch import WriteBehind
         from faces.video.film import VideoReader, VideoWriter
         from faces.video.sound import copy_sound
@@ -332,9 +318,7 @@ class Job:
             frames = detect_video(self.detector, video, self.options.batch_size)
             found = stack.enter_context(closing(frames))
             count, name = video.frames or None, source.name
-            for frame, everything in tqdm(
-                found, total=count, desc=name, unit=" frames", disable=self._no_bar
-            ):
+            for frame, everything in progress(found, name, " frames", self.options.quiet, count):
                 shown = everything.above(self.options.shown)
                 self.write_line(json_line(source.path, shown, frame.index, frame.time))
                 if cover is not None:
@@ -363,10 +347,6 @@ class Job:
         if self.options.anonymize:
             return partial(anonymize, image, shown.xyxy)
         return partial(draw_detections, image, shown)
-
-    @property
-    def _no_bar(self) -> bool | None:
-        return True if self.options.quiet else None  # None: no bar where stderr is no terminal
 
     def _failed(self, reason: str) -> None:
         from tqdm import tqdm

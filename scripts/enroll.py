@@ -14,7 +14,7 @@ import tyro
 from faces.errors import UserError
 from faces.text import counted
 from recognizer.quality import Gates
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 from scripts.options.recognizer import (
     DetectorOptions,
     EmbedderOptions,
@@ -75,7 +75,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not go together."""
         if self.from_folders is not None and self.name is not None:
             raise UserError("give NAME and photos, or --from-folders, not both")
         if self.from_folders is None and self.name is None:
@@ -98,9 +97,7 @@ class Tally:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, enroll, print the summary; 0 fine, 1 some photos or people could not be enrolled."""
-    options: Options = parse(
-        Options, argv, prog="faces enroll", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces enroll", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     people = photos_of(options)  # first: mistakes are found before networks are loaded
     embedder = open_embedder(options.embedding)
@@ -146,8 +143,7 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
 
     tally = Tally()
     total = sum(map(len, people.values()))
-    # None: no bar where stderr is no terminal
-    with tqdm(total=total, desc="photos", unit=" photos", disable=quiet or None) as bar:
+    with progress(None, "photos", " photos", quiet, total) as bar:
 
         def report(result: PhotoResult) -> None:
             for sentence in result.refusals:

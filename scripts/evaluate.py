@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tyro
 
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 
 logger = logging.getLogger(__name__)
 
@@ -96,24 +96,15 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, evaluate, write the report and its pictures, print the table."""
-    options: Options = parse(
-        Options,
-        argv,
-        prog="faces evaluate",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+    options: Options = parse(Options, argv, "faces evaluate", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its table repeats ours
-    from tqdm import tqdm
-
     from detector.evaluation.evaluate import evaluate
     from detector.evaluation.hardest import write_hardest
     from faces.files import check_writable
 
     def bar(items: Sequence[Any], what: str) -> Iterable[Any]:
-        # disable=None: no bar where stderr is no terminal.
-        return tqdm(items, desc=what, unit="image", disable=True if options.quiet else None)
+        return progress(items, what, "image", options.quiet)
 
     if options.hardest < 0:
         raise UserError(f"--hardest must not be negative, got {options.hardest}")

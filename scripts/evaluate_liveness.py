@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from faces.errors import UserError, require
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +66,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not fit together, naming what to change."""
         rules = [
             (
                 self.data is not None or self.simulate > 0,
@@ -89,9 +87,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, evaluate, print; 1 when a file could not be read."""
-    options: Options = parse(
-        Options, argv, prog="faces evaluate-liveness", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces evaluate-liveness", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from faces.files import atomic_write_text
     from pipeline.liveness.report import format_scores, format_trials
@@ -117,7 +113,6 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate_images(options: Options) -> tuple[Scores, list[dict[str, Any]], int]:
     """Scores, a row for each file, and how many files could not be read."""
     import numpy as np
-    from tqdm import tqdm
 
     from detector.inference.load import load_detector
     from pipeline.liveness.passive import PassiveLiveness
@@ -130,8 +125,7 @@ def _evaluate_images(options: Options) -> tuple[Scores, list[dict[str, Any]], in
     by_kind: dict[str | None, list[float]] = {kind: [] for kind, _ in presentations}
     rows: list[dict[str, Any]] = []
     unread = 0
-    hidden = options.quiet or None  # None: only where somebody looks at a terminal
-    for kind, source in tqdm(presentations, unit=" files", disable=hidden, file=sys.stderr):
+    for kind, source in progress(presentations, "looking", " files", options.quiet):
         try:
             score = _score(source, detector, passive)
         except UserError as error:
@@ -196,18 +190,12 @@ def _frames(source: Source) -> Iterator[NDArray[np.uint8]]:
 def _simulate(options: Options) -> list[Trial]:
     from collections import Counter
 
-    from tqdm import tqdm
-
     from pipeline.liveness.report import Trial
     from pipeline.liveness.simulation import KINDS, simulate
 
     trials = []
-    with tqdm(
-        total=len(KINDS) * options.simulate,
-        unit=" attempts",
-        disable=options.quiet or None,
-        file=sys.stderr,
-    ) as bar:
+    total = len(KINDS) * options.simulate
+    with progress(None, "trying", " attempts", options.quiet, total) as bar:
         for kind in KINDS:
             ends: Counter[str] = Counter()
             for i in range(options.simulate):

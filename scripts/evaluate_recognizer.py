@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from faces.errors import UserError, require
 from recognizer.store.address import PostgresAddress
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 from scripts.options.recognizer import GALLERY, EmbedderOptions, open_embedder
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not fit together, naming what to change."""
         sources = [self.lfw, self.folders, self.photos, self.gallery]
         paired = self.lfw is not None or self.pairs is not None
         rules = [
@@ -164,13 +163,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, embed, evaluate, write the report and its pictures, print the tables."""
-    options: Options = parse(
-        Options,
-        argv,
-        prog="faces evaluate-recognizer",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+    options: Options = parse(Options, argv, "faces evaluate-recognizer", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from faces.files import atomic_write_text, check_writable
     from recognizer.evaluation.embedding import embed_photos
@@ -245,13 +238,11 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
     """What is enrolled in --gallery."""
     if options.gallery is None:
         return None
-    from recognizer.rule import default_thresholds
     from recognizer.store.people import Store
 
     if not Store.exists(options.gallery):
         raise UserError(f"{options.gallery}: there is no such file; make it with `faces enroll`")
-    thresholds = default_thresholds(embedder.fingerprint)
-    with Store.open(options.gallery, embedder.fingerprint, embedder.dimension, thresholds) as store:
+    with Store.open(options.gallery, embedder.fingerprint, embedder.dimension) as store:
         snapshot = store.snapshot()
     if not snapshot.gallery.people and snapshot.head is None:
         raise UserError(f"{options.gallery}: nobody is enrolled there")
@@ -357,7 +348,4 @@ def _crops(
 
 
 def _bar(options: Options, rows: Iterable[int], what: str = "embedding") -> Iterable[int]:
-    from tqdm import tqdm
-
-    # disable=None: no bar where stderr is no terminal.
-    return tqdm(list(rows), desc=what, unit="photo", disable=True if options.quiet else None)
+    return progress(list(rows), what, "photo", options.quiet)

@@ -63,9 +63,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Export, print how each file compares, and where it is."""
-    options: Options = parse(
-        Options, argv, prog="faces export", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces export", DESCRIPTION, EXAMPLES)
     log_to_stderr()
     from detector.export.parity import table
     from detector.tasks import export

@@ -41,9 +41,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Export and print how the file compares."""
-    options: Options = parse(
-        Options, argv, prog="faces export-embedder", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces export-embedder", DESCRIPTION, EXAMPLES)
     log_to_stderr()
     from recognizer.embedders.export import export_embedder, open_network
 

@@ -39,16 +39,13 @@ class Options:
     """Warnings only."""
 
     def __post_init__(self) -> None:
-        """Raises UserError when there is nothing to convert."""
         if not self.weights:
             raise UserError("give the published files of weights (.pth)")
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse, convert, compare, write; prints the file's name."""
-    options: Options = parse(
-        Options, argv, prog="faces export-liveness", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces export-liveness", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from pipeline.liveness.export import export_liveness
 

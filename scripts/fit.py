@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from faces.text import counted
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, progress
 from scripts.options.fit import Options
 from scripts.options.recognizer import open_embedder, open_existing_store, open_store
 
@@ -45,9 +45,7 @@ faces fit --network mini --from-scratch --from-folders family --gallery family.d
 
 def main(argv: Sequence[str]) -> int:
     """Parse, teach, store, say what came of it."""
-    options: Options = parse(
-        Options, argv, prog="faces fit", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces fit", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -283,11 +281,8 @@ class Job:
 
     @contextmanager
     def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
-        from tqdm import tqdm
-
-        # None: no bar where stderr is no terminal
-        hidden = True if self.options.quiet or not total else None
-        with tqdm(total=total, desc=what, unit=f" {unit}", disable=hidden) as bar:
+        hidden = self.options.quiet or not total
+        with progress(None, what, f" {unit}", hidden, total) as bar:
             yield bar.update
 
 

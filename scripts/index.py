@@ -14,7 +14,7 @@ import tyro
 
 from faces.errors import UserError, require
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.command_line import arg, log_to_stderr, parse, progress
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         require(
             [
                 (self.library is not None, "say where to keep what is found: --library FOLDER"),
@@ -114,12 +113,9 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, look, print what was done; 0 fine, 1 some files could not be looked at."""
-    options: Options = parse(
-        Options, argv, prog="faces index", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces index", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     import pyarrow  # noqa: F401 (what is missing is said before anything else)
-    from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from faces.files import check_writable
@@ -154,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             with (
                 logging_redirect_tqdm(),
-                tqdm(total=run.count, unit=" files", disable=options.quiet or None) as bar,
+                progress(None, "looking", " files", options.quiet, run.count) as bar,
             ):
                 tally = run.run(crew, workers, bar.update)
         finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from faces.errors import UserError
+from faces.text import aligned
 from scripts.options.command_line import parse
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ class Create:
     """The file of keys."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot be."""
         if not self.name.strip() or not self.name.isprintable() or len(self.name) > 100:
             raise UserError("a key's name has 1 to 100 printable characters")
         if not self.scopes:
@@ -93,9 +93,7 @@ Command = (
 
 def main(argv: Sequence[str]) -> int:
     """Do what the sub-command says."""
-    options: Create | List | Revoke = parse(
-        Command, argv, prog="faces keys", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Create | List | Revoke = parse(Command, argv, "faces keys", DESCRIPTION, EXAMPLES)
     from pipeline.http.keys import KeyFile
 
     file = KeyFile(options.keys)
@@ -129,11 +127,7 @@ def _table(keys: Sequence[Key]) -> str:
         expires = _day(key.expires) or "never"
         scopes = " ".join(key.scopes)
         rows.append((key.id, key.label, _state(key), _day(key.created) or "", expires, scopes))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]])
-        for row in rows
-    )
+    return aligned(rows)
 
 
 def _state(key: Key) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from faces.text import counted, text_table
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import confirm, log_to_stderr, parse
 from scripts.options.library import (
     Asked,
     Command,
@@ -59,9 +59,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces library`; returns the exit code."""
-    options: Any = parse(
-        Command, argv, prog="faces library", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Any = parse(Command, argv, "faces library", DESCRIPTION, EXAMPLES)
     log_to_stderr()
     from pipeline.library.people import Library
 
@@ -243,10 +241,7 @@ def forget(options: Forget, library: Library) -> None:
     ]
     names = sorted({one.name for one in meant if one.name})
     what = counted(len(set(faces)), "face")
-    if not options.yes and sys.stdin is not None and sys.stdin.isatty():
-        print(f"Forget {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
-            raise UserError("nobody was forgotten")
+    confirm(f"Forget {what} for good?", options.yes, "nobody was forgotten")
     forget_faces(options.library, names, faces)
     print(f"{what} forgotten{''.join(f', {name!r}' for name in names)}")
     if store is not None:

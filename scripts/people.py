@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from faces.errors import UserError
-from faces.text import counted
+from faces.text import aligned, counted
 from recognizer.names import clean_name
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import confirm, log_to_stderr, parse, progress
 from scripts.options.recognizer import (
     DetectorOptions,
     EmbedderOptions,
@@ -177,12 +177,7 @@ def main(argv: Sequence[str]) -> int:
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["list", *argv]
     options: List | Rename | Merge | Remove | Deny | Undo | Export | Import | Reembed = parse(
-        Command,
-        argv,
-        prog="faces people",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-        default=List(),
+        Command, argv, "faces people", DESCRIPTION, EXAMPLES, default=List()
     )
     log_to_stderr()
     if isinstance(options, Import):
@@ -219,14 +214,10 @@ def table(store: Store) -> str:
         (p.name, f"{p.samples:,}", f"{p.crops:,}", p.created[:10], "yes" if p.in_head else "no")
         for p in people
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = [
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  "
-        f"{row[3]:<{widths[3]}}  {row[4]}"
-        for row in rows
-    ]
     samples = counted(sum(person.samples for person in people), "sample")
-    return "\n".join([*lines, "", f"{store.path}: {counted(len(people), 'person')}, {samples}"])
+    return "\n".join(
+        [aligned(rows), "", f"{store.path}: {counted(len(people), 'person')}, {samples}"]
+    )
 
 
 def as_json(store: Store) -> str:
@@ -247,11 +238,8 @@ def remove(options: Remove, store: Store) -> None:
     if not options.names:
         raise UserError("give the names of the people to forget; see `faces people`")
     counts = {name: len(store.samples(name)) for name in options.names}  # refuses a wrong name
-    if not options.yes and sys.stdin is not None and sys.stdin.isatty():
-        what = ", ".join(f"{name!r} ({counted(count, 'sample')})" for name, count in counts.items())
-        print(f"Forget {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
-            raise UserError("nobody was removed")
+    what = ", ".join(f"{name!r} ({counted(count, 'sample')})" for name, count in counts.items())
+    confirm(f"Forget {what} for good?", options.yes, "nobody was removed")
     for name in counts:
         store.remove(name)
         print(f"{name!r} is forgotten")
@@ -333,14 +321,12 @@ def import_(options: Import) -> int:
 
 def reembed(options: Reembed, store: Store) -> None:
     """Replace the vectors and say what was lost."""
-    from tqdm import tqdm
-
     from recognizer.store.reembed import reembed as embed_again
 
     embedder = open_embedder(options.embedding)
     had_head = store.head_provenance() is not None
     total = sum(person.crops for person in store.people())
-    with tqdm(total=total, desc="samples", unit=" samples", disable=None) as bar:
+    with progress(None, "samples", " samples", total=total) as bar:
         done = embed_again(store, embedder, drop_missing=options.drop_missing, progress=bar.update)
     print(f"{store.path}: {counted(done.samples, 'sample')} of {embedder.fingerprint} now")
     if done.lost_samples:

@@ -46,9 +46,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, read the histories, draw."""
-    options: Options = parse(
-        Options, argv, prog="faces plot", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces plot", DESCRIPTION, EXAMPLES)
     if not options.runs:
         raise UserError("no run was given: faces plot RUN [RUN ...]")
     from faces.history import best_line, describe, plot_histories, read_history, save_figure

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse
+from faces.text import aligned
+from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
     from detector.data.check import SetReport
@@ -209,9 +210,9 @@ def main(argv: Sequence[str]) -> int:
     options: Wider | Download | Import | Check | Export | Points = parse(
         Command,
         argv,
-        prog="faces prepare",
-        description="Bring images and boxes into the form that `faces train` reads.",
-        examples=EXAMPLES,
+        "faces prepare",
+        "Bring images and boxes into the form that `faces train` reads.",
+        EXAMPLES,
     )
     log_to_stderr(options.quiet)
     if isinstance(options, Wider):
@@ -273,7 +274,7 @@ def _summary_table(summaries: Sequence[SplitSummary]) -> str:
     for how in dict.fromkeys(how for summary in summaries for how in summary.placed):
         counts = [f"{summary.placed.get(how, 0):,}" for summary in summaries]
         rows.append((f"images {how}", *counts))
-    return _table(rows)
+    return aligned(rows)
 
 
 _TITLES = {
@@ -383,7 +384,7 @@ def _export(options: Export) -> int:
     rows = [("", *(split or "count" for split in written.images))]
     rows.append(("images", *(f"{count:,}" for count in written.images.values())))
     rows.append(("boxes", *(f"{count:,}" for count in written.boxes.values())))
-    print(_table(rows))
+    print(aligned(rows))
     for line in (*dataset.notes, *told_lines(written.told)):
         print(line)
     print(f"written to {options.out}")
@@ -392,8 +393,6 @@ def _export(options: Export) -> int:
 
 def _points(options: Points) -> int:
     from dataclasses import replace
-
-    from tqdm import tqdm
 
     from detector.data.formats.from_voc import read_sets
     from detector.data.formats.write import check_out, write_dataset
@@ -408,7 +407,7 @@ def _points(options: Points) -> int:
     dataset, found = label_points(
         read_sets(sets),
         networks,
-        lambda images: tqdm(images, unit="image", disable=True if options.quiet else None),
+        lambda images: progress(images, "looking", "image", options.quiet),
     )
     write_dataset(dataset, options.out, placement=options.images)
     print(
@@ -441,7 +440,7 @@ def _check_table(reports: Sequence[SetReport], show: int) -> str:
     rows.append(("images without an object", *(f"{r.without_object:,}" for r in reports), ""))
     for kind, remedy in PROBLEMS.items():
         rows.append((kind, *(f"{r.counts()[kind]:,}" for r in reports), remedy))
-    lines = [_table(rows)]
+    lines = [aligned(rows)]
     classes: dict[str, int] = {}
     for report in reports:
         for name, count in report.classes.items():
@@ -466,14 +465,6 @@ def _repair_table(repairs: Repairs, options: Check) -> str:
     rows.append(("files left out", f"{len(repairs.left_out):,}"))
     rows.append(("images with annotations in the copy", f"{repairs.pairs:,}"))
     assert options.fix is not None
-    return f"\n{_table(rows)}\nwritten to {options.fix}; {REPORT_NAME} there names what is left out"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, words to the left and numbers to the right."""
-    columns = []
-    for column in zip(*rows, strict=True):
-        width = max(map(len, column))
-        numbers = any(text[:1].isdigit() for text in column[1:])
-        columns.append([text.rjust(width) if numbers else text.ljust(width) for text in column])
-    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+    return (
+        f"\n{aligned(rows)}\nwritten to {options.fix}; {REPORT_NAME} there names what is left out"
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from faces.errors import UserError
 from recognizer.pretraining.config import NetworkName, PretrainConfig
-from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.command_line import arg, log_to_stderr, parse, progress
 from scripts.options.face_sources import FaceSources
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Cut the faces, train, print a line for each epoch."""
-    options: Options = parse(
-        Options, argv, prog="faces pretrain-embedder", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces pretrain-embedder", DESCRIPTION, EXAMPLES)
     log_to_stderr()
     options.sources.check()
     last = options.run / "last.pt"
@@ -122,12 +120,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _collect(photos: list[Photo], options: Options, words: str, open_maker: Any) -> Faces:
-    from tqdm import tqdm
-
     from recognizer.pretraining.cache import collect
 
     folder = options.cache or options.run / "faces"
-    with tqdm(total=len(photos), desc="cutting faces", unit="photo", disable=None) as bar:
+    with progress(None, "cutting faces", "photo", total=len(photos)) as bar:
         return collect(photos, folder, words, open_maker, options.train.workers, bar.update)
 
 

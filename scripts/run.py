@@ -17,7 +17,7 @@ import tyro
 from faces.errors import UserError, require
 from faces.files import check_writable
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse
+from scripts.options.command_line import arg, log_to_stderr, parse, progress, writing_results
 from scripts.options.hide import HideOptions, write_covered
 from scripts.options.live import (
     Networks,
@@ -83,7 +83,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         out = self.out
         rules = [
             (bool(self.video), "nothing to look at: name a video file"),
@@ -105,9 +104,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, run, write; 0 fine, 1 when the video ended too early or frames were skipped."""
-    options: Options = parse(
-        Options, argv, prog="faces run", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces run", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from pipeline.live.loop import Loop, LoopOptions
     from pipeline.report.files import table, write_report
@@ -115,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.sinks.files import Showing
 
     networks = options.networks
-    try:
+    with writing_results():
         with ExitStack() as stack:
             source = stack.enter_context(_source(options))
             refuse_originals(options.video, {"--out": options.out, "--json": options.json})
@@ -154,10 +151,6 @@ def main(argv: Sequence[str]) -> int:
         if folder is not None:
             about = _about(options, source, report.frames, seconds, settings.every)
             write_report(report, folder, about)
-    except BrokenPipeError:  # the reader of the JSON lines has left
-        raise
-    except OSError as error:
-        raise UserError(f"the results cannot be written: {error}") from error
     # With --json - only JSON lines may be on stdout.
     say = partial(print, file=sys.stderr if options.json == "-" else sys.stdout)
     say(table(report))
@@ -217,14 +210,10 @@ def _sinks(options: Options, source: EverySource) -> list[Sink]:
 
 def _run(options: Options, source: EverySource, loop: Loop, showing: Showing) -> str | None:
     """The whole video; what was wrong with it, if anything."""
-    from tqdm import tqdm
-
     from pipeline.live.patience import GaveUp
 
-    quiet = True if options.quiet else None  # None: no bar where stderr is no terminal
-    bar = tqdm(total=source.frames, desc=source.name, unit=" frames", disable=quiet)
     try:
-        with bar:
+        with progress(None, source.name, " frames", options.quiet, source.frames) as bar:
             for tick in loop.run(source):
                 showing.show(tick)
                 bar.update()

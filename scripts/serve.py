@@ -155,7 +155,6 @@ class Options:
     """Log warnings only."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not go together."""
         limits = self.limits
         rules = [
             (
@@ -188,9 +187,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Serve until the caller or a signal ends it."""
-    options: Options = parse(
-        Options, argv, prog="faces serve", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces serve", DESCRIPTION, EXAMPLES)
     if options.openapi:
         print(openapi_text())
         return 0

@@ -33,11 +33,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Write the files and the list of digests."""
     options: Options = parse(
-        Options,
-        argv,
-        prog="python -m scripts.ship_embedder",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
+        Options, argv, "python -m scripts.ship_embedder", DESCRIPTION, EXAMPLES
     )
     log_to_stderr()
     from faces.files import atomic_write

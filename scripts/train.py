@@ -66,16 +66,9 @@ def main(argv: Sequence[str]) -> int:
 
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     """Default of the architecture < --config file < flags; a resumed run starts from its own."""
-    config = parse(
-        TrainConfig,
-        argv,
-        prog="faces train",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-        default=base_config(
-            *(_peek(argv, flag) for flag in ("--resume", "--arch", "--run", "--config"))
-        ),
-    )
+    flags = ("--resume", "--arch", "--run", "--config")
+    base = base_config(*(_peek(argv, flag) for flag in flags))
+    config = parse(TrainConfig, argv, "faces train", DESCRIPTION, EXAMPLES, base)
     if config.model_file is not None and config.model_file.suffix in (".onnx", ".pt2"):
         raise UserError(
             f"--model {config.model_file}: training writes a checkpoint (.pt); make the other "

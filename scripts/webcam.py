@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.options.command_line import log_to_stderr, parse, writing_results
 from scripts.options.live import (
     open_detector,
     open_people,
@@ -64,9 +64,7 @@ MAX_SIDE = 480
 
 def main(argv: Sequence[str]) -> int:
     """Parse, open everything, show until the user or the source ends it; 1 when it was given up."""
-    options: Options = parse(
-        Options, argv, prog="faces webcam", description=DESCRIPTION, examples=EXAMPLES
-    )
+    options: Options = parse(Options, argv, "faces webcam", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     outputs_named = {"--out": options.out, "--json": options.json, "--events": options.events}
     for what in [camera.source for camera in options.cameras] or [options.source]:
@@ -81,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
             camera = stack.enter_context(open_camera(options, paged))
         loop, live, memory = open_loop(options, stack, teach=paged or (windowed and options.teach))
         try:
-            with ExitStack() as outputs:
+            with writing_results(), ExitStack() as outputs:
                 window = None
                 several = loop.cameras if isinstance(loop, Cameras) else ()
                 if windowed:
@@ -108,10 +106,6 @@ def main(argv: Sequence[str]) -> int:
         except GaveUp as error:
             print(f"faces: {error}", file=sys.stderr)
             return 1
-        except BrokenPipeError:  # the reader of the lines has left
-            raise
-        except OSError as error:
-            raise UserError(f"the results cannot be written: {error}") from error
     for tick in [one.last for one in several] or [last]:
         if tick is not None:
             stats = tick.stats

@@ -29,25 +29,15 @@ RUNTIMES = {"checkpoint": "PyTorch", "torchscript": "TorchScript", "onnx": "ONNX
 
 @dataclass(frozen=True)
 class Contestant:
-    """One detector, with no weights loaded yet.
+    """One detector, with no weights loaded yet."""
 
-    Args:
-        kind: what it is.
-        name: as it is called in tables; unique.
-        runtime: what runs it.
-        path: its file, if it has one.
-        trained: whether it can find faces, and not only take its time.
-        note: what a reader must know of it.
-        speed: of a file of ours, see `detector.inference.load.load_detector`.
-    """
-
-    kind: Kind
-    name: str
-    runtime: str
-    path: Path | None = None
-    trained: bool = True
-    note: str = ""
-    speed: Speed = "normal"
+    kind: Kind  # what it is
+    name: str  # as it is called in tables; unique
+    runtime: str  # what runs it
+    path: Path | None = None  # its file, if it has one
+    trained: bool = True  # whether it can find faces, and not only take its time
+    note: str = ""  # what a reader must know of it
+    speed: Speed = "normal"  # of a file of ours, see `detector.inference.load.load_detector`
 
     def build(self, threads: int, min_score: float) -> Callable[[], Detector]:
         """What makes it, in any process; see `open_contestant`."""

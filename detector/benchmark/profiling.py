@@ -47,21 +47,14 @@ _OPERATORS = {"TopK": "RPN proposals", "NonMaxSuppression": "RPN proposals", "Ro
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds an image, medians over the images.
+    """Seconds an image, medians over the images."""
 
-    Args:
-        parts: for each part of the network and kind of operator, in the order of the network.
-        runtime: spent in ONNX Runtime outside of the operators.
-        around: the call's rest: padding, copies, making `Detections`.
-        total: the whole call. The profiler itself takes time: more than without it.
-        images: how many were looked at.
-    """
-
+    # for each part of the network and kind of operator, in the order of the network
     parts: Mapping[tuple[str, str], float]
-    runtime: float
-    around: float
-    total: float
-    images: int
+    runtime: float  # spent in ONNX Runtime outside of the operators
+    around: float  # the call's rest: padding, copies, making `Detections`
+    total: float  # the whole call. The profiler itself takes time: more than without it.
+    images: int  # how many were looked at
 
 
 def profile(path: Path, images: Sequence[NDArray[np.uint8]], threads: int = 1) -> Profile:

@@ -26,22 +26,16 @@ PACKAGES = ("torch", "torchvision", "onnxruntime", "facenet-pytorch", "numpy", "
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of one contestant.
+    """What is known of one contestant."""
 
-    Args:
-        contestant: who.
-        timing: its times, one for each image, and its memory; or why there are none.
-        ap: easy, medium and hard AP (None for a setting without a face); None when not asked for or
-            not possible; or why there is none.
-        parameters: how many numbers it learned; None where that could not be told.
-        file_bytes: the size of its weights on the disk; None without a file.
-    """
-
-    contestant: Contestant
+    contestant: Contestant  # who
+    # its times, one for each image, and its memory; or why there are none
     timing: Timing | ContestantFailed
+    # easy, medium and hard AP (None for a setting without a face); None when not asked for or not
+    # possible; or why there is none
     ap: dict[str, float | None] | ContestantFailed | None = None
-    parameters: int | None = None
-    file_bytes: int | None = None
+    parameters: int | None = None  # how many numbers it learned; None where that could not be told
+    file_bytes: int | None = None  # the size of its weights on the disk; None without a file
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -68,25 +62,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Setup:
-    """Under what conditions.
+    """Under what conditions."""
 
-    Args:
-        images: how many were timed; ap_images: how many were evaluated, None without AP.
-        max_side: longest side in pixels that everyone got; 0 is each image's own.
-        threads: CPU threads of each runtime.
-        repeats: counted looks at each image.
-        threshold: lowest score asked for while time was taken.
-        busy: share of the machine's processors (0..1) that others used just before.
-        machine: see `machine`.
-    """
-
-    images: int
-    max_side: int
-    threads: int
-    repeats: int
-    threshold: float
-    busy: float
-    machine: dict[str, str]
+    images: int  # how many were timed; ap_images: how many were evaluated, None without AP
+    max_side: int  # longest side in pixels that everyone got; 0 is each image's own
+    threads: int  # CPU threads of each runtime
+    repeats: int  # counted looks at each image
+    threshold: float  # lowest score asked for while time was taken
+    busy: float  # share of the machine's processors (0..1) that others used just before
+    machine: dict[str, str]  # see `machine`
     ap_images: int | None = None
 
 

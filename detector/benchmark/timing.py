@@ -50,19 +50,13 @@ class ContestantFailed(Exception):
 
 @dataclass(frozen=True)
 class Timing:
-    """What one contestant took.
+    """What one contestant took."""
 
-    Args:
-        seconds: for each image, the whole `detect` call.
-        bare_bytes: resident memory of its process before the contestant was made: Python and NumPy.
-        peak_bytes: the most it ever was.
-        speed: at which it ran, "" for one that has none; see `detector.inference.load`.
-    """
-
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...]  # for each image, the whole `detect` call
+    # resident memory of its process before the contestant was made: Python and NumPy
     bare_bytes: int
-    peak_bytes: int
-    speed: str = ""
+    peak_bytes: int  # the most it ever was
+    speed: str = ""  # at which it ran, "" for one that has none; see `detector.inference.load`
 
 
 def contest(

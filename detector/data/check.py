@@ -55,19 +55,12 @@ BOX_PROBLEMS = frozenset({"inverted box", "degenerate box", "box outside", "box 
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem.
+    """One problem."""
 
-    Args:
-        kind: a key of `PROBLEMS`.
-        file: the annotation or image it is in.
-        line: in the annotation, counted from 1; 0 when it is about the whole file.
-        detail: what is wrong, with the values.
-    """
-
-    kind: str
-    file: Path
-    line: int
-    detail: str
+    kind: str  # a key of `PROBLEMS`
+    file: Path  # the annotation or image it is in
+    line: int  # in the annotation, counted from 1; 0 when it is about the whole file
+    detail: str  # what is wrong, with the values
 
     def __str__(self) -> str:
         return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.detail}"
@@ -75,22 +68,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class SetReport:
-    """What `check_set` found in one set.
+    """What `check_set` found in one set."""
 
-    Args:
-        folder: the set.
-        pairs: the images and annotations that belong together, and those that stand alone.
-        classes: how often each object name occurs.
-        difficult: objects with the flag.
-        without_object: annotations without any object.
-        findings: all problems, in the order of `PROBLEMS`, then of the files.
-    """
-
-    folder: VocFolder
-    pairs: Pairing
-    classes: dict[str, int]
-    difficult: int
-    without_object: int
+    folder: VocFolder  # the set
+    pairs: Pairing  # the images and annotations that belong together, and those that stand alone
+    classes: dict[str, int]  # how often each object name occurs
+    difficult: int  # objects with the flag
+    without_object: int  # annotations without any object
+    # all problems, in the order of `PROBLEMS`, then of the files
     findings: tuple[Finding, ...] = field(default=())
 
     def counts(self) -> dict[str, int]:

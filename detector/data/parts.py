@@ -43,16 +43,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a folder holds.
+    """What a folder holds."""
 
-    Args:
-        train: what to train on; where ``valid`` is None it is all there is, not divided yet. None:
-            the folder has only a validation part.
-        valid: what to validate on.
-    """
-
+    # what to train on; where ``valid`` is None it is all there is, not divided yet. None: the
+    # folder has only a validation part.
     train: Part | None
-    valid: Part | None
+    valid: Part | None  # what to validate on
 
 
 def find_parts(folder: Path) -> Parts:

@@ -41,16 +41,11 @@ SAME_BOX = 0.5
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was done.
+    """What was done."""
 
-    Args:
-        pairs: images with annotations in the copy.
-        done: how often each repair was made; the keys are sentences for a table.
-        left_out: files that are not in the copy, and why.
-    """
-
-    pairs: int
-    done: dict[str, int]
+    pairs: int  # images with annotations in the copy
+    done: dict[str, int]  # how often each repair was made; the keys are sentences for a table
+    # files that are not in the copy, and why
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -171,10 +166,10 @@ def _repair_pair(
 ) -> Counter[str] | str:
     """Write one image and its annotation; the repairs that were made, or why it is left out."""
     info = image_info(job.image)
-    root, done, why = _repair_tree(job.annotations[0], job, info, frame)
+    root, done, why = _repair_tree(job.annotations[0], info, frame)
     for path in job.annotations[1:]:
         if why is None:
-            other, more, why = _repair_tree(path, job, info, frame)
+            other, more, why = _repair_tree(path, info, frame)
             done += more
             done["annotations joined"] += 1
             done["boxes that two annotations have"] += _join(root, other, job)
@@ -201,7 +196,7 @@ def _repair_pair(
 
 
 def _repair_tree(
-    path: Path, job: _Job, info: ImageInfo, frame: BoxFrame
+    path: Path, info: ImageInfo, frame: BoxFrame
 ) -> tuple[etree._Element, Counter[str], str | None]:
     """Change what is wrong in an annotation, and nothing else; why it cannot be, if it cannot."""
     done: Counter[str] = Counter()

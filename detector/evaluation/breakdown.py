@@ -24,26 +24,20 @@ CROWDS = (1, 3, 6, 12, 30, 100)
 
 @dataclass(frozen=True)
 class GroupRecall:
-    """The recall of one group of faces.
+    """The recall of one group of faces."""
 
-    Args:
-        group: the attribute's value.
-        images, faces, found: counts; faces to ignore are left out.
-        recall: found / faces.
-        interval: lower and upper end of its 95 % interval; None when the group is in one image
-            only, which says nothing about others. With all or none found, where drawing anew
-            changes nothing, it is the exact binomial one for as many trials as images.
-        gap: its recall minus that of all other faces with a value; None without others.
-        gap_interval: the same for the gap: without 0 in it, the gap is more than chance.
-    """
-
-    group: str
+    group: str  # the attribute's value
+    # images, faces, found: counts; faces to ignore are left out
     images: int
     faces: int
     found: int
-    recall: float
+    recall: float  # found / faces
+    # lower and upper end of its 95 % interval; None when the group is in one image only, which says
+    # nothing about others. With all or none found, where drawing anew changes nothing, it is the
+    # exact binomial one for as many trials as images.
     interval: tuple[float, float] | None
-    gap: float | None
+    gap: float | None  # its recall minus that of all other faces with a value; None without others
+    # the same for the gap: without 0 in it, the gap is more than chance
     gap_interval: tuple[float, float] | None
 
 

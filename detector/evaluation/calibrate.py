@@ -27,26 +27,18 @@ LOWEST = 1e-3
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """What was measured.
+    """What was measured."""
 
-    Args:
-        score: the plain score (0..1, without any calibration) that is to be called 0.5.
-        wanted: false positives a picture that were asked for, at most.
-        false_positives: those there are at ``score`` and above, a picture.
-        interval: of that figure, 95 %, if false positives are independent of each other (Poisson).
-        images, faces: evaluated; faces to ignore are not among them.
-        found: faces found at ``score`` and above.
-        lowest: even at the lowest score looked at there are no more than wanted.
-    """
-
-    score: float
-    wanted: float
-    false_positives: float
+    score: float  # the plain score (0..1, without any calibration) that is to be called 0.5
+    wanted: float  # false positives a picture that were asked for, at most
+    false_positives: float  # those there are at ``score`` and above, a picture
+    # of that figure, 95 %, if false positives are independent of each other (Poisson)
     interval: tuple[float, float]
+    # images, faces: evaluated; faces to ignore are not among them
     images: int
     faces: int
-    found: int
-    lowest: bool
+    found: int  # faces found at ``score`` and above
+    lowest: bool  # even at the lowest score looked at there are no more than wanted
 
 
 def calibrate_scores(matches: Matches, wanted: float) -> ScoreCalibration:

@@ -10,20 +10,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Precision and recall while the score threshold falls.
+    """Precision and recall while the score threshold falls."""
 
-    Args:
-        threshold, recall, precision: float64 (T,), recall never falling; precision is 0 where
-            nothing has been detected yet.
-        ap: the area, see `average_precision`; None when there is no face to find.
-        faces: how many faces there are to find.
-    """
-
+    # threshold, recall, precision: float64 (T,), recall never falling; precision is 0 where nothing
+    # has been detected yet
     threshold: NDArray[np.float64]
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
-    ap: float | None
-    faces: int
+    ap: float | None  # the area, see `average_precision`; None when there is no face to find
+    faces: int  # how many faces there are to find
 
 
 def curve(

@@ -25,21 +25,13 @@ COLUMNS = 6
 
 @dataclass(frozen=True)
 class Error:
-    """One face that was missed, or one false positive.
+    """One face that was missed, or one false positive."""
 
-    Args:
-        kind: "missed" or `FALSE_POSITIVE`.
-        image: its name.
-        xyxy: the missed face or the false detection, in pixels.
-        score: of the false positive, or the best on the missed face; None without any.
-        overlap: the false positive's highest overlap with a face; None for a missed one.
-    """
-
-    kind: str
-    image: str
-    xyxy: tuple[float, float, float, float]
-    score: float | None
-    overlap: float | None
+    kind: str  # "missed" or `FALSE_POSITIVE`
+    image: str  # its name
+    xyxy: tuple[float, float, float, float]  # the missed face or the false detection, in pixels
+    score: float | None  # of the false positive, or the best on the missed face; None without any
+    overlap: float | None  # the false positive's highest overlap with a face; None for a missed one
 
     def title(self) -> str:
         """What is written above its picture."""

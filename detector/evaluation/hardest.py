@@ -40,39 +40,29 @@ MOST_DRAWN = 200
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One face of one image.
+    """One face of one image."""
 
-    Args:
-        why: `NOT_FOUND`, `NOT_LABELED`, `LABELED_ONCE` or `BOXES_DIFFER`.
-        xyxy: the label's box where it was not found, else the detection's.
-        score: the detection's; of a label not found the best on it, None where there is none.
-        overlap: intersection over union of the detection and the label nearest to it; None for a
-            label that was not found.
-        weight: how much they disagree, 0..1: the detection's score where there is no label; what
-            the score lacks to 1 where there is no detection; what the overlap lacks to 1 where the
-            boxes differ. Less for small faces, see `SURE`.
-    """
-
-    why: str
+    why: str  # `NOT_FOUND`, `NOT_LABELED`, `LABELED_ONCE` or `BOXES_DIFFER`
+    # the label's box where it was not found, else the detection's
     xyxy: tuple[float, float, float, float]
+    # the detection's; of a label not found the best on it, None where there is none
     score: float | None
+    # intersection over union of the detection and the label nearest to it; None for a label that
+    # was not found
     overlap: float | None
+    # how much they disagree, 0..1: the detection's score where there is no label; what the score
+    # lacks to 1 where there is no detection; what the overlap lacks to 1 where the boxes differ.
+    # Less for small faces, see `SURE`.
     weight: float
 
 
 @dataclass(frozen=True)
 class HardImage:
-    """An image and what there is to look at, the worst first.
+    """An image and what there is to look at, the worst first."""
 
-    Args:
-        index: the image's place in `Matches.names`.
-        name: its name.
-        faces: at least one.
-    """
-
-    index: int
-    name: str
-    faces: tuple[Disagreement, ...]
+    index: int  # the image's place in `Matches.names`
+    name: str  # its name
+    faces: tuple[Disagreement, ...]  # at least one
 
     @property
     def weight(self) -> float:

@@ -23,22 +23,17 @@ IOU = 0.5
 
 @dataclass(frozen=True, eq=False)
 class ImageFaces:
-    """The annotated faces of one image.
+    """The annotated faces of one image."""
 
-    Args:
-        name: the image's name, see `detector.data.submission`.
-        xyxy: float64 (N, 4), x1 y1 x2 y2 in pixels of the image.
-        ignored: bool (N,), faces that are neither found nor missed (difficult, invalid).
-        labels: for each attribute, the N faces' values; "" where a face has none.
-        listed: for each setting of WIDER FACE, bool (N,): the faces that count in it.
-        points: float64 (N, 5, 2), NaN where a point is not known; None where none can be.
-    """
-
-    name: str
-    xyxy: NDArray[np.float64]
+    name: str  # the image's name, see `detector.data.submission`
+    xyxy: NDArray[np.float64]  # float64 (N, 4), x1 y1 x2 y2 in pixels of the image
+    # bool (N,), faces that are neither found nor missed (difficult, invalid)
     ignored: NDArray[np.bool_]
+    # for each attribute, the N faces' values; "" where a face has none
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # for each setting of WIDER FACE, bool (N,): the faces that count in it
     listed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    # float64 (N, 5, 2), NaN where a point is not known; None where none can be
     points: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -59,29 +54,22 @@ def require_faces(truth: list[ImageFaces]) -> list[ImageFaces]:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """All D detections and F faces of a set of images, and which lies on which.
+    """All D detections and F faces of a set of images, and which lies on which."""
 
-    Args:
-        names: the images' names.
-        image, xyxy, score: of each detection: position in ``names``, box (D, 4), score.
-        face: the face each detection belongs to, -1 for none.
-        overlap: each detection's highest overlap with a face, 0..1.
-        first: bool (D,), the best scored detection of its face.
-        face_image, face_xyxy, face_ignored: of each face, in the order of the images and of their
-            annotations.
-        face_score: the highest score of a detection on the face, -inf where there is none.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # the images' names
+    # image, xyxy, score: of each detection: position in ``names``, box (D, 4), score
     image: NDArray[np.intp]
     xyxy: NDArray[np.float64]
     score: NDArray[np.float64]
-    face: NDArray[np.intp]
-    overlap: NDArray[np.float64]
-    first: NDArray[np.bool_]
+    face: NDArray[np.intp]  # the face each detection belongs to, -1 for none
+    overlap: NDArray[np.float64]  # each detection's highest overlap with a face, 0..1
+    first: NDArray[np.bool_]  # bool (D,), the best scored detection of its face
+    # face_image, face_xyxy, face_ignored: of each face, in the order of the images and of their
+    # annotations
     face_image: NDArray[np.intp]
     face_xyxy: NDArray[np.float64]
     face_ignored: NDArray[np.bool_]
+    # the highest score of a detection on the face, -inf where there is none
     face_score: NDArray[np.float64]
 
     @property

@@ -41,47 +41,32 @@ MATCHING = "Faces found with IoU 0.5 (PASCAL VOC matching)"
 
 @dataclass(frozen=True)
 class Setup:
-    """What was evaluated, and how.
+    """What was evaluated, and how."""
 
-    Args:
-        source: the model's file or the folder of detections.
-        scale: the size at which the network saw the images, in words.
-        max_side: the longest side in pixels, if the scale is of that kind.
-        threshold: score from which a detection counts in the figures at one threshold.
-        of_images: how many images the whole set has, when only a part may have been evaluated.
-        resamples, seed: of the bootstrap intervals.
-        trained_on: how many of the images the model has learned from, from
-            `training_pictures.report_seen`; None where the model is unknown.
-    """
-
-    source: str
-    scale: str
-    max_side: int | None
-    threshold: float = 0.5
+    source: str  # the model's file or the folder of detections
+    scale: str  # the size at which the network saw the images, in words
+    max_side: int | None  # the longest side in pixels, if the scale is of that kind
+    threshold: float = 0.5  # score from which a detection counts in the figures at one threshold
+    # how many images the whole set has, when only a part may have been evaluated
     of_images: int | None = None
+    # resamples, seed: of the bootstrap intervals
     resamples: int = 1000
     seed: int = 0
+    # how many of the images the model has learned from, from `training_pictures.report_seen`; None
+    # where the model is unknown
     trained_on: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """The report, and what its pictures are drawn from; printed it is a table for people.
+    """The report, and what its pictures are drawn from; printed it is a table for people."""
 
-    Args:
-        report: plain values for `json`, each section with its protocol and scale.
-        curves: precision and recall by protocol.
-        matches: which detection is which face.
-        errors: the worst ones.
-        setup: what was evaluated, and how.
-        images: the images' files by name, for the sheet of errors; empty where none are at hand.
-    """
-
-    report: dict[str, Any]
-    curves: dict[str, Curve]
-    matches: Matches
-    errors: list[Error]
-    setup: Setup
+    report: dict[str, Any]  # plain values for `json`, each section with its protocol and scale
+    curves: dict[str, Curve]  # precision and recall by protocol
+    matches: Matches  # which detection is which face
+    errors: list[Error]  # the worst ones
+    setup: Setup  # what was evaluated, and how
+    # the images' files by name, for the sheet of errors; empty where none are at hand
     images: Mapping[str, Path] = field(default_factory=dict)
 
     def __str__(self) -> str:

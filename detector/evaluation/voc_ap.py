@@ -16,26 +16,17 @@ PROTOCOL = "PASCAL VOC 2010 (IoU 0.5, difficult faces ignored, area under all po
 
 @dataclass(frozen=True)
 class Operating:
-    """What a user gets at one score threshold.
+    """What a user gets at one score threshold."""
 
-    Args:
-        threshold: detections with at least this score count.
-        images, faces: how many were evaluated; faces to ignore are not among them.
-        found: faces with a detection on them.
-        false_positives: detections on no face, or on one already found.
-        precision: found / (found + false_positives); None without any detection.
-        recall: found / faces; None without a face.
-        false_positives_per_image: false_positives / images.
-    """
-
-    threshold: float
+    threshold: float  # detections with at least this score count
+    # images, faces: how many were evaluated; faces to ignore are not among them
     images: int
     faces: int
-    found: int
-    false_positives: int
-    precision: float | None
-    recall: float | None
-    false_positives_per_image: float
+    found: int  # faces with a detection on them
+    false_positives: int  # detections on no face, or on one already found
+    precision: float | None  # found / (found + false_positives); None without any detection
+    recall: float | None  # found / faces; None without a face
+    false_positives_per_image: float  # false_positives / images
 
     def to_json(self) -> dict[str, Any]:
         """The figures under the keys that reports have had since the first release."""

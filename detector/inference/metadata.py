@@ -26,23 +26,17 @@ EXTRA_FILE = "faces.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """The description.
+    """The description."""
 
-    Args:
-        config: the whole training configuration.
-        provenance: versions, dates, number of images, as in the checkpoint.
-        classes: what a box is.
-        score_threshold: the lowest score (0..1) the file gives when it is told nothing else.
-        nms_threshold: the overlap (IoU, 0..1) of its non-maximum suppression, likewise.
-        pictures: the record of its training pictures, see `detector.training_pictures`; "" for
-            files that have none.
-    """
-
-    config: TrainConfig
+    config: TrainConfig  # the whole training configuration
+    # versions, dates, number of images, as in the checkpoint
     provenance: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = ("face",)
+    classes: tuple[str, ...] = ("face",)  # what a box is
+    # the lowest score (0..1) the file gives when it is told nothing else
     score_threshold: float = 0.005
-    nms_threshold: float = 0.5
+    nms_threshold: float = 0.5  # the overlap (IoU, 0..1) of its non-maximum suppression, likewise
+    # the record of its training pictures, see `detector.training_pictures`; "" for files that have
+    # none
     pictures: str = ""
 
     def to_metadata(self) -> dict[str, str]:

@@ -19,17 +19,11 @@ PAD_COLOR = (124, 116, 104)
 
 @dataclass(frozen=True, eq=False)
 class Resized:
-    """A picture ready for the network.
+    """A picture ready for the network."""
 
-    Args:
-        pixels: RGB uint8 (H', W', 3), padded on the right and at the bottom.
-        scale: (x, y) factors from the caller's pixels to these.
-        image_size: (height, width) of the caller's picture.
-    """
-
-    pixels: NDArray[np.uint8]
-    scale: tuple[float, float]
-    image_size: tuple[int, int]
+    pixels: NDArray[np.uint8]  # RGB uint8 (H', W', 3), padded on the right and at the bottom
+    scale: tuple[float, float]  # (x, y) factors from the caller's pixels to these
+    image_size: tuple[int, int]  # (height, width) of the caller's picture
 
     def boxes_back(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes (N, 4) in these pixels -> boxes in the caller's pixels; not clipped."""
@@ -43,18 +37,14 @@ class Resized:
 
 @dataclass(frozen=True)
 class Resize:
-    """How a picture is brought to size.
+    """How a picture is brought to size."""
 
-    Args:
-        mode: "fit" shrinks the longest side to ``side`` (never enlarges) and keeps the proportions;
-            "square" squeezes every picture into ``side`` x ``side``.
-        side: pixels; for "fit", 0 keeps the original size.
-        multiple: height and width are padded up to a multiple of this. Few different sizes keep
-            ONNX Runtime's memory flat; 32 is the coarsest stride of the backbone.
-    """
-
+    # "fit" shrinks the longest side to ``side`` (never enlarges) and keeps the proportions;
+    # "square" squeezes every picture into ``side`` x ``side``
     mode: Literal["fit", "square"] = "fit"
-    side: int = 640
+    side: int = 640  # pixels; for "fit", 0 keeps the original size
+    # height and width are padded up to a multiple of this. Few different sizes keep ONNX Runtime's
+    # memory flat; 32 is the coarsest stride of the backbone.
     multiple: int = 32
 
     def __call__(self, image: NDArray[np.uint8]) -> Resized:

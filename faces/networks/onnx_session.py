@@ -128,7 +128,6 @@ class SharedSession:
         """How many threads should run it at once to get the most done."""
 
     def run(self, outputs: Sequence[str] | None, feed: dict[str, Any]) -> list[Any]:
-        """As `InferenceSession.run`."""
         with self._lock:
             alone = self._running == 0 or self.lanes == 1
             if not alone and self._narrow is None:
@@ -148,7 +147,6 @@ class SharedSession:
         return [output.name for output in self._wide.get_outputs()]
 
     def get_modelmeta(self) -> Any:
-        """As `InferenceSession.get_modelmeta`."""
         return self._wide.get_modelmeta()
 
     def get_session_options(self) -> onnxruntime.SessionOptions:

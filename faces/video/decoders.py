@@ -101,7 +101,6 @@ class OpenCVDecoder:
         self._begun = False
 
     def read(self) -> tuple[NDArray[np.uint8], float, float | None] | None:
-        """See `Decoder`."""
         import cv2
 
         fine, bgr = self._capture.read()
@@ -120,7 +119,6 @@ class OpenCVDecoder:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), time, None
 
     def packet_times(self, most: int | None = None) -> list[float]:
-        """See `Decoder`."""
         import cv2
 
         capture = _open(self._path, cv2.CAP_PROP_FORMAT, -1)  # packets instead of pictures
@@ -164,7 +162,6 @@ class AnimationDecoder:
         self._time = 0.0
 
     def read(self) -> tuple[NDArray[np.uint8], float, float | None] | None:
-        """See `Decoder`."""
         if self._index >= self._end:
             self._warn_of_its_end()
             return None
@@ -180,7 +177,6 @@ class AnimationDecoder:
         return image, time, delay
 
     def packet_times(self, most: int | None = None) -> list[float]:
-        """See `Decoder`."""
         times, time = [], 0.0
         first = self._end - self.frames
         for index in range(first, self._end if most is None else min(self._end, first + most)):

@@ -29,50 +29,32 @@ Matrix = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class FilmFacts:
-    """The head of a film.
+    """The head of a film."""
 
-    Args:
-        start: seconds from the beginning of the file to that of the picture track; sound may begin
-            earlier.
-        duration: of the picture track in seconds; None when only that of the whole file is known.
-        whole_duration: of the file in seconds; None when unknown.
-        packets: of the picture track, by the file's own account; None when it does not say.
-        matrix: how to turn and mirror the picture; None: not at all.
-        has_sound: whether there is a sound track.
-        stream: number of the picture track.
-        clock: what the file's clock shows at its beginning, in seconds.
-        cover: whether the only picture is the cover of a sound file.
-        interlaced: whether among the first pictures are some whose odd and even rows are of two
-            moments.
-    """
-
+    # seconds from the beginning of the file to that of the picture track; sound may begin earlier
     start: float
+    # of the picture track in seconds; None when only that of the whole file is known
     duration: float | None
-    whole_duration: float | None
+    whole_duration: float | None  # of the file in seconds; None when unknown
+    # of the picture track, by the file's own account; None when it does not say
     packets: int | None
-    matrix: Matrix | None
-    has_sound: bool
-    stream: int
-    clock: float
-    cover: bool = False
+    matrix: Matrix | None  # how to turn and mirror the picture; None: not at all
+    has_sound: bool  # whether there is a sound track
+    stream: int  # number of the picture track
+    clock: float  # what the file's clock shows at its beginning, in seconds
+    cover: bool = False  # whether the only picture is the cover of a sound file
+    # whether among the first pictures are some whose odd and even rows are of two moments
     interlaced: bool = False
 
 
 @dataclass(frozen=True)
 class Packets:
-    """What is really in a film, without decoding it; seconds from the start of the picture track.
+    """What is in a film, without decoding it; seconds from the start of the picture track."""
 
-    Args:
-        count: packets of the picture track.
-        last: when the last of these is to be shown; minus infinity when no times are known.
-        end: when it is over.
-        whole_end: when the last packet of any track is over.
-    """
-
-    count: int
-    last: float
-    end: float
-    whole_end: float
+    count: int  # packets of the picture track
+    last: float  # when the last of these is to be shown; minus infinity when no times are known
+    end: float  # when it is over
+    whole_end: float  # when the last packet of any track is over
 
 
 def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | None:

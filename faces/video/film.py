@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -36,17 +35,11 @@ declare the ticks of their clocks, 1000 or 90000, as the rate."""
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame of a video.
+    """One frame of a video."""
 
-    Args:
-        index: 0 for the first.
-        time: seconds from the first frame, as the file says; frames need not be evenly spaced.
-        image: RGB uint8 (H, W, 3), as players show it.
-    """
-
-    index: int
-    time: float
-    image: NDArray[np.uint8]
+    index: int  # 0 for the first
+    time: float  # seconds from the first frame, as the file says; frames need not be evenly spaced
+    image: NDArray[np.uint8]  # RGB uint8 (H, W, 3), as players show it
 
 
 class VideoReader(Closing):
@@ -212,7 +205,7 @@ def _rates(declared: float, times: list[float]) -> tuple[float, float]:
     return fps, max(fps, fastest)
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Writes an MPEG-4 video (.mp4, no sound); a context manager.
 
     The file takes its name when the block ends without an exception and with at least one frame;
@@ -273,15 +266,7 @@ class VideoWriter:
             self._writer.write(self._waiting)
             self._frames += 1
 
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def leave(self, error: BaseException | None) -> None:
         try:
             if self._writer is not None:
                 if error is None:

@@ -73,7 +73,6 @@ def crop_photos(
     recipe: str,
     cache: Path | None,
     progress: Callable[[int], object] = lambda count: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[str]]:
     """A crop of each photo.
 
@@ -85,7 +84,6 @@ def crop_photos(
         cache: a file that keeps the crops for the next time; None keeps none. It holds faces:
             whoever deletes the photos deletes it too.
         progress: called with the number of photos done since the last call.
-        stop: asked after each photo; True ends early, with what there is in the cache.
 
     Returns:
         Crops uint8 (K, S, S, 3) of the photos that could be used, which those are, bool (N,), and a
@@ -115,8 +113,6 @@ def crop_photos(
                 usable[i] = True
                 crops.append(answer)
             progress(1)
-            if stop():
-                break
     finally:
         known.save(used)
     return stack(crops, embedder.size), usable, refusals

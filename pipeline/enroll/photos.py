@@ -27,21 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What became of one photo.
+    """What became of one photo."""
 
-    Args:
-        path: the photo.
-        refusals: why it was not used, a sentence each; empty when it was.
-        duplicate: it shows nothing new, which is no fault of the photo.
-        looks_like: somebody else in the store whom the face resembles enough to be named so, and
-            the cosine; the photo is used all the same.
-        another: it does not look like the other photos of the person; `Enroller.force` takes it.
-    """
-
-    path: Path
-    refusals: tuple[str, ...] = ()
-    duplicate: bool = False
+    path: Path  # the photo
+    refusals: tuple[str, ...] = ()  # why it was not used, a sentence each; empty when it was
+    duplicate: bool = False  # it shows nothing new, which is no fault of the photo
+    # somebody else in the store whom the face resembles enough to be named so, and the cosine; the
+    # photo is used all the same
     looks_like: tuple[str, float] | None = None
+    # it does not look like the other photos of the person; `Enroller.force` takes it
     another: bool = False
 
     @property
@@ -52,24 +46,16 @@ class PhotoResult:
 
 @dataclass(frozen=True)
 class Enroller:
-    """Puts people into a store.
+    """Puts people into a store."""
 
-    Args:
-        store: of the embedder's fingerprint.
-        detector, embedder: what finds and what describes the faces.
-        gates: what a face must have.
-        largest: of several faces take the largest instead of refusing the photo.
-        keep_crops: also store the pictures, so that another embedder can use them later.
-        force: take photos that do not look like the other ones of the person.
-    """
-
-    store: Store
+    store: Store  # of the embedder's fingerprint
+    # detector, embedder: what finds and what describes the faces
     detector: Detector
     embedder: Embedder
-    gates: Gates = field(default_factory=Gates)
-    largest: bool = False
-    keep_crops: bool = False
-    force: bool = False
+    gates: Gates = field(default_factory=Gates)  # what a face must have
+    largest: bool = False  # of several faces take the largest instead of refusing the photo
+    keep_crops: bool = False  # also store the pictures, so that another embedder can use them later
+    force: bool = False  # take photos that do not look like the other ones of the person
 
     def enroll(
         self,

@@ -20,18 +20,12 @@ WORDS = ("unknown", "known", "everyone")
 
 @dataclass(frozen=True)
 class Whom:
-    """Whose faces are hidden.
+    """Whose faces are hidden."""
 
-    Args:
-        unknown: those of people who are not known.
-        known: those of everybody who is known, but for ``shown``.
-        names: those of these people.
-        shown: people whose faces are never hidden; once they are told apart with certainty.
-    """
-
-    unknown: bool = False
-    known: bool = False
-    names: frozenset[str] = frozenset()
+    unknown: bool = False  # those of people who are not known
+    known: bool = False  # those of everybody who is known, but for ``shown``
+    names: frozenset[str] = frozenset()  # those of these people
+    # people whose faces are never hidden; once they are told apart with certainty
     shown: frozenset[str] = frozenset()
 
     @classmethod

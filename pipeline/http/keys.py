@@ -28,23 +28,16 @@ CHECK_SECONDS = 1.0  # how long a revoked key may still work
 
 @dataclass(frozen=True)
 class Key:
-    """What is stored of a key.
+    """What is stored of a key."""
 
-    Args:
-        id: public; stands for the key in logs.
-        label: what its owner calls it.
-        scopes: some of `SCOPES`.
-        created, expires, revoked: seconds since 1970.
-        digest: SHA-256 of the secret, hexadecimal.
-    """
-
-    id: str
-    label: str
-    scopes: tuple[str, ...]
+    id: str  # public; stands for the key in logs
+    label: str  # what its owner calls it
+    scopes: tuple[str, ...]  # some of `SCOPES`
+    # created, expires, revoked: seconds since 1970
     created: float
     expires: float | None
     revoked: float | None
-    digest: str
+    digest: str  # SHA-256 of the secret, hexadecimal
 
     @property
     def valid(self) -> bool:

@@ -39,15 +39,10 @@ Rows = list[list[Row]]
 
 @dataclass(frozen=True)
 class Task:
-    """Files for one worker.
+    """Files for one worker."""
 
-    Args:
-        shard: which they belong to.
-        items: in order.
-    """
-
-    shard: int
-    items: tuple[Item, ...]
+    shard: int  # which they belong to
+    items: tuple[Item, ...]  # in order
 
 
 READY, ROWS, ERROR, DIED = "ready", "rows", "error", "died"

@@ -45,38 +45,24 @@ TWINS = 100
 
 @dataclass
 class Tally:
-    """What was done.
+    """What was done."""
 
-    Args:
-        looked: files that were looked at, failed ones included.
-        faces: found in them.
-        failed: of them, could not be looked at, or not to their end.
-        known: new or changed names of contents that were known: copies, moved and touched files.
-        unchanged: files that were left as they are.
-        gone: files of the library that are no longer there and were dropped.
-        left: changed and deleted files that a part of a job leaves to a whole run.
-    """
-
-    looked: int = 0
-    faces: int = 0
-    failed: int = 0
+    looked: int = 0  # files that were looked at, failed ones included
+    faces: int = 0  # found in them
+    failed: int = 0  # of them, could not be looked at, or not to their end
+    # new or changed names of contents that were known: copies, moved and touched files
     known: int = 0
-    unchanged: int = 0
-    gone: int = 0
-    left: int = 0
+    unchanged: int = 0  # files that were left as they are
+    gone: int = 0  # files of the library that are no longer there and were dropped
+    left: int = 0  # changed and deleted files that a part of a job leaves to a whole run
 
 
 @dataclass
 class _Shard:
-    """Files whose rows become one part.
+    """Files whose rows become one part."""
 
-    Args:
-        files: their places in the scan.
-        rows: of each path that is done.
-    """
-
-    files: NDArray[np.int64]
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    files: NDArray[np.int64]  # their places in the scan
+    rows: dict[str, list[Row]] = field(default_factory=dict)  # of each path that is done
 
 
 class Indexing:

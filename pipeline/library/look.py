@@ -47,40 +47,26 @@ Row = dict[str, Any]
 
 
 class Item(NamedTuple):
-    """A file to look at.
+    """A file to look at."""
 
-    Args:
-        path: as `schema.stored_path` has it.
-        size: bytes; `scan.MISSING` for a file that is not there.
-        modified: seconds since 1970.
-        twins: digests of contents that need no look: the library has their rows.
-    """
-
-    path: str
-    size: int
-    modified: float
+    path: str  # as `schema.stored_path` has it
+    size: int  # bytes; `scan.MISSING` for a file that is not there
+    modified: float  # seconds since 1970
+    # digests of contents that need no look: the library has their rows
     twins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class LookSettings:
-    """What decides about the rows.
+    """What decides about the rows."""
 
-    Args:
-        detector: a file as `load_detector` takes it; every machine needs the same one.
-        embedder: a name or file as `load_embedder` takes it.
-        embedder_weights: see `load_embedder`.
-        threshold: lowest score of a face, 0 to 1.
-        max_side: see `load_detector`.
-        min_face: faces narrower or lower than this many pixels are left out.
-    """
-
+    # a file as `load_detector` takes it; every machine needs the same one
     detector: str = "shipped"
-    embedder: str = "auto"
-    embedder_weights: str | None = None
-    threshold: float = 0.5
-    max_side: int | None = None
-    min_face: int = 20
+    embedder: str = "auto"  # a name or file as `load_embedder` takes it
+    embedder_weights: str | None = None  # see `load_embedder`
+    threshold: float = 0.5  # lowest score of a face, 0 to 1
+    max_side: int | None = None  # see `load_detector`
+    min_face: int = 20  # faces narrower or lower than this many pixels are left out
 
 
 class Looker:

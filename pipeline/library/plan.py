@@ -28,17 +28,11 @@ FILM = 50
 
 @dataclass
 class Known:
-    """A row for each file that a library has, as parallel arrays.
+    """A row for each file that a library has, as parallel arrays."""
 
-    Args:
-        table: columns path, size, modified, digest and error.
-        part: which of ``files`` each is in, int32 (K,).
-        files: the parts.
-    """
-
-    table: pa.Table
-    part: NDArray[np.int32]
-    files: list[Path]
+    table: pa.Table  # columns path, size, modified, digest and error
+    part: NDArray[np.int32]  # which of ``files`` each is in, int32 (K,)
+    files: list[Path]  # the parts
 
     @classmethod
     def read(cls, library: Path) -> Known:
@@ -68,18 +62,13 @@ class Known:
 
 @dataclass
 class Plan:
-    """What there is to do.
+    """What there is to do."""
 
-    Args:
-        pending: files of the scan that need a look, bool (N,).
-        old: in which of the known parts each file of the scan has rows, int32 (N,); -1: in none.
-        gone: known files that are no longer there, bool (K,).
-        twice: known rows whose path another row has, too, bool (K,): jobs whose lists differed.
-    """
-
-    pending: NDArray[np.bool_]
+    pending: NDArray[np.bool_]  # files of the scan that need a look, bool (N,)
+    # in which of the known parts each file of the scan has rows, int32 (N,); -1: in none
     old: NDArray[np.int32]
-    gone: NDArray[np.bool_]
+    gone: NDArray[np.bool_]  # known files that are no longer there, bool (K,)
+    # known rows whose path another row has, too, bool (K,): jobs whose lists differed
     twice: NDArray[np.bool_]
 
 

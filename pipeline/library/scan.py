@@ -25,17 +25,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Scan:
-    """What there is, sorted by path; no path twice.
+    """What there is, sorted by path; no path twice."""
 
-    Args:
-        table: columns path (as `schema.stored_path` has it), size and modified.
-        roots: folders that were searched, and how many files each has; ``/`` at their ends.
-        named: paths that were named by themselves.
-    """
-
-    table: pa.Table
+    table: pa.Table  # columns path (as `schema.stored_path` has it), size and modified
+    # folders that were searched, and how many files each has; ``/`` at their ends
     roots: dict[str, int] = field(default_factory=dict)
-    named: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)  # paths that were named by themselves
 
 
 def scan(

@@ -47,21 +47,13 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What made the faces of a library: others do not mix with them.
+    """What made the faces of a library: others do not mix with them."""
 
-    Args:
-        detector: what found them, in words that change when its answers would.
-        embedder: fingerprint of the network that made the vectors.
-        dimension: length of the vectors.
-        settings: what else the rows depend on, such as the smallest face.
-        schema: version of the columns.
-    """
-
-    detector: str
-    embedder: str
-    dimension: int
-    settings: Mapping[str, Any]
-    schema: int = VERSION
+    detector: str  # what found them, in words that change when its answers would
+    embedder: str  # fingerprint of the network that made the vectors
+    dimension: int  # length of the vectors
+    settings: Mapping[str, Any]  # what else the rows depend on, such as the smallest face
+    schema: int = VERSION  # version of the columns
 
 
 def arrow_schema(dimension: int) -> pa.Schema:
@@ -113,35 +105,25 @@ class LibraryFaces:
 
     P is the number of photos and films that have a face, N that of faces. Copies of one file are
     several photos whose faces have the same names.
-
-    Args:
-        path: of each photo, texts (P,).
-        digest: of each photo, texts (P,).
-        taken: when each was taken, datetime64[s] (P,), NaT where it is not known.
-        size: of each picture, width and height, int32 (P, 2).
-        photo: which photo a face is in, int64 (N,); the faces of a photo follow each other.
-        face: its name, texts (N,).
-        xyxy: its box, float32 (N, 4).
-        score: float32 (N,), 0..1.
-        points: five points x, y each, float32 (N, 5, 2), NaN where they are not known.
-        quality: float32 (N,), 0..1, NaN where it is not known.
-        seconds: films: where in the film, float32 (N,); NaN for a photo. Two faces of one *photo*
-            are two people; those of a film are tracks and may be one person.
-        embedding: unit vectors, float32 (N, D).
     """
 
-    path: NDArray[np.object_]
-    digest: NDArray[np.object_]
+    path: NDArray[np.object_]  # of each photo, texts (P,)
+    digest: NDArray[np.object_]  # of each photo, texts (P,)
+    # when each was taken, datetime64[s] (P,), NaT where it is not known
     taken: NDArray[np.datetime64]
-    size: NDArray[np.int32]
+    size: NDArray[np.int32]  # of each picture, width and height, int32 (P, 2)
+    # which photo a face is in, int64 (N,); the faces of a photo follow each other
     photo: NDArray[np.int64]
-    face: NDArray[np.object_]
-    xyxy: NDArray[np.float32]
-    score: NDArray[np.float32]
+    face: NDArray[np.object_]  # its name, texts (N,)
+    xyxy: NDArray[np.float32]  # its box, float32 (N, 4)
+    score: NDArray[np.float32]  # float32 (N,), 0..1
+    # five points x, y each, float32 (N, 5, 2), NaN where they are not known
     points: NDArray[np.float32]
-    quality: NDArray[np.float32]
+    quality: NDArray[np.float32]  # float32 (N,), 0..1, NaN where it is not known
+    # films: where in the film, float32 (N,); NaN for a photo. Two faces of one *photo* are two
+    # people; those of a film are tracks and may be one person.
     seconds: NDArray[np.float32]
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32]  # unit vectors, float32 (N, D)
 
     def __post_init__(self) -> None:
         for field in fields(self):

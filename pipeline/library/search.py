@@ -21,16 +21,11 @@ from pipeline.sources.addresses import is_address, local_copy
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """One photo or film that was searched for.
+    """One photo or film that was searched for."""
 
-    Args:
-        photo: its position in `LibraryFaces.path`.
-        rows: of the faces that were meant, int64 (K,), the best first.
-        similarity: cosine of the best of them with what was asked for; None when a name was.
-    """
-
-    photo: int
-    rows: NDArray[np.int64]
+    photo: int  # its position in `LibraryFaces.path`
+    rows: NDArray[np.int64]  # of the faces that were meant, int64 (K,), the best first
+    # cosine of the best of them with what was asked for; None when a name was
     similarity: float | None = None
 
 

@@ -25,15 +25,12 @@ MOST_ZONES, MOST_CORNERS = 20, 50
 class Area:
     """Which faces of a camera count.
 
-    Args:
-        zones: only faces whose center is in one of these; everywhere when there are none.
-        min_face: only faces at least this many pixels wide and high.
-
     Raises UserError for polygons that are none, or too many.
     """
 
+    # only faces whose center is in one of these; everywhere when there are none
     zones: tuple[Polygon, ...] = ()
-    min_face: int = 20
+    min_face: int = 20  # only faces at least this many pixels wide and high
 
     def __post_init__(self) -> None:
         if self.min_face < 1:

@@ -19,23 +19,14 @@ RECENT = 8
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The face that a user means, as it was when they chose it.
+    """The face that a user means, as it was when they chose it."""
 
-    Args:
-        track: where it was.
-        example: its vector and picture.
-        match: the name it had, or None.
-        time: seconds of the source.
-        others: vectors of other looks at it, float32 (D,) each.
-        camera: which one shows it, where there are several.
-    """
-
-    track: int
-    example: Example
-    match: str | None
-    time: float
-    others: tuple[NDArray[np.float32], ...] = ()
-    camera: str | None = None
+    track: int  # where it was
+    example: Example  # its vector and picture
+    match: str | None  # the name it had, or None
+    time: float  # seconds of the source
+    others: tuple[NDArray[np.float32], ...] = ()  # vectors of other looks at it, float32 (D,) each
+    camera: str | None = None  # which one shows it, where there are several
 
 
 @dataclass(frozen=True, eq=False)

@@ -209,7 +209,6 @@ class Cameras(Closing):
             camera.loop.watch(track, seconds)
 
     def forget(self, track: int) -> None:
-        """See `Loop.forget`."""
         for camera in self.cameras:
             camera.loop.forget(track)
 

@@ -48,30 +48,20 @@ PATIENCE = 0.1
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """What the loop looks at.
+    """What the loop looks at."""
 
-    Args:
-        every: detect on every Nth frame, and whenever the picture or a face in it changes all at
-            once; faces are moved on in between.
-        min_face: faces narrower or lower than this many pixels are left out.
-        start_score: see `pipeline.live.tracking.FaceTracker`.
-        follow: False for photos, which have nothing to do with one another: no tracks, every face
-            is embedded.
-        naming: see `NamingOptions`.
-        camera: its name, where there are several.
-        zones: see `pipeline.live.area.Area`.
-    """
-
+    # detect on every Nth frame, and whenever the picture or a face in it changes all at once; faces
+    # are moved on in between
     every: int = 1
-    min_face: int = 20
-    start_score: float = 0.5
+    min_face: int = 20  # faces narrower or lower than this many pixels are left out
+    start_score: float = 0.5  # see `pipeline.live.tracking.FaceTracker`
+    # False for photos, which have nothing to do with one another: no tracks, every face is embedded
     follow: bool = True
     naming: NamingOptions = field(default_factory=NamingOptions)
-    camera: str | None = None
-    zones: tuple[Polygon, ...] = ()
+    camera: str | None = None  # its name, where there are several
+    zones: tuple[Polygon, ...] = ()  # see `pipeline.live.area.Area`
 
     def __post_init__(self) -> None:
-        """Raises ValueError for values that cannot work."""
         if self.every < 1 or self.min_face < 1:
             raise ValueError("every and min_face must be at least 1")
 

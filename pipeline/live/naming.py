@@ -42,34 +42,23 @@ in a row, so two good ones or many blurred ones."""
 
 @dataclass(frozen=True)
 class NamingOptions:
-    """When a face is looked at again.
+    """When a face is looked at again."""
 
-    Args:
-        soonest: seconds between two looks at the same track, at least.
-        unsure: the most seconds until an unsure name is looked at again; the pause begins with
-            ``soonest`` and doubles with every look that did not help.
-        refresh: seconds until a sure name is looked at again, as tracks can be wrong.
-        better: how much better than its best (as a factor) a face must be to be looked at sooner.
-        batch: faces that are looked at together, at most; a file waits for all that are new.
-    """
-
-    soonest: float = 0.25
+    soonest: float = 0.25  # seconds between two looks at the same track, at least
+    # the most seconds until an unsure name is looked at again; the pause begins with ``soonest``
+    # and doubles with every look that did not help
     unsure: float = 4.0
-    refresh: float = 3.0
+    refresh: float = 3.0  # seconds until a sure name is looked at again, as tracks can be wrong
+    # how much better than its best (as a factor) a face must be to be looked at sooner
     better: float = 1.3
-    batch: int = 8
+    batch: int = 8  # faces that are looked at together, at most; a file waits for all that are new
 
 
 class Learned(NamedTuple):
-    """What a look has shown.
+    """What a look has shown."""
 
-    Args:
-        other: the track has gone on with another face; what was seen before it is forgotten.
-        match: who it is by this look alone; None without a recognizer.
-    """
-
-    other: bool
-    match: Match | None
+    other: bool  # the track has gone on with another face; what was seen before it is forgotten
+    match: Match | None  # who it is by this look alone; None without a recognizer
 
 
 @dataclass

@@ -45,28 +45,17 @@ and may be another one."""
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A face that is followed.
+    """A face that is followed."""
 
-    Args:
-        id: never given to another face.
-        box: where it was detected last.
-        velocity: of its center (x, y), pixels a second.
-        score: of that detection, 0..1.
-        begun: time of its first detection in seconds.
-        seen: time of its last one.
-        misses: updates in a row that did not find it.
-        crossing: its box touches that of another face.
-        doubtful: it was lost until now, or has jumped: somebody else may be at its place.
-    """
-
-    id: int
-    box: Box
-    velocity: tuple[float, float]
-    score: float
-    begun: float
-    seen: float
-    misses: int = 0
-    crossing: bool = False
+    id: int  # never given to another face
+    box: Box  # where it was detected last
+    velocity: tuple[float, float]  # of its center (x, y), pixels a second
+    score: float  # of that detection, 0..1
+    begun: float  # time of its first detection in seconds
+    seen: float  # time of its last one
+    misses: int = 0  # updates in a row that did not find it
+    crossing: bool = False  # its box touches that of another face
+    # it was lost until now, or has jumped: somebody else may be at its place
     doubtful: bool = False
 
     def expected(self, time: float) -> Box:

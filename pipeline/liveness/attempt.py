@@ -17,19 +17,14 @@ LAST = 15
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The one face that is tested, in one picture.
+    """The one face that is tested, in one picture."""
 
-    Args:
-        points: five landmarks (5, 2) in pixels; None when they are not trusted.
-        box: x1 y1 x2 y2 in pixels.
-        embedding: unit vector (D,); None where nobody makes vectors.
-        liveness: passive score, 0..1; None where nobody looks.
-    """
-
+    # five landmarks (5, 2) in pixels; None when they are not trusted
     points: NDArray[np.float32] | None
-    box: NDArray[np.float32]
+    box: NDArray[np.float32]  # x1 y1 x2 y2 in pixels
+    # unit vector (D,); None where nobody makes vectors
     embedding: NDArray[np.float32] | None = None
-    liveness: float | None = None
+    liveness: float | None = None  # passive score, 0..1; None where nobody looks
 
 
 class Attempt:

@@ -21,21 +21,15 @@ NOSE = 2
 
 @dataclass(frozen=True)
 class View:
-    """How a face is seen, compared with a reference view of the same face.
+    """How a face is seen, compared with a reference view of the same face."""
 
-    Args:
-        x, y: parallax of the nose along the line of the eyes (positive: to the right in the
-            picture) and across it (positive: down), in distances between the eyes.
-        tilt: radians between the plane of eyes and mouth and its position in the reference.
-        scale: size, 1 as in the reference; turning the head does not change it.
-        roll: radians of the line of the eyes against the rows of the picture.
-    """
-
+    # x, y: parallax of the nose along the line of the eyes (positive: to the right in the picture)
+    # and across it (positive: down), in distances between the eyes
     x: float
     y: float
-    tilt: float
-    scale: float
-    roll: float
+    tilt: float  # radians between the plane of eyes and mouth and its position in the reference
+    scale: float  # size, 1 as in the reference; turning the head does not change it
+    roll: float  # radians of the line of the eyes against the rows of the picture
 
     @property
     def parallax(self) -> float:

@@ -60,56 +60,45 @@ HINTS: dict[str, str] = {
 class Policy:
     """The demands. The defaults are those that docs/liveness.md reports rates for.
 
-    Args:
-        turns: head turns in the sequence: left, right, up or down, about both axes.
-        distances: steps nearer or farther among them. They keep a screen on a stand out, but a
-            hand can move a photo as well, so they do not count in `chance`.
-        parallax: how far the nose must move against the plane of eyes and mouth, in distances
-            between the eyes. A head turned by 20 degrees gives about 0.17, the landmarks of a flat
-            photo up to 0.06 (0.1 tilted about two axes at once).
-        depth, mean_depth: how far the nose must stand out in each turn, and on average over the
-            turns, see `geometry.View.depth`. Faces: 0.25 to 0.5 as O-Net sees them; a flat photo
-            up to 0.09; one rolled to a radius of 15 cm up to 0.25 in one direction and 0.15 in the
-            other.
-        neutral: parallax up to which a face looks straight, as in the reference.
-        nearer, farther: change of size that counts.
-        flat_tilt, flat_parallax: a face whose plane is tilted by more radians than the first, and
-            whose nose has moved by less than the second, is flat.
-        roll: radians of tilt of the head to the shoulder above which landmarks are not trusted.
-        hold_samples, hold_seconds: how long a position must be held.
-        reaction: seconds in which nobody can have answered an instruction.
-        step_seconds, total_seconds: limits for each step and for everything.
-        max_gap: seconds without a usable face after which it counts as lost.
-        min_eyes: pixels between the eyes at least.
-        largest: share of the picture's height that the face may fill when it starts.
-        similarity: least cosine with the first embeddings, where embeddings are given.
-        mirrored: the pictures are a mirror image, as some cameras deliver them.
-
     Raises ValueError for a sequence that a recording would pass too often, and for limits that
     make no sense.
     """
 
-    turns: int = 3
+    turns: int = 3  # head turns in the sequence: left, right, up or down, about both axes
+    # steps nearer or farther among them. They keep a screen on a stand out, but a hand can move a
+    # photo as well, so they do not count in `chance`.
     distances: int = 1
+    # how far the nose must move against the plane of eyes and mouth, in distances between the eyes.
+    # A head turned by 20 degrees gives about 0.17, the landmarks of a flat photo up to 0.06 (0.1
+    # tilted about two axes at once).
     parallax: float = 0.12
+    # depth, mean_depth: how far the nose must stand out in each turn, and on average over the
+    # turns, see `geometry.View.depth`. Faces: 0.25 to 0.5 as O-Net sees them; a flat photo up to
+    # 0.09; one rolled to a radius of 15 cm up to 0.25 in one direction and 0.15 in the other.
     depth: float = 0.2
     mean_depth: float = 0.27
-    neutral: float = 0.07
+    neutral: float = 0.07  # parallax up to which a face looks straight, as in the reference
+    # nearer, farther: change of size that counts
     nearer: float = 1.25
     farther: float = 0.8
+    # flat_tilt, flat_parallax: a face whose plane is tilted by more radians than the first, and
+    # whose nose has moved by less than the second, is flat
     flat_tilt: float = 0.65
     flat_parallax: float = 0.07
+    # radians of tilt of the head to the shoulder above which landmarks are not trusted
     roll: float = 0.4
+    # hold_samples, hold_seconds: how long a position must be held
     hold_samples: int = 3
     hold_seconds: float = 0.2
-    reaction: float = 0.2
+    reaction: float = 0.2  # seconds in which nobody can have answered an instruction
+    # step_seconds, total_seconds: limits for each step and for everything
     step_seconds: float = 8.0
     total_seconds: float = 60.0
-    max_gap: float = 0.6
-    min_eyes: float = 24.0
-    largest: float = 0.75
-    similarity: float = 0.4
-    mirrored: bool = False
+    max_gap: float = 0.6  # seconds without a usable face after which it counts as lost
+    min_eyes: float = 24.0  # pixels between the eyes at least
+    largest: float = 0.75  # share of the picture's height that the face may fill when it starts
+    similarity: float = 0.4  # least cosine with the first embeddings, where embeddings are given
+    mirrored: bool = False  # the pictures are a mirror image, as some cameras deliver them
 
     def __post_init__(self) -> None:
         if self.chance > MOST_BY_CHANCE:
@@ -148,24 +137,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class State:
-    """What to show and to tell.
+    """What to show and to tell."""
 
-    Args:
-        status: `waiting` goes on; the others are final.
-        instruction: for the person.
-        hint: what keeps the instruction from being followed, if anything.
-        reason: key of `policy.REASONS` when failed or expired.
-        step: how many steps are done, of ``steps``.
-        progress: 0..1 of the present step.
-    """
-
-    status: Status
-    instruction: str
-    hint: str | None
-    reason: str | None
-    step: int
+    status: Status  # `waiting` goes on; the others are final
+    instruction: str  # for the person
+    hint: str | None  # what keeps the instruction from being followed, if anything
+    reason: str | None  # key of `policy.REASONS` when failed or expired
+    step: int  # how many steps are done, of ``steps``
     steps: int
-    progress: float
+    progress: float  # 0..1 of the present step
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json`, with the reason's sentence as ``message``."""

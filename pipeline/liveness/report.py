@@ -65,15 +65,10 @@ class Rate:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a passive network said of labeled presentations.
+    """What a passive network said of labeled presentations."""
 
-    Args:
-        live: scores of live ones (N,), 0..1; NaN where no face was found.
-        attacks: kind -> scores (M,).
-    """
-
-    live: NDArray[np.float64]
-    attacks: Mapping[str, NDArray[np.float64]]
+    live: NDArray[np.float64]  # scores of live ones (N,), 0..1; NaN where no face was found
+    attacks: Mapping[str, NDArray[np.float64]]  # kind -> scores (M,)
 
     def bpcer(self, threshold: float) -> Rate:
         """Live ones below the threshold."""
@@ -144,18 +139,13 @@ def format_scores(scores: Scores, threshold: float) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one kind of presentation in the active challenge.
+    """What became of one kind of presentation in the active challenge."""
 
-    Args:
-        kind: its name.
-        attack: True for an attack that should fail, False for a live person, None for an attack
-            that the challenge is known not to stop.
-        ends: how often each came: ``passed``, or a key of `policy.REASONS`.
-    """
-
-    kind: str
+    kind: str  # its name
+    # True for an attack that should fail, False for a live person, None for an attack that the
+    # challenge is known not to stop
     attack: bool | None
-    ends: Counter[str]
+    ends: Counter[str]  # how often each came: ``passed``, or a key of `policy.REASONS`
 
     @property
     def rate(self) -> Rate:

@@ -39,28 +39,17 @@ Sway = Callable[[float], Pose]
 
 @dataclass
 class Actor:
-    """A shape that is moved as the challenge asks.
-
-    Args:
-        shape: time -> points (5, 3), cm.
-        pivot: what it turns about, cm.
-        turn: radians that it is turned when asked; 0 for none.
-        haste: radians a second.
-        reaction: seconds.
-        hears: what it makes of an instruction.
-        sway: what else it does all the time.
-        start: pose at the beginning.
-    """
+    """A shape that is moved as the challenge asks."""
 
     source: np.random.Generator
-    shape: Callable[[float], Points]
-    pivot: Points
-    turn: float
-    haste: float
-    reaction: float
-    hears: Callable[[str], str] = lambda told: told
-    sway: Sway = lambda time: Pose(distance=0)
-    start: Pose = field(default_factory=Pose)
+    shape: Callable[[float], Points]  # time -> points (5, 3), cm
+    pivot: Points  # what it turns about, cm
+    turn: float  # radians that it is turned when asked; 0 for none
+    haste: float  # radians a second
+    reaction: float  # seconds
+    hears: Callable[[str], str] = lambda told: told  # what it makes of an instruction
+    sway: Sway = lambda time: Pose(distance=0)  # what else it does all the time
+    start: Pose = field(default_factory=Pose)  # pose at the beginning
 
     def __post_init__(self) -> None:
         self._pose, self._home = self.start, self.start.distance
@@ -230,16 +219,11 @@ def _photos(source: np.random.Generator) -> Actor:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of presentation.
+    """A kind of presentation."""
 
-    Args:
-        name: as in tables.
-        make: a new one.
-        attack: whether it should fail; None for an attack that this challenge cannot stop.
-    """
-
-    name: str
-    make: Callable[[np.random.Generator], Actor]
+    name: str  # as in tables
+    make: Callable[[np.random.Generator], Actor]  # a new one
+    # whether it should fail; None for an attack that this challenge cannot stop
     attack: bool | None = True
 
 

@@ -27,30 +27,22 @@ THUMBNAIL = 160
 
 @dataclass(frozen=True)
 class Person:
-    """One row of the report.
+    """One row of the report."""
 
-    Args:
-        name: of somebody known, or "unknown 1" and so on.
-        known: whether the recognizer named them.
-        intervals: (begin, end) in seconds, in order and apart by more than `GAP`.
-        frames: on which they were seen.
-        tracks: under which numbers.
-        similarity, confidence: means over these frames, see `recognizer.types.Match`.
-        agreement: how sure the name is: of the single looks at their face, the share (0..1) that
-            gave this name by itself; where nothing was looked at, the mean of the frames.
-        looks: how many looks that were.
-        thumbnail: their best picture, RGB uint8 (h, w, 3); None when no face was good enough.
-    """
-
-    name: str
-    known: bool
+    name: str  # of somebody known, or "unknown 1" and so on
+    known: bool  # whether the recognizer named them
+    # (begin, end) in seconds, in order and apart by more than `GAP`
     intervals: tuple[tuple[float, float], ...]
-    frames: int
-    tracks: tuple[int, ...]
+    frames: int  # on which they were seen
+    tracks: tuple[int, ...]  # under which numbers
+    # similarity, confidence: means over these frames, see `recognizer.types.Match`
     similarity: float | None
     confidence: float | None
+    # how sure the name is: of the single looks at their face, the share (0..1) that gave this name
+    # by itself; where nothing was looked at, the mean of the frames
     agreement: float | None
-    looks: int = 0
+    looks: int = 0  # how many looks that were
+    # their best picture, RGB uint8 (h, w, 3); None when no face was good enough
     thumbnail: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -61,19 +53,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Report:
-    """Everybody, those who were there longest first.
+    """Everybody, those who were there longest first."""
 
-    Args:
-        people: known and unknown.
-        frames: of the video.
-        duration: in seconds.
-        brief: unknown faces too brief to count, see `BRIEF`.
-    """
-
-    people: tuple[Person, ...]
-    frames: int
-    duration: float
-    brief: int
+    people: tuple[Person, ...]  # known and unknown
+    frames: int  # of the video
+    duration: float  # in seconds
+    brief: int  # unknown faces too brief to count, see `BRIEF`
 
 
 @dataclass

@@ -27,15 +27,10 @@ MOST = 20
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Faces that are one person's.
+    """Faces that are one person's."""
 
-    Args:
-        faces: the best to see first.
-        guess: who it may be; None where nobody is like it.
-    """
-
-    faces: tuple[UnknownFace, ...]
-    guess: str | None
+    faces: tuple[UnknownFace, ...]  # the best to see first
+    guess: str | None  # who it may be; None where nobody is like it
 
     @property
     def seen(self) -> tuple[str, str]:

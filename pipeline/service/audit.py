@@ -110,21 +110,13 @@ class AuditLog:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """What `verify` found."""
 
-    Args:
-        lines: that are whole and in order, up to the problem.
-        last: the code of the last of them.
-        problem: what is wrong; None when nothing is.
-        unfinished: bytes after the last line's end, which a crash may leave.
-        whole_bytes: length of the good lines.
-    """
-
-    lines: int
-    last: str
-    problem: str | None = None
-    unfinished: int = 0
-    whole_bytes: int = 0
+    lines: int  # that are whole and in order, up to the problem
+    last: str  # the code of the last of them
+    problem: str | None = None  # what is wrong; None when nothing is
+    unfinished: int = 0  # bytes after the last line's end, which a crash may leave
+    whole_bytes: int = 0  # length of the good lines
 
 
 def verify(path: Path) -> Verdict:

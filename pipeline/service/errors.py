@@ -12,17 +12,11 @@ from pipeline.service.types import Model
 
 @dataclass(frozen=True)
 class Code:
-    """What a code means.
+    """What a code means."""
 
-    Args:
-        status: over HTTP.
-        meaning: one line for the documentation.
-        again: whether the same request may succeed later.
-    """
-
-    status: int
-    meaning: str
-    again: bool = False
+    status: int  # over HTTP
+    meaning: str  # one line for the documentation
+    again: bool = False  # whether the same request may succeed later
 
 
 CODES: dict[str, Code] = {

@@ -15,26 +15,18 @@ Scope = Literal["detect", "recognize", "enroll", "admin", "any"]
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that the service does.
+    """One thing that the service does."""
 
-    Args:
-        name: over stdin/stdout ``"op": name``, over HTTP ``/v1/name``.
-        summary: one line.
-        request, response: their types.
-        scope: that a key needs; "any" is content with any key, None is free to everyone.
-        images: least and largest number; None for as many as the limits allow.
-        reads: changes nothing and takes no image: HTTP's GET.
-        errors: codes that are its own, besides those that every operation has.
-    """
-
-    name: str
-    summary: str
+    name: str  # over stdin/stdout ``"op": name``, over HTTP ``/v1/name``
+    summary: str  # one line
+    # request, response: their types
     request: type[BaseModel]
     response: type[BaseModel]
-    scope: Scope | None
+    scope: Scope | None  # that a key needs; "any" is content with any key, None is free to everyone
+    # least and largest number; None for as many as the limits allow
     images: tuple[int, int | None] = (0, 0)
-    reads: bool = False
-    errors: tuple[str, ...] = ()
+    reads: bool = False  # changes nothing and takes no image: HTTP's GET
+    errors: tuple[str, ...] = ()  # codes that are its own, besides those that every operation has
 
     @property
     def takes_images(self) -> bool:

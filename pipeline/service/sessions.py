@@ -22,25 +22,17 @@ PART = 0.5  # of all sessions that one caller may hold
 
 @dataclass(eq=False)
 class Session:
-    """One attempt and whose it is. Changed only by who holds ``looking``.
+    """One attempt and whose it is. Changed only by who holds ``looking``."""
 
-    Args:
-        name: unguessable, 192 random bits.
-        caller: the key or address that began it; nobody else is told that it exists.
-        attempt: None when it is over: nothing of the face is kept with the verdict.
-        begun, seen: time of the beginning, and of the caller's last picture.
-        told: what the caller knows, but for the time that is left.
-        over: when it came to its end.
-        looking: held while a picture is looked at.
-    """
-
-    name: str
-    caller: str
-    attempt: Attempt | None
+    name: str  # unguessable, 192 random bits
+    caller: str  # the key or address that began it; nobody else is told that it exists
+    attempt: Attempt | None  # None when it is over: nothing of the face is kept with the verdict
+    # begun, seen: time of the beginning, and of the caller's last picture
     begun: float
     seen: float
-    told: t.Challenged
-    over: float | None = None
+    told: t.Challenged  # what the caller knows, but for the time that is left
+    over: float | None = None  # when it came to its end
+    # held while a picture is looked at
     looking: threading.Lock = field(default_factory=threading.Lock)
 
     def left(self, now: float) -> float:

@@ -32,25 +32,17 @@ class LivenessScorer(Protocol):
 
     def score(self, image: Image, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """RGB uint8 (H, W, 3) and boxes (N, 4) -> 0 (a photo, a screen) .. 1 (alive), (N,)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """The networks; each but the detector is run by one thread.
+    """The networks; each but the detector is run by one thread."""
 
-    Args:
-        detector: finds faces; run by as many threads as `Limits.lanes`.
-        detector_name: for people: the file's name and the start of its digest.
-        embedder: None for a server that only detects.
-        liveness: None leaves the scores out.
-        landmarks: for the active liveness challenge; None for a server that offers none.
-    """
-
-    detector: Detector
-    detector_name: str
-    embedder: Embedder | None = None
-    liveness: LivenessScorer | None = None
+    detector: Detector  # finds faces; run by as many threads as `Limits.lanes`
+    detector_name: str  # for people: the file's name and the start of its digest
+    embedder: Embedder | None = None  # None for a server that only detects
+    liveness: LivenessScorer | None = None  # None leaves the scores out
+    # for the active liveness challenge; None for a server that offers none
     landmarks: LandmarkFinder | None = None
 
 

@@ -8,35 +8,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from faces.closing import Closing
 from pipeline.types import Face, Tick
 
 
 @dataclass(frozen=True)
 class Event:
-    """Somebody was seen, or has left.
+    """Somebody was seen, or has left."""
 
-    Args:
-        kind: "seen" or "left".
-        name: None for somebody unknown.
-        track: on which they were seen first.
-        time: seconds from the first frame; of the first or last frame that showed them.
-        seconds: how long they were there; 0 for "seen".
-        similarity, confidence: see `recognizer.types.Match`; the best while they were there.
-        became: the name that somebody unknown turned out to have.
-        at: the clock's time, UTC; None for a recording.
-        camera: its name, where there are several; else it is not in the JSON form.
-    """
-
-    kind: Literal["seen", "left"]
-    name: str | None
-    track: int | None
-    time: float
-    seconds: float = 0.0
+    kind: Literal["seen", "left"]  # "seen" or "left"
+    name: str | None  # None for somebody unknown
+    track: int | None  # on which they were seen first
+    time: float  # seconds from the first frame; of the first or last frame that showed them
+    seconds: float = 0.0  # how long they were there; 0 for "seen"
+    # similarity, confidence: see `recognizer.types.Match`; the best while they were there
     similarity: float | None = None
     confidence: float | None = None
-    became: str | None = None
-    at: datetime | None = None
-    camera: str | None = None
+    became: str | None = None  # the name that somebody unknown turned out to have
+    at: datetime | None = None  # the clock's time, UTC; None for a recording
+    camera: str | None = None  # its name, where there are several; else it is not in the JSON form
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json`."""
@@ -112,7 +102,7 @@ class Presences:
             there.similarity = _best(there.similarity, face.match.similarity)
             there.confidence = _best(there.confidence, face.match.confidence)
             if face.match.name is not None:
-                events += self._rename(face, time)
+                events += self._rename(face)
         for key, there in list(self._there.items()):
             wait = self.arrive if key[0] is not None else 2 * self.arrive
             if not there.told and there.last == time and time - there.first >= wait:
@@ -124,7 +114,7 @@ class Presences:
         """Everybody leaves: the source has ended."""
         return self._gone(float("inf"))
 
-    def _rename(self, face: Face, time: float) -> list[Event]:
+    def _rename(self, face: Face) -> list[Event]:
         """Somebody unknown on this track was this person all along."""
         unknown: Key = (None, face.track)
         there = self._there.pop(unknown, None)
@@ -166,7 +156,7 @@ class Presences:
         )
 
 
-class Events:
+class Events(Closing):
     """Tells events to everyone who wants them; a sink.
 
     Args:
@@ -191,11 +181,8 @@ class Events:
             for listener in self._listeners:
                 listener(event, tick)
 
-    def __enter__(self) -> Events:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._last is not None:
+    def leave(self, error: BaseException | None) -> None:
+        if error is None and self._last is not None:
             self._tell(self._presences.end(), self._last)
 
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +46,7 @@ class Sink(Protocol):
 
     def __enter__(self) -> Sink: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *raised: Any) -> None: ...
 
 
 class Showing:
@@ -105,13 +99,8 @@ class OneCamera:
         self._sink.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._sink.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: Any) -> None:
+        self._sink.__exit__(*raised)
 
 
 class JsonLines(Closing):
@@ -138,7 +127,7 @@ class JsonLines(Closing):
         self._stack.close()
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes the drawn pictures as an MPEG-4 video, encoded in a thread.
 
     Args:
@@ -195,15 +184,7 @@ class Recorder:
         for _ in range(count):
             self._writer.write(picture)
 
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         film = self._film if error is None and self._written else None
         if film is not None and not self._live:
             self._writer.end = film.end

@@ -43,13 +43,11 @@ class Together:
     """What several cameras share.
 
     One that is not there when the program begins is waited for, as one that is unplugged later.
-
-    Args:
-        zero: the `time.monotonic` from which the times of their frames count, all alike.
-        news: set when any of them has a new frame, or has ended.
     """
 
+    # the `time.monotonic` from which the times of their frames count, all alike
     zero: float = field(default_factory=time.monotonic)
+    # set when any of them has a new frame, or has ended
     news: threading.Event = field(default_factory=threading.Event)
 
 

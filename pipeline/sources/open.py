@@ -42,27 +42,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How to open a source.
+    """How to open a source."""
 
-    Args:
-        live: files play at their own speed and late frames are dropped; else every frame counts.
-        again: a played file begins anew at its end.
-        mirror: left and right are exchanged, as in a mirror (live only).
-        size: (width, height) to ask a camera for, and the size of raw frames.
-        fps: of a camera to ask for, of raw frames, and of a folder of pictures.
-        layout: of raw frames.
-        name: for messages, in place of one made of the source's own without its secrets.
-        together: for one of several cameras.
-    """
-
+    # files play at their own speed and late frames are dropped; else every frame counts
     live: bool = False
-    again: bool = False
-    mirror: bool = False
+    again: bool = False  # a played file begins anew at its end
+    mirror: bool = False  # left and right are exchanged, as in a mirror (live only)
+    # (width, height) to ask a camera for, and the size of raw frames
     size: tuple[int, int] | None = None
-    fps: float | None = None
-    layout: Layout = "rgb24"
+    fps: float | None = None  # of a camera to ask for, of raw frames, and of a folder of pictures
+    layout: Layout = "rgb24"  # of raw frames
+    # for messages, in place of one made of the source's own without its secrets
     name: str | None = None
-    together: Together | None = None
+    together: Together | None = None  # for one of several cameras
 
 
 class EverySource(Closing):

@@ -36,35 +36,24 @@ Phase = Literal["none", "training", "swapped", "failed"]
 
 @dataclass(frozen=True)
 class HeadState:
-    """How the classifier head is.
+    """How the classifier head is."""
 
-    Args:
-        phase: ``none``: there is no head; ``training``: one is being taught in the background;
-            ``swapped``: the newest is in use; ``failed``: the old one stays, see ``message``.
-        message: why it failed, or what came of it.
-        version: of the gallery in use.
-        seconds: how long the last training took, or the present one has been running.
-    """
-
+    # ``none``: there is no head; ``training``: one is being taught in the background; ``swapped``:
+    # the newest is in use; ``failed``: the old one stays, see ``message``
     phase: Phase
-    message: str = ""
-    version: int = 0
+    message: str = ""  # why it failed, or what came of it
+    version: int = 0  # of the gallery in use
+    # how long the last training took, or the present one has been running
     seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The examples of one teaching that are not in the store yet.
+    """The examples of one teaching that are not in the store yet."""
 
-    Args:
-        id: of the teaching.
-        name: whose they are.
-        samples: may be empty when only the head is to be fitted anew.
-    """
-
-    id: str
-    name: str
-    samples: tuple[NewSample, ...] = ()
+    id: str  # of the teaching
+    name: str  # whose they are
+    samples: tuple[NewSample, ...] = ()  # may be empty when only the head is to be fitted anew
 
 
 class Trainer:

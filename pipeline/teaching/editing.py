@@ -39,17 +39,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Denied:
-    """A track whose face is not who it was taken for.
+    """A track whose face is not who it was taken for."""
 
-    Args:
-        name: that person's.
-        source: of the denied faces.
-        left: how many more may be added to them.
-    """
-
-    name: str
-    source: str
-    left: int = 8
+    name: str  # that person's
+    source: str  # of the denied faces
+    left: int = 8  # how many more may be added to them
 
 
 class PeopleEditing(Closing):
@@ -97,8 +91,12 @@ class PeopleEditing(Closing):
         loop.recognizer = store.snapshot()
         self._trainer = Trainer(store, self._editing, self.swap, self._ended, fit)
 
-    def _choose(self, track: int, poor: bool = False) -> Chosen:
-        """See `BestViews.choose`; no two cameras have a track of the same number."""
+    def choose(self, track: int, *, poor: bool = False) -> Chosen:
+        """The face of a track as it is now, to be taught later (when its name has been typed).
+
+        No two cameras have a track of the same number. Raises UserError when it cannot be taught
+        just now, with the reason; with ``poor`` only when it is not there, or may be another one.
+        """
         with self._lock:
             showing = (camera for camera, tick in self._ticks.items() if face_of(track, tick))
             camera = next(showing, None)
@@ -147,14 +145,12 @@ class PeopleEditing(Closing):
         self._loop.call_soon(drop)
 
     def rename(self, old: str, new: str) -> None:
-        """See `recognizer.store.people.Store.rename`."""
         old, new = clean_name(old), clean_name(new)
         with self._editing:
             self.store.rename(old, new)
             self._renamed(old, new)
 
     def merge(self, source: str, into: str) -> None:
-        """See `recognizer.store.people.Store.merge`."""
         source, into = clean_name(source), clean_name(into)
         with self._editing:
             self.store.merge(source, into)
@@ -181,7 +177,7 @@ class PeopleEditing(Closing):
         """
         with self._editing:
             if chosen is None:
-                chosen = self._choose(track, poor=True)
+                chosen = self.choose(track, poor=True)
             wrong = chosen.match
             if wrong is None:
                 raise UserError("this face has no name that could be wrong")
@@ -226,7 +222,6 @@ class PeopleEditing(Closing):
             self._changed()
 
     def choose_picture(self, name: str, sample: int) -> None:
-        """See `recognizer.store.people.Store.choose_picture`."""
         with self._editing:
             self.store.choose_picture(name, sample)
             self._thumbnails = (-1, {})

@@ -29,18 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """How a head is taught.
+    """How a head is taught."""
 
-    Args:
-        copies: varied copies of each photo whose picture is at hand.
-        masks: half of them wear masks.
-        phases: 1: strongly varied copies at once; 2: hardly varied ones first.
-        details: values for `recognizer.training.fit.HeadOptions`.
-    """
-
-    copies: int = 6
-    masks: bool = True
-    phases: int = 1
+    copies: int = 6  # varied copies of each photo whose picture is at hand
+    masks: bool = True  # half of them wear masks
+    phases: int = 1  # 1: strongly varied copies at once; 2: hardly varied ones first
+    # values for `recognizer.training.fit.HeadOptions`
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self, phase: int) -> HeadOptions:

@@ -40,31 +40,20 @@ Bar = Callable[[str, int, str], AbstractContextManager[Callable[[int], object]]]
 
 @dataclass
 class Sources:
-    """Where people and strangers come from.
+    """Where people and strangers come from."""
 
-    Args:
-        folder: with a folder of photos per person; None takes those of the store.
-        strangers: photos of people who must stay unknown; None draws vectors.
-        where: where the face is on photos, see `pipeline.enroll.photo_faces.face_finder`.
-        detector: its file; None is the shipped one.
-        cache: folder that keeps the crops of photos.
-        bar: shows progress.
-        threads: of the detector.
-        gates: what people's photos must have, as for `faces enroll`; strangers' need not.
-        largest: of several faces on people's photos take the largest, instead of refusing them.
-        refused: counts photos that could not be used.
-    """
-
-    folder: Path | None
-    strangers: Path | None
-    where: Where
-    detector: Path | None
-    cache: Path
-    bar: Bar
-    threads: int | None = None
+    folder: Path | None  # with a folder of photos per person; None takes those of the store
+    strangers: Path | None  # photos of people who must stay unknown; None draws vectors
+    where: Where  # where the face is on photos, see `pipeline.enroll.photo_faces.face_finder`
+    detector: Path | None  # its file; None is the shipped one
+    cache: Path  # folder that keeps the crops of photos
+    bar: Bar  # shows progress
+    threads: int | None = None  # of the detector
+    # what people's photos must have, as for `faces enroll`; strangers' need not
     gates: Gates = field(default_factory=Gates)
+    # of several faces on people's photos take the largest, instead of refusing them
     largest: bool = False
-    refused: int = 0
+    refused: int = 0  # counts photos that could not be used
 
     def samples(self, store: Store, embedder: Embedder, choose: bool = True) -> Samples:
         """Everybody's photos with vectors. Raises UserError when there is nobody.

@@ -43,34 +43,24 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class TeachOptions:
-    """How people are taught.
+    """How people are taught."""
 
-    Args:
-        wanted: examples, the clicked one included.
-        seconds: after which gathering ends with what it has.
-        pause: seconds between two examples, at least.
-        stricter: how far the bar for an example lies above the one for a name, as a part of the
-            way from there to 1.
-        margin: by how much more an example must be like this person than like anybody else.
-        certain: looks in a row that must agree after a doubt.
-        repeats: near-duplicates (see `Gates.max_similarity`) that are taken at most.
-        pictures: which pictures are stored besides the vectors: none, only the clicked one (shown
-            in lists of people), or all (so that another embedder can use them later).
-        gates: what a face must have.
-    """
-
-    wanted: int = 50
-    seconds: float = 30.0
-    pause: float = 0.1
+    wanted: int = 50  # examples, the clicked one included
+    seconds: float = 30.0  # after which gathering ends with what it has
+    pause: float = 0.1  # seconds between two examples, at least
+    # how far the bar for an example lies above the one for a name, as a part of the way from there
+    # to 1
     stricter: float = 0.2
+    # by how much more an example must be like this person than like anybody else
     margin: float = 0.1
-    certain: int = 3
-    repeats: int = 15
+    certain: int = 3  # looks in a row that must agree after a doubt
+    repeats: int = 15  # near-duplicates (see `Gates.max_similarity`) that are taken at most
+    # which pictures are stored besides the vectors: none, only the clicked one (shown in lists of
+    # people), or all (so that another embedder can use them later)
     pictures: Literal["none", "first", "all"] = "first"
-    gates: Gates = field(default_factory=Gates)
+    gates: Gates = field(default_factory=Gates)  # what a face must have
 
     def __post_init__(self) -> None:
-        """Raises ValueError for values that cannot work."""
         if self.wanted < 1 or self.seconds <= 0 or self.certain < 1:
             raise ValueError("wanted, seconds and certain must be positive")
         if not 0 <= self.stricter < 1 or self.margin < 0:
@@ -79,15 +69,10 @@ class TeachOptions:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One face of the person.
+    """One face of the person."""
 
-    Args:
-        embedding: unit float32 (D,).
-        picture: its picture, where it is to be kept.
-    """
-
-    embedding: NDArray[np.float32]
-    picture: FacePicture | None = None
+    embedding: NDArray[np.float32]  # unit float32 (D,)
+    picture: FacePicture | None = None  # its picture, where it is to be kept
 
 
 def refusal(look: Look, sighting: Sighting, gates: Gates) -> str | None:

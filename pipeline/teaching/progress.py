@@ -20,52 +20,31 @@ SHOWN = 3.0
 
 @dataclass(frozen=True)
 class Teaching:
-    """How far the teaching of one person is, for the picture and for the page.
+    """How far the teaching of one person is, for the picture and for the page."""
 
-    Args:
-        name: of the person.
-        track: the face that is followed; None while it is out of sight or not certain.
-        gathered: examples so far, the clicked one included.
-        wanted: how many there shall be.
-        phase: ``gathering``, then ``training``, then ``swapped`` or ``failed``; ``cancelled``.
-        message: why nothing is gathered just now, or why it failed; may be empty.
-    """
-
-    name: str
-    track: int | None
-    gathered: int
-    wanted: int
-    phase: Phase
-    message: str = ""
+    name: str  # of the person
+    track: int | None  # the face that is followed; None while it is out of sight or not certain
+    gathered: int  # examples so far, the clicked one included
+    wanted: int  # how many there shall be
+    phase: Phase  # ``gathering``, then ``training``, then ``swapped`` or ``failed``; ``cancelled``
+    message: str = ""  # why nothing is gathered just now, or why it failed; may be empty
 
 
 @dataclass(eq=False)
 class TeachingRun:
-    """One teaching. Not for several threads at once.
+    """One teaching. Not for several threads at once."""
 
-    Args:
-        source: stands with its samples in the store.
-        name: of the person.
-        gatherer: of its examples.
-        first: number of the first sample.
-        head: what was taken out of use because it contradicted the user, and its provenance.
-        act: its number, see `recognizer.store.journal`.
-        phase: see `Teaching`.
-        message: why it failed, or how the gathering ended.
-        ended: when its end was first told, seconds of the source.
-        camera: whose picture was clicked, where there are several.
-    """
-
-    source: str
-    name: str
-    gatherer: Gatherer
-    first: int
+    source: str  # stands with its samples in the store
+    name: str  # of the person
+    gatherer: Gatherer  # of its examples
+    first: int  # number of the first sample
+    # what was taken out of use because it contradicted the user, and its provenance
     head: tuple[Head, dict[str, Any]] | None
-    act: int
-    phase: Phase = "gathering"
-    message: str = ""
-    ended: float | None = None
-    camera: str | None = None
+    act: int  # its number, see `recognizer.store.journal`
+    phase: Phase = "gathering"  # see `Teaching`
+    message: str = ""  # why it failed, or how the gathering ended
+    ended: float | None = None  # when its end was first told, seconds of the source
+    camera: str | None = None  # whose picture was clicked, where there are several
 
     @property
     def active(self) -> bool:

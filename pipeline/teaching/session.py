@@ -41,21 +41,7 @@ WATCH = 1.0
 
 
 class LiveTeaching(PeopleEditing):
-    """Teaches, corrects and forgets people while a loop runs. Any thread may call any method.
-
-    Args:
-        loop: the loop, or those of several cameras; its ``recognizer`` and ``notes`` are assigned
-            here from now on.
-        store: of the loop's embedder; it is used until `close`.
-        embedder: the loop's.
-        options: see `TeachOptions`.
-        fit: how a head is taught; see `pipeline.teaching.fit_process.Fit`.
-
-    Attributes:
-        embedder: the loop's.
-        store, options: as they were given.
-        prompt: notes of the window (what is being typed), shown with those made here.
-    """
+    """Teaches and corrects people while a loop runs; the rest is in `PeopleEditing`."""
 
     # -- for the loop's thread
 
@@ -118,14 +104,6 @@ class LiveTeaching(PeopleEditing):
     def head(self) -> HeadState:
         """How the classifier head is."""
         return replace(self._trainer.state, version=self._loop.recognizer.version)
-
-    def choose(self, track: int, *, poor: bool = False) -> Chosen:
-        """The face of a track as it is now, to be taught later (when its name has been typed).
-
-        Raises UserError when it cannot be taught just now, with the reason; with ``poor`` only when
-        it is not there, or may be another one.
-        """
-        return self._choose(track, poor)
 
     # -- what is done
 

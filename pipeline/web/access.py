@@ -45,16 +45,12 @@ def new_token() -> str:
 
 @dataclass(frozen=True)
 class Access:
-    """Who is let in.
+    """Who is let in."""
 
-    Args:
-        host: the address that is listened on.
-        token: to be shown by everybody; None lets everybody in who reaches a loopback address.
-        names: of this machine, besides addresses.
-    """
-
-    host: str
+    host: str  # the address that is listened on
+    # to be shown by everybody; None lets everybody in who reaches a loopback address
     token: str | None
+    # of this machine, besides addresses
     names: frozenset[str] = field(default_factory=lambda: machine_names())
 
     def __post_init__(self) -> None:

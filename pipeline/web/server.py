@@ -41,19 +41,14 @@ less than the 256 files that macOS lets a program open."""
 
 @dataclass(frozen=True)
 class PageOptions:
-    """Where the page is.
+    """Where the page is."""
 
-    Args:
-        host: to listen on; only this machine reaches a loopback address.
-        port: 0 takes a free one.
-        token: what browsers must show; None makes one where other machines can come, and asks for
-            none on a loopback address.
-        tls_cert, tls_key: PEM files. Browsers give other machines' pages no camera without TLS.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8420
+    host: str = "127.0.0.1"  # to listen on; only this machine reaches a loopback address
+    port: int = 8420  # 0 takes a free one
+    # what browsers must show; None makes one where other machines can come, and asks for none on a
+    # loopback address
     token: str | None = None
+    # tls_cert, tls_key: PEM files. Browsers give other machines' pages no camera without TLS.
     tls_cert: Path | None = None
     tls_key: Path | None = None
 

@@ -25,22 +25,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True, eq=False)
 class Lfw:
-    """Pairs of images, each of one person or of two.
+    """Pairs of images, each of one person or of two."""
 
-    Args:
-        images: every image that a pair names, once, sorted.
-        people: who is on it, one for each image.
-        first, second: positions in ``images``, int64 (P,).
-        same: whether both show one person, bool (P,).
-        fold: number of the pair's fold from 1 on, int64 (P,).
-    """
-
-    images: tuple[Path, ...]
-    people: tuple[str, ...]
+    images: tuple[Path, ...]  # every image that a pair names, once, sorted
+    people: tuple[str, ...]  # who is on it, one for each image
+    # first, second: positions in ``images``, int64 (P,)
     first: NDArray[np.int64]
     second: NDArray[np.int64]
-    same: NDArray[np.bool_]
-    fold: NDArray[np.int64]
+    same: NDArray[np.bool_]  # whether both show one person, bool (P,)
+    fold: NDArray[np.int64]  # number of the pair's fold from 1 on, int64 (P,)
 
     def __post_init__(self) -> None:
         for name, dtype in (

@@ -26,17 +26,11 @@ LFW_WHOLE = 250
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos of people, one face each.
+    """Photos of people, one face each."""
 
-    Args:
-        paths: the files (N,).
-        names: each path below the folder of people, with forward slashes, in NFC.
-        people: who is on each.
-    """
-
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
-    people: tuple[str, ...]
+    paths: tuple[Path, ...]  # the files (N,)
+    names: tuple[str, ...]  # each path below the folder of people, with forward slashes, in NFC
+    people: tuple[str, ...]  # who is on each
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -13,17 +13,11 @@ from faces.files import file_digest
 
 @dataclass(frozen=True)
 class Release:
-    """A published file of weights.
+    """A published file of weights."""
 
-    Args:
-        name: the data that they were trained on.
-        url: where facenet-pytorch 2.5.3 (models/inception_resnet_v1.py) fetches it.
-        sha256: of the whole file.
-    """
-
-    name: str
-    url: str
-    sha256: str
+    name: str  # the data that they were trained on
+    url: str  # where facenet-pytorch 2.5.3 (models/inception_resnet_v1.py) fetches it
+    sha256: str  # of the whole file
 
     @property
     def path(self) -> Path:

@@ -18,19 +18,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """Shape of the network; part of its checkpoint.
+    """Shape of the network; part of its checkpoint."""
 
-    Args:
-        size: side of the crops in pixels, a multiple of 16.
-        widths: channels of the four stages; the stem has those of the first.
-        depths: residual blocks in each stage.
-        dimension: length of the vectors.
-    """
-
-    size: int = 112
+    size: int = 112  # side of the crops in pixels, a multiple of 16
+    # channels of the four stages; the stem has those of the first
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = (1, 2, 2, 1)
-    dimension: int = 128
+    depths: tuple[int, ...] = (1, 2, 2, 1)  # residual blocks in each stage
+    dimension: int = 128  # length of the vectors
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON makes lists of tuples

@@ -27,34 +27,23 @@ UNNAMED = -1
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a step learns from.
+    """What a step learns from."""
 
-    Args:
-        crops: uint8 (B, S, S, 3).
-        vectors: the teacher's unit vectors, float32 (B, D).
-        person: the number of the person on each, int64 (B,); `UNNAMED` where there is no name.
-    """
-
-    crops: NDArray[np.uint8]
-    vectors: NDArray[np.float32]
+    crops: NDArray[np.uint8]  # uint8 (B, S, S, 3)
+    vectors: NDArray[np.float32]  # the teacher's unit vectors, float32 (B, D)
+    # the number of the person on each, int64 (B,); `UNNAMED` where there is no name
     person: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What batches are drawn from.
+    """What batches are drawn from."""
 
-    Args:
-        faces: all of them.
-        used: those to learn from, positions in ``faces``.
-        person: the number of the person on each of ``faces``, `UNNAMED` without a name, (N,).
-        recipe: by which the crops are cut; None: aligned.
-    """
-
-    faces: Faces
-    used: NDArray[np.int64]
+    faces: Faces  # all of them
+    used: NDArray[np.int64]  # those to learn from, positions in ``faces``
+    # the number of the person on each of ``faces``, `UNNAMED` without a name, (N,)
     person: NDArray[np.int64]
-    recipe: CropRecipe | None = None
+    recipe: CropRecipe | None = None  # by which the crops are cut; None: aligned
 
     @property
     def people(self) -> int:
@@ -64,7 +53,9 @@ class Material:
     @property
     def identity(self) -> str:
         """Digest of what there is to learn: another one makes another run."""
-        digest = hashlib.sha256(self.faces.vectors)  # not the files' times, which a copy changes
+        digest = hashlib.sha256(
+            self.faces.vectors.data
+        )  # not the files' times, which a copy changes
         digest.update(self.used.tobytes() + self.person.tobytes())
         return digest.hexdigest()[:16]
 

@@ -42,33 +42,22 @@ Teach = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo to learn from.
-
-    Args:
-        xyxy: boxes of its faces, float32 (N, 4); None when the main one is still to be found.
-        person: who is on it; None when nobody knows.
-    """
+    """A photo to learn from."""
 
     path: Path
+    # boxes of its faces, float32 (N, 4); None when the main one is still to be found
     xyxy: NDArray[np.float32] | None = None
-    person: str | None = None
+    person: str | None = None  # who is on it; None when nobody knows
 
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Cuts faces and asks the teacher.
+    """Cuts faces and asks the teacher."""
 
-    Args:
-        recipe: by which crops are cut.
-        teach: the teacher.
-        find_face: which face of a photo without boxes is meant.
-        find_landmarks: for an aligned recipe.
-    """
-
-    recipe: CropRecipe
-    teach: Teach
-    find_face: FaceBox
-    find_landmarks: LandmarkFinder | None = None
+    recipe: CropRecipe  # by which crops are cut
+    teach: Teach  # the teacher
+    find_face: FaceBox  # which face of a photo without boxes is meant
+    find_landmarks: LandmarkFinder | None = None  # for an aligned recipe
 
     def cut(self, photo: Photo) -> NDArray[np.uint8]:
         """Its faces with a rim, uint8 (N, S + 2 RIM, S + 2 RIM, 3); N is 0 where none is sure."""

@@ -53,7 +53,6 @@ class PretrainConfig:
     """Of the first weights, the variants and their order."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag."""
         parts = ("named", "merged", "average", "hold_out")
         require(
             [

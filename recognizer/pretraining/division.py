@@ -23,21 +23,14 @@ MOST_UNNAMED = 1000  # faces without names that validate
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """What is learned from, and what validates.
+    """What is learned from, and what validates."""
 
-    Args:
-        material: to learn from.
-        rows: faces that validate, of people who are not learned, positions in ``material.faces``.
-        person: the number of the person on each of these, `UNNAMED` without a name.
-        doubted: faces whose name is not believed; they are learned from without it.
-        shunned: faces that are not used at all, as they look like somebody who judges.
-    """
-
-    material: Material
+    material: Material  # to learn from
+    # faces that validate, of people who are not learned, positions in ``material.faces``
     rows: NDArray[np.int64]
-    person: NDArray[np.int64]
-    doubted: int
-    shunned: int
+    person: NDArray[np.int64]  # the number of the person on each of these, `UNNAMED` without a name
+    doubted: int  # faces whose name is not believed; they are learned from without it
+    shunned: int  # faces that are not used at all, as they look like somebody who judges
 
 
 def divide(

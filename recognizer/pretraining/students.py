@@ -33,17 +33,11 @@ RECIPE = CropRecipe(112, margin=0.08, kind="aligned")
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with; goes through pickle, so that other processes can open the teacher.
+    """What a run begins with; goes through pickle, so that other processes can open the teacher."""
 
-    Args:
-        network: what learns.
-        init: a file that it begins with, see `init_file`; None begins with nothing.
-        teacher: an ONNX file; None: ``init`` teaches, so that what it knows is kept.
-    """
-
-    network: NetworkName
-    init: Path | None
-    teacher: Path | None
+    network: NetworkName  # what learns
+    init: Path | None  # a file that it begins with, see `init_file`; None begins with nothing
+    teacher: Path | None  # an ONNX file; None: ``init`` teaches, so that what it knows is kept
 
     @property
     def identity(self) -> str:

@@ -33,16 +33,13 @@ class Rows(Protocol):
     @property
     def rowcount(self) -> int:
         """How many rows it changed."""
-        ...
 
     def __iter__(self) -> Iterator[Any]: ...
     def fetchone(self) -> Any:
         """The next row, None at the end."""
-        ...
 
     def fetchall(self) -> list[Any]:
         """The rest."""
-        ...
 
 
 class Connection(Protocol):
@@ -50,15 +47,12 @@ class Connection(Protocol):
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
         """One statement."""
-        ...
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> object:
         """One statement for each row of parameters."""
-        ...
 
     def close(self) -> None:
         """Let go; what was not committed is undone."""
-        ...
 
 
 class Database(Protocol):
@@ -66,7 +60,6 @@ class Database(Protocol):
 
     def exists(self) -> bool:
         """Whether people are, or have been, kept there."""
-        ...
 
     def prepare(self, create: dict[str, object] | None) -> None:
         """Make the tables when they are missing, and bring them to this version.
@@ -76,41 +69,31 @@ class Database(Protocol):
 
         Raises UserError when it is missing, foreign, or of a newer version.
         """
-        ...
 
     def connect(self) -> Any:
         """A new connection, outside of any transaction."""
-        ...
 
     def explained(self) -> AbstractContextManager[None]:
         """Turn what can happen to a database into UserError; mistakes of ours pass unchanged."""
-        ...
 
     def reading(self, db: Any) -> AbstractContextManager[None]:
         """One moment: what others write meanwhile is not seen."""
-        ...
 
     def changing(self, db: Any) -> AbstractContextManager[None]:
         """All or nothing, one writer at a time; others are told at the end."""
-        ...
 
     def schema(self, db: Any) -> int:
         """The version of the tables."""
-        ...
 
     def noted(self, db: Any, act: int) -> AbstractContextManager[None]:
         """Note every row that is changed inside under an act, see `recognizer.store.journal`."""
-        ...
 
     def scrub(self, db: Any) -> str | None:
         """Overwrite the bytes of what was deleted and note in ``meta`` that it is done, as far as
         that is ours to do; None, or what is in the way."""
-        ...
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
         """Until something may have changed, ``stop`` is set, or about ``seconds`` are over."""
-        ...
 
     def close(self) -> None:
         """Let go of what `wait` holds."""
-        ...

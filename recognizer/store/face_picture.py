@@ -30,16 +30,12 @@ MAX_SIDE = math.ceil(LONGEST * (1 + 2 * AROUND)) + 4
 
 @dataclass(frozen=True, eq=False)
 class FacePicture:
-    """A part of a photo.
+    """A part of a photo."""
 
-    Args:
-        png: an RGB image of at most ``MAX_SIDE`` x ``MAX_SIDE``, kept encoded: without loss, and
-            a tenth of the memory.
-        box: the face in it, float32 (4,): x1 y1 x2 y2.
-    """
-
+    # an RGB image of at most ``MAX_SIDE`` x ``MAX_SIDE``, kept encoded: without loss, and a tenth
+    # of the memory
     png: bytes
-    box: NDArray[np.float32]
+    box: NDArray[np.float32]  # the face in it, float32 (4,): x1 y1 x2 y2
 
     @classmethod
     def of(cls, image: NDArray[np.uint8], box: NDArray[np.float32]) -> FacePicture:

@@ -25,32 +25,20 @@ KEPT = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Act:
-    """Something that a person has done.
+    """Something that a person has done."""
 
-    Args:
-        id: number; grows.
-        what: a sentence, such as "Bob was merged into Ann".
-        created: UTC, ISO 8601.
-    """
-
-    id: int
-    what: str
-    created: str
+    id: int  # number; grows
+    what: str  # a sentence, such as "Bob was merged into Ann"
+    created: str  # UTC, ISO 8601
 
 
 @dataclass(frozen=True)
 class Doing:
-    """An act that is about to be done.
+    """An act that is about to be done."""
 
-    Args:
-        what: see `Act`.
-        head: it may change the classifier head or the thresholds, which are kept too.
-        more: source of samples that belong to the act and are added later; they go with it.
-    """
-
-    what: str
-    head: bool = False
-    more: str = ""
+    what: str  # see `Act`
+    head: bool = False  # it may change the classifier head or the thresholds, which are kept too
+    more: str = ""  # source of samples that belong to the act and are added later; they go with it
 
 
 Noted = Callable[[Any, int], AbstractContextManager[None]]

@@ -104,18 +104,14 @@ class Store(Closing):
         return store
 
     @classmethod
-    def open_existing(
-        cls,
-        path: str | Place,
-        thresholds: Thresholds | None = None,
-    ) -> Store:
+    def open_existing(cls, path: str | Place) -> Store:
         """Open a file that must be there, whatever its fingerprint; see `open`."""
         path = place(path)
         _database(path).prepare(None)
-        return cls._opened(path, thresholds)
+        return cls._opened(path)
 
     @classmethod
-    def _opened(cls, path: Place, thresholds: Thresholds | None) -> Store:
+    def _opened(cls, path: Place, thresholds: Thresholds | None = None) -> Store:
         with _database(path).explained():
             return cls(path, thresholds)
 
@@ -171,7 +167,6 @@ class Store(Closing):
         return Thresholds(**given)
 
     def _bar(self, db: Connection) -> float:
-        """See `recognizer.store.write.lift`."""
         return TOLD * self._thresholds(db).gallery
 
     def _default_thresholds(self) -> Thresholds:

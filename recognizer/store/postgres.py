@@ -71,7 +71,6 @@ class Postgres(Server):
             return self._recognize(db) > 0
 
     def prepare(self, create: dict[str, object] | None) -> None:
-        """See `Database`."""
         with self.explained(), closing(self.connect()) as db:
             version = self._recognize(db)
             if version == 0 and create is None:
@@ -82,12 +81,10 @@ class Postgres(Server):
                 self._upgrade(db, create)
 
     def connect(self) -> Connection:
-        """See `Database`."""
         return Connection(self)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """See `Database`."""
         try:
             yield
         except DatabaseError as error:
@@ -100,20 +97,17 @@ class Postgres(Server):
 
     @contextmanager
     def reading(self, db: Connection) -> Iterator[None]:
-        """See `Database`."""
         with _transaction(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "END"):
             yield
 
     @contextmanager
     def changing(self, db: Connection) -> Iterator[None]:
-        """See `Database`."""
         with _transaction(db, "BEGIN", "COMMIT"):
             db.execute(_LOCK)
             yield
             db.execute("NOTIFY faces_people")
 
     def schema(self, db: Connection) -> int:
-        """See `Database`."""
         return int(db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
 
     @contextmanager
@@ -145,7 +139,6 @@ class Postgres(Server):
             stop.wait(min(seconds, PAUSES[1]))  # who waits will ask, and be told
 
     def close(self) -> None:
-        """See `Database`."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()

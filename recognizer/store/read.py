@@ -23,25 +23,15 @@ PAGE = 20_000
 
 @dataclass(frozen=True)
 class PersonInfo:
-    """A line of `faces people`.
+    """A line of `faces people`."""
 
-    Args:
-        name: the person.
-        samples: number of vectors.
-        crops: how many of them have their picture kept.
-        created: when first enrolled; UTC, ISO 8601.
-        in_head: whether the classifier head has a class for this person.
-        seen: when last seen by a camera; UTC, ISO 8601.
-        denied: faces of which somebody has said that they are not this person.
-    """
-
-    name: str
-    samples: int
-    crops: int
-    created: str
-    in_head: bool
-    seen: str | None = None
-    denied: int = 0
+    name: str  # the person
+    samples: int  # number of vectors
+    crops: int  # how many of them have their picture kept
+    created: str  # when first enrolled; UTC, ISO 8601
+    in_head: bool  # whether the classifier head has a class for this person
+    seen: str | None = None  # when last seen by a camera; UTC, ISO 8601
+    denied: int = 0  # faces of which somebody has said that they are not this person
 
 
 def way_over(people: Sequence[PersonInfo]) -> str:
@@ -66,21 +56,13 @@ def way_over(people: Sequence[PersonInfo]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One vector of a person.
+    """One vector of a person."""
 
-    Args:
-        id: number in the file; never used again for another one.
-        embedding: unit vector, float32 (D,), read-only.
-        picture: the picture, where it was kept.
-        source: where it comes from.
-        created: UTC, ISO 8601.
-    """
-
-    id: int
-    embedding: NDArray[np.float32]
-    picture: FacePicture | None
-    source: str
-    created: str
+    id: int  # number in the file; never used again for another one
+    embedding: NDArray[np.float32]  # unit vector, float32 (D,), read-only
+    picture: FacePicture | None  # the picture, where it was kept
+    source: str  # where it comes from
+    created: str  # UTC, ISO 8601
 
 
 def to_blob(array: NDArray[np.float32]) -> bytes:

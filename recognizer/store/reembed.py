@@ -18,19 +18,12 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Reembedded:
-    """What came of it.
+    """What came of it."""
 
-    Args:
-        samples: vectors made anew.
-        lost_samples: those without a picture, which are gone.
-        lost_people: who had no picture at all and is gone.
-        lost_unknown: faces of the review that waited for a name or were to be ignored, which are
-            gone.
-    """
-
-    samples: int
-    lost_samples: int
-    lost_people: tuple[str, ...]
+    samples: int  # vectors made anew
+    lost_samples: int  # those without a picture, which are gone
+    lost_people: tuple[str, ...]  # who had no picture at all and is gone
+    # faces of the review that waited for a name or were to be ignored, which are gone
     lost_unknown: int = 0
 
 

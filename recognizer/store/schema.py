@@ -54,27 +54,21 @@ class SqliteFile:
         return self.path.exists()
 
     def prepare(self, create: dict[str, object] | None) -> None:
-        """See `prepare`."""
         prepare(self.path, create)
 
     def connect(self) -> sqlite3.Connection:
-        """See `connect`."""
         return connect(self.path)
 
     def explained(self) -> AbstractContextManager[None]:
-        """See `explained`."""
         return explained(self.path)
 
     def reading(self, db: sqlite3.Connection) -> AbstractContextManager[None]:
-        """See `transaction`."""
         return transaction(db, "DEFERRED")
 
     def changing(self, db: sqlite3.Connection) -> AbstractContextManager[None]:
-        """See `transaction`."""
         return transaction(db, "IMMEDIATE")
 
     def schema(self, db: sqlite3.Connection) -> int:
-        """See `recognize`."""
         return int(db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
@@ -93,7 +87,6 @@ class SqliteFile:
             db.execute(f"DROP TRIGGER temp.{name}")
 
     def scrub(self, db: sqlite3.Connection) -> str | None:
-        """See `scrub`."""
         return scrub(db)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:

@@ -57,21 +57,15 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Moved:
-    """What went into a file or came out of it.
+    """What went into a file or came out of it."""
 
-    Args:
-        people, samples, crops: how many.
-        skipped: samples that were there already.
-        refused: samples that do not look like the person of that name.
-        denied: faces that are known not to be these people, and were not written.
-    """
-
+    # people, samples, crops: how many
     people: int
     samples: int
     crops: int
-    skipped: int = 0
-    refused: int = 0
-    denied: int = 0
+    skipped: int = 0  # samples that were there already
+    refused: int = 0  # samples that do not look like the person of that name
+    denied: int = 0  # faces that are known not to be these people, and were not written
 
 
 def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:

@@ -30,27 +30,16 @@ Verdict = Literal["ignored", "not a face"]
 
 @dataclass(frozen=True, eq=False)
 class UnknownFace:
-    """One look at somebody unknown, or of whom it is unsure who it is.
+    """One look at somebody unknown, or of whom it is unsure who it is."""
 
-    Args:
-        look: the same for what is certainly one person: a track of one run.
-        embedding: unit vector, float32 (D,).
-        picture: the face.
-        quality: how good it is to see, 0..1.
-        source: of the frames.
-        seen: UTC, ISO 8601.
-        guess: who it may be.
-        id: number; 0 before it is kept.
-    """
-
-    look: str
-    embedding: NDArray[np.float32]
-    picture: FacePicture | None
-    quality: float
-    source: str
-    seen: str
-    guess: str | None = None
-    id: int = 0
+    look: str  # the same for what is certainly one person: a track of one run
+    embedding: NDArray[np.float32]  # unit vector, float32 (D,)
+    picture: FacePicture | None  # the face
+    quality: float  # how good it is to see, 0..1
+    source: str  # of the frames
+    seen: str  # UTC, ISO 8601
+    guess: str | None = None  # who it may be
+    id: int = 0  # number; 0 before it is kept
 
 
 def keep(store: Store, faces: Sequence[UnknownFace], kept: timedelta) -> None:

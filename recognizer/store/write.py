@@ -30,47 +30,33 @@ Cosine = Callable[[], float]
 
 @dataclass(frozen=True, eq=False)
 class NewSample:
-    """What `Store.add_samples` takes.
+    """What `Store.add_samples` takes."""
 
-    Args:
-        embedding: unit vector, float32 (D,).
-        picture: the picture, where the user chose to keep it.
-        source: where it comes from, such as "photo anna.jpg".
-        created: UTC, ISO 8601; None is now.
-    """
-
-    embedding: NDArray[np.float32]
-    picture: FacePicture | None = None
-    source: str = ""
-    created: str | None = None
+    embedding: NDArray[np.float32]  # unit vector, float32 (D,)
+    picture: FacePicture | None = None  # the picture, where the user chose to keep it
+    source: str = ""  # where it comes from, such as "photo anna.jpg"
+    created: str | None = None  # UTC, ISO 8601; None is now
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What `Store.apply` does, all or nothing, in this order.
+    """What `Store.apply` does, all or nothing, in this order."""
 
-    Args:
-        remove: numbers of samples that go; who has none left is forgotten.
-        move: a name and the numbers of the samples that are to be that person's.
-        deny: faces that are not these people, by their names; see `recognizer.rule.is_denied`.
-        add: new samples by name; they overrule what was denied of such faces before.
-        known: numbers of unknown faces that are unknown no more, see `recognizer.store.unknown`.
-        new_head: whether ``head`` replaces the present one; None removes it.
-        head, provenance: see `Store.save_head`.
-        expected: the version that it was made for; None is any.
-        doing: what a person does by it, so that it can be undone; None for what programs do by
-            themselves.
-    """
-
-    remove: Sequence[int] = ()
+    remove: Sequence[int] = ()  # numbers of samples that go; who has none left is forgotten
+    # a name and the numbers of the samples that are to be that person's
     move: tuple[str, Sequence[int]] | None = None
+    # faces that are not these people, by their names; see `recognizer.rule.is_denied`
     deny: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
+    # numbers of unknown faces that are unknown no more, see `recognizer.store.unknown`
     known: Sequence[int] = ()
+    # new samples by name; they overrule what was denied of such faces before
     add: Mapping[str, Sequence[NewSample]] = field(default_factory=dict)
-    new_head: bool = False
+    new_head: bool = False  # whether ``head`` replaces the present one; None removes it
+    # head, provenance: see `Store.save_head`
     head: Head | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    expected: int | None = None
+    expected: int | None = None  # the version that it was made for; None is any
+    # what a person does by it, so that it can be undone; None for what programs do by themselves
     doing: Doing | None = None
 
     @property
@@ -202,7 +188,6 @@ def move_samples(db: Connection, ids: Sequence[int], name: str, bar: Cosine) -> 
 
 
 def choose_picture(db: Connection, name: str, sample: int) -> None:
-    """See `recognizer.store.people.Store.choose_picture`."""
     person = person_id(db, name)
     mine = "SELECT 1 FROM sample WHERE id = ? AND person_id = ? AND crop IS NOT NULL"
     if db.execute(mine, (sample, person)).fetchone() is None:
@@ -211,7 +196,6 @@ def choose_picture(db: Connection, name: str, sample: int) -> None:
 
 
 def save_head(db: Connection, head: Head | None, provenance: Mapping[str, Any]) -> None:
-    """See `recognizer.store.people.Store.save_head`."""
     db.execute("DELETE FROM head_class")
     db.execute("DELETE FROM meta WHERE key = 'head'")
     if head is None:
@@ -237,7 +221,6 @@ def rebind(
     dimension: int,
     vectors: Mapping[int, NDArray[np.float32]],
 ) -> None:
-    """See `recognizer.store.people.Store.rebind`."""
     here = [number for (number,) in db.execute("SELECT id FROM sample")]
     db.executemany("DELETE FROM sample WHERE id = ?", [(i,) for i in here if i not in vectors])
     db.executemany(

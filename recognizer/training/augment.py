@@ -21,34 +21,21 @@ Strength = Literal["none", "plain", "strong"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a crop may change. Every range is uniform and symmetric around no change.
+    """How much a crop may change. Every range is uniform and symmetric around no change."""
 
-    Args:
-        flip: probability of a mirrored face.
-        degrees: rotation.
-        shift: of the side of the crop, in both directions.
-        scale: relative size, as a share more or less.
-        brightness, contrast: relative, as a share more or less.
-        color: relative gain of each channel.
-        noise: largest standard deviation, of 255.
-        blur: largest radius in pixels of a crop of 112.
-        jpeg: lowest quality; 100 leaves JPEG out.
-        rare: probability of noise, blur and JPEG, each.
-        mask: probability of a synthetic mask.
-    """
-
-    flip: float = 0.5
-    degrees: float = 0.0
-    shift: float = 0.0
-    scale: float = 0.0
+    flip: float = 0.5  # probability of a mirrored face
+    degrees: float = 0.0  # rotation
+    shift: float = 0.0  # of the side of the crop, in both directions
+    scale: float = 0.0  # relative size, as a share more or less
+    # brightness, contrast: relative, as a share more or less
     brightness: float = 0.0
     contrast: float = 0.0
-    color: float = 0.0
-    noise: float = 0.0
-    blur: float = 0.0
-    jpeg: int = 100
-    rare: float = 0.0
-    mask: float = 0.0
+    color: float = 0.0  # relative gain of each channel
+    noise: float = 0.0  # largest standard deviation, of 255
+    blur: float = 0.0  # largest radius in pixels of a crop of 112
+    jpeg: int = 100  # lowest quality; 100 leaves JPEG out
+    rare: float = 0.0  # probability of noise, blur and JPEG, each
+    mask: float = 0.0  # probability of a synthetic mask
 
 
 PLAIN = Augmentation(degrees=4, shift=0.02, scale=0.03, brightness=0.1, contrast=0.1)

@@ -36,17 +36,12 @@ KINDS = ("plain", "masked")
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A normal distribution over vectors of length about 1.
+    """A normal distribution over vectors of length about 1."""
 
-    Args:
-        mean: float32 (D,).
-        directions: float32 (K, D), orthogonal, each as long as the standard deviation along it.
-        rest: standard deviation in every other direction.
-    """
-
-    mean: NDArray[np.float32]
+    mean: NDArray[np.float32]  # float32 (D,)
+    # float32 (K, D), orthogonal, each as long as the standard deviation along it
     directions: NDArray[np.float32]
-    rest: float
+    rest: float  # standard deviation in every other direction
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", frozen(self.mean, np.float32))

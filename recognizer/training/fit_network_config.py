@@ -37,7 +37,6 @@ class NetworkOptions:
     """Of the classes' first weights, the order and the augmentation."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work."""
         for fine, message in (
             (self.learning_rate > 0, "learning_rate must be above 0"),
             (self.epochs >= 1 and self.patience >= 1, "epochs and patience must be at least 1"),
@@ -51,15 +50,10 @@ class NetworkOptions:
 
 @dataclass(frozen=True, eq=False)
 class LabeledCrops:
-    """Crops made by one recipe, and whose they are.
+    """Crops made by one recipe, and whose they are."""
 
-    Args:
-        crops: RGB uint8 (N, S, S, 3).
-        names: one for each; None for strangers.
-    """
-
-    crops: NDArray[np.uint8]
-    names: tuple[str | None, ...]
+    crops: NDArray[np.uint8]  # RGB uint8 (N, S, S, 3)
+    names: tuple[str | None, ...]  # one for each; None for strangers
 
     def __post_init__(self) -> None:
         if len(self.crops) != len(self.names):

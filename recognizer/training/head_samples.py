@@ -21,19 +21,12 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """People's photos: always a vector, where possible also the crop.
+    """People's photos: always a vector, where possible also the crop."""
 
-    Args:
-        names: whose each photo is.
-        embeddings: unit vectors, float32 (N, D).
-        crops: RGB uint8 (K, S, S, 3), of the photos that have one.
-        cropped: their positions among the photos, int64 (K,).
-    """
-
-    names: tuple[str, ...]
-    embeddings: NDArray[np.float32]
-    crops: NDArray[np.uint8]
-    cropped: NDArray[np.int64]
+    names: tuple[str, ...]  # whose each photo is
+    embeddings: NDArray[np.float32]  # unit vectors, float32 (N, D)
+    crops: NDArray[np.uint8]  # RGB uint8 (K, S, S, 3), of the photos that have one
+    cropped: NDArray[np.int64]  # their positions among the photos, int64 (K,)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.embeddings) or len(self.crops) != len(self.cropped):
@@ -86,7 +79,6 @@ def with_copies(
     copies: int,
     seed: int = 0,
     progress: Callable[[int], object] = lambda count: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Gallery, NDArray[np.int64]]:
     """All samples, and that many varied copies of each that has a crop.
 
@@ -97,8 +89,6 @@ def with_copies(
     names, photos = list(samples.names), [np.arange(len(samples))]
     vectors = [samples.embeddings]
     for copy in range(copies):
-        if stop():
-            break
         varied = vary(samples.crops, how, seed * 1_000 + copy, place)
         vectors.append(embed_all(embedder, varied, progress))
         names += [samples.names[i] for i in samples.cropped]

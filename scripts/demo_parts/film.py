@@ -16,23 +16,14 @@ SAME = 0.5
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of one person of the film.
+    """What became of one person of the film."""
 
-    Args:
-        name: theirs.
-        known: whether they were enrolled.
-        frames: on which they can be seen.
-        found: of these, with a box around the face.
-        named: of these, under their own name.
-        wrong: of these, under anybody else's.
-    """
-
-    name: str
-    known: bool
-    frames: int = 0
-    found: int = 0
-    named: int = 0
-    wrong: int = 0
+    name: str  # theirs
+    known: bool  # whether they were enrolled
+    frames: int = 0  # on which they can be seen
+    found: int = 0  # of these, with a box around the face
+    named: int = 0  # of these, under their own name
+    wrong: int = 0  # of these, under anybody else's
 
     @property
     def fine(self) -> bool:

@@ -26,23 +26,14 @@ _HAIR = np.array([[28, 24, 22], [60, 42, 30], [110, 80, 52], [120, 116, 112], [1
 
 @dataclass(frozen=True)
 class SceneFace:
-    """One annotated face: what WIDER FACE writes in a line (its expression is always 'typical').
+    """One annotated face: what WIDER FACE writes in a line (its expression is always 'typical')."""
 
-    Args:
-        box: x, y, width and height in whole pixels, inside the image.
-        blur: 0 as sharp as the crop, 1 or 2 where it was enlarged or softened much.
-        illumination: 1 where it was made very dark or very bright.
-        invalid: 1 for a distant, unrecognizable face.
-        occlusion: 0, 1 (1 to 30 % of it is hidden) or 2, counted after painting.
-        pose: 1 where the head leans by more than 30 degrees.
-    """
-
-    box: tuple[int, int, int, int]
-    blur: int
-    illumination: int
-    invalid: int
-    occlusion: int
-    pose: int
+    box: tuple[int, int, int, int]  # x, y, width and height in whole pixels, inside the image
+    blur: int  # 0 as sharp as the crop, 1 or 2 where it was enlarged or softened much
+    illumination: int  # 1 where it was made very dark or very bright
+    invalid: int  # 1 for a distant, unrecognizable face
+    occlusion: int  # 0, 1 (1 to 30 % of it is hidden) or 2, counted after painting
+    pose: int  # 1 where the head leans by more than 30 degrees
 
     def line(self) -> str:
         """The line of the official annotation format, with its trailing space."""

@@ -43,7 +43,6 @@ class ScoreOptions:
     beside it as MODEL.uncalibrated.pt."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work."""
         if not self.false_positives > 0:
             raise UserError("--false-positives must be positive")
         if self.max_side is not None and self.max_side < 0:
@@ -92,7 +91,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not go together."""
         listed = self.lfw is not None or self.pairs is not None
         people, scores = self.model is None, self.scores
         of_detector = (scores.data, scores.image_path, scores.annotation_dir, scores.out)

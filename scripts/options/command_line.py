@@ -11,8 +11,8 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import pairwise
@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from faces.errors import UserError
 from faces.settings import dataclasses_in as _dataclasses
 from faces.settings import read_config as read_config
 from faces.settings import unchecked as _unchecked
@@ -39,7 +40,6 @@ _LEFT_OUT = tyro.conf.arg(
 def parse(
     options: Any,
     arguments: Sequence[str],
-    *,
     prog: str,
     description: str,
     examples: str,
@@ -91,6 +91,35 @@ def parse(
         if stop.code == 0:  # --help was printed; tyro has no place of its own for examples
             print(f"\nexamples:\n{_indent(examples)}")
         raise
+
+
+def progress(
+    items: Any, what: str, unit: str, quiet: bool = False, total: int | None = None
+) -> Any:
+    """tqdm over ``items``, or to be updated by hand where that is None."""
+    from tqdm import tqdm
+
+    # disable=None: no bar where stderr is no terminal.
+    return tqdm(items, what, total, unit=unit, disable=True if quiet else None)
+
+
+@contextmanager
+def writing_results() -> Iterator[None]:
+    """A disk that is full is the user's to mend; that whoever reads our output has left is not."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"the results cannot be written: {error}") from error
+
+
+def confirm(question: str, yes: bool, refusal: str) -> None:
+    """Ask on a terminal, unless ``yes``; without one nobody is asked. Raises UserError for a no."""
+    if not yes and sys.stdin is not None and sys.stdin.isatty():
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+            raise UserError(refusal)
 
 
 def arg(default: str, **settings: Any) -> Any:

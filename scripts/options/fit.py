@@ -70,7 +70,6 @@ class Options:
     """Warnings only, and no progress bar."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for flags that do not go together."""
         rules = [
             (
                 not self.from_scratch or self.from_folders is not None,

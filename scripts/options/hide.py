@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from faces.errors import UserError
+from scripts.options.command_line import progress
 
 if TYPE_CHECKING:
     from pipeline.hiding.cover import Cover
@@ -28,7 +29,6 @@ class HideOptions:
     """People who are not hidden, whatever --hide says: `--hide everyone --show Ada`."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         if self.show and not self.hide:
             raise UserError("--show leaves people out of --hide: say with --hide who is hidden")
 
@@ -44,10 +44,7 @@ class HideOptions:
 
 def write_covered(film: Path, target: Path, cover: Cover, quiet: bool) -> None:
     """As `pipeline.hiding.cover.write_hidden`, with a progress bar."""
-    from tqdm import tqdm
-
     from pipeline.hiding.cover import write_hidden
 
-    disable = True if quiet else None  # None: no bar where stderr is no terminal
-    with tqdm(total=len(cover), desc="hiding", unit=" frames", disable=disable) as bar:
+    with progress(None, "hiding", " frames", quiet, len(cover)) as bar:
         write_hidden(film, target, cover, bar.update)

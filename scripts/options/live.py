@@ -48,7 +48,6 @@ class Networks(EmbedderOptions, GalleryOptions):
     """CPU threads for each network."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         side = self.max_side
         rules = [
             (side is None or side == 0 or side >= 32, "--max-side must be 0 or at least 32"),
@@ -71,7 +70,6 @@ class RawFrames:
     """How their pixels are stored."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         if self.stdin_fps is not None and not 0 < self.stdin_fps <= 1000:
             raise UserError("--stdin-fps must be above 0 and at most 1000")
 

@@ -85,15 +85,9 @@ def open_store(options: GalleryOptions, embedder: Embedder) -> Store:
 
     Raises UserError when it is another embedder's; see `Store.open`.
     """
-    from recognizer.rule import default_thresholds
     from recognizer.store.people import Store
 
-    return Store.open(
-        options.gallery,
-        embedder.fingerprint,
-        embedder.dimension,
-        default_thresholds(embedder.fingerprint),
-    )
+    return Store.open(options.gallery, embedder.fingerprint, embedder.dimension)
 
 
 def open_existing_store(options: GalleryOptions) -> Store:

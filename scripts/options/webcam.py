@@ -79,7 +79,6 @@ class Options:
     """Warnings only."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         out = self.out
         browser = self.source == BROWSER
         rules = [

@@ -27,23 +27,17 @@ NAME = re.compile(r"[\w][\w .-]{0,39}")
 
 @dataclass(frozen=True)
 class Camera:
-    """One of several cameras; what is None is as the flags of the same names say.
+    """One of several cameras; what is None is as the flags of the same names say."""
 
-    Args:
-        source: as on the command line.
-        name: unlike that of all others.
-        zones: see `pipeline.live.area.Area`.
-    """
-
-    source: str = ""
-    name: str = ""
+    source: str = ""  # as on the command line
+    name: str = ""  # unlike that of all others
     mirror: bool | None = None
     size: str | None = None
     fps: float | None = None
     again: bool | None = None
     every: int | None = None
     min_face: int | None = None
-    zones: tuple[tuple[tuple[float, float], ...], ...] = ()
+    zones: tuple[tuple[tuple[float, float], ...], ...] = ()  # see `pipeline.live.area.Area`
 
 
 def several_cameras(sources: Sequence[str]) -> tuple[Camera, ...]:

@@ -52,7 +52,6 @@ class WebOptions:
     """Its key."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that cannot work, naming the flag to change."""
         if not 0 <= self.port <= 65535:
             raise UserError("--port must be between 0 and 65535")
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -301,10 +301,11 @@ def test_a_strip_shows_four_frames_and_the_timeline(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
-    from scripts.demo_parts import scenes
+    from scripts.demo_parts import scenes, wall_film
 
     make_scenes = scenes.make_scenes
     monkeypatch.setattr(scenes, "make_scenes", lambda out: make_scenes(out, train=8, val=4))
+    monkeypatch.setattr(wall_film, "SECONDS", 4.0)
     out = tmp_path / "demo"
     assert demo.main(["--out", str(out), "--epochs", "1"]) == 0
     text, log = capfd.readouterr()

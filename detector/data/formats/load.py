@@ -173,7 +173,7 @@ def format_of(path: Path) -> Format | None:
         return "labelme" if is_labelme(data) else "label-studio" if is_label_studio(data) else None
     if suffix == ".xml":
         try:
-            root = read_xml(path)
+            root, _ = read_xml(path)
         except UserError:
             # The reader of either names what is wrong; VOC's mends what can be.
             with contextlib.suppress(OSError), path.open("rb") as file:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from lxml import etree
 
+from detector.data.voc.plain import Flaw
+from detector.data.voc.xml import read_root
 from faces.errors import UserError
 from faces.text import counted
 
@@ -27,7 +29,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; UserError when it is too large or no JSON."""
     data = read_limited(path, MAX_JSON_BYTES)
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+        return json.loads(_text(data), parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); export it again"
@@ -36,30 +38,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); export it again") from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8; UserError when it is too large or not in it."""
+def read_lines(path: Path, most: int = MAX_TEXT_BYTES) -> list[str]:
+    """The lines of a text file.
+
+    UserError when it has more than ``most`` bytes, or is neither in UTF-8 nor in UTF-16.
+    """
     try:
-        return read_limited(path, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
+        return _text(read_limited(path, most)).splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from error
 
 
-def read_xml(path: Path) -> etree._Element:
-    """The root of an XML file, without entities, document types or network."""
-    data = read_limited(path, MAX_XML_BYTES)
-    if re.search(rb"<!\s*(doctype|entity)", data, re.IGNORECASE):
-        raise UserError(f"{path}: has a document type or entities; remove them")
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True
-    )
-    try:
-        root = etree.fromstring(data, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise UserError(f"{path}, line {line}: not valid XML ({error}); export it again") from error
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise UserError(f"{path}: has a document type; remove it")
-    return root
+def read_xml(path: Path) -> tuple[etree._Element, list[Flaw]]:
+    """The root of an XML file, without entities, document types or network, and what was wrong."""
+    return read_root(read_limited(path, MAX_XML_BYTES), path)
 
 
 def read_limited(path: Path, limit: int) -> bytes:
@@ -92,6 +84,12 @@ def numbers(values: object, count: int | None, where: str, what: str) -> list[fl
         wanted = counted(count, "number") if count is not None else "numbers"
         raise UserError(f"{where}: {what} must be {wanted}, got {_short(values)}; correct it")
     return found
+
+
+def _text(data: bytes) -> str:
+    """UTF-8, or UTF-16 with its mark, as Windows's shell writes it."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def around(points: Iterable[Sequence[float]]) -> Box:

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.formats.dataset import LabeledImage
+from detector.data.formats.listed import readings
 from detector.data.formats.parse import Box
 from detector.data.formats.points import LoosePoint, assign, place_of
 from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
 from faces.filenames import folded, last_part, nfc
-from faces.images.find import find_images
+from faces.images.find import find_files, find_images
 
 LABEL_SUFFIXES = frozenset({".json", ".xml", ".yaml", ".yml", ".txt", ".names"})
 
@@ -57,12 +58,15 @@ class Source:
         found = find_images(self.root, LABEL_SUFFIXES)
         self.images = [x for x in found if x.suffix.lower() not in LABEL_SUFFIXES]
         self.used: set[Path] = set()
+        self._texts: dict[str, Path] | None = None  # by place, when it is first asked for
         self.notes: list[str] = []
         self._counts: defaultdict[str, list[str]] = defaultdict(list)
         self._by_place = {self._place(image): image for image in self.images}
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
+        self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
         for image in self.images:
             self._by_name[folded(image.name)].append(image)
+            self._by_stem[_bare(self._place(image))].append(image)
 
     def files(self, *suffixes: str) -> list[Path]:
         """The label files with one of these suffixes: the given one, or all in the folder."""
@@ -85,32 +89,53 @@ class Source:
             where: file and line or index, for messages.
             split: the split that it belongs to.
 
-        Taken in turn: the very place; the image of that name (in any letter case) whose folders
-        agree with the listed ones most; of those the ones under ``near``, then the ones in a folder
-        of the split. UserError when several are left.
+        For each of its `readings` in turn: the very place; the image of that name (in any letter
+        case) whose folders agree with the listed ones most; of those the ones under ``near``, then
+        the ones in a folder of the split. At last the one image at the place whose name differs in
+        its suffix alone. UserError when several are left.
         """
-        parts = [x for x in nfc(listed).replace("\\", "/").split("/") if x not in ("", ".")]
-        exact = Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near
-        image = self._by_place.get(self._place(exact))
-        if image is None:
-            ends = [folded(part) for part in parts]
-            same: Sequence[Path] = self._by_name.get(folded(last_part(listed)), [])
-            same = self._closest(same, ends, near, split)
-            if len(same) > 1:
-                raise UserError(
-                    f"{where}: {listed!r} could be {same[0]} or {same[1]}; give the images "
-                    "different names, or import each folder on its own"
-                )
-            image = same[0] if same else None
-        if image is None:
-            self.count("listed images that are not there, left out", f"{listed} ({where})")
-            return None
-        self.used.add(image)
-        return image
+        for reading in readings(nfc(listed)):
+            parts = [x for x in reading.split("/") if x not in ("", ".")]
+            exact = Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near
+            image = self._by_place.get(self._place(exact))
+            if image is None:
+                ends = [folded(part) for part in parts]
+                same: Sequence[Path] = self._by_name.get(folded(last_part(reading)), [])
+                same = self._closest(same, ends, near, split)
+                if len(same) > 1:
+                    raise UserError(
+                        f"{where}: {listed!r} could be {same[0]} or {same[1]}; give the images "
+                        "different names, or import each folder on its own"
+                    )
+                image = same[0] if same else None
+            if image is None and len(same := self._by_stem.get(_bare(self._place(exact)), [])) == 1:
+                image = same[0]
+                self.count("images with another suffix than listed", f"{image.name} ({where})")
+            if image is not None:
+                self.used.add(image)
+                return image
+        self.count("listed images that are not there, left out", f"{listed} ({where})")
+        return None
 
     def has(self, name: str) -> bool:
         """Whether there is an image of this name, in any folder and letter case."""
         return folded(name) in self._by_name
+
+    def text_at(self, place: Path) -> Path | None:
+        """The .txt file at a place, whatever the letter case and Unicode form of its name."""
+        if place.is_file():
+            return place
+        if self._texts is None:
+            folders = [self.root]
+            if self.root.name.lower() == "images":  # its labels lie beside it
+                folders += [x for x in self.root.parent.iterdir() if x.name.lower() == "labels"]
+            self._texts = {
+                folded(path.relative_to(self.root.parent).as_posix()): path
+                for folder in folders
+                if folder.is_dir()
+                for path in find_files(folder, frozenset({".txt"}))
+            }
+        return self._texts.get(folded(place.relative_to(self.root.parent).as_posix()))
 
     def _closest(
         self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str
@@ -138,18 +163,18 @@ class Source:
 
     def split_of(self, path: Path, text: str = "") -> str:
         """Train, val or test, as ``text`` or the folders or name of a file say; else train."""
-        if (split := _split_named(text)) is not None:
+        if (split := split_named(text)) is not None:
             return split
         try:
             parts = path.absolute().relative_to(self.root).parts
         except ValueError:
             parts = path.parts[-1:]
         for part in parts[:-1]:
-            if (split := _split_named(part)) is not None:
+            if (split := split_named(part)) is not None:
                 return split
         if path.suffix.lower() in (".json", ".xml", ".txt"):
             for word in re.split(r"[^a-z0-9]+", folded(path.stem)):
-                if (split := _split_named(word)) is not None:
+                if (split := split_named(word)) is not None:
                     return split
         return "train"
 
@@ -157,7 +182,7 @@ class Source:
         """Where an image goes below ``images/``: its place here without what the layout adds."""
         parts = image.relative_to(self.root).parts
         layout = {"images", "jpegimages"}
-        kept = [x for x in parts[:-1] if folded(x) not in layout and _split_named(x) is None]
+        kept = [x for x in parts[:-1] if folded(x) not in layout and split_named(x) is None]
         return "/".join([*kept, parts[-1]])
 
     def count(self, what: str, which: str) -> None:
@@ -271,6 +296,11 @@ class Labels:
         )
 
 
-def _split_named(text: str) -> str | None:
+def _bare(place: str) -> str:
+    """A place without its suffix, in any letter case."""
+    return folded(os.path.splitext(place)[0])  # noqa: PTH122
+
+
+def split_named(text: str) -> str | None:
     """The split that a word means: of "Training", "train" and "train2017" "train"."""
     return _SPLITS.get(folded(text).strip().rstrip("0123456789"))

@@ -40,43 +40,31 @@ _FIRST = ("pose", "truncated")  # where the original files have them: before the
 
 @dataclass(frozen=True)
 class VocObject:
-    """One box.
+    """One box."""
 
-    Args:
-        name: the class; empty when the file gives none.
-        xyxy: x1 y1 x2 y2 in pixels, as written in the file: it may be empty, inverted or outside
-            the image.
-        difficult: the VOC flag; for WIDER FACE it says that the face is marked invalid.
-        attributes: every other simple child element and its text without surrounding blanks, such
-            as pose, truncated, blur or occlusion.
-        line: where the object begins in its file, counted from 1; 0 when it comes from no file.
-        landmarks: the points `LANDMARKS`, x y in pixels, None for each that is not known; empty
-            when none is.
-    """
-
-    name: str
+    name: str  # the class; empty when the file gives none
+    # x1 y1 x2 y2 in pixels, as written in the file: it may be empty, inverted or outside the image
     xyxy: tuple[float, float, float, float]
-    difficult: bool = False
+    difficult: bool = False  # the VOC flag; for WIDER FACE it says that the face is marked invalid
+    # every other simple child element and its text without surrounding blanks, such as pose,
+    # truncated, blur or occlusion
     attributes: Mapping[str, str] = field(default_factory=dict)
+    # where the object begins in its file, counted from 1; 0 when it comes from no file
     line: int = field(default=0, compare=False)
+    # the points `LANDMARKS`, x y in pixels, None for each that is not known; empty when none is
     landmarks: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class VocAnnotation:
-    """The boxes of one image.
+    """The boxes of one image."""
 
-    Args:
-        filename: the image's name as written, without its folder; empty when the file has none.
-        width, height: the image's size in pixels as written; 0 when the file has none.
-        objects: the boxes in the order of the file.
-        flaws: what is not as it should be in the file.
-    """
-
-    filename: str
+    filename: str  # the image's name as written, without its folder; empty when the file has none
+    # width, height: the image's size in pixels as written; 0 when the file has none
     width: int
     height: int
-    objects: tuple[VocObject, ...] = ()
+    objects: tuple[VocObject, ...] = ()  # the boxes in the order of the file
+    # what is not as it should be in the file
     flaws: tuple[Flaw, ...] = field(default=(), compare=False)
 
     def boxes(self) -> NDArray[np.float32]:

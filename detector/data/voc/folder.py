@@ -4,7 +4,8 @@ A set of images and annotations lies in two folders (``images`` and ``annotation
 ``JPEGImages`` and ``Annotations``), with the same sub-folders in both or the annotations all in one
 place, or both lie mixed in one folder. Some folders hold several such sets (train and val).
 
-Names are compared as they are, then in one Unicode form, then without letter case.
+Names are compared as they are, then in one Unicode form, then without letter case, then
+without an address's escapes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from detector.data.voc.annotation import load_voc
 from faces.errors import UserError
@@ -22,7 +24,13 @@ from faces.images.find import find_files, find_images
 
 log = logging.getLogger(__name__)
 
-_FORMS: tuple[Callable[[str], str], ...] = (str, nfc, folded)
+
+def _unescaped(text: str) -> str:
+    """Without an address's escapes: of ``my%20photo`` "my photo"."""
+    return folded(unquote(text))
+
+
+_FORMS: tuple[Callable[[str], str], ...] = (str, nfc, folded, _unescaped)
 _SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
 
 _IMAGE_FOLDERS = ("images", "jpegimages", "image", "imgs")
@@ -32,34 +40,24 @@ _XML = frozenset({".xml"})
 
 @dataclass(frozen=True)
 class VocFolder:
-    """One set.
+    """One set."""
 
-    Args:
-        name: its folder below the one that was searched, such as "train"; "" for that one itself.
-        images, annotations: the folders; the same where both lie mixed.
-    """
-
-    name: str
+    name: str  # its folder below the one that was searched, such as "train"; "" for that one itself
+    # images, annotations: the folders; the same where both lie mixed
     images: Path
     annotations: Path
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """What belongs together.
+    """What belongs together."""
 
-    Args:
-        pairs: (image, annotation).
-        images: those without an annotation.
-        annotations: those without an image.
-        ambiguous: annotations that several images could belong to, with these images.
-        doubles: images in ``pairs`` that have further annotations, with these.
-    """
-
-    pairs: tuple[tuple[Path, Path], ...]
-    images: tuple[Path, ...]
-    annotations: tuple[Path, ...]
+    pairs: tuple[tuple[Path, Path], ...]  # (image, annotation)
+    images: tuple[Path, ...]  # those without an annotation
+    annotations: tuple[Path, ...]  # those without an image
+    # annotations that several images could belong to, with these images
     ambiguous: tuple[tuple[Path, tuple[Path, ...]], ...]
+    # images in ``pairs`` that have further annotations, with these
     doubles: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
 
 

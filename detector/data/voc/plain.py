@@ -7,6 +7,7 @@ numbers with a point, flags 0 or 1.
 from __future__ import annotations
 
 import copy
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +31,13 @@ _NO = frozenset({"", "false", "no", "n", "f", "off", "unspecified", "none", "nul
 
 @dataclass(frozen=True)
 class Flaw:
-    """Something that is not as it should be in an annotation file.
+    """Something that is not as it should be in an annotation file."""
 
-    Args:
-        kind: a key of `detector.data.check.PROBLEMS`.
-        line: counted from 1; 0 when it is about the whole file.
-        detail: what is wrong, with the values.
-        doubtful: whether it makes the boxes doubtful, so that they must be repaired before
-            training or evaluation.
-    """
-
-    kind: str
-    line: int
-    detail: str
+    kind: str  # a key of `detector.data.check.PROBLEMS`
+    line: int  # counted from 1; 0 when it is about the whole file
+    detail: str  # what is wrong, with the values
+    # whether it makes the boxes doubtful, so that they must be repaired before training or
+    # evaluation
     doubtful: bool = False
 
     def __str__(self) -> str:
@@ -111,6 +106,8 @@ def plain_objects(root: etree._Element) -> list[Flaw]:
         root.append(element)
     for element in root.findall("object"):
         boxes = element.findall("bndbox")
+        if not boxes:
+            flaws += _boxed(element)
         if len(boxes) > 1:
             flaws.append(
                 Flaw("not as VOC", line_of(boxes[1]), f"{len(boxes)} boxes in one <object>")
@@ -130,6 +127,42 @@ def plain_objects(root: etree._Element) -> list[Flaw]:
     for element in root.iterfind("object/difficult"):
         flaws += _plain_flag(element)
     return flaws
+
+
+def _boxed(element: etree._Element) -> list[Flaw]:
+    """Give an object the box around its polygon or its turned box; [] where it has neither."""
+    for tag in ("polygon", "robndbox"):
+        shape = element.find(tag)
+        if shape is None:
+            continue
+        try:
+            xy = _corners_of(shape)
+        except (KeyError, ValueError):
+            continue
+        if len(xy) < 2 or not all(math.isfinite(value) for point in xy for value in point):
+            continue
+        xs, ys = zip(*xy, strict=True)
+        box = etree.SubElement(element, "bndbox")
+        for corner, value in zip(CORNERS, (min(xs), min(ys), max(xs), max(ys)), strict=True):
+            etree.SubElement(box, corner).text = repr(round(value, 6))
+        return [Flaw("not as VOC", line_of(element), f"no <bndbox>: taken around its <{tag}>")]
+    return []
+
+
+def _corners_of(shape: etree._Element) -> list[tuple[float, float]]:
+    """x y of the corners: ``<x1><y1><x2>...`` (Roboflow), ``<pt><x><y>`` (LabelMe's web tool) or
+    ``<cx><cy><w><h><angle>`` (roLabelImg, clockwise in radians)."""
+    if shape.tag == "polygon" and shape.find("pt") is not None:
+        points = [(point.findtext("x"), point.findtext("y")) for point in shape.iterfind("pt")]
+        return [(float(x or ""), float(y or "")) for x, y in points]
+    values = {str(child.tag): float(child.text or "") for child in shape}
+    if shape.tag == "polygon":
+        count = sum(tag.startswith("x") for tag in values)
+        return [(values[f"x{i}"], values[f"y{i}"]) for i in range(1, count + 1)]
+    cx, cy, w, h, angle = (values[key] for key in ("cx", "cy", "w", "h", "angle"))
+    cos, sin = math.cos(angle), math.sin(angle)
+    sides = [(x * w / 2, y * h / 2) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [(cx + x * cos - y * sin, cy + x * sin + y * cos) for x, y in sides]
 
 
 def _plain_flag(element: etree._Element) -> list[Flaw]:

@@ -30,15 +30,10 @@ _IGNORED = {"ignore", "ignored", "ignore region", "ignored region", "ignored reg
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """The annotations of one part of another tool's data set, whose images stay where they are.
+    """The annotations of one part of another tool's data set, whose images stay where they are."""
 
-    Args:
-        path: its label file or folder, for messages.
-        annotations: those of each image.
-    """
-
-    path: Path
-    annotations: Mapping[Path, VocAnnotation]
+    path: Path  # its label file or folder, for messages
+    annotations: Mapping[Path, VocAnnotation]  # those of each image
 
     def __str__(self) -> str:
         return str(self.path)
@@ -46,23 +41,16 @@ class LabelFile:
 
 @dataclass(frozen=True, eq=False)
 class VocFaces:
-    """The faces of one annotation.
+    """The faces of one annotation."""
 
-    Args:
-        path: the annotation.
-        annotation: all that it holds.
-        objects: those of the wanted classes (N).
-        xyxy: float64 (N, 4), x1 y1 x2 y2 in the image; corners sorted, cut off at the edges, and
-            without area where nothing of the box lies in the image.
-        sound: bool (N,), whether a box has an area.
-        difficult: bool (N,), to be ignored: marked so, or called so (see `is_ignored`).
-    """
-
-    path: Path
-    annotation: VocAnnotation
-    objects: tuple[VocObject, ...]
+    path: Path  # the annotation
+    annotation: VocAnnotation  # all that it holds
+    objects: tuple[VocObject, ...]  # those of the wanted classes (N)
+    # float64 (N, 4), x1 y1 x2 y2 in the image; corners sorted, cut off at the edges, and without
+    # area where nothing of the box lies in the image
     xyxy: NDArray[np.float64]
-    sound: NDArray[np.bool_]
+    sound: NDArray[np.bool_]  # bool (N,), whether a box has an area
+    # bool (N,), to be ignored: marked so, or called so (see `is_ignored`)
     difficult: NDArray[np.bool_]
 
     @property

@@ -65,8 +65,21 @@ def decode(data: bytes) -> tuple[str, str]:
 def read_tree(data: bytes, path: Path) -> tuple[etree._Element, list[Flaw]]:
     """The root element of an annotation, in VOC's own form, and what was wrong with its XML.
 
-    Raises UserError, naming ``path`` and line, for a document type or an entity, for what is no
-    annotation, and where not one whole object can be read.
+    Raises UserError as `read_root` does, and for what is no annotation.
+    """
+    root, flaws = read_root(data, path)
+    flaws += plain_tags(root)
+    root, wrapped = only_annotation(root, path)
+    flaws += wrapped
+    flaws += plain_objects(root)
+    return root, flaws
+
+
+def read_root(data: bytes, path: Path) -> tuple[etree._Element, list[Flaw]]:
+    """The root element of any tool's XML of annotations, and what was wrong with it as XML.
+
+    Raises UserError, naming ``path`` and line, for a document type or an entity, and where not one
+    whole object can be read.
     """
     text, encoding = decode(data)
     flaws = _encoding_flaws(data, text, encoding)
@@ -86,10 +99,6 @@ def read_tree(data: bytes, path: Path) -> tuple[etree._Element, list[Flaw]]:
         flaws += mended
     if root.getroottree().docinfo.internalDTD is not None:
         raise UserError(f"{path}: has a document type, which annotations must not have; remove it")
-    flaws += plain_tags(root)
-    root, wrapped = only_annotation(root, path)
-    flaws += wrapped
-    flaws += plain_objects(root)
     return root, flaws
 
 

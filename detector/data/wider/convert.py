@@ -41,35 +41,23 @@ _FORMAT = 1  # to be raised when the same source gives other annotations
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What the conversion of one split found.
+    """What the conversion of one split found."""
 
-    Args:
-        split: train, val or test.
-        images: how many were converted; `faces`, `invalid`, `degenerate`, `without_face` and
-            `turned` count only in these.
-        faces: all boxes.
-        invalid: those that WIDER marks so; they are ``difficult`` in the annotations.
-        degenerate: those without area; they are kept, ``faces prepare check --fix`` drops them.
-        without_face: images without a box.
-        turned: images that their EXIF data turns; their boxes were turned with them.
-        missing: names of images that are listed but not there.
-        unreadable: names of images whose header cannot be read.
-        placed: images by how they came: linked, hard linked, copied, extracted, already there,
-            left in place.
-        kept: the annotations were there already, made from the same files.
-    """
-
-    split: str
+    split: str  # train, val or test
+    # how many were converted; `faces`, `invalid`, `degenerate`, `without_face` and `turned` count
+    # only in these
     images: int = 0
-    faces: int = 0
-    invalid: int = 0
+    faces: int = 0  # all boxes
+    invalid: int = 0  # those that WIDER marks so; they are ``difficult`` in the annotations
+    # those without area; they are kept, ``faces prepare check --fix`` drops them
     degenerate: int = 0
-    without_face: int = 0
-    turned: int = 0
-    missing: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    without_face: int = 0  # images without a box
+    turned: int = 0  # images that their EXIF data turns; their boxes were turned with them
+    missing: tuple[str, ...] = ()  # names of images that are listed but not there
+    unreadable: tuple[str, ...] = ()  # names of images whose header cannot be read
+    # images by how they came: linked, hard linked, copied, extracted, already there, left in place
     placed: dict[str, int] = field(default_factory=dict)
-    kept: bool = False
+    kept: bool = False  # the annotations were there already, made from the same files
 
 
 def convert(

@@ -42,17 +42,12 @@ _BROKEN_MAT = (
 
 @dataclass(frozen=True, eq=False)
 class WiderImage:
-    """The faces of one image.
+    """The faces of one image."""
 
-    Args:
-        name: "EVENT/NAME.jpg", below the folder of images.
-        xywh: float64 (N, 4), x, y, width, height in pixels, as published (some are empty).
-        labels: int64 (N, 6), one column for each of `LABELS`.
-    """
-
-    name: str
+    name: str  # "EVENT/NAME.jpg", below the folder of images
+    # float64 (N, 4), x, y, width, height in pixels, as published (some are empty)
     xywh: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # int64 (N, 6), one column for each of `LABELS`
 
     def __len__(self) -> int:
         return len(self.xywh)

@@ -84,7 +84,6 @@ class ImageStore(Protocol):
 
     def place(self, name: str, destination: Path) -> tuple[Path, str]:
         """Bring an image to ``destination`` unless it is there; (where it is now, how it came)."""
-        ...
 
 
 @contextmanager

@@ -41,17 +41,11 @@ _LARGEST = 16 << 20  # bytes of a sidecar; develop settings with masks are a few
 
 @dataclass(frozen=True)
 class Region:
-    """A face with a name.
+    """A face with a name."""
 
-    Args:
-        name: whose it is.
-        box: x1, y1, x2, y2 as parts of the picture as stored, 0..1.
-        face: its name in the library.
-    """
-
-    name: str
-    box: tuple[float, float, float, float]
-    face: str
+    name: str  # whose it is
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 as parts of the picture as stored, 0..1
+    face: str  # its name in the library
 
 
 def stored_boxes(

@@ -17,15 +17,10 @@ from recognizer.sample_rule import Decision
 
 @dataclass(eq=False)
 class Photo:
-    """What becomes of one photo.
+    """What becomes of one photo."""
 
-    Args:
-        face: the one face; empty when the photo is refused for the number of its faces.
-        refusal: None as long as it can be used.
-    """
-
-    face: Detections
-    refusal: ServiceError | None = None
+    face: Detections  # the one face; empty when the photo is refused for the number of its faces
+    refusal: ServiceError | None = None  # None as long as it can be used
 
 
 def largest(faces: Detections) -> Detections:

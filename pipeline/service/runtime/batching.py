@@ -28,23 +28,15 @@ Observe = Callable[[str, float], None]
 
 @dataclass(eq=False)
 class Call:
-    """Who waits for an answer, and how long.
+    """Who waits for an answer, and how long."""
 
-    Args:
-        caller: turns are taken between these: a key, an address, or one pipe.
-        deadline: of `time.monotonic`; afterwards nobody wants the answer.
-        request_id: for logs.
-        traceparent: the caller's own trace, as in W3C Trace Context.
-        cancelled: set when the caller has gone.
-        span: told of every stage, where requests are traced.
-    """
-
-    caller: str = "local"
-    deadline: float = float("inf")
-    request_id: str = ""
-    traceparent: str | None = None
+    caller: str = "local"  # turns are taken between these: a key, an address, or one pipe
+    deadline: float = float("inf")  # of `time.monotonic`; afterwards nobody wants the answer
+    request_id: str = ""  # for logs
+    traceparent: str | None = None  # the caller's own trace, as in W3C Trace Context
+    # set when the caller has gone
     cancelled: threading.Event = field(default_factory=threading.Event)
-    span: RequestSpan | None = None
+    span: RequestSpan | None = None  # told of every stage, where requests are traced
 
     @property
     def left(self) -> float:

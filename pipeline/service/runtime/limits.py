@@ -14,38 +14,23 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes; `info` tells callers.
+    """What the service takes; `info` tells callers."""
 
-    Args:
-        max_bytes: of one encoded image.
-        max_request: bytes of all images of a request, as they are sent.
-        max_pixels: of one image; read from its header before anything is decoded.
-        max_images: in one request.
-        max_faces: that are given back for one image, the best first.
-        max_waiting: images in the service at once; more are refused as ``overloaded``.
-        max_memory: bytes of all images in the service, encoded and decoded.
-        batch: images that go through the detector together.
-        lanes: such batches at once, side by side.
-        face_batch: faces that go through the embedder at once.
-        batch_wait: seconds that the detector waits for images which are just being decoded.
-        decoders: threads that decode images.
-        deadline: seconds after which a request is given up, unless it asks for less.
-        max_sessions: liveness challenges at once, those included that can still be asked for.
-    """
-
-    max_bytes: int = 20 * MEGABYTE
-    max_request: int = 64 * MEGABYTE
-    max_pixels: int = 25_000_000
-    max_images: int = 16
-    max_faces: int = 100
-    max_waiting: int = 64
-    max_memory: int = 1024 * MEGABYTE
-    batch: int = 4
-    lanes: int = 1
-    face_batch: int = 16
+    max_bytes: int = 20 * MEGABYTE  # of one encoded image
+    max_request: int = 64 * MEGABYTE  # bytes of all images of a request, as they are sent
+    max_pixels: int = 25_000_000  # of one image; read from its header before anything is decoded
+    max_images: int = 16  # in one request
+    max_faces: int = 100  # that are given back for one image, the best first
+    max_waiting: int = 64  # images in the service at once; more are refused as ``overloaded``
+    max_memory: int = 1024 * MEGABYTE  # bytes of all images in the service, encoded and decoded
+    batch: int = 4  # images that go through the detector together
+    lanes: int = 1  # such batches at once, side by side
+    face_batch: int = 16  # faces that go through the embedder at once
+    # seconds that the detector waits for images which are just being decoded
     batch_wait: float = 0.004
-    decoders: int = 2
-    deadline: float = 30.0
+    decoders: int = 2  # threads that decode images
+    deadline: float = 30.0  # seconds after which a request is given up, unless it asks for less
+    # liveness challenges at once, those included that can still be asked for
     max_sessions: int = 64
 
 

@@ -170,7 +170,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path, where):
         ) as process:  # fmt: skip
             assert process.stdout.readline() == "ready\n"
             assert process.stdout.readline() == "P24\n"
-            time.sleep(rng.uniform(0, 3))
+            time.sleep(rng.uniform(0, 2))
             process.kill()
         with Store.open(path, "c", DIMENSION) as store:
             counts = {person.name: person.samples for person in store.people()}

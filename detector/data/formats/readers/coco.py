@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,13 @@ def read_coco(source: Source) -> dict[str, list[LabeledImage]]:
 
 
 def _read(path: Path, data: dict[str, Any], source: Source) -> list[LabeledImage]:
-    names: dict[Any, str] = {}
-    five: dict[Any, list[int] | None] = {}
+    names: dict[str, str] = {}
+    five: dict[str, list[int] | None] = {}
     for i, item in enumerate(data["categories"]):
         number = _id(item, "id", f"{path}, categories[{i}]")
         names[number] = str(item.get("name", ""))
         five[number] = _five(item.get("keypoints"))
-    boxes: dict[Any, Labels] = {}
+    boxes: dict[str, Labels] = {}
     for i, item in enumerate(data["images"]):
         number = _id(item, "id", f"{path}, images[{i}]")
         if number in boxes:
@@ -78,7 +79,7 @@ def _read(path: Path, data: dict[str, Any], source: Source) -> list[LabeledImage
         image_path = source.find(listed, path.parent, where, source.split_of(path))
         if image_path is not None:
             size = whole(item.get("width")), whole(item.get("height"))
-            found.append(boxes[item["id"]].image(image_path, size))
+            found.append(boxes[_id(item, "id", where)].image(image_path, size))
     return found
 
 
@@ -88,11 +89,14 @@ _OWN_KEYS = {
 }
 
 
-def _id(item: Any, key: str, where: str) -> Any:
+def _id(item: Any, key: str, where: str) -> str:
+    """A number, whether it is written as 1, 1.0 or "1"."""
     value = item.get(key) if isinstance(item, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int | str):
         raise UserError(f"{where}: has no {key}; export it again")
-    return value
+    return str(value)
 
 
 def _yes(value: object) -> bool:
@@ -161,10 +165,15 @@ def _unpacked(text: str) -> list[int]:
     return [-1] if shift else counts
 
 
+_NUMBERED = re.compile(r"(new[ _-]?|key)?(point|kpt?|landmark)?[ _-]?\d+", re.IGNORECASE)
+
+
 def _five(listed: object) -> list[int] | None:
     """Where the five points are among a category's keypoints; None when they are not all there."""
     if not isinstance(listed, list):
         return None
+    if len(listed) == 5 and all(_NUMBERED.fullmatch(str(name).strip()) for name in listed):
+        return list(range(5))  # as in the formats that have no names for them
     found = {place_of(str(name)): i for i, name in reversed(list(enumerate(listed)))}
     return [found[k] for k in range(5)] if all(k in found for k in range(5)) else None
 

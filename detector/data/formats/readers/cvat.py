@@ -29,7 +29,9 @@ def read_cvat(source: Source) -> dict[str, list[LabeledImage]]:
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     listed: dict[Path, str] = {}
     for path in source.files(".xml"):
-        root = read_xml(path)
+        root, flaws = read_xml(path)
+        for flaw in flaws:
+            source.count(f"files with the flaw '{flaw.kind}', read all the same", f"{path} {flaw}")
         if not is_cvat(root):
             source.count("XML files that are not CVAT's, passed over", path.name)
             continue
@@ -114,6 +116,10 @@ def _box(shape: etree._Element, where: str) -> Box | None:
         x1, y1, x2, y2 = numbers([shape.get(x) for x in _CORNERS], 4, where, " ".join(_CORNERS))
         [degrees] = numbers([shape.get("rotation", "0")], 1, where, "rotation")
         return rotated((x1, y1, x2, y2), degrees, ((x1 + x2) / 2, (y1 + y2) / 2))
+    if shape.tag == "mask":
+        keys = ("left", "top", "width", "height")
+        x, y, width, height = numbers([shape.get(key) for key in keys], 4, where, " ".join(keys))
+        return x, y, x + width, y + height
     if shape.tag == "polygon":
         return around(_points(shape, where))
     if shape.tag == "ellipse":

@@ -114,6 +114,9 @@ def _box(kind: str, points: list[list[float]]) -> Box | None:
         (x, y), edge = points
         radius = math.hypot(edge[0] - x, edge[1] - y)
         return x - radius, y - radius, x + radius, y + radius
-    if kind in ("rectangle", "polygon", "mask", "oriented_rectangle") and len(points) >= 2:
+    if (
+        kind in ("rectangle", "polygon", "mask", "oriented_rectangle", "rotation")
+        and len(points) >= 2
+    ):
         return around(points)
     return None

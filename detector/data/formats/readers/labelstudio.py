@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from detector.data.formats.dataset import LabeledImage
+from detector.data.formats.listed import path_in
 from detector.data.formats.parse import around, numbers, read_json, rotated, whole
 from detector.data.formats.source import Labels, Source
 from faces.errors import UserError
 from faces.filenames import folded, last_part
 from faces.images.find import IMAGE_SUFFIXES
 from faces.images.read import image_info
-
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # what Label Studio puts before an uploaded file's name
 
 
 def is_label_studio(data: Any) -> bool:
@@ -63,8 +60,15 @@ def _read(task: Any, where: str, near: Path, source: Source) -> LabeledImage | N
     if results is None:
         source.count("tasks without an annotation, left out", f"{last_part(url)} ({where})")
         return None
-    image = _find(url, where, near, source)
+    image = source.find(url, near, where)
     if image is None:
+        return None
+    turned = next((x for x in results if _degrees(x, where)), None)
+    if turned is not None:  # versions differ in whether what was drawn then turns along
+        source.count(
+            "images that were turned in Label Studio, left out (turn them back there, and export "
+            "again)", f"{last_part(url)} ({where})",
+        )  # fmt: skip
         return None
     size = (0, 0)
     labels = Labels(source, where)
@@ -80,6 +84,12 @@ def _read(task: Any, where: str, near: Path, source: Source) -> LabeledImage | N
         size = given
         _add(result, given, place, labels, links)
     return labels.image(image, size)
+
+
+def _degrees(result: dict[str, Any], where: str) -> float:
+    """By how much the image was turned when this was drawn."""
+    [degrees] = numbers([result.get("image_rotation") or 0], 1, where, "image_rotation")
+    return degrees % 360
 
 
 def _links(results: list[dict[str, Any]]) -> dict[str, str]:
@@ -158,6 +168,13 @@ def _add(
             scaled = [(x * width / 100, y * height / 100) for x, y in xy]
             labels.add(around(scaled), name, _hard(item), group=own)
             return
+    if all(key in item for key in _ELLIPSE):
+        values = [*(item[key] for key in _ELLIPSE), item.get("rotation") or 0]
+        x, y, rx, ry, degrees = numbers(values, 5, where, f"{' '.join(_ELLIPSE)} rotation")
+        x, rx, y, ry = x * width / 100, rx * width / 100, y * height / 100, ry * height / 100
+        box = rotated((x - rx, y - ry, x + rx, y + ry), degrees, (x, y))
+        labels.add(box, name, _hard(item), group=own)
+        return
     if not all(key in item for key in ("x", "y", "width", "height")):
         labels.source.count("results that are no boxes, passed over", where)
         return
@@ -170,6 +187,7 @@ def _add(
     labels.add(box, name, _hard(item), group=own)
 
 
+_ELLIPSE = ("x", "y", "radiusX", "radiusY")
 _LABELS = (
     *("rectanglelabels", "polygonlabels", "keypointlabels", "labels", "ellipselabels", "choices"),
 )
@@ -197,26 +215,6 @@ def _image_of(data: dict[str, Any]) -> str | None:
     """The address of a task's image, under whatever key the project has it."""
     texts = [data.get("image"), *data.values()]
     for text in texts:
-        if isinstance(text, str) and Path(_file_name(text)).suffix.lower() in IMAGE_SUFFIXES:
+        if isinstance(text, str) and Path(path_in(text)).suffix.lower() in IMAGE_SUFFIXES:
             return text
     return None
-
-
-def _file_name(url: str) -> str:
-    """The path in an address: of ``/data/local-files/?d=a/b.jpg`` "a/b.jpg"."""
-    try:
-        parts = urlsplit(url.replace("\\", "/"))
-    except ValueError:
-        return url
-    if "local-files" in parts.path and (named := parse_qs(parts.query).get("d")):
-        return unquote(named[0])
-    return unquote(parts.path)
-
-
-def _find(url: str, where: str, near: Path, source: Source) -> Path | None:
-    """The image in the folder: by its name, or the one that it had before it was uploaded."""
-    name = _file_name(url)
-    uploaded = _UPLOADED.fullmatch(last_part(name))
-    if uploaded and not source.has(last_part(name)):
-        name = uploaded[1]
-    return source.find(name, near, where)

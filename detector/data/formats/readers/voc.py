@@ -8,11 +8,12 @@ from pathlib import Path
 
 from detector.data.formats.dataset import LabeledImage
 from detector.data.formats.parse import read_lines
-from detector.data.formats.source import Labels, Source
+from detector.data.formats.source import Labels, Source, split_named
 from detector.data.voc.annotation import read_voc
 from detector.data.voc.folder import VocFolder, find_sets, pair
 from faces.errors import UserError
-from faces.filenames import folded
+from faces.filenames import folded, last_part
+from faces.images.find import IMAGE_SUFFIXES, find_images
 
 
 def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
@@ -59,12 +60,15 @@ def _read(path: Path, image: Path, source: Source) -> LabeledImage:
 
 def _image_sets(folder: VocFolder, source: Source) -> dict[str, str]:
     """The split of each stem that is listed; empty when there are no lists."""
+    stems_there = {folded(image.stem) for image in find_images(folder.images)}
     for top in (folder.images.parent, folder.images):
-        main = top / "ImageSets" / "Main"
-        lists = [(name, main / f"{name}.txt") for name in ("train", "val", "test")]
-        found = [(name, path) for name, path in lists if path.is_file()]
-        if found:
-            return _stems(found, source)
+        for place in (top / "ImageSets" / "Main", top / "ImageSets", top):
+            lists = [(split_named(path.stem), path) for path in sorted(place.glob("*.txt"))]
+            found = [(split, path) for split, path in lists if split is not None]
+            stems = _stems(found, source)
+            # What lies beside the images may be any text of that name.
+            if stems and (place != top or stems.keys() & stems_there):
+                return stems
     return {}
 
 
@@ -75,8 +79,11 @@ def _stems(lists: Sequence[tuple[str, Path]], source: Source) -> dict[str, str]:
             words = line.split()
             if not words:
                 continue
-            stem = folded(words[0] if len(words) > 1 and words[-1] in ("-1", "0", "1") else line)
-            stem = stem.strip()
+            # "a  1" of VOC's lists of a class, "images/a.jpg annotations/a.xml" of PaddleDetection.
+            two = len(words) > 1 and (words[-1] in ("-1", "0", "1") or words[-1].endswith(".xml"))
+            stem = folded(last_part(words[0] if two else line))
+            suffix = Path(stem).suffix
+            stem = stem.removesuffix(suffix) if suffix in IMAGE_SUFFIXES else stem
             if splits.setdefault(stem, split) != split:
                 where = f"{stem} ({path}, line {number})"
                 source.count("images that are in two splits, kept in the first", where)

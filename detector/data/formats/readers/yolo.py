@@ -9,16 +9,19 @@ or ``obj.names`` (Darknet, CVAT).
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import around, numbers, read_limited, read_lines
-from detector.data.formats.source import Labels, Points, Source
+from detector.data.formats.parse import numbers, read_lines
+from detector.data.formats.readers.yolo_lines import first_with_points, read_labels
+from detector.data.formats.source import Source, split_named
 from faces.errors import UserError
-from faces.images.read import image_info
+from faces.images.find import IMAGE_SUFFIXES
 
 NAMES = ("classes.txt", "obj.names", "classes.names", "predefined_classes.txt")
 _MAX_YAML_BYTES = 1_000_000
@@ -31,7 +34,7 @@ def is_yolo_yaml(data: Any) -> bool:
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds, plain values only; UserError when it cannot be read."""
-    text = read_limited(path, _MAX_YAML_BYTES)
+    text = "\n".join(read_lines(path, _MAX_YAML_BYTES))
     # Aliases can blow a small file up to any size, and no data.yaml needs them.
     try:
         if any(isinstance(x, yaml.AliasToken) for x in yaml.scan(text, Loader=yaml.SafeLoader)):
@@ -62,9 +65,9 @@ def _from_yaml(path: Path, source: Source) -> tuple[Source, dict[str, list[Label
     shape = data.get("kpt_shape")
     dims = [int(x) for x in numbers(shape, 2, str(path), "kpt_shape")] if shape else None
     parts: list[tuple[str, list[Path]]] = []
-    for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
-        values = data.get(key)
-        if values is None or (key == "valid" and data.get("val")):
+    for key, values in data.items():
+        split = split_named(str(key))
+        if values is None or split is None or (key != split and data.get(split)):
             continue
         several = values if isinstance(values, list) else [values]
         places = [_place(str(value), path, str(data.get("path") or ""), key) for value in several]
@@ -80,21 +83,41 @@ def _from_yaml(path: Path, source: Source) -> tuple[Source, dict[str, list[Label
     if top != source.root:
         inner, source = source, Source(path, top)
         source.notes, source._counts = inner.notes, inner._counts
-    result: dict[str, list[LabeledImage]] = {}
-    owner: dict[Path, str] = {}
-    for split, several in parts:
-        for image in [image for place in several for image in _images_in(place, source)]:
-            if image in owner:
-                if owner[image] != split:
-                    source.count("images that are in two splits, kept in the first", image.name)
-                continue
-            owner[image] = split
-            source.used.add(image)
-            result.setdefault(split, []).append(_read(image, names, dims, source))
+    result = _by_part(parts, names, dims, source)
     if top != path.parent:  # what else lies beside the folder is none of the data set's
         inside = tuple(x if x.is_dir() else x.parent for x in found)
         source.images = [x for x in source.images if any(x.is_relative_to(y) for y in inside)]
     return source, result
+
+
+def _by_part(
+    parts: Sequence[tuple[str, Sequence[Path]]],
+    names: dict[int, str],
+    dims: list[int] | None,
+    source: Source,
+) -> dict[str, list[LabeledImage]]:
+    """The images of each split's folders and lists, each in the first that it is in."""
+    owner: dict[Path, str] = {}
+    for split, several in parts:
+        for image in [image for place in several for image in _images_in(place, source)]:
+            if owner.setdefault(image, split) != split:
+                source.count("images that are in two splits, kept in the first", image.name)
+    return _read_all(owner, names, dims, source)
+
+
+def _read_all(
+    splits: Mapping[Path, str], names: dict[int, str], dims: list[int] | None, source: Source
+) -> dict[str, list[LabeledImage]]:
+    files = {image: label_file(image, source) for image in splits}
+    if dims is None and (five := first_with_points(files.values())) is not None:
+        dims = [5, 2]
+        source.count("labels of a box and its five points, by their numbers, from", five)
+    result: dict[str, list[LabeledImage]] = {}
+    for image, split in splits.items():
+        source.used.add(image)
+        read = read_labels(image, files[image], names, dims, source)
+        result.setdefault(split, []).append(read)
+    return result
 
 
 def _place(value: str, path: Path, base: str, key: str) -> Path | None:
@@ -151,102 +174,39 @@ def _without_yaml(source: Source) -> dict[str, list[LabeledImage]]:
     if len({tuple(read_lines(path)) for path in lists}) > 1:
         raise UserError(f"{lists[0]} and {lists[1]} differ; import their folders one by one")
     names = {i: line.strip() for i, line in enumerate(read_lines(lists[0])) if line.strip()}
-    result: dict[str, list[LabeledImage]] = {}
-    for image in source.images:
-        # Without data.yaml nothing says that an image without a file shows no object.
-        if label_file(image, source.root).is_file():
-            source.used.add(image)
-            split = source.split_of(image)
-            result.setdefault(split, []).append(_read(image, names, None, source))
-    return result
+    if parts := _lists(source):
+        return _by_part(parts, names, None, source)
+    # Without data.yaml nothing says that an image without a file shows no object.
+    labeled = [image for image in source.images if label_file(image, source) is not None]
+    return _read_all({image: source.split_of(image) for image in labeled}, names, None, source)
 
 
-def label_file(image: Path, root: Path) -> Path:
-    """Where an image's labels are: "images" in its path, the last one, becomes "labels"."""
-    parts = list(image.relative_to(root.parent).parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i].lower() == "images":
-            parts[i] = "labels"
-            swapped = root.parent.joinpath(*parts).with_suffix(".txt")
-            return swapped if swapped.is_file() else image.with_suffix(".txt")
-    return image.with_suffix(".txt")
+def _lists(source: Source) -> list[tuple[str, list[Path]]]:
+    """Darknet's lists of images, train.txt and valid.txt, by split."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in source.files(".txt"):
+        split = split_named(path.stem)
+        line = next(filter(str.strip, read_lines(path)), "") if split else ""
+        if split and Path(line.strip()).suffix.lower() in IMAGE_SUFFIXES:
+            found[split].append(path)
+    return list(found.items())
 
 
-def _read(
-    image: Path, names: dict[int, str], dims: list[int] | None, source: Source
-) -> LabeledImage:
-    path = label_file(image, source.root)
-    labels = Labels(source, str(path))
-    try:
-        info = image_info(image)
-    except UserError:  # `prepare check` names it; its boxes cannot be in pixels
-        source.count("unreadable images, their boxes left out", image.name)
-        return labels.image(image, (0, 0))
-    if not path.is_file():
-        source.count("images without a label file, taken as showing no object", image.name)
-        return labels.image(image, (info.width, info.height))
-    for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
-            _add(line, f"{path}, line {number}", labels, names, dims, (info.width, info.height))
-    return labels.image(image, (info.width, info.height))
+def label_file(image: Path, source: Source) -> Path | None:
+    """An image's labels: "images" in its path, the last one at best, becomes "labels"; or beside.
 
-
-def _add(
-    line: str,
-    where: str,
-    labels: Labels,
-    names: dict[int, str],
-    dims: list[int] | None,
-    size: tuple[int, int],
-) -> None:
-    values = numbers(line.split(), None, where, "a line")
-    if values[0] not in names:
-        raise UserError(f"{where}: there is no class {values[0]:g}; add it to the names")
-    name, rest = names[int(values[0])], values[1:]
-    width, height = size
-    pose = dims is not None and len(rest) == 4 + dims[0] * dims[1]
-    if not pose and len(rest) not in (4, 5) and (len(rest) < 6 or len(rest) % 2):
-        raise UserError(
-            f"{where}: has {len(values)} numbers; expected a class and 4 numbers of a box, the "
-            "corners of a polygon, or (with kpt_shape in data.yaml) a box and its keypoints"
-        )
-    if any(not -1 <= x <= 2 for x in (rest[:4] if pose or len(rest) < 6 else rest)):
-        raise UserError(
-            f"{where}: the numbers must be fractions of the image, between 0 and 1; divide them by "
-            "its width and height"
-        )
-    if not pose and len(rest) >= 6:
-        if len(rest) == 14:
-            what = (
-                "lines of 14 numbers, read as polygons (where they are a box and its five points, "
-                "write `kpt_shape: [5, 2]` into data.yaml)"
-            )
-            labels.source.count(what, where)
-        xy = zip(rest[::2], rest[1::2], strict=True)
-        labels.add(around([(x * width, y * height) for x, y in xy]), name)
-        return
-    x, y, w, h = rest[:4]
-    box = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
-    extra = {"score": rest[4]} if len(rest) == 5 else None
-    labels.add(box, name, landmarks=_points(rest, dims, labels, where, size), attributes=extra)
-
-
-def _points(
-    rest: list[float], dims: list[int] | None, labels: Labels, where: str, size: tuple[int, int]
-) -> Points:
-    if dims is None or len(rest) <= 5:
-        return ()
-    if dims[0] != 5 or dims[1] not in (2, 3):
-        labels.source.count("objects whose keypoints are not the five of a face, boxes kept", where)
-        return ()
-    points: list[tuple[float, float] | None] = []
-    for k in range(4, len(rest), dims[1]):
-        x, y = rest[k : k + 2]
-        known = rest[k + 2] > 0 if dims[1] == 3 else (x, y) != (0, 0) and min(x, y) >= 0
-        points.append((x * size[0], y * size[1]) if known else None)
-    return points
+    Names are compared in one Unicode form and any letter case where they are not the same.
+    """
+    place = image.relative_to(source.root.parent).with_suffix(".txt")
+    for i in range(len(place.parts) - 2, -1, -1):
+        if place.parts[i].lower() == "images":
+            parts = [*place.parts[:i], "labels", *place.parts[i + 1 :]]
+            found = source.text_at(source.root.parent.joinpath(*parts))
+            if found is not None:
+                return found
+    return source.text_at(source.root.parent / place)
 
 
 def has_labels(source: Source) -> bool:
     """Whether there are images with a text file of labels."""
-    return any(label_file(image, source.root).is_file() for image in source.images)
+    return any(label_file(image, source) is not None for image in source.images)

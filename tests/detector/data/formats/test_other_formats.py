@@ -71,17 +71,32 @@ def test_yolo_poses_of_five_points_are_landmarks(tmp_path: Path, dims: int) -> N
     assert np.isnan(points[4]).all()
 
 
-def test_a_box_with_five_points_and_no_kpt_shape_is_told(tmp_path: Path) -> None:
+def test_a_box_with_five_points_and_no_kpt_shape_is_seen_by_its_numbers(tmp_path: Path) -> None:
     picture(tmp_path / "in/images/a.jpg")
     text(tmp_path / "in/data.yaml", "train: images\nnames: [face]\n")
     numbers = "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.4 0.5 0.5 -1 -1 0.6 0.6\n"  # as YOLOv5-face has it
     text(tmp_path / "in/labels/a.txt", numbers)
-    assert any("write `kpt_shape: [5, 2]`" in note for note in load(tmp_path / "in").notes)
-    text(tmp_path / "in/data.yaml", "train: images\nnames: [face]\nkpt_shape: [5, 2]\n")
-    image = only(load(tmp_path / "in"))
+    text(tmp_path / "in/labels/none.txt", "0 0.5 0.5 0.4 0.4" + 10 * " -1.0" + "\n")
+    picture(tmp_path / "in/images/none.jpg")
+    dataset = load(tmp_path / "in")
+    assert any("five points, by their numbers" in note for note in dataset.notes)
+    image, none = dataset.splits["train"]
     np.testing.assert_allclose(image.xyxy, [[60, 30, 140, 70]])
+    np.testing.assert_allclose(none.xyxy, image.xyxy)
     np.testing.assert_allclose(image.landmarks[0][:3], [[80, 40], [120, 40], [100, 50]])
     assert np.isnan(image.landmarks[0][3]).all()
+    assert np.isnan(none.landmarks).all()
+
+
+def test_seven_corners_are_a_polygon_and_told(tmp_path: Path) -> None:
+    picture(tmp_path / "in/images/a.jpg")
+    text(tmp_path / "in/data.yaml", "train: images\nnames: [face]\n")
+    # Around a box in the middle: as a box and points, all points would lie in the box.
+    corners = "0 0.5 0.5 0.55 0.45 0.6 0.5 0.6 0.6 0.55 0.65 0.5 0.6 0.45 0.55\n"
+    text(tmp_path / "in/labels/a.txt", corners)
+    dataset = load(tmp_path / "in")
+    assert any("write `kpt_shape: [5, 2]`" in note for note in dataset.notes)
+    np.testing.assert_allclose(only(dataset).xyxy, [[90, 45, 120, 65]])
 
 
 def test_yolo_without_a_yaml_has_classes_txt(tmp_path: Path) -> None:
