@@ -12,6 +12,7 @@ from pathlib import Path
 
 from faces.errors import UserError
 from faces.filenames import as_on_disk, nfc, nfd
+from faces.files import refuse_pipe
 from faces.images.find import IMAGE_SUFFIXES, find_image_names, tell_passed_over
 from faces.images.write import SAVED_AS
 from faces.video.kinds import VIDEO_SUFFIXES, is_film, is_media
@@ -147,6 +148,7 @@ def expand(argument: str) -> tuple[Path, list[str], bool]:
     path = as_on_disk(Path(argument).expanduser())
     if path.is_dir():
         return path, _search(path), True
+    refuse_pipe(path)
     if path.exists():
         return path.parent, [str(path)], False
     if not glob.has_magic(argument):

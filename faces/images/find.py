@@ -114,6 +114,8 @@ def _sorted(paths: Iterable[str]) -> list[Path]:
 
 def _start(path: Path) -> bytes:
     try:
+        if not path.is_file():  # a pipe gives nothing, for ever
+            return b""
         with path.open("rb") as file:
             return file.read(32)
     except OSError:

@@ -83,6 +83,13 @@ class OpenCVDecoder:
         if self.facts and (useless := _useless(path, self.facts)):
             self._capture.release()
             raise UserError(f"{path}: {useless}")
+        if self.facts and self.facts.pictures > 1:
+            logger.warning(
+                "%s: %d picture tracks; number %d, %dx%d, is looked at (another alone: "
+                "ffmpeg -i %s -map 0:v:%d -c copy other.mkv)",
+                path, self.facts.pictures, self.facts.picture, *size, path.name,
+                1 if self.facts.picture == 1 else 0,
+            )  # fmt: skip
         matrix = self.facts.matrix if self.facts else None
         if self.facts is None:  # OpenCV turns, but does not mirror
             self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)

@@ -45,6 +45,8 @@ class FilmFacts:
     cover: bool = False  # whether the only picture is the cover of a sound file
     # whether among the first pictures are some whose odd and even rows are of two moments
     interlaced: bool = False
+    picture: int = 1  # which of the picture tracks this is, from 1; covers do not count
+    pictures: int = 1  # how many there are
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | N
     # A cover is a picture track, too; what OpenCV reads is another one where there is one.
     pictures.sort(
         key=lambda s: (
-            s.get("disposition", {}).get("attached_pic", 0),
+            _is_cover(s),
             (s.get("width"), s.get("height")) != size,
         )
     )
     if not pictures:
         return None
     track, whole = pictures[0], told.get("format", {})
+    films = sorted(s["index"] for s in pictures if not _is_cover(s))
     clock = _seconds(whole.get("start_time")) or 0.0
     begin = _seconds(track.get("start_time"))
     begin = clock if begin is None else begin
@@ -103,13 +106,19 @@ def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | N
         has_sound=any(s.get("codec_type") == "audio" for s in streams),
         stream=int(track["index"]),
         clock=clock,
-        cover=track.get("disposition", {}).get("attached_pic") == 1,
+        cover=_is_cover(track),
         # The track's own word, field_order, is often missing or wrong.
         interlaced=any(
             frame.get("interlaced_frame") == 1 and frame.get("stream_index") == track["index"]
             for frame in told.get("frames", [])
         ),
+        picture=1 + films.index(track["index"]) if track["index"] in films else 1,
+        pictures=max(1, len(films)),
     )
+
+
+def _is_cover(stream: dict[str, Any]) -> bool:
+    return bool(stream.get("disposition", {}).get("attached_pic") == 1)
 
 
 def film_packets(path: Path, facts: FilmFacts) -> Packets | None:

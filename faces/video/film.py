@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faces.closing import Closing
 from faces.errors import UserError
-from faces.files import temporary_name
+from faces.files import refuse_pipe, temporary_name
 from faces.video.decoders import DEFAULT_FPS, AnimationDecoder, Decoder, OpenCVDecoder
 from faces.video.ffprobe import film_packets
 from faces.video.kinds import is_animated
@@ -63,6 +63,7 @@ class VideoReader(Closing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        refuse_pipe(path)
         if not path.is_file():
             raise UserError(f"{path}: there is no such file")
         self._reading = threading.Lock()

@@ -73,6 +73,8 @@ def is_picture(path: Path) -> bool:
 def _film_by_content(path: Path) -> bool | None:
     """None: the content does not say."""
     try:
+        if not path.is_file():  # a pipe gives nothing, for ever
+            return None
         with path.open("rb") as file:
             head = file.read(3 * (_TRANSPORT + 4))
     except OSError:

@@ -158,6 +158,11 @@ def open_source(
                 options.mirror, together=options.together,
             )  # fmt: skip
         return _video(path)
+    if path.exists() and not path.as_posix().startswith("/dev/"):
+        raise UserError(
+            f"{what} is a pipe: save its contents as a file, or give its raw frames to the "
+            "standard input, faces run - --stdin-size 640x480 --stdin-fps 30"
+        )
     if path.suffix and not what.startswith("/dev/"):
         raise UserError(f"{what}: there is no such file, folder or camera")
     target = find_camera(what)

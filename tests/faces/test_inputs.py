@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from faces.errors import UserError
 from faces.inputs import Source, expand_sources, plan_pictures, refuse_originals, wider_names
+from faces.video.film import VideoReader
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -195,3 +197,19 @@ def test_wider_names_must_differ(tmp_path):
     assert list(wider_names(expand_sources([str(tmp_path / "v*")])).values()) == ["v1.2"]
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png differ only in the suffix"):
         wider_names(expand_sources([str(tmp_path)]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.timeout(20)  # whoever opens a pipe that nobody writes to waits for ever
+@pytest.mark.parametrize("name", ["pipe", "film.mp4", "stream.ts", "data.bin"])
+def test_a_pipe_is_refused_and_in_a_folder_passed_over(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is a pipe or a device: save"):
+        expand_sources([str(tmp_path / name)])
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    found = {source.path.name: source.is_video for source in expand_sources([str(tmp_path)])}
+    # What is called a film is counted and fails when it is read.
+    assert found == {"a.png": False} | ({name: True} if name == "film.mp4" else {})
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        VideoReader(tmp_path / name)

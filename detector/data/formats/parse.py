@@ -15,6 +15,7 @@ from lxml import etree
 from detector.data.voc.plain import Flaw
 from detector.data.voc.xml import read_root
 from faces.errors import UserError
+from faces.files import refuse_pipe
 from faces.text import counted
 
 MAX_JSON_BYTES = 1_000_000_000  # COCO's instances_train2017.json has 448 MB
@@ -56,6 +57,7 @@ def read_xml(path: Path) -> tuple[etree._Element, list[Flaw]]:
 
 def read_limited(path: Path, limit: int) -> bytes:
     """The bytes of a label file; UserError when it cannot be read or has more than ``limit``."""
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

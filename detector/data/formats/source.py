@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.listed import readings
 from detector.data.formats.parse import Box
 from detector.data.formats.points import LoosePoint, assign, place_of
+from detector.data.listed import original, readings
 from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
 from faces.filenames import folded, last_part, nfc
@@ -58,7 +58,8 @@ class Source:
         found = find_images(self.root, LABEL_SUFFIXES)
         self.images = [x for x in found if x.suffix.lower() not in LABEL_SUFFIXES]
         self.used: set[Path] = set()
-        self._texts: dict[str, Path] | None = None  # by place, when it is first asked for
+        # By place; made when it is first asked for.
+        self._texts: defaultdict[str, list[Path]] | None = None
         self.notes: list[str] = []
         self._counts: defaultdict[str, list[str]] = defaultdict(list)
         self._by_place = {self._place(image): image for image in self.images}
@@ -122,20 +123,22 @@ class Source:
         return folded(name) in self._by_name
 
     def text_at(self, place: Path) -> Path | None:
-        """The .txt file at a place, whatever the letter case and Unicode form of its name."""
+        """The .txt file at a place, whatever the form of its name; None for none or several."""
         if place.is_file():
             return place
         if self._texts is None:
             folders = [self.root]
             if self.root.name.lower() == "images":  # its labels lie beside it
                 folders += [x for x in self.root.parent.iterdir() if x.name.lower() == "labels"]
-            self._texts = {
-                folded(path.relative_to(self.root.parent).as_posix()): path
-                for folder in folders
-                if folder.is_dir()
-                for path in find_files(folder, frozenset({".txt"}))
-            }
-        return self._texts.get(folded(place.relative_to(self.root.parent).as_posix()))
+            self._texts = defaultdict(list)
+            for folder in filter(Path.is_dir, folders):
+                for path in find_files(folder, frozenset({".txt"})):
+                    name = path.relative_to(self.root.parent).as_posix()
+                    for key in {folded(name), original(name)}:
+                        self._texts[key].append(path)
+        name = place.relative_to(self.root.parent).as_posix()
+        found = self._texts.get(folded(name)) or self._texts.get(original(name), [])
+        return found[0] if len(found) == 1 else None
 
     def _closest(
         self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str

@@ -27,7 +27,7 @@ from detector.data.voc.plain import CORNERS, Flaw, line_of
 from detector.data.voc.xml import read_tree
 from faces.errors import UserError
 from faces.filenames import last_part
-from faces.files import atomic_write
+from faces.files import atomic_write, refuse_pipe
 
 MAX_BYTES = 10_000_000  # a file with 1,968 faces (the most in WIDER FACE) has 0.8 MB
 
@@ -110,6 +110,7 @@ def write_voc(path: Path, annotation: VocAnnotation) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of an annotation file; UserError when it is missing or larger than MAX_BYTES."""
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -4,8 +4,8 @@ A set of images and annotations lies in two folders (``images`` and ``annotation
 ``JPEGImages`` and ``Annotations``), with the same sub-folders in both or the annotations all in one
 place, or both lie mixed in one folder. Some folders hold several such sets (train and val).
 
-Names are compared as they are, then in one Unicode form, then without letter case, then
-without an address's escapes.
+Names are compared as they are, then in one Unicode form, then without letter case, then as
+they were before a tool changed them (`original`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
+from detector.data.listed import original
 from detector.data.voc.annotation import load_voc
 from faces.errors import UserError
 from faces.filenames import folded, nfc
@@ -25,12 +25,7 @@ from faces.images.find import find_files, find_images
 log = logging.getLogger(__name__)
 
 
-def _unescaped(text: str) -> str:
-    """Without an address's escapes: of ``my%20photo`` "my photo"."""
-    return folded(unquote(text))
-
-
-_FORMS: tuple[Callable[[str], str], ...] = (str, nfc, folded, _unescaped)
+_FORMS: tuple[Callable[[str], str], ...] = (str, nfc, folded, original)
 _SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
 
 _IMAGE_FOLDERS = ("images", "jpegimages", "image", "imgs")

@@ -25,6 +25,12 @@ from faces.text import counted
 
 log = logging.getLogger(__name__)
 
+LEAST_FACE = 4.0
+"""Pixels a side, on average, below which nothing of a face can be seen: a third of an eye."""
+
+LEAST_PICTURE = 16
+"""Pixels on the longer side below which a picture is told of."""
+
 _IGNORED = {"ignore", "ignored", "ignore region", "ignored region", "ignored regions", "dontcare"}
 
 
@@ -162,6 +168,15 @@ def check_truth(faces: Iterable[VocFaces], where: str, classes: Sequence[str] = 
             where,
             counted(dropped, "box"),
         )
+    tiny = [x for x in faces if 0 < max(x.annotation.width, x.annotation.height) < LEAST_PICTURE]
+    if tiny:
+        log.warning(
+            "%s: %s with fewer than %d pixels a side show next to nothing, the first by %s",
+            where,
+            counted(len(tiny), "picture"),
+            LEAST_PICTURE,
+            tiny[0].path,
+        )
     flawed = [item for item in faces if item.annotation.flaws]
     if flawed:
         log.warning(
@@ -176,7 +191,7 @@ def check_truth(faces: Iterable[VocFaces], where: str, classes: Sequence[str] = 
 
 def why_no_face(faces: Sequence[VocFaces], classes: Sequence[str] = ()) -> str | None:
     """Why no face of a set counts, naming what is there instead; None when one does."""
-    if any((item.sound & ~item.difficult).any() for item in faces):
+    if any((item.sound & ~item.difficult & _large(item)).any() for item in faces):
         return None
     names = _names(faces)
     total = sum(names.values())
@@ -189,7 +204,26 @@ def why_no_face(faces: Sequence[VocFaces], classes: Sequence[str] = ()) -> str |
         return f"classes {asked}: none of its objects is called so{_instead(first, names)}"
     difficult = sum(int(item.difficult.sum()) for item in faces)
     reason = "all are marked difficult" if difficult == wanted else "all are difficult or empty"
+    seen = [_sides(item)[item.sound & ~item.difficult] for item in faces]
+    if any(len(sides) for sides in seen):
+        largest = max(float(sides.max()) for sides in seen if len(sides))
+        reason = (
+            f"nothing can be seen in faces of less than {LEAST_FACE:g} pixels, and the largest has "
+            f"{largest:.1f}; are these the pictures that were labeled?"
+        )
     return f"none of its {counted(wanted, 'face')} counts: {reason}"
+
+
+def _sides(faces: VocFaces) -> NDArray[np.float64]:
+    """The geometric mean of the sides of each box, in pixels: (N,)."""
+    return np.sqrt((faces.xyxy[:, 2:] - faces.xyxy[:, :2]).clip(0).prod(axis=1))
+
+
+def _large(faces: VocFaces) -> NDArray[np.bool_]:
+    """Which are not too small to be seen; fractions of the picture are another fault."""
+    if any(flaw.kind == "fractions" for flaw in faces.annotation.flaws):
+        return np.ones(len(faces.objects), bool)
+    return _sides(faces) >= LEAST_FACE
 
 
 def _names(faces: Iterable[VocFaces]) -> Counter[str]:

@@ -122,6 +122,22 @@ def test_a_sound_file_with_a_cover_is_no_damaged_film(tmp_path):
         VideoReader(film)
 
 
+def test_which_of_two_picture_tracks_is_looked_at_is_said(tmp_path, caplog):
+    small, large = write(tmp_path / "a.mp4"), write(tmp_path / "b.mp4", width=128)
+    both = ffmpeg(
+        tmp_path / "both.mkv", "-i", small, "-i", large, *["-map", "0", "-map", "1", "-c", "copy"]
+    )
+    with VideoReader(both) as reader:
+        width = reader.read().image.shape[1]
+    assert "2 picture tracks; number 1, 64x48, is looked at" in caplog.text
+    assert "-map 0:v:1" in caplog.text
+    assert width == 64
+    caplog.clear()
+    with VideoReader(small):
+        pass
+    assert not caplog.text
+
+
 def test_a_gif_without_its_end_is_said_to_be_so(tmp_path, caplog):
     path = tmp_path / "a.gif"
     first, *others = (Image.fromarray(picture(i)) for i in range(10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import threading
 import time
@@ -565,3 +566,12 @@ def test_a_silent_host_does_not_keep_others_from_being_opened(monkeypatch):
                 assert source.read(60) is not None
     assert opened == urls[4:]
     assert {*got} == {b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n"}, "no password in clear"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["pipe", "film.mp4"])
+def test_a_pipe_is_named_with_the_way_on(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name} is a pipe: save .*, faces run - --stdin-size"):
+        open_source(str(tmp_path / name))

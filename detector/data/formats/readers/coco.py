@@ -29,10 +29,14 @@ def read_coco(source: Source) -> dict[str, list[LabeledImage]]:
     """The images of all COCO files by split; a split is named by the file or its folder."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     listed: dict[Path, Path] = {}
+    empty: list[tuple[Path, Any]] = []
     for path in source.files(".json"):
         data = read_json(path)
         if not is_coco(data):
             source.count("JSON files that are no COCO with boxes, passed over", path.name)
+            continue
+        if not data["annotations"]:
+            empty.append((path, data))
             continue
         for image in _read(path, data, source):
             if image.path in listed:
@@ -42,6 +46,10 @@ def read_coco(source: Source) -> dict[str, list[LabeledImage]]:
                 )
             listed[image.path] = path
             splits[source.split_of(path)].append(image)
+    for path, data in empty:  # COCO's and Datumaro's image_info_test.json lists images once more
+        for image in _read(path, data, source):
+            if listed.setdefault(image.path, path) == path:
+                splits[source.split_of(path)].append(image)
     return splits
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.listed import path_in
 from detector.data.formats.parse import around, numbers, read_json, rotated, whole
 from detector.data.formats.source import Labels, Source
+from detector.data.listed import path_in
 from faces.errors import UserError
 from faces.filenames import folded, last_part
 from faces.images.find import IMAGE_SUFFIXES

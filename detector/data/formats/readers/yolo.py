@@ -54,9 +54,11 @@ def read_yolo(source: Source) -> tuple[Source, dict[str, list[LabeledImage]]]:
             f"{found[0]} and {found[1]} both describe a data set; give the one that shall be read "
             "in place of the folder"
         )
-    if found:
+    if found and any(split_named(str(key)) for key in read_yaml(found[0])):
         return _from_yaml(found[0], source)
-    return source, _without_yaml(source)
+    # Supervision's data.yaml has nothing but the names of the classes.
+    names = _names(read_yaml(found[0]).get("names"), found[0]) if found else _listed_names(source)
+    return source, _without_yaml(source, names)
 
 
 def _from_yaml(path: Path, source: Source) -> tuple[Source, dict[str, list[LabeledImage]]]:
@@ -164,7 +166,7 @@ def _names(value: Any, path: Path) -> dict[int, str]:
     raise UserError(f"{path}: names must list the classes, as `names: [face]`")
 
 
-def _without_yaml(source: Source) -> dict[str, list[LabeledImage]]:
+def _listed_names(source: Source) -> dict[int, str]:
     lists = [path for path in source.files(".txt", ".names") if path.name.lower() in NAMES]
     if not lists:
         raise UserError(
@@ -173,7 +175,10 @@ def _without_yaml(source: Source) -> dict[str, list[LabeledImage]]:
         )
     if len({tuple(read_lines(path)) for path in lists}) > 1:
         raise UserError(f"{lists[0]} and {lists[1]} differ; import their folders one by one")
-    names = {i: line.strip() for i, line in enumerate(read_lines(lists[0])) if line.strip()}
+    return {i: line.strip() for i, line in enumerate(read_lines(lists[0])) if line.strip()}
+
+
+def _without_yaml(source: Source, names: dict[int, str]) -> dict[str, list[LabeledImage]]:
     if parts := _lists(source):
         return _by_part(parts, names, None, source)
     # Without data.yaml nothing says that an image without a file shows no object.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.data.formats.listed import readings
+from detector.data.listed import readings
 from detector.data.voc.annotation import read_voc
 from faces.errors import UserError
 from tests.detector.data.formats.exports import coco, load, only, picture, text, write_json
@@ -262,3 +262,36 @@ def test_an_image_that_was_turned_in_label_studio_is_left_out_and_told(tmp_path:
         load(tmp_path / "in")
     write_json(tmp_path / "in/export.json", [label_studio(value, turned=360)])
     assert len(only(load(tmp_path / "in"))) == 1
+
+
+def test_labels_of_label_studio_find_the_photos_before_they_were_uploaded(tmp_path: Path) -> None:
+    for name in ("a b", "c"):
+        picture(tmp_path / f"y/images/{name}.jpg")
+        picture(tmp_path / f"v/images/{name}.jpg")
+    for name in ("0a1b2c3d-a%20b", "0a1b2c3e-c"):
+        text(tmp_path / f"y/labels/{name}.txt", YOLO)
+        text(tmp_path / f"v/Annotations/{name}.xml", VOC.format(f"{name}.jpg", BOX))
+    text(tmp_path / "y/classes.txt", "face\n")
+    for folder in ("y", "v"):
+        assert [len(x) for x in load(tmp_path / folder).splits["train"]] == [1, 1]
+    # Two of one name: whose labels these are cannot be told.
+    text(tmp_path / "y/labels/9a1b2c3e-c.txt", YOLO)
+    assert only(load(tmp_path / "y")).path.stem == "a b"
+
+
+def test_a_data_yaml_with_nothing_but_names(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        picture(tmp_path / f"in/{split}/images/{split}.jpg")
+        text(tmp_path / f"in/{split}/labels/{split}.txt", YOLO)
+    text(tmp_path / "in/data.yaml", "nc: 1\nnames: [face]\n")  # as Supervision writes it
+    dataset = load(tmp_path / "in")
+    assert only(dataset, "train").names == only(dataset, "val").names == ("face",)
+
+
+def test_a_coco_file_that_lists_images_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"in/{name}.jpg")
+    write_json(tmp_path / "in/annotations/instances_train.json", coco("a.jpg"))
+    info = coco("a.jpg", "b.jpg") | {"annotations": [], "categories": []}
+    write_json(tmp_path / "in/annotations/image_info_train.json", info)
+    assert [len(x) for x in load(tmp_path / "in").splits["train"]] == [1, 0]

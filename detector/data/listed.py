@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from faces.filenames import folded
+
 _UPLOADED = re.compile(r"(.*/)?[0-9a-f]{8}-([^/]+)")
 """What Label Studio puts before the name of a file that was uploaded, in all its formats."""
 
@@ -23,6 +25,16 @@ def readings(listed: str) -> list[str]:
     uploaded = [match for x in found if (match := _UPLOADED.fullmatch(x))]
     found += [f"{match[1] or ''}{match[2]}" for match in uploaded]
     return list(dict.fromkeys(found))
+
+
+def original(path: str) -> str:
+    """A path as it was before a tool took it in: without escapes and the prefix of an upload.
+
+    In one Unicode form and letter case, for comparing.
+    """
+    path = folded(unquote(path))
+    uploaded = _UPLOADED.fullmatch(path)
+    return f"{uploaded[1] or ''}{uploaded[2]}" if uploaded else path
 
 
 def path_in(address: str) -> str:
