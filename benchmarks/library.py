@@ -176,7 +176,7 @@ def speed(options: argparse.Namespace) -> bool:
         print(f"load of the machine before: {os.getloadavg()[0]:.1f} (0 is an idle one)")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lib"
-        _made(path, options.faces, options.each, options.dimension)
+        made(path, options.faces, options.each, options.dimension)
         print(
             f"{options.faces:,} faces x {options.dimension}, {options.each} photos of each person"
         )
@@ -204,7 +204,7 @@ def speed(options: argparse.Namespace) -> bool:
         return all(fine)
 
 
-def _made(folder: Path, count: int, each: int, dimension: int) -> None:
+def made(folder: Path, count: int, each: int, dimension: int) -> None:
     """As `faces index` would write it: two faces in each photo, a thousand photos a part."""
     import pyarrow as pa
 

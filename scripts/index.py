@@ -138,7 +138,8 @@ def main(argv: Sequence[str]) -> int:
     manifest = Looker(settings).manifest
     found = scan(options.photos, () if options.list is None else (options.list,), library)
     library.mkdir(parents=True, exist_ok=True)
-    lock = hold(library / ".lock" if options.part is None else _lock_of_part(library, options.part))
+    name = ".lock" if options.part is None else _lock_of_part(options.part)
+    lock = hold(library / name, 0.5)  # a page that shows the library may try it for a moment
     if lock is None:
         raise UserError(f"another `faces index` is at work on {library}: wait until it has ended")
     with lock:
@@ -159,8 +160,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if tally.failed else 0
 
 
-def _lock_of_part(library: Path, part: tuple[int, int]) -> Path:
-    return library / f".lock-{part[0]}-of-{part[1]}"
+def _lock_of_part(part: tuple[int, int]) -> str:
+    return f".lock-{part[0]}-of-{part[1]}"
 
 
 def hire(

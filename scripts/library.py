@@ -27,13 +27,14 @@ from scripts.options.library import (
     Same,
     Search,
     Undo,
+    gallery_of,
 )
 
 if TYPE_CHECKING:
-    from pipeline.library.people import Library, Meant, People, Person
+    from pipeline.library.people import Library, Meant
     from pipeline.library.search import Found
+    from pipeline.library.who.everybody import People, Person
     from recognizer.snapshot import Snapshot
-    from recognizer.store.address import Place
 
 DESCRIPTION = """Who is in the photos and films that `faces index` has looked at. Faces are grouped
 without knowing anybody; people of a gallery get their names; what you decide is kept for every
@@ -229,7 +230,7 @@ def forget(options: Forget, library: Library) -> None:
 
     if not options.words:
         raise UserError("say who is to be forgotten: names, numbers or faces")
-    store = _gallery_file(options, library)
+    store = gallery_of(options.gallery, library)
     with _everybody(options, library):
         pass  # names are those of now
     meant = [library.find(word) for word in options.words]
@@ -256,7 +257,7 @@ def forget(options: Forget, library: Library) -> None:
 @contextmanager
 def _everybody(options: Asked, library: Library) -> Iterator[People]:
     """Everybody, named by the gallery that is given or remembered."""
-    path = _gallery_file(options, library)
+    path = gallery_of(options.gallery, library)
     snapshot: Snapshot | None = None
     identity = ""
     if path is not None:
@@ -269,29 +270,6 @@ def _everybody(options: Asked, library: Library) -> Iterator[People]:
     if path is not None and options.gallery is not None:
         library.decisions.remember("gallery", str(path))
     yield found
-
-
-def _gallery_file(options: Asked, library: Library) -> Place | None:
-    """The gallery that is given, or else the one of last time where it still is."""
-    from recognizer.store.address import place
-    from recognizer.store.people import Store
-
-    if options.gallery == "none":
-        library.decisions.remember("gallery", None)
-        return None
-    last = library.decisions.setting("gallery")
-    text = last if options.gallery is None else options.gallery
-    if text is None:
-        return None
-    where = place(text)
-    if isinstance(where, Path):
-        where = where.expanduser().absolute()
-    if Store.exists(where):
-        return where
-    if options.gallery is not None:
-        raise UserError(f"there is no gallery {where}: make it with `faces enroll`")
-    log.warning("the gallery %s is not there any more: its people have no names", where)
-    return None
 
 
 def _whom(library: Library, word: str) -> Meant | str:
@@ -307,26 +285,21 @@ def _whom(library: Library, word: str) -> Meant | str:
 def _vector(options: Search, library: Library) -> Any:
     """Of the largest face of the photo."""
     from pipeline.analyzer import FaceAnalyzer
+    from pipeline.library.search import largest_face
     from scripts.options.recognizer import open_embedder
 
-    embedder = open_embedder(options.embedding)
-    if embedder.fingerprint != library.manifest.embedder:
-        raise UserError(
-            f"the library was made with the embedder {library.manifest.embedder}, this one is "
-            f"{embedder.fingerprint}: choose that one with --embedder"
-        )
-    found = FaceAnalyzer(options.finding.detector, embedder).analyze(options.photo)
-    if not found:
-        raise UserError(f"{options.photo}: no face was found")
-    if len(found) > 1:
-        log.info("%s: %d faces; the largest is searched for", options.photo, len(found))
-    return max(found, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1])).embedding
+    analyzer = FaceAnalyzer(options.finding.detector, open_embedder(options.embedding))
+    photo = options.photo
+    vector, faces = largest_face(photo, analyzer, library.manifest, str(photo))
+    if faces > 1:
+        log.info("%s: %d faces; the largest is searched for", photo, faces)
+    return vector
 
 
 def _sheet(path: Path, found: People, cells: Sequence[tuple[int, str]]) -> None:
     from detector.draw import contact_sheet
     from faces.images.write import save_image
-    from pipeline.library.search import picture_of
+    from pipeline.library.page.pictures import picture_of
 
     pictures, titles = [], []
     for row, title in cells:

@@ -295,10 +295,7 @@ def export(options: Export, store: Store) -> None:
         f"{counted(moved.crops, 'picture')}; whoever has the file can recognize these people"
     )
     if moved.denied:
-        print(
-            f"not in it: {counted(moved.denied, 'face')} that somebody has said are not these "
-            "people (`faces people deny`)"
-        )
+        print(f"with {counted(moved.denied, 'face')} that somebody has said are not these people")
 
 
 def import_(options: Import) -> int:
@@ -314,6 +311,8 @@ def import_(options: Import) -> int:
     known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
     what = f"{counted(moved.samples, 'sample')} of {counted(moved.people, 'person')} added"
     print(f"{options.store.gallery}: {what}{known}")
+    if moved.denied:
+        print(f"{counted(moved.denied, 'face')} that are not these people are known now")
     if moved.refused:
         print(f"left out: {counted(moved.refused, 'sample')} (see above)")
     return 1 if moved.refused else 0

@@ -50,6 +50,7 @@ EXAMPLES = """\
 faces webcam
 faces webcam 1 --mirror --size 1280x720
 faces webcam --web
+faces webcam --library lib
 faces webcam browser --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
 faces webcam "Logitech" --gallery family.db
 faces webcam rtsp://user:password@192.168.1.20/stream --no-window --events -
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
                     switch = open_switch(camera, several, areas_path(options))
                     assert memory is not None
                     page = outputs.enter_context(
-                        open_page(options.page, live, switch, memory, options.networks)
+                        open_page(options.page, live, switch, memory, options.networks, outputs)
                     )
                     print(f"the page is at {page.url}", flush=True, file=sys.stderr)
                     sinks.append(page)
@@ -124,7 +125,8 @@ def _shown_where(options: Options) -> tuple[bool, bool]:
     A window that cannot be opened gives way to the page, unless another output was asked for.
     Raises UserError when nothing at all was asked for.
     """
-    web = options.page.web or options.source == BROWSER
+    page = options.page
+    web = page.web or page.library is not None or options.source == BROWSER
     if web or not options.window:
         if not (web or options.writes):
             raise UserError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from faces.errors import UserError
 from pipeline.library.people import Library, Meant
+from pipeline.library.who.naming import known_of
 from recognizer.names import clean_name
 
 
@@ -21,7 +22,7 @@ def same(library: Library, meant: Sequence[Meant]) -> int:
 
     Raises UserError when they have two names.
     """
-    names = sorted({one.name for one in meant if one.name})
+    names = sorted({name for one in meant if (name := _name(library, one))})
     if len(names) > 1:
         raise UserError(
             f"{' and '.join(map(repr, names))} are two names: say which one it is with "
@@ -36,9 +37,10 @@ def tell_apart(library: Library, meant: Sequence[Meant], who: Meant | str) -> in
     Raises UserError when nobody is left.
     """
     rows = _rows(meant)
-    if isinstance(who, str) or who.name:
-        named = who if isinstance(who, str) else who.name
+    named = who if isinstance(who, str) else _name(library, who)
+    if named:
         return library.decisions.decide({"not": library.keys(rows)}, named)
+    assert isinstance(who, Meant)
     rest = np.setdiff1d(who.rows, rows)
     if not len(rest):
         raise UserError("nobody can be told apart from themselves: name the faces that are not")
@@ -53,6 +55,15 @@ def ignore(library: Library, meant: Sequence[Meant]) -> list[int]:
 def not_faces(library: Library, meant: Sequence[Meant]) -> int:
     """These are no faces."""
     return library.decisions.decide({"not_a_face": library.keys(_rows(meant))})
+
+
+def _name(library: Library, one: Meant) -> str | None:
+    """Who they are: as was decided of them all since the list was made, or else as it says."""
+    known = known_of(library.decisions.facts(), library.keys(one.rows))
+    said = set(known.person.tolist())
+    if len(said) == 1 and 0 <= (person := said.pop()) < known.named:
+        return known.who[person]
+    return one.name
 
 
 def _rows(meant: Sequence[Meant]) -> np.ndarray:

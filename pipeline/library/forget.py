@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from faces.errors import UserError
-from pipeline.library.parts import part_files, read_part, table_of, write_part
+from pipeline.library.parts import no_writer, part_files, read_part, table_of, write_part
 from pipeline.library.schema import COLUMNS
 from pipeline.library.who.decisions import Decisions, FaceKey
-from pipeline.service.runtime.file_locks import hold
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +35,9 @@ def forget_faces(library: Path, names: Sequence[str], faces: Sequence[tuple[str,
     part that is damaged; and OSError when one cannot be written: what has
     been forgotten until then is, and the same call again forgets the rest.
     """
-    with ExitStack() as locks:
-        for path in {library / ".lock", *library.glob(".lock-*")}:
-            lock = hold(path)
-            if lock is None:
-                raise UserError(f"`faces index` is at work on {library}: wait until it has ended")
-            locks.enter_context(lock)
+    with no_writer(library, 0.5) as alone:  # a page that shows it may try the locks for a moment
+        if not alone:
+            raise UserError(f"`faces index` is at work on {library}: wait until it has ended")
         return _forget(library, names, faces)
 
 

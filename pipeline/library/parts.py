@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from pipeline.library.schema import VERSION, LibraryFaces, Manifest, arrow_schema
+from pipeline.service.runtime.file_locks import hold
 
 MANIFEST = "library.json"
 
@@ -62,6 +64,19 @@ def require_library(library: Path) -> Manifest:
 def part_files(library: Path) -> list[Path]:
     """The parts that are there, sorted by name."""
     return sorted((library / "parts").glob("*.parquet"))
+
+
+@contextmanager
+def no_writer(library: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Whether nobody writes parts, after waiting so long; then nobody does within the block."""
+    with ExitStack() as locks:
+        for path in {library / ".lock", *library.glob(".lock-*")}:
+            lock = hold(path, seconds)
+            if lock is None:
+                yield False
+                return
+            locks.enter_context(lock)
+        yield True
 
 
 def part_id(paths: Iterable[str]) -> str:

@@ -10,12 +10,13 @@ kept in ``cache/``, which may be deleted at any time.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -30,6 +31,7 @@ from faces.files import atomic_write
 from pipeline.library.parts import part_files, read_faces, require_library
 from pipeline.library.schema import LibraryFaces
 from pipeline.library.who.decisions import Decisions, FaceKey
+from pipeline.library.who.everybody import Kept, People, people_of
 from pipeline.library.who.grouping import RULE
 from pipeline.library.who.naming import known_of, means, name_groups
 from pipeline.library.who.neighbors import neighbors
@@ -42,45 +44,7 @@ logger = logging.getLogger(__name__)
 POOR = 0.15
 """Faces of a lower ``quality`` join groups, but found none: tiny and blurred faces are alike."""
 
-_Kept = dict[str, NDArray]
-
 _FORMAT = 1  # of what is kept in cache/; grows when grouping or naming changes its answers
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """Somebody in a library."""
-
-    number: int  # place in the list: whoever was met most often is 1
-    name: str | None  # None where nobody knows it
-    decided: bool  # whether a person said so; else the name is the gallery's
-    ignored: bool  # whether a person wants not to see them
-    rows: NDArray[np.int64]  # of the faces in `LibraryFaces`, int64 (K,), copies too
-    moments: int  # how often they were met: bursts and copies count once
-    picture: int  # the row of the best picture
-
-    def __str__(self) -> str:
-        return self.name or f"person {self.number}"
-
-
-@dataclass(frozen=True, eq=False)
-class People:
-    """Everybody in a library."""
-
-    faces: LibraryFaces  # all its faces
-    # the position in ``everybody`` of each face, int64 (N,); -1 is no face
-    group: NDArray[np.int64]
-    everybody: tuple[Person, ...]  # who was met most often first
-    threshold: float  # the cosine above which two faces are one person, as it was calibrated
-
-    def named(self, name: str) -> Person:
-        """The person of that name. Raises UserError when there is nobody, with who is meant."""
-        known = {person.name: person for person in self.everybody if person.name}
-        if clean_name(name) in known:
-            return known[clean_name(name)]
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "see `faces library people`"
-        raise UserError(f"nobody in the library is called {name!r}: {hint}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +75,65 @@ class Library(Closing):
         """Every face."""
         return read_faces(self.folder)
 
-    def people(self, known: Snapshot | None = None, identity: str = "") -> People:
+    def again(self) -> Library:
+        """The same library with the faces of now. It shares the decisions: close one of the two."""
+        other = copy.copy(self)
+        for old in ("faces", "parts_key"):
+            other.__dict__.pop(old, None)
+        other.manifest = require_library(self.folder)
+        return other
+
+    def holding(self, faces: LibraryFaces) -> Library:
+        """The same library as if it had these of its faces only. It shares the decisions, too."""
+        other = copy.copy(self)
+        names = "\n".join(faces.face.tolist())
+        key = hashlib.sha256(f"{self.parts_key}\n{names}".encode()).hexdigest()
+        other.__dict__.update(faces=faces, parts_key=key)
+        return other
+
+    def people(
+        self, known: Snapshot | None = None, identity: str = "", lists: Sequence[str] = ("people",)
+    ) -> People:
         """Group and name everybody.
 
         Args:
             known: who has a name, by the one rule; None are only those whom a person named here.
             identity: of ``known``, in words that change when its answers would.
+            lists: where in ``cache/`` it may be kept already; the first is where it is kept. The
+                numbers of `find` are those of "people".
 
         Raises UserError when ``known`` is of another embedder than the library.
         """
+        key, threshold = self._key(known, identity)
+        kept = self._kept(lists, key, lambda: self._work_out(known, threshold))
+        return people_of(self.faces, kept, threshold)
+
+    def listed(self, known: Snapshot | None, identity: str, lists: Sequence[str]) -> People | None:
+        """As `people`, where that is kept; None where it would have to be worked out."""
+        key, threshold = self._key(known, identity)
+        kept = self._fresh(lists, key)
+        return None if kept is None else people_of(self.faces, kept, threshold)
+
+    def last(self, known: Snapshot | None, lists: Sequence[str]) -> People:
+        """Everybody as the first of these lists that there is had them; nothing is worked out.
+
+        Only the faces that it had and that are still there; nobody where there is no list.
+        """
+        _, threshold = self._key(known, "")
+        kept = next((one for name in lists if (one := self._read(name)) is not None), None)
+        if kept is None or not len(kept["face"]):
+            nobody = self.faces.only(np.zeros(len(self.faces), bool))
+            return People(nobody, np.empty(0, np.int64), (), threshold)
+        names, first = np.unique(kept["face"], return_index=True)
+        own = self.faces.face.astype(np.str_)
+        place = np.minimum(np.searchsorted(names, own), len(names) - 1)
+        there = names[place] == own
+        at = first[place[there]]
+        kept |= {name: kept[name][at] for name in ("face", "group", "likeness")}
+        return people_of(self.faces.only(there), kept, threshold)
+
+    def _key(self, known: Snapshot | None, identity: str) -> tuple[str, float]:
+        """Under which a list is kept, and the threshold of its names."""
         if known is not None and known.fingerprint != self.manifest.embedder:
             raise UserError(
                 f"the gallery holds vectors of {known.fingerprint}, the library those of "
@@ -127,9 +141,7 @@ class Library(Closing):
                 "rebuild the gallery with `faces people reembed`"
             )
         threshold = known.same if known else default_thresholds(self.manifest.embedder).gallery
-        key = f"{self._parts_key}; {self.decisions.version}; {identity}; {threshold}"
-        kept = self._kept("people", key, lambda: self._work_out(known, threshold))
-        return _people(self.faces, kept, threshold)
+        return f"{self.parts_key}; {self.decisions.version}; {identity}; {threshold}", threshold
 
     def find(self, target: str) -> Meant:
         """What somebody means who has seen a list: a number, a name, or the name of a face.
@@ -165,13 +177,17 @@ class Library(Closing):
         return list(dict.fromkeys(face_key(self.faces, row) for row in rows.tolist()))
 
     @cached_property
-    def _parts_key(self) -> str:
-        """Changes when the faces do."""
+    def parts_key(self) -> str:
+        """Changes when the faces do; as it was when it was first asked for."""
+        return self.parts_key_now()
+
+    def parts_key_now(self) -> str:
+        """As it is now, whatever this has read already."""
         files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in part_files(self.folder)]
         text = json.dumps([_FORMAT, self.manifest.embedder, files])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _work_out(self, known: Snapshot | None, threshold: float) -> _Kept:
+    def _work_out(self, known: Snapshot | None, threshold: float) -> Kept:
         faces = self.faces
         # Copies of a picture have the same faces.
         _, unique, copy = np.unique(faces.face, return_index=True, return_inverse=True)
@@ -179,7 +195,7 @@ class Library(Closing):
         photo, time = _photos_and_times(faces, unique)
         floor = RULE.floor(threshold)
         pairs = self._kept(
-            "neighbors", f"{self._parts_key}; {floor}",
+            ("neighbors",), f"{self.parts_key}; {floor}",
             lambda: dict(zip("abc", neighbors(embeddings, floor), strict=True)),
         )  # fmt: skip
         made = name_groups(
@@ -203,12 +219,19 @@ class Library(Closing):
             )[copy],
         }
 
-    def _kept(self, name: str, key: str, make: Callable[[], _Kept]) -> _Kept:
-        """What is in the cache under this key, or else is made and put there."""
-        kept = self._read(name)
-        if kept is not None and str(kept.pop("key")) == key:
+    def _fresh(self, names: Sequence[str], key: str) -> Kept | None:
+        """What is in one of these files of the cache under this key."""
+        for name in names:
+            kept = self._read(name)
+            if kept is not None and str(kept.pop("key")) == key:
+                return kept
+        return None
+
+    def _kept(self, names: Sequence[str], key: str, make: Callable[[], Kept]) -> Kept:
+        """What is in the cache under this key, or else is made and put into the first file."""
+        if (kept := self._fresh(names, key)) is not None:
             return kept
-        made, path = make(), self._cached(name)
+        made, path = make(), self._cached(names[0])
         try:
             with atomic_write(path, private=True) as file:
                 np.savez(file, key=np.array(key), **made)  # type: ignore[arg-type]
@@ -216,7 +239,7 @@ class Library(Closing):
             logger.warning("%s cannot be kept: %s", path, error.strerror)
         return made
 
-    def _read(self, name: str) -> _Kept | None:
+    def _read(self, name: str) -> Kept | None:
         path = self._cached(name)
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -259,29 +282,3 @@ def _photos_and_times(
     # Films that do not say when they were taken still have an order inside.
     time = np.where(film & np.isnan(time), -1e7 * (1.0 + photo), time)
     return picture, time + np.where(film, seconds, 0)
-
-
-def _people(faces: LibraryFaces, kept: _Kept, threshold: float) -> People:
-    """From what is kept to persons; what is no face belongs to nobody."""
-    group, decided, ignored, no_face = kept["group"], *kept["flags"]
-    count = len(kept["moments"])
-    sides = (faces.xyxy[:, 2:] - faces.xyxy[:, :2]).min(axis=1)
-    good = np.nan_to_num(faces.quality, nan=0.5) * np.minimum(sides / 112, 1) + kept["likeness"]
-    order = np.lexsort((-good, group))  # the best picture of each first
-    members = np.split(order, np.cumsum(np.bincount(group, minlength=count))[:-1])
-    everybody: list[Person] = []
-    place = np.full(count, -1)
-    for g in np.flatnonzero(~no_face).tolist():
-        place[g] = len(everybody)
-        everybody.append(
-            Person(
-                number=len(everybody) + 1,
-                name=str(kept["names"][g]) or None,
-                decided=bool(decided[g]),
-                ignored=bool(ignored[g]),
-                rows=np.sort(members[g]),
-                moments=int(kept["moments"][g]),
-                picture=int(members[g][0]),
-            )
-        )
-    return People(faces, place[group], tuple(everybody), threshold)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,3 +131,8 @@ class LibraryFaces:
 
     def __len__(self) -> int:
         return len(self.face)
+
+    def only(self, chosen: NDArray[np.bool_]) -> LibraryFaces:
+        """Only these of the faces, bool (N,); photos stay, also those that have none then."""
+        names = ("photo", "face", "xyxy", "score", "points", "quality", "seconds", "embedding")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})

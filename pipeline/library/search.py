@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from faces.images.read import read_image
-from pipeline.library.people import People
-from pipeline.library.schema import LibraryFaces, path_on_disk
-from pipeline.sources.addresses import is_address, local_copy
+from pipeline.library.schema import LibraryFaces, Manifest
+from pipeline.library.who.everybody import People
+
+if TYPE_CHECKING:
+    from pipeline.analyzer import FaceAnalyzer
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +26,32 @@ class Found:
     rows: NDArray[np.int64]  # of the faces that were meant, int64 (K,), the best first
     # cosine of the best of them with what was asked for; None when a name was
     similarity: float | None = None
+
+
+def largest_face(
+    photo: Any, analyzer: FaceAnalyzer, manifest: Manifest, called: str
+) -> tuple[NDArray[np.float32], int]:
+    """Whom a photo is searched by: the vector of its largest face, and how many faces it has.
+
+    Args:
+        photo: a path, or as `FaceAnalyzer.analyze` takes it.
+        analyzer: of the library's embedder.
+        manifest: of the library.
+        called: the photo, in an error.
+
+    Raises UserError for a photo without a face, and for another embedder.
+    """
+    if analyzer.embedder.fingerprint != manifest.embedder:
+        raise UserError(
+            f"the library was made with the embedder {manifest.embedder}, this one is "
+            f"{analyzer.embedder.fingerprint}: choose that one with --embedder"
+        )
+    found = analyzer.analyze(photo)
+    if not found:
+        raise UserError(f"{called}: no face was found")
+    largest = max(found, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]))
+    assert largest.embedding is not None
+    return largest.embedding, len(found)
 
 
 def search_face(
@@ -80,7 +105,11 @@ def search_names(
         meant[rows] = True
     if not names:
         meant = people.group >= 0
-    rows = np.flatnonzero(meant & wanted[faces.photo])
+    return by_photo(faces, np.flatnonzero(meant & wanted[faces.photo]))
+
+
+def by_photo(faces: LibraryFaces, rows: NDArray[np.int64]) -> list[Found]:
+    """The photos and films of these faces (K,), in the order of time, then of their paths."""
     rows = rows[np.argsort(faces.photo[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(faces.photo[rows], prepend=-1))
     found = [
@@ -123,47 +152,3 @@ def as_row(people: People, row: int) -> dict[str, Any]:
         "person": person.number if person else None,
         "name": person.name if person else None,
     }
-
-
-def picture_of(faces: LibraryFaces, row: int) -> NDArray[np.uint8]:
-    """The face with what is around it, cut out of its photo or film: RGB uint8 (h, w, 3).
-
-    Raises UserError when the file cannot be read (any more).
-    """
-    stored = str(faces.path[faces.photo[row]])
-    seconds = float(faces.seconds[row])
-    with local_file(stored) as path:
-        image = read_image(path) if seconds != seconds else _frame(path, seconds)
-    x1, y1, x2, y2 = faces.xyxy[row].tolist()
-    rim = 0.4 * max(x2 - x1, y2 - y1)
-    height, width = image.shape[:2]
-    left, top = max(0, int(x1 - rim)), max(0, int(y1 - rim))
-    part = image[top : min(height, int(y2 + rim) + 1), left : min(width, int(x2 + rim) + 1)]
-    if not part.size:
-        raise UserError(f"{stored}: it has changed since it was indexed: run `faces index` again")
-    return part
-
-
-@contextmanager
-def local_file(stored: str) -> Iterator[Path]:
-    """The photo or film of a row, as a file that is there within the block.
-
-    Raises UserError when an address cannot be read.
-    """
-    if is_address(stored):
-        with local_copy(stored) as path:
-            yield path
-    else:
-        yield Path(path_on_disk(stored))
-
-
-def _frame(path: Path, seconds: float) -> NDArray[np.uint8]:
-    from faces.video.film import VideoReader
-
-    with VideoReader(path) as film:
-        shown = None
-        while (frame := film.read()) is not None and frame.time <= seconds + 1e-3:
-            shown = frame
-    if shown is None:
-        raise UserError(f"{path}: there is no picture at {seconds:.1f} s: run `faces index` again")
-    return shown.image

@@ -127,7 +127,10 @@ class AccessMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                own = headers.get("cache-control")
                 headers.update(HEADERS)
+                if own is not None:  # pictures of a library
+                    headers["cache-control"] = own
                 if cookie is not None:
                     headers["set-cookie"] = cookie
             await send(message)

@@ -1,6 +1,7 @@
 // What the page does: shows frames, tells how it goes, teaches.
 
 import { OwnCamera } from "./camera.js";
+import { Library } from "./library.js";
 import { showCheck } from "./liveness.js";
 import { Connection } from "./connection.js";
 import { ask } from "./dialog.js";
@@ -48,7 +49,8 @@ const command = (what) => connection.ask(what);
 const people = new People($("people"), $("nobody"), $("names"), command);
 const person = new PersonPage(command, people);
 const review = new Review($("groups"), $("no-groups"), $("groups-note"), command, () => people.everyone.map((one) => one.name));
-const photos = new Photos(command);
+const library = new Library();
+const photos = new Photos(command, (files) => library.take(files));
 const camera = new OwnCamera(
   (bytes) => connection.send(bytes),
   (image, header, milliseconds) => {
@@ -171,6 +173,8 @@ function showPeople(message) {
   const days = remember === null ? "" : ` Each is deleted after ${duration(remember)}.`;
   $("kept").textContent = `${unknown} ${unknown === 1 ? "picture" : "pictures"} of unknown faces ${unknown === 1 ? "is" : "are"} kept.${days}`;
   $("clear").hidden = !unknown;
+  $("to-library").hidden = !message.library;
+  library.update(message.library);
   refresh();
 }
 
@@ -200,9 +204,9 @@ $("two").addEventListener("click", () => person.chooseOthers());
 
 /** What is shown beside the people: the picture, the review, or somebody's page. */
 function refresh() {
-  const [view, who] = location.hash.slice(1).split("/");
-  const shown = view === "review" || (view === "person" && who) ? view : "live";
-  for (const one of ["live", "review", "person"]) $(one).hidden = one !== shown;
+  const [view, who, more] = location.hash.slice(1).split("/");
+  const shown = ["review", "library"].includes(view) || (view === "person" && who) ? view : "live";
+  for (const one of ["live", "review", "person", "library"]) $(one).hidden = one !== shown;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -214,6 +218,7 @@ function refresh() {
     location.hash = "#live"; // an address that somebody has cut
   }
   photos.suggest(named);
+  library.show(shown === "library" ? [who, more] : null);
   if (shown === "review") review.load();
   else if (named) person.load(named);
 }
@@ -297,7 +302,8 @@ addEventListener("keydown", (event) => {
   const typing = event.target instanceof Element && event.target.closest("input, select, dialog");
   if (event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !typing) {
     event.preventDefault();
-    undo();
+    if (library.shown) library.undo();
+    else undo();
   }
   if (event.key === "Escape" && !$("ask").open && LEARNING.includes(state?.teaching?.phase)) cancel();
 });

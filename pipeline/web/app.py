@@ -21,18 +21,18 @@ from pipeline.web.access import Access, AccessMiddleware
 from pipeline.web.broadcast import Broadcast
 from pipeline.web.browser import MAX_VIEWERS, TOO_MANY, BrowserConnection
 from pipeline.web.desk import LIMITS, Desk
+from pipeline.web.library import add_library, read_body
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 SCRIPTS = (
-    "app", "camera", "connection", "dialog", "liveness", "people", "person", "photos", "picture",
-    "review", "tiles", "zones",
+    "app", "camera", "connection", "dialog", "library", "liveness", "pages", "people", "person",
+    "photos", "picture", "review", "tiles", "zones",
 )  # fmt: skip
 FILES = {
     "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/tiles.css": ("tiles.css", "text/css"),
+    **{f"/{name}.css": (f"{name}.css", "text/css") for name in ("style", "tiles", "library")},
     **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
 
@@ -76,15 +76,13 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
         return await _json(lambda desk: desk.review())
 
     async def photo(request: Request) -> Response:
-        data = bytearray()
-        async for part in request.stream():
-            data += part
-            if len(data) > LIMITS.max_bytes:
-                text = {"id": None, "reasons": [f"more than {LIMITS.max_bytes >> 20} MB"]}
-                return JSONResponse(text)
+        data = await read_body(request, LIMITS.max_bytes)
+        if data is None:
+            text = {"id": None, "reasons": [f"more than {LIMITS.max_bytes >> 20} MB"]}
+            return JSONResponse(text)
         name = request.query_params.get("file", "")[: messages.NAME_LENGTH]
         async with looking:  # one photo at a time: the picture goes on
-            return await _json(lambda desk: desk.look(bytes(data), name))
+            return await _json(lambda desk: desk.look(data, name))
 
     looking = asyncio.Semaphore(1)
 
@@ -111,6 +109,7 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
     app.add_api_route("/person", person, methods=["GET"])
     app.add_api_route("/review", review, methods=["GET"])
     app.add_api_route("/photo", photo, methods=["POST"])
+    add_library(app, broadcast, looking)
     app.add_api_websocket_route("/live", _socket(broadcast))
     app.add_middleware(HeadAsGet)
     app.add_middleware(AccessMiddleware, access=access)

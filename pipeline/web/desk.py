@@ -10,14 +10,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detector.types import Detector
 from faces.errors import UserError
 from faces.text import counted
+from pipeline.analyzer import FaceAnalyzer
 from pipeline.enroll.photo_sample import Refused, sample_of
+from pipeline.library.search import largest_face
 from pipeline.library.who.grouping import group_faces
 from pipeline.review.groups import alike, chosen, denying, naming, review
 from pipeline.review.memory import NO_FACE, Memory
@@ -32,6 +34,9 @@ from recognizer.sample_rule import decide, unlike
 from recognizer.store.journal import Doing
 from recognizer.store.unknown import Verdict, clear, count, judge
 from recognizer.store.write import Change, NewSample
+
+if TYPE_CHECKING:
+    from pipeline.library.page.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +61,17 @@ class Desk:
         live: changes the people.
         memory: keeps unknown faces; None where it is not asked for.
         open_detector: opens what finds faces in photos, when the first one comes.
+        shelf: a library of `faces index`; None where there is none.
     """
 
     def __init__(
-        self, live: LiveTeaching, memory: Memory | None, open_detector: Callable[[], Detector]
+        self,
+        live: LiveTeaching,
+        memory: Memory | None,
+        open_detector: Callable[[], Detector],
+        shelf: Shelf | None = None,
     ) -> None:
-        self.live, self.store, self.memory = live, live.store, memory
+        self.live, self.store, self.memory, self.shelf = live, live.store, memory, shelf
         self._open_detector = open_detector
         self._lock = threading.Lock()
         self._photos: OrderedDict[str, tuple[float, NewSample]] = OrderedDict()
@@ -73,13 +83,14 @@ class Desk:
     # -- what is there
 
     def status(self) -> dict[str, Any]:
-        """What can be undone, and how many unknown faces are kept for how long."""
+        """What can be undone, how many unknown faces are kept for how long, and the library."""
         acts = self.store.acts()
         kept = self.memory.kept if self.memory is not None else None
         return {
             "undo": asdict(acts[0]) if acts else None,
             "unknown": count(self.store),
             "remember": None if kept is None else kept.total_seconds(),
+            "library": None if self.shelf is None else self.shelf.status(),
         }
 
     def person(self, name: str) -> dict[str, Any] | None:
@@ -208,6 +219,19 @@ class Desk:
                 if now - when > PHOTO_SECONDS or len(self._photos) > MOST_PHOTOS:
                     del self._photos[old]
         return {"id": key, "reasons": []}
+
+    def search(self, data: bytes) -> dict[str, Any]:
+        """Search the library for the largest face of a photo: the key of `Shelf.found`, and how
+        many faces the photo has.
+
+        Raises ServiceError for a photo that cannot be used, UserError for one without a face.
+        """
+        assert self.shelf is not None
+        check_image(data, LIMITS)
+        image = decode_image(data, LIMITS)
+        analyzer = FaceAnalyzer(self._detector, self.live.embedder)
+        vector, faces = largest_face(image, analyzer, self.shelf.library.manifest, "the photo")
+        return {"key": self.shelf.search(vector), "faces": faces}
 
     def enroll(self, name: str, photos: Sequence[str], sure: bool) -> dict[str, str]:
         """Make samples of photos that were looked at; why some could not be used, by number.

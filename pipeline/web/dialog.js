@@ -7,12 +7,13 @@ const $ = (id) => document.getElementById(id);
  * @param title, text what is asked
  * @param name the value of a field for a name; left out, there is none
  * @param choices people to choose from; left out, there is no list
+ * @param list the datalist with names to choose from while typing
  * @param portrait draws on a canvas
  * @param buttons [{text, kind: "main" | "danger", nameless: it needs no name, act(value) -> a text
  *   why not, or nothing; null when another question stands there now}]
  * @returns a function that shows a text as long as the question stands and says nothing else
  */
-export function ask({ title, text = "", label = "Name", name, choices, portrait, buttons }) {
+export function ask({ title, text = "", label = "Name", name, list = "names", choices, portrait, buttons }) {
   const dialog = $("ask");
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
@@ -20,6 +21,7 @@ export function ask({ title, text = "", label = "Name", name, choices, portrait,
   $("ask-error").textContent = "";
   $("ask-name-row").hidden = name === undefined;
   $("ask-name").value = name ?? "";
+  $("ask-name").setAttribute("list", list);
   $("ask-name").required = name !== undefined;
   $("ask-choice-row").hidden = choices === undefined;
   $("ask-choice").replaceChildren(...(choices ?? []).map((one) => new Option(one, one)));

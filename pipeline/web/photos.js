@@ -6,9 +6,12 @@ const $ = (id) => document.getElementById(id);
 const MOST = 100;
 
 export class Photos {
-  /** @param command has something done and gives the reply */
-  constructor(command) {
-    this.command = command;
+  /**
+   * @param command has something done and gives the reply
+   * @param elsewhere(files) whether dropped files are meant for something else, which takes them
+   */
+  constructor(command, elsewhere) {
+    Object.assign(this, { command, elsewhere });
     this.photos = []; // {id, item}
     this.pending = 0;
     addEventListener("dragover", (event) => {
@@ -18,7 +21,7 @@ export class Photos {
       const files = [...(event.dataTransfer?.files ?? [])];
       if (!files.length) return;
       event.preventDefault();
-      this.take(files);
+      if (!this.elsewhere?.(files)) this.take(files);
     });
     $("photos-add").addEventListener("click", () => $("photos-file").click());
     $("photos-file").addEventListener("change", () => {

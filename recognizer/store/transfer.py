@@ -3,9 +3,10 @@
     people.json       format, version, fingerprint, dimension, people and their samples
     embeddings.npy    float32 (N, D), in the order of the samples in people.json
     crops/000000.png  the pictures that were kept, numbered like the samples
+    denied.npy, denied/000000.png  the same for faces that somebody has said are not these people
 
-The classifier head is not in it: it tells people apart who are together in one file. Nor are faces
-that somebody has said are not a person: `Moved.denied` says how many.
+The classifier head is not in it: it tells people apart who are together in one file. Programs that
+do not know of the denied faces read the rest.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write
+from faces.text import counted
 from recognizer.names import clean_name
 from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
 from recognizer.store.face_picture import MAX_SIDE, FacePicture
+from recognizer.store.journal import Doing
 from recognizer.store.people import Store
-from recognizer.store.write import NewSample
+from recognizer.store.write import Change, NewSample
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,12 @@ MAX_BYTES = 8 << 30
 MAX_PNG = MAX_SIDE**2 * 3 + 100_000
 MAX_JSON = 512 << 20
 MAX_TEXT = 1_000  # characters of a sample's source
+
+_KINDS = {
+    "samples": ("embeddings.npy", "crops", "sample"),
+    "denied": ("denied.npy", "denied", "denied face"),
+}
+"""What is said of people: the entry with the vectors, the folder of pictures, and a word."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, no UTF-8 can
 
@@ -65,7 +74,7 @@ class Moved:
     crops: int
     skipped: int = 0  # samples that were there already
     refused: int = 0  # samples that do not look like the person of that name
-    denied: int = 0  # faces that are known not to be these people, and were not written
+    denied: int = 0  # faces that are known not to be these people
 
 
 def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
@@ -78,23 +87,26 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
     if not chosen:
         raise UserError(f"{store.path} knows nobody: there is nothing to export")
     people: list[dict[str, Any]] = []
-    vectors: list[NDArray[np.float32]] = []
-    crops = denied = 0
+    vectors: dict[str, list[NDArray[np.float32]]] = {kind: [] for kind in _KINDS}
+    crops = 0
     try:
         # Private as the store is: it holds faces.
         with atomic_write(path, private=True) as file, zipfile.ZipFile(file, "w") as archive:
             for name in chosen:
-                rows = []
-                for sample in store.samples(name):
-                    row: dict[str, Any] = {"source": sample.source, "created": sample.created}
-                    if sample.picture is not None:
-                        row["box"] = [float(value) for value in sample.picture.box]
-                        archive.writestr(_crop_name(len(vectors)), sample.picture.png)
-                        crops += 1
-                    rows.append(row)
-                    vectors.append(sample.embedding)
-                people.append({"name": name, "samples": rows})
-                denied += len(store.samples(name, denied=True))
+                person: dict[str, Any] = {"name": name}
+                for kind, there in vectors.items():
+                    rows = []
+                    for sample in store.samples(name, denied=kind == "denied"):
+                        row: dict[str, Any] = {"source": sample.source, "created": sample.created}
+                        if sample.picture is not None:
+                            row["box"] = [float(value) for value in sample.picture.box]
+                            archive.writestr(_crop_name(len(there), kind), sample.picture.png)
+                            crops += kind == "samples"
+                        rows.append(row)
+                        there.append(sample.embedding)
+                    if rows:
+                        person[kind] = rows
+                people.append(person)
             header = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -104,12 +116,14 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
             }
             text = json.dumps(header, ensure_ascii=False, indent=1)
             archive.writestr("people.json", text, zipfile.ZIP_DEFLATED)
-            archive.writestr("embeddings.npy", _to_npy(np.stack(vectors)))
+            for kind, there in vectors.items():
+                if there:
+                    archive.writestr(_KINDS[kind][0], _to_npy(np.stack(there)))
             if store.version() != seen:
                 raise UserError(f"{store.path} was changed by another program meanwhile: try again")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    return Moved(len(people), len(vectors), crops, denied=denied)
+    return Moved(len(people), len(vectors["samples"]), crops, denied=len(vectors["denied"]))
 
 
 def import_people(store: Store, path: Path, force: bool = False) -> Moved:
@@ -124,7 +138,7 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            people = _read(archive, path, store.fingerprint, store.dimension)
+            people, denied = _read(archive, path, store.fingerprint, store.dimension)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except _BROKEN as error:
@@ -136,6 +150,7 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     for name, vector in zip(snapshot.gallery.names, snapshot.gallery.embeddings, strict=True):
         known.setdefault(name, set()).add(vector.tobytes())
     new: dict[str, list[NewSample]] = {}
+    denies: dict[str, list[NewSample]] = {}
     skipped = refused = 0
     for name, samples in people.items():
         there = known.get(name, set())
@@ -144,14 +159,21 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
         if there and fresh:
             fine = _like_the_others(snapshot, name, fresh, path, force)
             refused += len(fresh) - len(fine)
+            if not fine and len(fresh) == len(samples):
+                continue  # somebody else of that name: what is denied of them says nothing here
             fresh = fine
         if fresh:
             new[name] = fresh
-    if new:
-        store.add_samples(new)
+        said = {s.embedding.tobytes() for s in store.samples(name, denied=True)} if there else set()
+        wrong = [s for s in denied.get(name, ()) if s.embedding.tobytes() not in said]
+        if wrong:
+            denies[name] = wrong
+    if new or denies:
+        who = counted(len({*new, *denies}), "person")
+        store.apply(Change(add=new, deny=denies, doing=Doing(f"{who} imported")))
     added = [sample for samples in new.values() for sample in samples]
     crops = sum(sample.picture is not None for sample in added)
-    return Moved(len(new), len(added), crops, skipped, refused)
+    return Moved(len(new), len(added), crops, skipped, refused, sum(map(len, denies.values())))
 
 
 def _like_the_others(
@@ -172,9 +194,10 @@ def _like_the_others(
 
 def _read(
     archive: zipfile.ZipFile, path: Path, fingerprint: str, dimension: int
-) -> dict[str, list[NewSample]]:
+) -> tuple[dict[str, list[NewSample]], dict[str, list[NewSample]]]:
+    """Everybody's samples, and the faces that are not these people."""
     entries = archive.infolist()
-    if len(entries) > MAX_SAMPLES + 2 or sum(entry.file_size for entry in entries) > MAX_BYTES:
+    if len(entries) > MAX_SAMPLES + 3 or sum(entry.file_size for entry in entries) > MAX_BYTES:
         raise UserError(
             f"{path} is too large: at most {MAX_SAMPLES:,} samples and {MAX_BYTES >> 30} GB"
         )
@@ -184,22 +207,37 @@ def _read(
             f"{path} holds vectors of another embedder ({header['contract']}; the people here are "
             f"of {fingerprint}): export it again from there after `faces people reembed`"
         )
-    people = _people(header, path)
-    count = sum(len(rows) for rows in people.values())
-    vectors = _from_npy(archive, path, (count, dimension))
+    samples, denied = (
+        _samples(archive, path, _people(header, path, kind), dimension, kind) for kind in _KINDS
+    )
+    return samples, denied
+
+
+def _samples(
+    archive: zipfile.ZipFile,
+    path: Path,
+    people: dict[str, list[dict[str, Any]]],
+    dimension: int,
+    kind: str,
+) -> dict[str, list[NewSample]]:
     result: dict[str, list[NewSample]] = {}
+    count = sum(len(rows) for rows in people.values())
+    if not count:
+        return result
+    vectors = _from_npy(archive, path, (count, dimension), _KINDS[kind][0])
     position = 0
     for name, rows in people.items():
         samples = result.setdefault(clean_name(name), [])
         for row in rows:
             picture = None
             if row["box"] is not None:
-                png = _entry(archive, path, _crop_name(position), MAX_PNG)
+                crop = _crop_name(position, kind)
+                png = _entry(archive, path, crop, MAX_PNG)
                 picture = FacePicture(png, np.array(row["box"], np.float32))
                 try:
                     picture.image  # noqa: B018 (it is decoded to see whether it can be)
                 except UserError as error:
-                    raise UserError(f"{path}: {_crop_name(position)}: {error}") from error
+                    raise UserError(f"{path}: {crop}: {error}") from error
             samples.append(NewSample(vectors[position], picture, row["source"], row["created"]))
             position += 1
     return result
@@ -220,8 +258,8 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
     return {"contract": None, "dimension": None, "people": None, **header}
 
 
-def _people(header: dict[str, Any], path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every name's samples as {"source", "created", "box"}, checked."""
+def _people(header: dict[str, Any], path: Path, kind: str) -> dict[str, list[dict[str, Any]]]:
+    """Every name's samples of this kind as {"source", "created", "box"}, checked."""
     people: dict[str, list[dict[str, Any]]] = {}
     listed = header["people"]
     for i, person in enumerate(listed if isinstance(listed, list) else [None]):
@@ -229,8 +267,11 @@ def _people(header: dict[str, Any], path: Path) -> dict[str, list[dict[str, Any]
         rows = person.get("samples") if isinstance(person, dict) else None
         if not isinstance(name, str) or not isinstance(rows, list) or not rows or name in people:
             raise UserError(f"{path}: person {i} has no name of its own or no samples")
+        rows = person.get(kind, [])
+        if not isinstance(rows, list):
+            raise UserError(f"{path}: {kind} of {name!r} must be a list")
         people[name] = [
-            _sample(row, f"{path}: sample {j} of {name!r}") for j, row in enumerate(rows)
+            _sample(row, f"{path}: {_KINDS[kind][2]} {j} of {name!r}") for j, row in enumerate(rows)
         ]
     return people
 
@@ -266,10 +307,12 @@ def _to_npy(vectors: NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _from_npy(archive: zipfile.ZipFile, path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _from_npy(
+    archive: zipfile.ZipFile, path: Path, shape: tuple[int, int], entry: str
+) -> NDArray[np.float32]:
     """The vectors; the header is checked before memory is taken for what it promises."""
     expected = 4 * shape[0] * shape[1]
-    file = io.BytesIO(_entry(archive, path, "embeddings.npy", expected + 4096))
+    file = io.BytesIO(_entry(archive, path, entry, expected + 4096))
     try:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version of the format")
@@ -278,11 +321,11 @@ def _from_npy(archive: zipfile.ZipFile, path: Path, shape: tuple[int, int]) -> N
             raise ValueError(f"{dtype} {found} in place of float32 {shape}")
         vectors = np.frombuffer(file.read(), "<f4").reshape(shape)
     except ValueError as error:
-        raise UserError(f"{path}: embeddings.npy: {error}") from error
+        raise UserError(f"{path}: {entry}: {error}") from error
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
-        raise UserError(f"{path}: embeddings.npy holds vectors that have not the length 1")
+        raise UserError(f"{path}: {entry} holds vectors that have not the length 1")
     return vectors
 
 
-def _crop_name(position: int) -> str:
-    return f"crops/{position:06d}.png"
+def _crop_name(position: int, kind: str) -> str:
+    return f"{_KINDS[kind][1]}/{position:06d}.png"

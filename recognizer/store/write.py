@@ -73,8 +73,8 @@ def apply(db: Connection, change: Change, bar: Cosine) -> None:
         name, ids = change.move
         move_samples(db, ids, name, bar)
     for name, samples in change.deny.items():
-        rows = [_row(person_id(db, name), sample, _now(), 1) for sample in samples]
-        db.executemany(_INSERT, rows)
+        person = _known_or_new(db, name, _now()) if name in change.add else person_id(db, name)
+        db.executemany(_INSERT, [_row(person, sample, _now(), 1) for sample in samples])
     add_samples(db, change.add, bar)
     forget_empty(db)
     if change.new_head:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from faces.errors import UserError
 from scripts.options.command_line import arg
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions
+
+if TYPE_CHECKING:
+    from pipeline.library.people import Library
+    from recognizer.store.address import Place
+
+log = logging.getLogger(__name__)
 
 Words = tyro.conf.Positional[tuple[str, ...]]
 WHO = tyro.conf.arg(metavar="WHO [WHO ...]", help_behavior_hint="(required)")
@@ -179,3 +187,25 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Forget, tyro.conf.subcommand("forget")]
 )
+
+
+def gallery_of(given: str | None, library: Library) -> Place | None:
+    """The gallery that is given, or else the one of last time where it still is."""
+    from recognizer.store.address import place
+    from recognizer.store.people import Store
+
+    if given == "none":
+        library.decisions.remember("gallery", None)
+        return None
+    text = library.decisions.setting("gallery") if given is None else given
+    if text is None:
+        return None
+    where = place(text)
+    if isinstance(where, Path):
+        where = where.expanduser().absolute()
+    if Store.exists(where):
+        return where
+    if given is not None:
+        raise UserError(f"there is no gallery {where}: make it with `faces enroll`")
+    log.warning("the gallery %s is not there any more: its people have no names", where)
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +16,15 @@ from faces.errors import UserError
 from scripts.options.command_line import arg
 
 if TYPE_CHECKING:
+    from pipeline.library.page.shelf import Shelf
     from pipeline.live.cameras import Watched
     from pipeline.review.memory import Memory
     from pipeline.sources.live import LiveSource
     from pipeline.teaching.session import LiveTeaching
     from pipeline.web.camera_switch import CameraSwitch
     from pipeline.web.server import Page
+    from recognizer.snapshot import Snapshot
+    from recognizer.store.people import Store
     from scripts.options.live import Networks
 
 logger = logging.getLogger(__name__)
@@ -45,6 +49,9 @@ class WebOptions:
     FACES_WEB_TOKEN sets one that stays the same."""
     port: int = 8420
     """Port of the page; 0 takes a free one."""
+    library: Annotated[Path | None, arg("none", metavar="LIB")] = None
+    """Show this library of `faces index` on the page, too: who is in those photos, naming, and
+    searching by dropping a photo. It implies --web."""
     tls_cert: Annotated[Path | None, arg("none", metavar="FILE.pem")] = None
     """Certificate for https. Without it browsers on other machines keep their cameras to
     themselves."""
@@ -81,24 +88,64 @@ def open_switch(
     return CameraSwitch(camera)
 
 
+def open_shelf(folder: Path, own: Store, networks: Networks, stack: ExitStack) -> Shelf:
+    """The library for the page, ended by ``stack``.
+
+    Names are those of the gallery that `faces library` uses for it, or else of the page's own.
+    Raises UserError when there is no library, or it is damaged.
+    """
+    from pipeline.library.page.shelf import Shelf
+    from pipeline.library.people import Library
+    from recognizer.store.people import Store
+    from scripts.options.library import gallery_of
+
+    with ExitStack() as opening:
+        library = opening.enter_context(Library(folder))
+        where, store = gallery_of(None, library), own
+        mine = networks.gallery.absolute() if isinstance(networks.gallery, Path) else None
+        if where is not None and where != (mine or networks.gallery):
+            store = stack.enter_context(Store.open_existing(where))
+        else:
+            where = mine or networks.gallery
+        if store.fingerprint == library.manifest.embedder:
+            shelf = Shelf(library, lambda: _known(store, str(where)))
+        else:
+            logger.warning(
+                "the people of %s have no names in %s: it was made with another embedder",
+                where, folder,
+            )  # fmt: skip
+            shelf = Shelf(library)
+        opening.pop_all()
+    return stack.enter_context(shelf)
+
+
+def _known(store: Store, where: str) -> tuple[Snapshot, str]:
+    snapshot = store.snapshot()
+    return snapshot, f"{where} {snapshot.version}"
+
+
 def open_page(
     options: WebOptions,
     live: LiveTeaching,
     switch: CameraSwitch,
     memory: Memory,
     networks: Networks,
+    stack: ExitStack,
 ) -> Page:
-    """The page, not yet served. Raises UserError when it cannot be."""
+    """The page, not yet served; ``stack`` ends the library on it. Raises UserError when it cannot
+    be."""
     from pipeline.net.sockets import is_loopback
     from pipeline.web.desk import Desk
     from pipeline.web.server import Page, PageOptions
     from scripts.options.live import open_detector
 
+    library = options.library
+    shelf = None if library is None else open_shelf(library, live.store, networks, stack)
     page = Page(
         live,
         switch,
         PageOptions(options.host, options.port, web_token(), options.tls_cert, options.tls_key),
-        Desk(live, memory, lambda: open_detector(networks, None, photos=True)),
+        Desk(live, memory, lambda: open_detector(networks, None, photos=True), shelf),
     )
     if not is_loopback(options.host) and options.tls_cert is None:
         logger.warning("no TLS: the picture and the token can be read on the way; see docs/live.md")

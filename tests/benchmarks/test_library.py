@@ -30,7 +30,7 @@ def test_scores_at_the_ends():
 
 
 def test_a_made_library_is_one_that_can_be_asked(tmp_path):
-    library._made(tmp_path / "lib", 400, 10, 128)
+    library.made(tmp_path / "lib", 400, 10, 128)
     with Library(tmp_path / "lib") as made:
         assert len(made.faces) == 400
         assert len(made.faces.path) == 200

@@ -165,7 +165,7 @@ def test_a_face_that_is_not_somebody_and_undo(capsys):
     assert "nothing to undo" in capsys.readouterr().err
     assert main(deny) == 0
     assert main(["people", "export", "all.zip"]) == 0
-    assert "not in it: 1 face that somebody has said" in capsys.readouterr().out
+    assert "with 1 face that somebody has said" in capsys.readouterr().out
     for wrong in (["Ana", str(photo)], ["Anna"]):
         assert main(["people", "deny", *wrong]) == 2
 

@@ -18,9 +18,9 @@ from faces.files import atomic_write, atomic_write_text
 from faces.folders import atomic_folder, copy_file, link_file
 from faces.images.read import image_info
 from pipeline.library.export.sidecars import Region, stored_boxes, write_sidecar
-from pipeline.library.people import People, Person
 from pipeline.library.schema import LibraryFaces, path_on_disk
 from pipeline.library.search import as_row
+from pipeline.library.who.everybody import People, Person
 from pipeline.sinks.files import file_name
 from pipeline.sources.addresses import is_address
 

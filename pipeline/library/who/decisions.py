@@ -114,14 +114,19 @@ class Decision:
     created: str
     faces: Mapping[str, int]
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What was said of how many faces."""
         words = {"is": "is", "not": "is not", "ignore": "ignored", "not_a_face": "not a face"}
         who = self.name or "one person"
         told = [
             f"{count:,} {words[says]}" + (f" {who}" if says in ("is", "not") else "")
             for says, count in self.faces.items()
         ]
-        return f"{self.number}  {self.created[:16].replace('T', ' ')}  {', '.join(told)}"
+        return ", ".join(told)
+
+    def __str__(self) -> str:
+        return f"{self.number}  {self.created[:16].replace('T', ' ')}  {self.what}"
 
 
 class Decisions(Closing):

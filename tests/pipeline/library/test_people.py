@@ -252,3 +252,25 @@ def test_a_gallery_names_strangers_only_when_they_are_very_near(cosine, named):
         face[None], np.zeros(1, int), 0.45, nothing, known(Ann=own), graph=graph, rule=rule
     )
     assert found.names == (("Ann",) if named else (None,))
+
+
+def test_a_name_given_since_the_list_was_made_is_not_lost(library):
+    """Numbers stay those of the list, in which 1 has no name yet."""
+    library.people()
+    decide.name(library, [library.find("1")], "Ann")
+    decide.same(library, [library.find("1"), library.find("2")])
+    assert listed(library) == [("Ann", 11)]
+    library.decisions.undo()
+    library.people()
+    decide.name(library, [library.find("Ann")], "Anna")
+    row = int(library.people().everybody[0].rows[0])
+    decide.tell_apart(library, [library.find(str(library.faces.face[row]))], library.find("Anna"))
+    assert ("Anna", 5) in listed(library)
+
+
+def test_two_names_given_since_the_list_was_made_are_two_people(library):
+    library.people()
+    decide.name(library, [library.find("1")], "Ann")
+    decide.name(library, [library.find("2")], "Bob")
+    with pytest.raises(UserError, match="two names"):
+        decide.same(library, [library.find("1"), library.find("2")])

@@ -9,8 +9,9 @@ from PIL import Image
 from faces.errors import UserError
 from faces.video.film import VideoWriter
 from pipeline.library import decide
+from pipeline.library.page.pictures import picture_of
 from pipeline.library.people import Library
-from pipeline.library.search import as_row, date_of, picture_of, search_face, search_names
+from pipeline.library.search import as_row, date_of, search_face, search_names
 from recognizer.rule import Thresholds
 from tests.pipeline.library.made import digest, face_row, make_library, two_people, vectors
 

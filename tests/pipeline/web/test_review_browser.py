@@ -32,7 +32,7 @@ FOCUS = (
     "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
 )
 WIDE = "document.documentElement.scrollWidth > innerWidth"
-SHOTS = os.environ.get("FACES_SCREENSHOTS")
+SHOTS = os.environ.get("FACES_TEST_SCREENSHOTS")
 """A folder for pictures of what was seen, to be looked at."""
 
 DROP = """([name, data]) => {

@@ -126,10 +126,58 @@ def test_a_name_in_another_unicode_form_is_the_same_person(store, other, tmp_pat
     assert import_people(other, bad).refused == 2
 
 
-def test_denials_are_not_in_the_file_and_it_is_told(store, tmp_path):
-    store.apply(Change(deny={"李": [NewSample(vectors(1, 5)[0])]}))
-    assert export_people(store, tmp_path / "all.zip").denied == 1
+def denied(store: Store, name: str) -> list[Any]:
+    return [
+        (s.embedding.tolist(), s.source, s.picture and s.picture.png)
+        for s in store.samples(name, denied=True)
+    ]
+
+
+def test_who_somebody_is_not_goes_along(store, other, tmp_path):
+    wrong = [NewSample(vectors(1, 5)[0], picture(7), "live"), NewSample(vectors(1, 6)[0])]
+    store.apply(Change(deny={"李": wrong}))
+    path = tmp_path / "all.zip"
+    assert export_people(store, path).denied == 2
     assert export_people(store, tmp_path / "anna.zip", ["Anna"]).denied == 0
+    assert import_people(other, path).denied == 2
+    assert denied(other, "李") == denied(store, "李")
+    assert denied(other, "Anna") == []
+    assert state(other) == state(store)
+    again = import_people(other, path)
+    assert (again.samples, again.denied) == (0, 0)
+    assert len(denied(other, "李")) == 2
+    # It is one act.
+    other.undo()
+    assert other.people() == []
+
+
+def test_what_is_denied_of_somebody_else_of_the_same_name_is_left_out(store, other, tmp_path):
+    store.apply(Change(deny={"李": [NewSample(vectors(1, 5)[0])]}))
+    path = tmp_path / "all.zip"
+    export_people(store, path)
+    other.add("李", vectors(1, 77))
+    assert import_people(other, path).refused == 1
+    assert denied(other, "李") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h["people"][1].update(denied=3), "denied of '李' must be a list"),
+        (lambda h: h["people"][1]["denied"].append({}), "denied.npy: .*in place of"),
+        (lambda h: h["people"][1]["denied"][0].update(source=5), "denied face 0 of '李': source"),
+        (lambda h: h["people"][1]["denied"][0].update(box=[1, 2, 3, 4]), "denied/000000.png is"),
+    ],
+)
+def test_a_wrong_description_of_who_somebody_is_not_is_refused(
+    store, other, tmp_path, change, message
+):
+    store.apply(Change(deny={"李": [NewSample(vectors(1, 5)[0])]}))
+    path = tmp_path / "all.zip"
+    export_people(store, path)
+    with pytest.raises(UserError, match=message):
+        import_people(other, changed(path, **{"people.json": header_with(path, change)}))
+    assert other.people() == []
 
 
 def test_only_some_people(store, tmp_path, other):
