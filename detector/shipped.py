@@ -1,8 +1,9 @@
 """The trained detector that comes with the package, known everywhere by the name "shipped".
 
-There are two files. fpn.onnx is run: with it torch is never imported, which would be most of a
-cold start. fpn.pt is the checkpoint it was made of, to fine-tune and to export. Making the first
-from the second on first use would cost every user a minute, and torch; so it is shipped.
+There are three files. fpn.onnx is run: with it torch is never imported, which would be most of a
+cold start. fpn.int8.onnx is the same in int8, for speed "fast". fpn.pt is the checkpoint they were
+made of, to fine-tune and to export. Making the others from it on first use would cost every user a
+minute, and torch; so they are shipped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ SHIPPED = "shipped"
 FOLDER = Path(__file__).parent / "weights"
 CHECKPOINT = "fpn.pt"
 NETWORK = "fpn.onnx"
+INT8 = ".int8.onnx"
+"""In place of .onnx: the name of the int8 file that belongs to an ONNX file."""
 
 
 def find_model(name: str | Path) -> Path:
@@ -31,3 +34,14 @@ def find_checkpoint(name: str | Path) -> Path:
     Raises UserError as `find_model` does.
     """
     return shipped_file(FOLDER, CHECKPOINT) if str(name) == SHIPPED else Path(name)
+
+
+def find_int8(path: Path) -> Path | None:
+    """The int8 file that lies beside an ONNX file; None where there is none.
+
+    Raises UserError as `find_model` does, where ``path`` is the shipped one.
+    """
+    if path == FOLDER / NETWORK:
+        return shipped_file(FOLDER, path.with_suffix(INT8).name)
+    small = path.with_suffix(INT8)
+    return small if small.is_file() else None

@@ -71,8 +71,8 @@ class Options:
     """CPU threads of every runtime."""
     speed: tuple[Literal["normal", "fast"], ...] = ("normal",)
     """How ONNX files of this project are run; with `normal fast` each takes part twice. `fast` is
-    OpenVINO in bfloat16 (pip install 'faces[fast]'), or normal where that is no gain; the table
-    says so."""
+    int8, or OpenVINO in bfloat16 (pip install 'faces[fast]'), or normal where neither is a gain;
+    the table says which."""
     repeats: int = 1
     """Counted looks at each image, after an uncounted one; their median is taken."""
     ap: bool = False

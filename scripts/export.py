@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DESCRIPTION = """Write a checkpoint as files that run elsewhere: ONNX (any language, no torch)
-and TorchScript, and where asked for OpenVINO's .xml and .bin (pip install 'faces[fast]'). Each is
-compared with the checkpoint on many sizes first; one that differs is not written. A report
-(.parity.json) lies beside each file."""
+and TorchScript, and where asked for int8 (for --speed fast) and OpenVINO's .xml and .bin (pip
+install 'faces[fast]'). Each is compared with the checkpoint on many sizes first, int8 on photos;
+one that differs is not written. A report (.parity.json) lies beside each file."""
 
 EXAMPLES = """\
 faces export
 faces export runs/fpn/best.pt
 faces export runs/fpn/best.pt --formats onnx --out release
 faces export runs/fpn/best.pt --formats openvino
+faces export runs/fpn/best.pt --formats int8 --calibrate photos
 faces export runs/fpn/best.pt --images photos"""
 
 MOST_IMAGES = 100
@@ -51,14 +52,17 @@ class Options:
     ] = None
     """Folder for the files, which take the checkpoint's name."""
     formats: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="{onnx,torchscript,openvino} [...]")
+        tuple[str, ...], tyro.conf.arg(metavar="{onnx,int8,torchscript,openvino} [...]")
     ] = (
         "onnx",
         "torchscript",
     )
-    """Which files to write."""
+    """Which files to write; `int8` is .onnx and, for --speed fast, .int8.onnx beside it."""
     images: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
     """Also compare on the images in this folder (the first 100), brought to size as usual."""
+    calibrate: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
+    """For `int8`: a folder of photos of the kind that the detector is for, of which it takes 48,
+    spread evenly. Their faces need no labels."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,10 +73,11 @@ def main(argv: Sequence[str]) -> int:
     from detector.tasks import export
 
     pictures = [] if options.images is None else read_pictures(options.images)
-    for exported in export(options.checkpoint, options.out, options.formats, pictures):
+    photos = [] if options.calibrate is None else calibration_photos(options.calibrate)
+    for exported in export(options.checkpoint, options.out, options.formats, pictures, photos):
         size = exported.path.stat().st_size / 2**20
         print(f"{exported.path} ({size:.1f} MB) gives what {options.checkpoint} gives:")
-        print(table(exported.outcomes))
+        print(exported.agreement or table(exported.outcomes))
         print(f"report: {exported.report}\n")
     return 0
 
@@ -86,6 +91,14 @@ def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     if not files:
         raise UserError(f"--images {folder}: there are no images in it")
     return [read_image(file) for file in files]
+
+
+def calibration_photos(folder: Path) -> list[NDArray[np.uint8]]:
+    """As many photos of a folder as int8 takes."""
+    from detector.benchmark.pictures import some_pictures
+    from detector.export.quantize import MOST
+
+    return some_pictures(folder, MOST)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Make a run's checkpoint the detector that is shipped.
 
-    python -m scripts.ship runs/fpn/best.pt --score-calibration 0.8
-    python -m scripts.ship runs/old/best.pt --score-calibration 0.8 --pictures names.txt
+    python -m scripts.ship runs/fpn/best.pt --score-calibration 0.8 --calibrate photos
+    python -m scripts.ship runs/old/best.pt --score-calibration 0.8 --calibrate photos \
+        --pictures names.txt
 
 `--score-calibration`: the score that is to become 0.5, the default threshold everywhere;
 `benchmarks/false_positives.py` measures at which score the false positives end. The order of the
 scores stays.
+
+`--calibrate`: a folder of training photos for the int8 file, as for `faces export`.
 
 `--pictures`: names of the training pictures, one a line, for a checkpoint that is older than its
 own record of them. They are kept beside the weights, for `faces evaluate` to warn.
@@ -33,13 +36,14 @@ def main(argv: Sequence[str]) -> int:
     from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint
     from detector.config import to_dict
     from detector.export.parity import check, make_cases, table
-    from detector.export.publish import run_checkpoint, run_exported, serialize
+    from detector.export.publish import publish_int8, run_checkpoint, run_exported, serialize
     from detector.inference.torch_backend import open_checkpoint
-    from detector.shipped import CHECKPOINT, FOLDER, NETWORK
+    from detector.shipped import CHECKPOINT, FOLDER, INT8, NETWORK
     from detector.training_pictures import LIST, pictures_of, write_list
     from faces.files import atomic_write
     from faces.networks.onnx_export import store_in_half
     from faces.networks.shipped import write_digests
+    from scripts.export import calibration_photos
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -48,10 +52,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--score-calibration", "--half", type=float, required=True, help="score that becomes 0.5"
     )
+    parser.add_argument("--calibrate", type=Path, required=True, help="photos for int8")
     parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     args = parser.parse_args(argv)
     if not 0 < args.score_calibration < 1:
         raise UserError("--score-calibration must be between 0 and 1")
+    photos = calibration_photos(args.calibrate)
     payload = load_checkpoint(args.checkpoint)
     known = pictures_of(payload.get("pictures", ""), payload["provenance"])
     if args.pictures is not None:
@@ -98,6 +104,9 @@ def main(argv: Sequence[str]) -> int:
         artifact.nms_threshold, model.roi_heads.detections_per_img,
     )  # fmt: skip
     print(table(outcomes))
+    small = publish_int8(FOLDER / NETWORK, (FOLDER / NETWORK).with_suffix(INT8), photos)
+    small.report.unlink()
+    print(small.agreement)
     for path in write_digests(FOLDER):
         print(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")
     return 0

@@ -66,7 +66,6 @@ def test_detect_enroll_fit_and_recognize_need_no_extra(tmp_path):
         (("export",), "train"),
         (("serve", "--http"), "serve"),
         (("webcam", "browser"), "serve"),
-        (("detect", "x.png", "--speed", "fast"), "fast"),
         (("index", "x.png", "--library", "lib"), "index"),
         (("index", "x.png", "--library", "lib", "--executor", "ray"), "ray"),
         (("index", "http://127.0.0.1:9/x.png", "--library", "lib"), "remote"),

@@ -25,6 +25,10 @@ THRESHOLD = 0.5
 """Lowest score asked for while time is taken, as in everyday use."""
 
 RUNTIMES = {"checkpoint": "PyTorch", "torchscript": "TorchScript", "onnx": "ONNX Runtime"}
+FAST_RUNTIMES = {
+    "float32": RUNTIMES["onnx"], "int8": "ONNX Runtime, int8", "bfloat16": "OpenVINO, bfloat16",
+}  # fmt: skip
+"""What runs a file at speed "fast", by what it computes in: known once it has been opened."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _ours(path: Path, speeds: Sequence[Speed]) -> list[Contestant]:
     kind = file_kind(path)
     if kind != "onnx":
         return [Contestant("ours", path.name, RUNTIMES[kind], path)]
-    runtimes = {"normal": RUNTIMES["onnx"], "fast": "OpenVINO, bfloat16"}
+    runtimes = {"normal": RUNTIMES["onnx"], "fast": "the fastest here"}
     return [
         Contestant(
             "ours", f"{path.name}, fast" if speed == "fast" else path.name, runtimes[speed], path,

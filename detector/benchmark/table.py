@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from detector.benchmark.contestants import RUNTIMES, Contestant
+from detector.benchmark.contestants import FAST_RUNTIMES, Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
 from faces.files import atomic_write
@@ -46,13 +46,15 @@ class Result:
     def fell_back(self) -> bool:
         """Whether it should have run at speed "fast", which was no gain on this processor."""
         return isinstance(self.timing, Timing) and (
-            self.contestant.speed == "fast" and self.timing.speed == "normal"
+            self.contestant.speed == "fast" and self.timing.arithmetic == "float32"
         )
 
     @property
     def runtime(self) -> str:
         """What ran it."""
-        return RUNTIMES["onnx"] if self.fell_back else self.contestant.runtime
+        if self.contestant.speed == "fast" and isinstance(self.timing, Timing):
+            return FAST_RUNTIMES.get(self.timing.arithmetic, self.contestant.runtime)
+        return self.contestant.runtime
 
     @property
     def failures(self) -> list[str]:

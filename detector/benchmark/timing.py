@@ -56,7 +56,8 @@ class Timing:
     # resident memory of its process before the contestant was made: Python and NumPy
     bare_bytes: int
     peak_bytes: int  # the most it ever was
-    speed: str = ""  # at which it ran, "" for one that has none; see `detector.inference.load`
+    # of a detector of ours, what it computed in; see `detector.inference.detect`
+    arithmetic: str = ""
 
 
 def contest(
@@ -152,7 +153,7 @@ class Process(Closing):
         return self._ask("detect", image)
 
     def about(self) -> tuple[int, int, str]:
-        """Resident bytes before the contestant was made, and at the peak; and its speed."""
+        """Resident bytes before the contestant was made, and at the peak; its arithmetic."""
         return self._ask("about")
 
     def close(self) -> None:
@@ -211,7 +212,7 @@ def _answer_all(connection: Connection, build: Build) -> None:
             elif kind == "detect":
                 value = detector.detect(*arguments)
             else:
-                value = (bare, peak_memory(), getattr(detector, "speed", ""))
+                value = (bare, peak_memory(), getattr(detector, "arithmetic", ""))
             answer = (True, value)
         except Exception as error:
             answer = (False, _explained(error))

@@ -182,7 +182,7 @@ def evaluate(
             trained_on = _trained_on(opened, names, images)
             scale, side = _scale(opened)
             if opened.speed == "fast":  # at which it ran, whatever was asked for
-                fast = ", speed fast"
+                fast = f", speed fast ({opened.arithmetic})"
         else:
             source, network = type(model).__name__, model
             scale, side = "scale not stated", max_side

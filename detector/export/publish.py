@@ -20,20 +20,23 @@ from numpy.typing import NDArray
 
 from detector.export.graph import example_images, face_graph
 from detector.export.parity import Case, Found, Outcome, Run, check, make_cases, report
+from detector.export.quantize import LOWEST, Agreement, agreement, divide, quantize
+from detector.inference.load import load_detector
 from detector.inference.metadata import EXTRA_FILE, Artifact, inference_resize
 from detector.inference.onnx_backend import OnnxNetwork, open_onnx
 from detector.inference.openvino_backend import OpenVinoNetwork, open_ir, save_ir
 from detector.inference.script_backend import ScriptNetwork, open_script
 from detector.inference.torch_backend import TorchNetwork, open_checkpoint
 from detector.model import FaceRCNN
+from detector.shipped import INT8
 from detector.training_pictures import pictures_of
 from faces.errors import UserError
-from faces.files import atomic_write, atomic_write_text
+from faces.files import atomic_write, atomic_write_text, file_digest
 
 log = logging.getLogger(__name__)
 
-Format = Literal["onnx", "torchscript", "openvino"]
-FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "openvino")
+Format = Literal["onnx", "int8", "torchscript", "openvino"]
+FORMATS: tuple[Format, ...] = ("onnx", "int8", "torchscript", "openvino")
 USUAL: tuple[Format, ...] = ("onnx", "torchscript")
 
 
@@ -48,12 +51,14 @@ class Exported:
     Args:
         path: the file.
         report: the JSON file beside it that says how it compares with the checkpoint.
-        outcomes: the same in memory.
+        outcomes: the same in memory; none for an int8 file.
+        agreement: how an int8 file compares with the float32 one; None for others.
     """
 
     path: Path
     report: Path
     outcomes: list[Outcome]
+    agreement: Agreement | None = None
 
 
 def export_checkpoint(
@@ -61,20 +66,24 @@ def export_checkpoint(
     folder: Path | None = None,
     formats: Sequence[str] = USUAL,
     pictures: Sequence[NDArray[np.uint8]] = (),
+    calibrate: Sequence[NDArray[np.uint8]] = (),
 ) -> list[Exported]:
     """Write ``checkpoint`` in each of ``formats``: compare first, then publish.
 
     Args:
         checkpoint: a file of `faces train`.
         folder: where to; None is beside the checkpoint. The files have the checkpoint's name.
-        formats: which ones.
+        formats: which ones; "int8" brings "onnx", the file that it belongs to.
         pictures: RGB uint8 (H, W, 3) of any size to compare on besides the built-in cases.
+        calibrate: photos, likewise, that an int8 file is calibrated on and compared on.
 
     Raises UserError for a checkpoint that cannot be read or another format, `ParityError` for a
     file that differs from it: the report is written all the same, and an older file of that name
     stays as it was.
     """
     chosen = check_formats(formats)
+    if "int8" in chosen:
+        divide(calibrate)  # before minutes are spent
     model, artifact = open_checkpoint(checkpoint)
     learned = pictures_of(artifact.pictures, artifact.provenance)
     artifact = replace(
@@ -90,11 +99,15 @@ def export_checkpoint(
     resize = inference_resize(artifact.config.model, artifact.config.data)
     cases = make_cases([resize(picture).pixels for picture in pictures])
     folder = checkpoint.parent if folder is None else folder
-    return [
-        publish(model, artifact, folder / f"{checkpoint.stem}.{suffix}", format, cases)
-        for format in chosen
-        for suffix in ["xml" if format == "openvino" else format]
-    ]
+    suffixes = {"openvino": ".xml", "int8": INT8}
+    written: list[Exported] = []
+    for format in chosen:
+        path = folder / f"{checkpoint.stem}{suffixes.get(format, f'.{format}')}"
+        if format == "int8":
+            written.append(publish_int8(written[0].path, path, calibrate))
+        else:
+            written.append(publish(model, artifact, path, format, cases))
+    return written
 
 
 def check_formats(formats: Sequence[str]) -> list[Format]:
@@ -107,7 +120,7 @@ def check_formats(formats: Sequence[str]) -> list[Format]:
             )
         if format not in FORMATS:
             raise UserError(f"formats: {format!r} is none of {', '.join(FORMATS)}")
-    return [format for format in FORMATS if format in formats]
+    return [f for f in FORMATS if f in formats or (f == "onnx" and "int8" in formats)]
 
 
 def publish(
@@ -147,6 +160,35 @@ def publish(
         with atomic_write(path.with_name(name)) as file:
             file.write(content)
     return Exported(path, report_path, outcomes)
+
+
+def publish_int8(whole: Path, path: Path, photos: Sequence[NDArray[np.uint8]]) -> Exported:
+    """Write ``whole``, a float32 ONNX file, in int8 to ``path`` if it finds the same faces.
+
+    Args:
+        photos: RGB uint8 (H, W, 3); every other one calibrates, the rest compare.
+
+    Raises UserError for too few photos or faces, and `ParityError` as `export_checkpoint` does.
+    """
+    calibrating, comparing = divide(photos)
+    expected = load_detector(whole, score_threshold=LOWEST, device="cpu")
+    log.info("making %s: calibrating on %d photos", path, len(calibrating))
+    batches = [expected.resize(photo).pixels[None] for photo in calibrating]
+    content = quantize(whole.read_bytes(), file_digest(whole), batches)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
+        trial.write_bytes(content)
+        log.info("comparing %s with %s on %d photos", path.name, whole.name, len(comparing))
+        actual = load_detector(trial, score_threshold=LOWEST, device="cpu")
+        agreed = agreement(expected, actual, comparing)
+    report_path = path.with_name(path.name + ".parity.json")
+    about = {"file": path.name, "format": "int8", "of": whole.name, **agreed.to_json()}
+    atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
+    if not agreed.passed:
+        raise ParityError(f"{path} was not written, for it finds other faces: {agreed}")
+    with atomic_write(path) as file:
+        file.write(content)
+    return Exported(path, report_path, [], agreed)
 
 
 def serialize(model: FaceRCNN, artifact: Artifact, format: Format) -> bytes:

@@ -26,6 +26,7 @@ scores (N,) and, from a network that finds them, five points each (N, 5, 2)."""
 
 
 Speed = Literal["normal", "fast"]
+Arithmetic = Literal["float32", "int8", "bfloat16"]
 
 BATCH = 4
 """Images that go through a GPU together."""
@@ -51,7 +52,8 @@ class FaceDetector:
         resize: how pictures are brought to size.
         score_threshold: faces below this score (0..1) are left out.
         batch_size: pictures that go through the network at once, at most.
-        speed: at which it runs, see `detector.inference.load.load_detector`.
+        arithmetic: what it computes in: not float32 at speed "fast", see
+            `detector.inference.load.load_detector`.
         artifact: what its file says of itself; None for a network that comes from no file.
     """
 
@@ -61,18 +63,23 @@ class FaceDetector:
         resize: Resize,
         score_threshold: float = 0.5,
         batch_size: int = 8,
-        speed: Speed = "normal",
+        arithmetic: Arithmetic = "float32",
         artifact: Artifact | None = None,
     ) -> None:
         self.network = network
         self.resize = resize
         self.score_threshold = score_threshold
         self.batch_size = batch_size
-        self.speed: Speed = speed
+        self.arithmetic: Arithmetic = arithmetic
         self.artifact = artifact
 
     def __repr__(self) -> str:
         return f"FaceDetector(faces that score {self.score_threshold:g} or more, {self.resize})"
+
+    @property
+    def speed(self) -> Speed:
+        """At which it runs, whatever was asked for."""
+        return "normal" if self.arithmetic == "float32" else "fast"
 
     @property
     def lanes(self) -> int:

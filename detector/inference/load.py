@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from detector.inference.detect import FaceDetector, Network, Speed
+from detector.inference.detect import Arithmetic, FaceDetector, Network, Speed
 from detector.inference.metadata import inference_resize
 from detector.shipped import SHIPPED, find_model
 from faces.errors import UserError
@@ -46,9 +46,9 @@ def load_detector(
         threads: CPU threads; None leaves the choice to the runtime. With torch it holds for the
             whole process.
         batch_size: images of the same padded size that go through the network at once, at most.
-        speed: `fast` runs an ONNX file with OpenVINO in bfloat16 where a short measurement says
-            that it is faster here, else as normal, with a warning; ``speed`` of the result says
-            which.
+        speed: `fast` runs an ONNX file in int8 (the file beside it, see `faces.export`) or with
+            OpenVINO in bfloat16, whichever a short measurement says is the fastest here, or as
+            normal, with a warning; ``arithmetic`` and ``speed`` of the result say which.
 
     Raises UserError for a file that is missing, damaged, foreign or of another version, and for
     options that cannot work with it.
@@ -102,14 +102,13 @@ def load_detector(
         network = TorchNetwork(model, pick_device(device))
         set_threads(threads)
     resize = inference_resize(artifact.config.model, artifact.config.data, max_side)
-    if speed == "fast":
-        from detector.inference.openvino_backend import fast_network
+    arithmetic: Arithmetic = "int8" if artifact.int8_of else "float32"
+    if speed == "fast" and arithmetic == "float32":
+        from detector.inference.fast import fast_network
 
         nms = artifact.nms_threshold if nms_threshold is None else nms_threshold
-        normal = network
-        network = fast_network(path, normal, resize, score_threshold, nms, threads)
-        speed = "normal" if network is normal else "fast"
-    return FaceDetector(network, resize, score_threshold, batch_size, speed, artifact)
+        network, arithmetic = fast_network(path, network, resize, score_threshold, nms, threads)
+    return FaceDetector(network, resize, score_threshold, batch_size, arithmetic, artifact)
 
 
 def file_kind(path: Path) -> Kind:

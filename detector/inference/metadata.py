@@ -38,6 +38,8 @@ class Artifact:
     # the record of its training pictures, see `detector.training_pictures`; "" for files that have
     # none
     pictures: str = ""
+    # SHA-256 of the float32 ONNX file that an int8 file belongs to; "" for others
+    int8_of: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """Keys and values as text: `format` and `version` plain, the others JSON."""
@@ -63,6 +65,8 @@ class Artifact:
         texts = {key: json.dumps(value) for key, value in values.items()}
         if self.pictures:
             texts["pictures"] = self.pictures
+        if self.int8_of:
+            texts["int8_of"] = self.int8_of
         return {"format": FORMAT, "version": str(VERSION), **texts}
 
     @classmethod
@@ -87,6 +91,7 @@ class Artifact:
                 float(thresholds["score"]),
                 float(thresholds["nms"]),
                 metadata.get("pictures", ""),
+                metadata.get("int8_of", ""),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(

@@ -2,123 +2,33 @@
 
 Torch is not imported.
 
-OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. It is faster on some
-processors with bfloat16 only, and their names or flags do not tell which: AVX512-BF16 gives 1.7
-times the speed on an AMD EPYC and nothing on an Intel Xeon, which needs AMX; without instructions
-for it, bfloat16 is emulated and three times slower. So `fast_network` measures; docs/export.md has
-the figures.
+OpenVINO (Apache-2.0) is an extra, ``pip install 'faces[fast]'``. Where bfloat16 gains something,
+`detector.inference.fast` measures.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from detector.inference.detect import Network
 from detector.inference.metadata import Artifact, per_image
-from detector.inference.resize import Resize
 from faces.errors import UserError
-
-log = logging.getLogger(__name__)
 
 CACHED = 1000
 """How many prepared kernels OpenVINO keeps (its default is 5,000): each new image size needs about
 80 of them, 5 MB together."""
-
-GAIN = 0.9
-"""Largest share of the time of "normal" that "fast" may take: then the gain is beyond the noise of
-the measurement, and worth the accuracy that bfloat16 loses (docs/export.md)."""
-
-ROUNDS = 5
-
-
-def fast_network(
-    path: Path,
-    normal: Network,
-    resize: Resize,
-    score_threshold: float,
-    nms_threshold: float,
-    threads: int | None = None,
-) -> Network:
-    """The network to run at speed "fast": ``normal`` itself, with a warning, when that is faster.
-
-    Args:
-        path: an exported ONNX file.
-        normal: the same file as ONNX Runtime runs it.
-        resize: both are timed on pictures that this makes of a landscape of 640x480.
-        score_threshold, nms_threshold, threads: see `detector.inference.load.load_detector`.
-
-    Takes one or two seconds. Raises UserError without OpenVINO.
-    """
-    reason = "this processor does not compute in bfloat16"
-    if has_bfloat16():
-        try:
-            fast = OpenVinoNetwork(open_openvino(path, threads), score_threshold, nms_threshold)
-        except UserError as error:
-            reason = str(error)
-        else:
-            noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-            share = time_share(fast, normal, resize(noise).pixels)
-            if share <= GAIN:
-                log.info('speed "fast" takes %.2f of the time of normal here', share)
-                return fast
-            reason = f"bfloat16 takes {share:.2f} of the time of normal on this processor"
-    log.warning('%s: speed "fast" would not be faster here, so it is normal that runs', reason)
-    return normal
 
 
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16, as OpenVINO sees it."""
     core = import_openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def time_share(fast: Network, normal: Network, pixels: NDArray[np.uint8]) -> float:
-    """How much of normal's time ``fast`` takes, once for one picture and once for as many as
-    `FaceDetector.lanes` lets several threads do at once; the worse of the two.
-
-    The shortest of several alternating runs counts, which other work on the machine disturbs least.
-    """
-    lanes = getattr(normal, "lanes", 1)
-    one = pixels[None]
-    with ThreadPoolExecutor(lanes) as pool:
-        pairs: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
-            (lambda: fast(one), lambda: normal(one))
-        ]
-        if lanes > 1:
-            several = [one] * lanes
-            pairs.append(
-                (lambda: [fast(each) for each in several], lambda: [*pool.map(normal, several)])
-            )
-        return max(_least(a) / _least(b) for a, b in map(_alternate, pairs))
-
-
-def _alternate(
-    pair: tuple[Callable[[], Any], Callable[[], Any]],
-) -> tuple[list[float], list[float]]:
-    laps: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for call, times in zip(pair, laps, strict=True):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return laps
-
-
-def _least(laps: list[float]) -> float:
-    """Without the first, which prepares kernels."""
-    return min(laps[1:])
 
 
 class OpenVinoNetwork:
@@ -187,6 +97,8 @@ def save_ir(onnx_file: Path, path: Path, artifact: Artifact) -> None:
 
 def read_onnx(core: Any, path: Path) -> Any:
     """An exported ONNX file as OpenVINO's model, with both thresholds as inputs."""
+    import onnx
+
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own kinds of errors

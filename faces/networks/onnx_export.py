@@ -29,6 +29,23 @@ def store_in_half(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
+def load_in_full(content: bytes) -> onnx.ModelProto:
+    """A serialized model, with the weights of `store_in_half` as float32 again."""
+    proto = onnx.load_from_string(content)
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes = []
+    for node in proto.graph.node:
+        stored = tensors.get(node.input[0]) if node.op_type == "Cast" else None
+        if stored is None or stored.data_type != onnx.TensorProto.FLOAT16:
+            nodes.append(node)
+        else:
+            values = numpy_helper.to_array(stored).astype(np.float32)
+            stored.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
 def drop_notes(proto: onnx.ModelProto) -> None:
     """Remove what the exporter noted in a model: it holds paths of this machine."""
     graph = proto.graph

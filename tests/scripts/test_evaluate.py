@@ -54,7 +54,9 @@ def model(tmp_path, monkeypatch) -> Path:
         assert speed == ("fast" if "fast" in path.name else "normal")
         resize = Resize("fit", 640 if max_side is None else max_side)
         return FaceDetector(
-            white_boxes, resize, speed="normal" if "no-gain" in path.name else speed
+            white_boxes,
+            resize,
+            arithmetic="int8" if speed == "fast" and "no-gain" not in path.name else "float32",
         )
 
     monkeypatch.setattr("detector.inference.load.load_detector", load_detector)
@@ -196,7 +198,7 @@ def test_saved_detections_are_judged_the_same(model, wider, tmp_path):
 def test_the_report_says_what_ran_fast(fast_model, voc, tmp_path):
     arguments = ["--image-path", voc / "images", "--annotation-dir", voc / "xml"]
     assert evaluate(fast_model, *arguments, "--speed", "fast", "--out", tmp_path / "out") == 0
-    assert report(tmp_path / "out")["source"] == f"{fast_model}, speed fast"
+    assert report(tmp_path / "out")["source"] == f"{fast_model}, speed fast (int8)"
     no_gain = fast_model.rename(fast_model.with_name("fast-no-gain.onnx"))
     assert evaluate(no_gain, *arguments, "--speed", "fast", "--out", tmp_path / "out") == 0
     assert report(tmp_path / "out")["source"] == str(no_gain)

@@ -44,10 +44,11 @@ def test_its_flags_reach_the_exporter(
     folder.mkdir()
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "a.png")
     arguments = ["export", "best.pt", "--out", str(tmp_path), "--formats", "onnx"]
-    assert main([*arguments, "--images", str(folder)]) == 0
-    ((checkpoint, out, formats, pictures),) = calls
+    photos = ["--images", str(folder), "--calibrate", str(folder)]
+    assert main([*arguments, *photos]) == 0
+    ((checkpoint, out, formats, pictures, calibrate),) = calls
     assert (checkpoint, out, formats) == (Path("best.pt"), tmp_path, ("onnx",))
-    assert [picture.shape for picture in pictures] == [(40, 50, 3)]
+    assert [picture.shape for picture in (*pictures, *calibrate)] == [(40, 50, 3)] * 2
     assert str(tmp_path / "x.onnx") in capsys.readouterr().out
 
 

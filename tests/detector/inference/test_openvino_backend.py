@@ -17,9 +17,11 @@ import pytest
 
 from detector import load_detector
 from detector.export.parity import draw_crowd
+from detector.inference import fast as fast_module
 from detector.inference import openvino_backend
+from detector.inference.fast import time_share
 from detector.inference.onnx_backend import OnnxNetwork
-from detector.inference.openvino_backend import OpenVinoNetwork, time_share
+from detector.inference.openvino_backend import OpenVinoNetwork
 from detector.types import Detections
 from faces.errors import UserError
 from tests.small_export import SmallExport
@@ -36,7 +38,7 @@ needs_openvino = pytest.mark.skipif(
 def gain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let OpenVINO be faster, whatever runs these tests."""
     monkeypatch.setattr(openvino_backend, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(openvino_backend, "time_share", lambda *networks: 0.5)
+    monkeypatch.setattr(fast_module, "time_share", lambda *networks: 0.5)
 
 
 @pytest.fixture
@@ -61,8 +63,11 @@ def shared(a: Detections, b: Detections) -> float:
 
 
 @needs_openvino
-def test_it_finds_the_same_faces(gain: None, photos: list[np.ndarray]) -> None:
+def test_it_finds_the_same_faces(
+    gain: None, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the shipped network: untrained scores are too close to each other for 8 bits."""
+    monkeypatch.setattr(fast_module, "find_int8", lambda path: None)
     normal = load_detector(score_threshold=0.4, threads=1).detect_batch(photos)
     detector = load_detector(score_threshold=0.4, speed="fast", threads=1)
     assert isinstance(detector.network, OpenVinoNetwork)
@@ -103,9 +108,11 @@ PRIVATE = """
 import sys
 import numpy as np
 from detector import load_detector
+from detector.inference import fast as fast_module
 from detector.inference import openvino_backend
+from detector.inference.fast import time_share
 openvino_backend.has_bfloat16 = lambda: True
-openvino_backend.time_share = lambda *networks: 0.5
+fast.time_share = lambda *networks: 0.5
 detector = load_detector(sys.argv[1], speed="fast", threads=1)
 detector.detect(np.zeros((64, 64, 3), np.uint8))
 print("torch" in sys.modules, sys.modules["openvino_telemetry"])
@@ -134,7 +141,9 @@ def test_without_openvino_it_says_what_to_install(
     small_export: SmallExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UserError, match=r"not installed: pip install 'faces\[fast\]'"):
+    with pytest.raises(
+        UserError, match=r"--formats int8.*not installed: pip install 'faces\[fast\]'"
+    ):
         load_detector(small_export.onnx, speed="fast")
 
 
@@ -167,7 +176,7 @@ def test_a_damaged_file_is_refused(small_export: SmallExport, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("bfloat16", "share", "speed", "told"),
     [
-        (True, 0.6, "fast", "takes 0.60 of the time of normal"),
+        (True, 0.6, "fast", "bfloat16 takes 0.60 of the time of normal"),
         (True, 0.97, "normal", "bfloat16 takes 0.97 of the time"),
         (True, 3.7, "normal", "bfloat16 takes 3.70 of the time"),
         (False, 0.6, "normal", "does not compute in bfloat16"),
@@ -184,7 +193,7 @@ def test_what_is_no_gain_runs_as_normal_and_is_told(
     told: str,
 ) -> None:
     monkeypatch.setattr(openvino_backend, "has_bfloat16", lambda: bfloat16)
-    monkeypatch.setattr(openvino_backend, "time_share", lambda *networks: share)
+    monkeypatch.setattr(fast_module, "time_share", lambda *networks: share)
     with caplog.at_level("INFO"):
         detector = load_detector(small_export.onnx, speed="fast", threads=1)
     assert detector.speed == speed
@@ -207,7 +216,9 @@ def test_a_file_that_openvino_cannot_run_runs_as_normal(
 MEASURED = """
 import sys, time
 from detector import load_detector
+from detector.inference import fast as fast_module
 from detector.inference import openvino_backend
+from detector.inference.fast import time_share
 real = openvino_backend.OpenVinoNetwork.__call__
 def slowed(self, batch):
     time.sleep(0.5)
@@ -247,3 +258,5 @@ def test_pictures_done_side_by_side_count_as_well() -> None:
     """Four at once at normal speed: then 0.6 of the time for one by one is slower."""
     pixels = np.zeros((32, 32, 3), np.uint8)
     assert 2.0 < time_share(Sleeper(0.03), Sleeper(0.05, lanes=4), pixels) < 2.8
+    # The same with a network that does four at once, too: int8.
+    assert 0.4 < time_share(Sleeper(0.03, lanes=4), Sleeper(0.05, lanes=4), pixels) < 0.8
