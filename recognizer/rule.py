@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,12 @@ for more, as there are many people it could be; here somebody has said who it is
 and a photo may be bad. Shipped embedder, 60 people of LFW: of the true photos 6 % are refused when
 there is one other photo and none when there are three; 2 % of other people's are taken."""
 
+OWN = 0.7
+"""Part of the gallery's threshold that a face must exceed with somebody's photos to get their name
+from the head. Tiny, blurred and dark faces of strangers look alike, and a head is sure of some that
+look like nobody: without this it named 10 % of strangers whose face has 12 pixels, with it 2 %
+(docs/recognition.md)."""
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -61,9 +68,10 @@ def identify(
 ) -> list[Match]:
     """One `Match` for each unit vector float32 (N, D).
 
-    The head's best class if it is confident and not "unknown"; else the gallery's nearest person
-    if close; else unknown. Never a person whom this face is not: ``denied`` holds the faces of
-    which somebody has said so, under the name that they do not have, see `is_denied`.
+    The head's best class if it is confident, not "unknown" and somebody whom the face is at all
+    like (see `OWN`); else the gallery's nearest person if close; else unknown. Never a person whom
+    this face is not: ``denied`` holds the faces of which somebody has said so, under the name that
+    they do not have, see `is_denied`.
     """
     if not len(embeddings):
         return []
@@ -90,13 +98,26 @@ def identify(
                 row, cosine = _next_nearest(vector, gallery, barred)
         person = gallery.people[row] if row >= 0 else None
         similarity = float(cosine) if row >= 0 else None
-        if name is not None and confidence is not None and confidence > thresholds.head:
+        if (
+            name is not None
+            and confidence is not None
+            and confidence > thresholds.head
+            and _likeness(vector, name, gallery) > OWN * thresholds.gallery
+        ):
             found.append(Match(name, similarity, confidence, "head", person))
         elif similarity is not None and similarity > thresholds.gallery:
             found.append(Match(person, similarity, confidence, "gallery", person))
         else:
             found.append(Match(None, similarity, confidence, "none", person))
     return found
+
+
+def _likeness(face: NDArray[np.float32], name: str, gallery: Gallery) -> float:
+    """The cosine with somebody's prototype; 1 where the gallery has none, as nobody can say."""
+    row = bisect_left(gallery.people, name)
+    if row == len(gallery.people) or gallery.people[row] != name:
+        return 1.0
+    return float(gallery.prototypes[row] @ face)
 
 
 def is_denied(

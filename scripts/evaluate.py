@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -120,3 +121,9 @@ def main(argv: Sequence[str]) -> int:
     for path in written:
         logger.info("written: %s", path)
     return 0
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.evaluate", sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,3 +205,9 @@ def _simulate(options: Options) -> list[Trial]:
                 bar.update()
             trials.append(Trial(kind.name, kind.attack, ends))
     return trials
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.evaluate_liveness", sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -349,3 +350,9 @@ def _crops(
 
 def _bar(options: Options, rows: Iterable[int], what: str = "embedding") -> Iterable[int]:
     return progress(list(rows), what, "photo", options.quiet)
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.evaluate_recognizer", sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +55,9 @@ def main(argv: Sequence[str]) -> int:
     logger.info("scores differ by at most %.1g from the originals", difference)
     print(options.out)
     return 0
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.export_liveness", sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +95,9 @@ def default_picture(runs: Sequence[Path]) -> Path:
     if len(runs) > 1:
         return Path("compare.png")
     return (runs[0] if runs[0].is_dir() else runs[0].parent) / "loss.png"
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.plot", sys.argv[1:]))

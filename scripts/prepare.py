@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -468,3 +469,9 @@ def _repair_table(repairs: Repairs, options: Check) -> str:
     return (
         f"\n{aligned(rows)}\nwritten to {options.fix}; {REPORT_NAME} there names what is left out"
     )
+
+
+if __name__ == "__main__":
+    from scripts.main import run_command
+
+    sys.exit(run_command("scripts.prepare", sys.argv[1:]))

@@ -26,45 +26,27 @@ Run = Callable[[NDArray[np.uint8], float], list[Found]]
 
 @dataclass(frozen=True)
 class Case:
-    """A batch on which both have to agree.
+    """A batch on which both have to agree."""
 
-    Args:
-        name: what it stands for.
-        images: RGB uint8 (B, H, W, 3), H and W multiples of 32.
-        score_threshold: the lowest score that is given (0..1).
-    """
-
-    name: str
-    images: NDArray[np.uint8]
-    score_threshold: float
+    name: str  # what it stands for
+    images: NDArray[np.uint8]  # RGB uint8 (B, H, W, 3), H and W multiples of 32
+    score_threshold: float  # the lowest score that is given (0..1)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one case.
+    """The result of one case."""
 
-    Args:
-        case: its name.
-        size: (batch, height, width).
-        score_threshold: as in the case.
-        faces: how many the checkpoint found.
-        compared: how many of them were found by both.
-        tied: how many differ because equal scores may be resolved either way.
-        missing: how many only one of the two found, and no tie explains it.
-        box_error: largest difference of a coordinate, pixels.
-        score_error: largest difference of a score.
-        point_error: largest difference of a point's coordinate, pixels; None without points.
-    """
-
-    case: str
-    size: tuple[int, int, int]
-    score_threshold: float
-    faces: int
-    compared: int
-    tied: int
-    missing: int
-    box_error: float
-    score_error: float
+    case: str  # its name
+    size: tuple[int, int, int]  # (batch, height, width)
+    score_threshold: float  # as in the case
+    faces: int  # how many the checkpoint found
+    compared: int  # how many of them were found by both
+    tied: int  # how many differ because equal scores may be resolved either way
+    missing: int  # how many only one of the two found, and no tie explains it
+    box_error: float  # largest difference of a coordinate, pixels
+    score_error: float  # largest difference of a score
+    # largest difference of a point's coordinate, pixels; None without points
     point_error: float | None = None
 
     @property

@@ -24,7 +24,7 @@ from detector.evaluation.voc_ap import voc_curve
 from detector.types import Detector
 from faces.errors import UserError
 from faces.networks.onnx_export import load_in_full
-from faces.networks.onnx_session import onnxruntime
+from faces.networks.onnx_session import onnxruntime, quantization
 
 FEWEST = 8
 """Photos: half of them calibrate, the others compare."""
@@ -89,24 +89,23 @@ def quantize(content: bytes, digest: str, batches: Sequence[NDArray[np.uint8]]) 
         digest: SHA-256 of the file that the result belongs to; the description keeps it.
         batches: what the network sees of the photos that calibrate: uint8 (1, H, W, 3).
     """
-    from onnxruntime import quantization
-
+    tools = quantization()
     model = load_in_full(content)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, whole)
-        quantization.quantize_static(
+        tools.quantize_static(
             whole,
             small,
             _Photos(batches),
-            quant_format=quantization.QuantFormat.QDQ,
+            quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Gemm", *WITH],
             nodes_to_quantize=_inner_layers(model.graph),
             per_channel=True,
             # On x86 the only pair that is fast; ARM takes either.
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+            calibrate_method=tools.CalibrationMethod.MinMax,
         )
         proto = onnx.load(small)
     proto.producer_name, proto.producer_version = model.producer_name, model.producer_version

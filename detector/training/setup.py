@@ -41,21 +41,15 @@ and more (docs/experiments.md, 21 and 22)."""
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The pictures of a run.
+    """The pictures of a run."""
 
-    Args:
-        train, valid: which pictures there are, and their boxes.
-        batches: the order in which the training pictures are drawn.
-        loader: what decodes, augments and batches them.
-        valid_batches: the validation pictures, as inference sees them.
-        division: which pictures of one set are to validate on; None where they came in two.
-    """
-
+    # train, valid: which pictures there are, and their boxes
     train: FaceIndex
     valid: FaceIndex
-    batches: ShuffledBatches
-    loader: DataLoader
-    valid_batches: ValidationBatches
+    batches: ShuffledBatches  # the order in which the training pictures are drawn
+    loader: DataLoader  # what decodes, augments and batches them
+    valid_batches: ValidationBatches  # the validation pictures, as inference sees them
+    # which pictures of one set are to validate on; None where they came in two
     division: Division | None = None
 
 

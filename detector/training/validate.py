@@ -54,15 +54,11 @@ def to_device(targets: Targets, device: torch.device) -> Targets:
 
 @dataclass(frozen=True)
 class Validation:
-    """What the validation pictures say of the weights.
+    """What the validation pictures say of the weights."""
 
-    Args:
-        losses: the mean of each loss over the images, and their sum as ``loss``.
-        ap50: average precision (0..1) by PASCAL VOC's rules, see `average_precision`; None when it
-            was not asked for, or there is no face to find.
-    """
-
-    losses: dict[str, float]
+    losses: dict[str, float]  # the mean of each loss over the images, and their sum as ``loss``
+    # average precision (0..1) by PASCAL VOC's rules, see `average_precision`; None when it was not
+    # asked for, or there is no face to find
     ap50: float | None
 
 

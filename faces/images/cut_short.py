@@ -38,7 +38,7 @@ def damage(missing: float) -> str:
     """
     if missing > MOST_MISSING:
         raise ValueError(
-            f"the file is cut short or damaged, {missing:.0%} of the picture is missing (at most "
+            f"the file is cut short or damaged, {missing:.1%} of the picture is missing (at most "
             f"{MOST_MISSING:.0%} may be)"
         )
     lost = f"{missing:.1%}" if missing >= 0.0005 else "nothing"

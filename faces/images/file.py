@@ -174,7 +174,10 @@ def _learn_heic(path: Path | BinaryIO) -> None:
 
 
 def _unknown(path: Path | BinaryIO) -> str:
-    kind = image_kind(_bytes(path, 32))
+    start = _bytes(path, 32)
+    if not start:
+        return "cannot read the image: the file is empty"
+    kind = image_kind(start)
     if kind == "avif" and not features.check("avif"):
         return "this Pillow cannot read AVIF: pip install --upgrade pillow"
     if kind is not None:

@@ -179,5 +179,12 @@ def pick_providers(device: str, providers: Sequence[str] | None) -> list[Any]:
     raise UserError(f"device {device}: for an ONNX file take auto, cpu, cuda or cuda:N")
 
 
+def quantization() -> Any:
+    """The package that makes int8 files; only making them takes the second it needs to load."""
+    from onnxruntime import quantization as tools
+
+    return tools
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

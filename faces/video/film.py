@@ -132,7 +132,11 @@ class VideoReader(Closing):
     def check_end(self) -> None:
         """After the last frame: raise UserError when the file promised clearly more."""
         if self._decoded == 0:
-            raise UserError(f"{self.path}: cannot read the video: no frame can be decoded")
+            name = self.path.name
+            raise UserError(
+                f"{self.path}: cannot read the video: no frame can be decoded; if players show "
+                f'it, convert it: ffmpeg -i "{name}" "{self.path.stem}-read.mp4"'
+            )
         if self._damage is not None:
             raise UserError(f"{self.path}: the video is damaged or cut short: {self._damage}")
 

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 POOR = 0.15
 """Faces of a lower ``quality`` join groups, but found none: tiny and blurred faces are alike."""
 
-_FORMAT = 1  # of what is kept in cache/; grows when grouping or naming changes its answers
+_FORMAT = 2  # of what is kept in cache/; grows when grouping or naming changes its answers
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,23 @@ def test_a_made_library_is_one_that_can_be_asked(tmp_path):
     with Library(tmp_path / "lib") as made:
         assert len(made.faces) == 400
         assert len(made.faces.path) == 200
+
+
+def test_photos_whose_label_another_network_does_not_believe_are_found():
+    """Person 0 and 1 are siblings, 2 is of another family; one photo of 0 shows 1."""
+    directions = np.eye(3, dtype=np.float32)
+    shown, person = np.array([0, 0, 0, 1, 1, 1, 1, 2, 0]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+    family = np.where(person == 2, "f", "e")
+    wrong = library._misplaced(directions[shown], person, family)
+    assert np.flatnonzero(wrong).tolist() == [3]  # with two photos nobody can say which is wrong
+
+
+def test_faces_are_of_one_photo_where_their_paths_say_so():
+    paths = [Path("a/P7_face1.jpg"), Path("b/P7_face2.jpg"), Path("b/P8_face1.jpg"), Path("c.jpg")]
+    found = library._photos(paths, r"(P\d+)_face")
+    assert found[0] == found[1]
+    assert len(set(found.tolist())) == 3
+    assert library._photos(paths, None).tolist() == [0, 1, 2, 3]
 
 
 def test_speed_is_measured(capsys):

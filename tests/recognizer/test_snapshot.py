@@ -42,14 +42,20 @@ JUST_MORE = float(np.nextafter(np.float32(0.75), np.float32(1)))
 
 # name: (gallery, head, cosine with Ada, thresholds) -> (name, source, nearest)
 RULE = {
-    "the head is sure": (GALLERY, head(0.0, 0.9, 0.1), 0.95, EXACT, ("bob", "head", "ada")),
-    "exactly the threshold is not enough for the head, the gallery decides": (
-        GALLERY, head(0.0, 0.75, 0.25), 0.95, EXACT, ("ada", "gallery", "ada")),
+    "the head is sure": (GALLERY, head(0.9, 0.0, 0.1), 0.6, EXACT, ("ada", "head", "ada")),
+    "exactly the threshold is not enough for the head": (
+        GALLERY, head(0.75, 0.0, 0.25), 0.6, EXACT, (None, "none", "ada")),
     "just more than the threshold is": (
-        GALLERY, head(0.0, JUST_MORE, 1 - JUST_MORE), 0.95, EXACT, ("bob", "head", "ada")),
+        GALLERY, head(JUST_MORE, 0.0, 1 - JUST_MORE), 0.6, EXACT, ("ada", "head", "ada")),
     "exactly 0.7 is not enough for the rule as it is written": (
-        GALLERY, head(0.0, 0.7, 0.3), 0.1, Thresholds(), (None, "none", "ada")),
-    "0.7001 is": (GALLERY, head(0.0, 0.7001, 0.2999), 0.1, Thresholds(), ("bob", "head", "ada")),
+        GALLERY, head(0.7, 0.0, 0.3), 0.6, Thresholds(), (None, "none", "ada")),
+    "0.7001 is": (GALLERY, head(0.7001, 0.0, 0.2999), 0.6, Thresholds(), ("ada", "head", "ada")),
+    "the head is sure of somebody whom the face is not like": (
+        GALLERY, head(0.9, 0.0, 0.1), 0.5, EXACT, (None, "none", "ada")),
+    "the head is sure of somebody whom the face is not like, the gallery decides": (
+        GALLERY, head(0.0, 0.9, 0.1), 0.95, EXACT, ("ada", "gallery", "ada")),
+    "the head is sure of somebody who has no photos": (
+        GALLERY, head(0.0, 0.9, 0.1, names=("ada", "cy", None)), 0.5, EXACT, ("cy", "head", "ada")),
     "the head unsure, the gallery close": (
         GALLERY, head(0.4, 0.5, 0.1), 0.8, EXACT, ("ada", "gallery", "ada")),
     "the head unsure, the gallery far": (
@@ -68,7 +74,7 @@ RULE = {
     "nobody enrolled, the head unsure": (
         NOBODY, head(0.4, 0.4, 0.2), 0.9, EXACT, (None, "none", None)),
     "a head without unknown": (
-        GALLERY, head(0.2, 0.8, names=("ada", "bob")), 0.1, EXACT, ("bob", "head", "ada")),
+        GALLERY, head(0.8, 0.2, names=("ada", "bob")), 0.6, EXACT, ("ada", "head", "ada")),
     "a threshold of -1 names everybody": (
         GALLERY, None, -0.5, Thresholds(gallery=-1), ("bob", "gallery", "bob")),
     "a threshold of 1 names nobody": (

@@ -40,7 +40,7 @@ def gallery(path: Path, name: str, embedder: str = EMBEDDER) -> Path:
 
 
 def names(shelf: Shelf) -> list[str | None]:
-    assert shelf._lists.wait(60)
+    assert shelf._lists.wait(300)
     return [row["name"] for row in shelf.people("named")["rows"]]  # type: ignore[index]
 
 

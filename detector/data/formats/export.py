@@ -6,7 +6,8 @@
 | coco | ``images/SPLIT/NAME`` and ``annotations/instances_SPLIT.json`` |
 | yolo, yolo-pose | ``images/SPLIT/NAME``, ``labels/SPLIT/NAME.txt`` and ``data.yaml`` |
 
-Without splits (the only one is called "") that folder is left out, and COCO's is "default".
+Beside it a card, ``README.md``, with the head that data hubs read. Without splits (the only one is
+called "") that folder is left out, and COCO's is "default".
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from detector.data.formats.card import card
 from detector.data.formats.coco_write import write_coco
 from detector.data.formats.dataset import Dataset, LabeledImage
 from detector.data.formats.write import Placement, distinct, to_voc
@@ -88,6 +90,8 @@ def export_dataset(
         else:
             kept = _write_voc(new, placed, told)
         boxes.update(kept)
+        text = card(out.absolute().name, format, images, boxes, told)
+        (new / "README.md").write_text(text, encoding="utf-8", errors="replace")
     return Written(images, boxes, dict(told))
 
 

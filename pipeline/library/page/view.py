@@ -25,18 +25,11 @@ PAGE = 48
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One list.
-
-    Args:
-        number: of the list.
-        key: of what it was made: the parts, the decisions, the names.
-        library: whose faces it has.
-        people: who is in it.
-    """
+    """One list."""
 
     number: int
     key: Key
-    library: Library
+    library: Library  # whose faces it has
     people: People
 
     @cached_property

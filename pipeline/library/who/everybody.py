@@ -18,25 +18,15 @@ Kept = dict[str, NDArray]
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody in a library.
+    """Somebody in a library."""
 
-    Args:
-        number: place in the list: whoever was met most often is 1.
-        name: None where nobody knows it.
-        decided: whether a person said so; else the name is the gallery's.
-        ignored: whether a person wants not to see them.
-        rows: of the faces in `LibraryFaces`, int64 (K,), copies too.
-        moments: how often they were met: bursts and copies count once.
-        picture: the row of the best picture.
-    """
-
-    number: int
-    name: str | None
-    decided: bool
-    ignored: bool
-    rows: NDArray[np.int64]
-    moments: int
-    picture: int
+    number: int  # place in the list: whoever was met most often is 1
+    name: str | None  # None where nobody knows it
+    decided: bool  # whether a person said so; else the name is the gallery's
+    ignored: bool  # whether a person wants not to see them
+    rows: NDArray[np.int64]  # of the faces in `LibraryFaces`, int64 (K,), copies too
+    moments: int  # how often they were met: bursts and copies count once
+    picture: int  # the row of the best picture
 
     def __str__(self) -> str:
         return self.name or f"person {self.number}"
@@ -44,19 +34,13 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Everybody in a library.
+    """Everybody in a library."""
 
-    Args:
-        faces: all its faces.
-        group: the position in ``everybody`` of each face, int64 (N,); -1 is no face.
-        everybody: who was met most often first.
-        threshold: the cosine above which two faces are one person, as it was calibrated.
-    """
-
-    faces: LibraryFaces
+    faces: LibraryFaces  # all its faces
+    # the position in ``everybody`` of each face, int64 (N,); -1 is no face
     group: NDArray[np.int64]
-    everybody: tuple[Person, ...]
-    threshold: float
+    everybody: tuple[Person, ...]  # who was met most often first
+    threshold: float  # the cosine above which two faces are one person, as it was calibrated
 
     def named(self, name: str) -> Person:
         """The person of that name. Raises UserError when there is nobody, with who is meant."""

@@ -41,6 +41,8 @@ class Rule:
         copy: cosine above which two faces are one moment, whenever they were taken.
         spread: the threshold is at least so many times the distance between the middle cosine of
             two strangers and their lowest tenth, above that middle.
+        together: and at least what this part of the pairs of faces from one photo stay below.
+        pairs: so many of them are needed to say so.
     """
 
     single: float = 1.15
@@ -50,13 +52,22 @@ class Rule:
     copy: float = 0.97
     size: int = 5_000
     spread: float = 3.35
+    together: float = 0.985
+    pairs: int = 500
 
-    def threshold(self, embeddings: NDArray[np.float32], calibrated: float) -> float:
+    def threshold(
+        self,
+        embeddings: NDArray[np.float32],
+        calibrated: float,
+        photo: NDArray[np.int64],
+        poor: NDArray[np.bool_] | None = None,
+    ) -> float:
         """The cosine above which two faces of this library are taken for one person.
 
         Faces of one family, age or camera are more alike than the strangers that an embedder was
         calibrated with. How alike the library's own strangers are is seen in the lower half of the
-        cosines of its pairs, where hardly any two faces are one person.
+        cosines of its pairs, where hardly any two faces are one person; how alike relatives are, in
+        faces that are on one photo, which are two people. Arguments as of `group_faces`.
         """
         if len(embeddings) < 200:
             return calibrated
@@ -68,6 +79,18 @@ class Rule:
             low, middle = np.quantile(cosines, np.array([0.1, 0.5]) * (1 - one_person))
             found = float(np.clip(middle + self.spread * (middle - low), calibrated, 0.95))
             one_person = float((cosines > found).mean())
+        # A face with the next one on its photo, so that one photo of a crowd does not decide.
+        order = np.argsort(photo, kind="stable")
+        a, b = order[:-1], order[1:]
+        two = photo[a] == photo[b]
+        if poor is not None:
+            two &= ~(poor[a] | poor[b])
+        rows = np.flatnonzero(two)
+        rows = rows[:: len(rows) // 20_000 + 1]  # some are enough, and take little memory
+        apart = np.einsum("nd,nd->n", embeddings[a[rows]], embeddings[b[rows]])
+        apart = apart[apart <= self.copy]  # above that it is one face that was found twice
+        if len(apart) >= self.pairs:
+            found = max(found, float(np.quantile(apart, self.together)))
         return max(calibrated, min(found, 1.5 * calibrated))
 
     def floor(self, threshold: float) -> float:
@@ -145,7 +168,7 @@ def group_faces(
     time = np.full(n, np.nan) if time is None else np.asarray(time, np.float64)
     person = np.full(n, -1, np.int64) if person is None else np.asarray(person, np.int64)
     denied = np.zeros((0, 2), np.int64) if not_person is None else not_person
-    threshold = rule.threshold(embeddings, threshold)
+    threshold = rule.threshold(embeddings, threshold, photo, poor)
     first, second, cosine = graph or neighbors(embeddings, rule.floor(threshold))
     if poor is not None:
         fine = ~(poor[first] & poor[second])

@@ -114,7 +114,7 @@ def name_groups(
     real = ~(known.no_face[first] | known.no_face[second])
     graph = (first[real], second[real], cosine[real])
     who, one = list(known.who), np.ones(1)
-    own = rule.threshold(embeddings, threshold) if len(embeddings) else threshold
+    own = rule.threshold(embeddings, threshold, photo, poor) if len(embeddings) else threshold
     least = float(rule.required(own, len(embeddings), one, one)[0])
     person, named = known.person, known.named
     for attempt in range(_PASSES):

@@ -112,7 +112,8 @@ def test_the_rule_is_said_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "half.png"
     data = encoded("PNG", {})
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match=r"\d\d% of the picture is missing \(at most 25% may be\)"):
+    told = r"\d\d\.\d% of the picture is missing \(at most 25% may be\)"
+    with pytest.raises(UserError, match=told):
         read_image(path)
     assert MOST_MISSING == 0.25
 

@@ -119,6 +119,12 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, data: bytes) -> Non
             read(path)
 
 
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(UserError, match=r"a\.jpg: cannot read the image: the file is empty"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_postscript_never_reaches_ghostscript(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")

@@ -66,6 +66,23 @@ def test_a_larger_library_asks_for_more():
     assert few < RULE.required(T, 5_000, ones, ones)[0] < many
 
 
+def test_relatives_on_one_photo_raise_the_threshold():
+    """Two people who are as alike as one person's photos are told apart by standing together."""
+    rows, calibrated = np.concatenate([vectors(100 + i, 2, 0.75) for i in range(600)]), T
+    pairs = np.repeat(np.arange(600), 2)
+    cosines = np.einsum("nd,nd->n", rows[::2], rows[1::2])
+    least = float(np.quantile(cosines, 0.97))
+    assert RULE.threshold(rows, calibrated, alone(1200)) < least
+    assert RULE.threshold(rows, calibrated, pairs) >= least
+    few = np.where(pairs < RULE.pairs - 1, pairs, 1000 + alone(1200))
+    assert RULE.threshold(rows, calibrated, few) == RULE.threshold(rows, calibrated, alone(1200))
+    # Of poor faces nothing is learned, nor of one face that was found twice.
+    poor = np.ones(1200, bool)
+    assert RULE.threshold(rows, calibrated, pairs, poor) < least
+    twice = np.repeat(rows[::2], 2, axis=0)
+    assert RULE.threshold(twice, calibrated, pairs) < least
+
+
 def test_strangers_who_are_alike_raise_the_threshold():
     """As in a family: calibrated on strangers, every second pair would be one person."""
     common = vectors(1, 1)[0]
@@ -74,8 +91,8 @@ def test_strangers_who_are_alike_raise_the_threshold():
     family = random + 0.75 * common
     family /= np.linalg.norm(family, axis=1, keepdims=True)
     calibrated = 0.55  # for strangers as alike as chance has it in so few dimensions
-    assert RULE.threshold(random, calibrated) == calibrated
-    assert RULE.threshold(family, calibrated) > calibrated + 0.1
+    assert RULE.threshold(random, calibrated, alone(600)) == calibrated
+    assert RULE.threshold(family, calibrated, alone(600)) > calibrated + 0.1
     found = group_faces(family.astype(np.float32), alone(600), calibrated)
     assert (np.bincount(found.group) == 1).mean() > 0.95
     blind = group_faces(family.astype(np.float32), alone(600), calibrated, rule=Rule(spread=0))

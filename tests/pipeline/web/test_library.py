@@ -48,7 +48,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     (tmp_path / "Ada2.png").unlink()
     folder = make_library(tmp_path / "lib", rows, made.embedder.fingerprint)
     made.desk.shelf = Shelf(Library(folder))
-    assert made.desk.shelf._lists.wait(60)
+    assert made.desk.shelf._lists.wait(300)
     yield made
     made.desk.shelf.close()
     made.close()
@@ -188,7 +188,7 @@ def test_a_large_photo_comes_small(world, web, tmp_path):
     Image.fromarray(np.full((4000, 6000, 3), 80, np.uint8)).save(big)
     rows = [face_row(str(big), 0, vectors(1, 1)[0], width=6000, height=4000)]
     make_library(world.desk.shelf.library.folder, rows, world.embedder.fingerprint)
-    assert world.desk.shelf._lists.wait(60)
+    assert world.desk.shelf._lists.wait(300)
     data = web.get("/library/photo", params={"face": f"{digest(str(big))[:16]}-0"}).content
     with Image.open(io.BytesIO(data)) as shown:
         assert shown.size == (1280, 853)

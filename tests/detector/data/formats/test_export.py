@@ -262,3 +262,20 @@ def test_what_makes_boxes_doubtful_is_refused_with_its_file_and_remedy(data, tmp
     with pytest.raises(UserError, match=r"three\.xml, line \d+: .*prepare check --fix"):
         export(data, tmp_path / "out", "coco")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["voc", "coco", "yolo"])
+def test_a_card_with_the_head_that_hubs_read_lies_beside_it(data, tmp_path, format):
+    dataset = read_sets(find_sets(data))
+    written = export_dataset(dataset, tmp_path / "[my] faces", format)
+    text = (tmp_path / "[my] faces/README.md").read_text(encoding="utf-8")
+    _, head, body = text.split("---\n", 2)
+    head = yaml.safe_load(head)
+    assert head["pretty_name"] == "[my] faces"
+    assert head["license"] == "unknown"
+    assert head["task_categories"] == ["object-detection"]
+    assert head["size_categories"] == ["n<1K"]
+    for split, count in written.images.items():
+        assert f"| {split or 'all'} | {count} | {written.boxes[split]} |" in body
+    for what, count in written.told.items():
+        assert (f"- {what}: {count}" in body) == (count > 0)
