@@ -11,7 +11,7 @@ strangers; and on fold 6, for what the network has forgotten about faces in gene
 embedder saw all photos of folds 1 to 5 when it was distilled (without names), those kept back here
 as well, which helps whatever is nearest to it; nothing has seen fold 6.
 
-Everything goes below --work; a call that was stopped goes on from there: delete it to begin anew.
+Everything goes below --work; a call that was stopped goes on from there: delete it to begin again.
 Photos of LFW have the face in the middle (`--boxes center`). Takes some 15 minutes on a quiet core.
 """
 

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from detector.benchmark.pictures import some_pictures
 from faces.errors import UserError
-from pipeline.library.executors import Crew, Processes
+from pipeline.library.executors import Executor, Processes
 from pipeline.library.index import Indexing
 from pipeline.library.look import Looker, LookSettings
 from pipeline.library.scan import scan
@@ -96,38 +96,38 @@ def alone(paths: Sequence[Path], jobs: int) -> tuple[float, float]:
 
 
 class Begun:
-    """A crew whose workers are ready before the clock starts."""
+    """A executor whose workers are ready before the clock starts."""
 
-    def __init__(self, crew: Crew, workers: int) -> None:
-        self._crew = crew
+    def __init__(self, executor: Executor, workers: int) -> None:
+        self._executor = executor
         self._early: list[Any] = []
-        self._ready = [crew.hire() for _ in range(workers)]
+        self._ready = [executor.start_worker() for _ in range(workers)]
         while len(self._early) < workers:
-            self._early += list(crew.news())
+            self._early += list(executor.messages())
 
-    def hire(self) -> Any:
-        return self._ready.pop() if self._ready else self._crew.hire()
+    def start_worker(self) -> Any:
+        return self._ready.pop() if self._ready else self._executor.start_worker()
 
-    def news(self) -> Any:
+    def messages(self) -> Any:
         early, self._early = self._early, []
-        return iter(early) if early else self._crew.news()
+        return iter(early) if early else self._executor.messages()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._crew, name)
+        return getattr(self._executor, name)
 
 
-def whole(paths: Path, jobs: int, make: Callable[[], Crew]) -> float:
+def whole(paths: Path, jobs: int, make: Callable[[], Executor]) -> float:
     """Files a second of a run of `faces index` into a new library, its networks opened before."""
     with tempfile.TemporaryDirectory() as folder:
-        crew = Begun(make(), jobs)
+        executor = Begun(make(), jobs)
         try:
             start = time.perf_counter()
             found = scan([str(paths)])
             run = Indexing(Path(folder), Looker(SETTINGS).manifest, found)
-            tally = run.run(crew, jobs)
+            tally = run.run(executor, jobs)
             return tally.looked / (time.perf_counter() - start)
         finally:
-            crew.close()
+            executor.close()
 
 
 def throughput(folder: Path, jobs: int, rounds: int) -> bool:
@@ -151,13 +151,13 @@ def throughput(folder: Path, jobs: int, rounds: int) -> bool:
 
 def ray(folder: Path, jobs: int, rounds: int) -> bool:
     """Print the throughput of processes and of Ray; whether Ray costs less than 10 %."""
-    from pipeline.library.ray_crew import RayCrew
+    from pipeline.library.ray_executor import RayExecutor
 
     manifest = Looker(SETTINGS).manifest
     ratios = []
     for _ in tqdm(range(rounds), desc="rounds", disable=None):
         own = whole(folder, jobs, lambda: Processes(SETTINGS, manifest))
-        rays = whole(folder, jobs, lambda: RayCrew(SETTINGS, manifest, None, jobs))
+        rays = whole(folder, jobs, lambda: RayExecutor(SETTINGS, manifest, None, jobs))
         ratios.append(rays / own)
         print(f"processes {own:.2f}, Ray {rays:.2f} pictures/s")
     ratio = statistics.median(ratios)
@@ -168,7 +168,7 @@ def ray(folder: Path, jobs: int, rounds: int) -> bool:
 def memory(folder: Path, jobs: int) -> bool:
     """Print the memory of all processes, ten times in a run; whether it stays."""
     manifest = Looker(SETTINGS).manifest
-    crew = Processes(SETTINGS, manifest)
+    executor = Processes(SETTINGS, manifest)
     samples: list[tuple[int, float, float]] = []
     with tempfile.TemporaryDirectory() as library:
         run = Indexing(Path(library), manifest, scan([str(folder)]))
@@ -187,9 +187,9 @@ def memory(folder: Path, jobs: int) -> bool:
                 samples.append((done, me.memory_info().rss / 2**20, max(workers) / 2**20))
 
         try:
-            run.run(crew, jobs, note)
+            run.run(executor, jobs, note)
         finally:
-            crew.close()
+            executor.close()
             bar.close()
     print("| pictures | asking process, MB | largest worker, MB |\n|--:|--:|--:|")
     for done, own, largest in samples:

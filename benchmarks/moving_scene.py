@@ -72,7 +72,7 @@ def photo_background(size: tuple[int, int] = (480, 640)) -> NDArray[np.uint8]:
 
 
 class MovingScene:
-    """A film that begins anew every ``period`` seconds without a jump.
+    """A film that begins again every ``period`` seconds without a jump.
 
     Args:
         actors: at most as many as fit; each moves on a closed path of its own.

@@ -8,7 +8,7 @@ Every third picture is kept back. Two runs of `faces train` learn from the other
 number of epochs, which takes the same time: `--init shipped`, and the ImageNet weights. The shipped
 detector as it is and both results are judged by `faces evaluate` on the pictures kept back (PASCAL
 VOC AP at an overlap of one half, and COCO's mean over stricter ones). Everything goes below --work;
-a call that was stopped goes on from there: delete it to begin anew. Ten minutes on two quiet cores.
+a call that was stopped goes on from there: delete it to begin again. Ten minutes on two cores.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ name, wrong name, strangers named.
 
 The second table: a gate for pairs. It refuses the share of faces for which a measure is lowest; the
 threshold is then lowered until as many pairs of one person match as without it. Only where fewer
-strangers match after that (a part of the FMR below 1, with its 95 % interval, people drawn anew) is
+strangers match after that (a part of the FMR below 1, with its 95 % interval, people resampled) is
 it better than a higher threshold. The third: gates for the rule with a head. `own`: as it is, with
 other values of `recognizer.rule.OWN` (0: without); `head`: other thresholds of the head, without
 `own`; the rest refuse faces by a measure, without `own`. In both all ways count alike.

@@ -178,7 +178,7 @@ def _request(url: str, start: int, validator: str, timeout: float) -> http.clien
 
 
 def _receive(url: str, response: http.client.HTTPResponse, part: Path) -> None:
-    """Append the answer to ``part``, or begin it anew when the answer is the whole file."""
+    """Append the answer to ``part``, or begin it again when the answer is the whole file."""
     start = _size(part) if response.status == 206 else 0
     given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
     if response.status == 206 and (given is None or int(given[1]) != start):

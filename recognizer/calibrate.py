@@ -91,7 +91,7 @@ def calibrate_people(
             that person's samples; see `denied_cosines`.
 
     The pairs share people, so they say less than as many independent ones: the interval comes from
-    drawing the people anew (a bootstrap), not the pairs. Raises UserError as `calibrate_pairs`.
+    drawing the people again (a bootstrap), not the pairs. Raises UserError as `calibrate_pairs`.
     """
     rng = np.random.default_rng(seed)
     names, whose = np.unique(np.asarray(people, dtype=str), return_inverse=True)
@@ -160,7 +160,7 @@ def _between_people(
     other: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """95 % interval of the false match rate when the people are drawn anew, with replacement.
+    """95 % interval of the false match rate when the people are drawn again, with replacement.
 
     Args:
         images: of each person.

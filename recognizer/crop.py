@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
-"""Grows when the same recipe would give other pixels: galleries must then be embedded anew."""
+"""Grows when the same recipe would give other pixels: galleries must then be embedded again."""
 
 TEMPLATE_SIDE = 112
 TEMPLATE = np.array(

@@ -99,7 +99,7 @@ def unlike(
     Those of a known person must be like what is known, or like that together with new ones that
     are: many new ones of somebody else agree with each other, and outvote nobody. Each is then
     compared with the mean of all others, new ones too, so that one wrong photo in a folder is found
-    whichever comes first; the worst is taken away and the rest compared anew. Of two that are
+    whichever comes first; the worst is taken away and the rest compared again. Of two that are
     unlike and alone the later one is refused.
     """
     found: list[float | None] = [None] * len(vectors)

@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
     photos = [] if options.calibrate is None else calibration_photos(options.calibrate)
     for exported in export(options.checkpoint, options.out, options.formats, pictures, photos):
         size = exported.path.stat().st_size / 2**20
-        print(f"{exported.path} ({size:.1f} MB) gives what {options.checkpoint} gives:")
+        nearly = "" if exported.agreement is None else "nearly "
+        print(f"{exported.path} ({size:.1f} MB) gives {nearly}what {options.checkpoint} gives:")
         print(exported.agreement or table(exported.outcomes))
         print(f"report: {exported.report}\n")
     return 0

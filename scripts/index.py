@@ -18,7 +18,7 @@ from scripts.options.command_line import arg, log_to_stderr, parse, progress
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions
 
 if TYPE_CHECKING:
-    from pipeline.library.executors import Crew
+    from pipeline.library.executors import Executor
     from pipeline.library.index import Tally
     from pipeline.library.look import LookSettings
     from pipeline.library.schema import Manifest
@@ -147,15 +147,15 @@ def main(argv: Sequence[str]) -> int:
             library, manifest, found, options.part,
             drop_missing=options.drop_missing, retry_failed=options.retry_failed,
         )  # fmt: skip
-        crew, workers = hire(options, settings, manifest, run.count)
+        executor, workers = choose_executor(options, settings, manifest, run.count)
         try:
             with (
                 logging_redirect_tqdm(),
                 progress(None, "looking", " files", options.quiet, run.count) as bar,
             ):
-                tally = run.run(crew, workers, bar.update)
+                tally = run.run(executor, workers, bar.update)
         finally:
-            crew.close()
+            executor.close()
     print(summary(library, tally))
     return 1 if tally.failed else 0
 
@@ -164,14 +164,14 @@ def _lock_of_part(part: tuple[int, int]) -> str:
     return f".lock-{part[0]}-of-{part[1]}"
 
 
-def hire(
+def choose_executor(
     options: Options, settings: LookSettings, manifest: Manifest, files: int
-) -> tuple[Crew, int]:
+) -> tuple[Executor, int]:
     """Who looks, and how many at once. Raises UserError for a Ray cluster that is not there."""
     if options.executor == "ray":
-        from pipeline.library.ray_crew import RayCrew
+        from pipeline.library.ray_executor import RayExecutor
 
-        actors = RayCrew(settings, manifest, options.address, options.jobs)
+        actors = RayExecutor(settings, manifest, options.address, options.jobs)
         return actors, max(1, min(options.jobs or actors.processors, files))
     from pipeline.library.executors import Processes
 

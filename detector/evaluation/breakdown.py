@@ -33,7 +33,7 @@ class GroupRecall:
     found: int
     recall: float  # found / faces
     # lower and upper end of its 95 % interval; None when the group is in one image only, which says
-    # nothing about others. With all or none found, where drawing anew changes nothing, it is the
+    # nothing about others. With all or none found, where drawing again changes nothing, it is the
     # exact binomial one for as many trials as images.
     interval: tuple[float, float] | None
     gap: float | None  # its recall minus that of all other faces with a value; None without others
@@ -55,7 +55,7 @@ def recall_by(
     Args:
         values: the group of each of the F faces of ``matches``; "" for none.
         order: groups in the order to report; others follow, sorted by name.
-        resamples: how often the images are drawn anew for the intervals.
+        resamples: how often the images are drawn again for the intervals.
         seed: of that drawing; the same seed gives the same intervals.
 
     Raises ValueError when the number of values is not that of the faces.

@@ -79,7 +79,7 @@ def evaluate(
             the model was validated with. For ``detections`` only what is said of them.
         min_score: lowest score (0..1) that the model reports.
         threshold: score from which a detection counts where there is one threshold.
-        resamples, seed: how often the images are drawn anew for the intervals, and from what seed.
+        resamples, seed: how often the images are drawn again for the intervals, and from what seed.
         device, threads, speed: see `faces.load_detector`.
         progress: wraps each long loop, as `tqdm` would.
 

@@ -150,7 +150,7 @@ def start_network(
 
     Args:
         config: of the run.
-        saved: the checkpoint of the run to go on with; None begins anew.
+        saved: the checkpoint of the run to go on with; None begins again.
         device: where the network goes.
 
     Returns the network, ``config`` with the settings that follow from the weights, and the pictures

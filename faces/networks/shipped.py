@@ -16,7 +16,7 @@ def shipped_file(folder: Path, name: str) -> Path:
     Raises UserError when it is missing or another.
     """
     path = folder / name
-    remedy = "install the project anew, or name a file of your own"
+    remedy = "install the project again, or name a file of your own"
     try:
         lines = (folder / DIGESTS).read_text(encoding="ascii").splitlines()
         wanted = {line.split()[1]: line.split()[0] for line in lines}[name]

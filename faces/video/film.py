@@ -26,7 +26,7 @@ SAMPLE = 3000
 """So many packets, a minute and a half of most films, show at what rate its frames come."""
 
 LONGEST_PAUSE = 3600.0
-"""Seconds between two frames above which the recorder's clock was set or began anew."""
+"""Seconds between two frames above which the recorder's clock was set or began again."""
 
 BELIEVED = 60.5
 """The highest rate for which the word of a film of varying rate is taken: phones and browsers

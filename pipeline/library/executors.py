@@ -50,19 +50,19 @@ READY, ROWS, ERROR, DIED = "ready", "rows", "error", "died"
 at all (a UserError's text); nothing more."""
 
 Worker = Any
-News = tuple[Worker, str, Any]
+Message = tuple[Worker, str, Any]
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Workers, wherever they are."""
 
-    def hire(self) -> Worker:
+    def start_worker(self) -> Worker:
         """Start one more; it says `READY` when it is."""
 
-    def give(self, worker: Worker, items: Sequence[Item]) -> None:
+    def send(self, worker: Worker, items: Sequence[Item]) -> None:
         """Have it look at files after those that it has."""
 
-    def news(self) -> Iterator[News]:
+    def messages(self) -> Iterator[Message]:
         """Wait until some worker says something."""
 
     def close(self) -> None:
@@ -70,12 +70,12 @@ class Crew(Protocol):
 
 
 def share_out(
-    crew: Crew, workers: int, take: Callable[[], Task | None]
+    executor: Executor, workers: int, take: Callable[[], Task | None]
 ) -> Iterator[tuple[Task, Rows]]:
     """Every task and the rows of its items, in the order in which they are done.
 
     Args:
-        crew: who works; it is not closed.
+        executor: who works; it is not closed.
         workers: how many at once.
         take: gives the next task, None while there is none; asked again after each result. As tasks
             are only taken when somebody is free, no more than a few are under way.
@@ -87,34 +87,34 @@ def share_out(
     again: deque[Task] = deque()
     strikes: Counter[str] = Counter()
     busy: dict[Worker, deque[Task]] = {}
-    starting = {crew.hire() for _ in range(workers)}
-    stillborn = 0
+    starting = {executor.start_worker() for _ in range(workers)}
+    died_early = 0
     while True:
         for own in range(AHEAD):
             for worker, tasks in busy.items():
                 if len(tasks) <= own and (task := again.popleft() if again else take()) is not None:
-                    crew.give(worker, task.items)
+                    executor.send(worker, task.items)
                     tasks.append(task)
         if not any(busy.values()) and not (starting and not busy):
             return
-        for worker, what, value in crew.news():
+        for worker, what, value in executor.messages():
             if what == READY:
                 starting.discard(worker)
                 busy[worker] = deque()
-                stillborn = 0
+                died_early = 0
             elif what == ROWS:
                 yield busy[worker].popleft(), value
             elif what == ERROR:
                 raise UserError(value)
             elif worker in starting:
                 starting.discard(worker)
-                stillborn += 1
-                if stillborn >= STRIKES:
+                died_early += 1
+                if died_early >= STRIKES:
                     raise RuntimeError("the processes that look at photos end before they begin")
-                starting.add(crew.hire())
+                starting.add(executor.start_worker())
             elif worker in busy:
                 lost = busy.pop(worker)
-                starting.add(crew.hire())
+                starting.add(executor.start_worker())
                 if not lost:
                     continue
                 task = lost.popleft()  # the one it was at; the others had not begun
@@ -140,7 +140,7 @@ class Processes:
         self._arguments = (settings, manifest, look)
         self._workers: dict[connection.Connection, Any] = {}
 
-    def hire(self) -> Worker:
+    def start_worker(self) -> Worker:
         context = get_context("spawn")  # a copy of a process with threads may hang
         mine, other = context.Pipe()
         process = context.Process(
@@ -152,11 +152,11 @@ class Processes:
         other.close()
         return mine
 
-    def give(self, worker: Worker, items: Sequence[Item]) -> None:
-        with suppress(OSError):  # it has died: told by `news`
+    def send(self, worker: Worker, items: Sequence[Item]) -> None:
+        with suppress(OSError):  # it has died: told by `messages`
             worker.send(items)
 
-    def news(self) -> Iterator[News]:
+    def messages(self) -> Iterator[Message]:
         for ready in connection.wait(list(self._workers)):
             assert isinstance(ready, connection.Connection)
             try:
@@ -219,7 +219,7 @@ def _without_ctrl_c() -> Iterator[None]:
 @contextmanager
 def _no_main() -> Iterator[None]:
     """Processes that are started within do not run the program again that starts them, which takes
-    time, and where it lacks ``if __name__ == "__main__"`` would begin everything anew."""
+    time, and where it lacks ``if __name__ == "__main__"`` would begin everything again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -23,7 +23,7 @@ _OF_A_FACE = tuple(COLUMNS)[tuple(COLUMNS).index("seconds") :]
 def forget_faces(library: Path, names: Sequence[str], faces: Sequence[tuple[str, FaceKey]]) -> int:
     """Forget these faces, in all copies of their pictures; how many rows went.
 
-    The parts that hold them are written anew. A photo that has no other face stays, as one without
+    The parts that hold them are written again. A photo that has no other face stays, as one without
     a face, so that `faces index` does not look at it again as long as its file is the same.
 
     Args:

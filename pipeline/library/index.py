@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from pipeline.library.executors import Crew, Task, share_out
+from pipeline.library.executors import Executor, Task, share_out
 from pipeline.library.look import KNOWN, Item, Row, file_row
 from pipeline.library.parts import (
     part_id,
@@ -116,12 +116,12 @@ class Indexing:
         self._find_twins()
 
     def run(
-        self, crew: Crew, workers: int, done: Callable[[int], object] = lambda count: None
+        self, executor: Executor, workers: int, done: Callable[[int], object] = lambda count: None
     ) -> Tally:
         """Look at everything; parts are written as they are complete.
 
         Args:
-            crew: who looks; it is not closed.
+            executor: who looks; it is not closed.
             workers: how many at once.
             done: called with the number of files done since the last call.
 
@@ -136,7 +136,7 @@ class Indexing:
             if self._shards:
                 tasks = self._tasks()
                 for task, rows in share_out(
-                    crew,
+                    executor,
                     workers,
                     lambda: self._again.popleft() if self._again else next(tasks, None),
                 ):

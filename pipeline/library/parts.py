@@ -91,11 +91,11 @@ def table_of(rows: Sequence[Mapping[str, Any]], dimension: int) -> pa.Table:
 
 
 def write_part(library: Path, name: str, table: pa.Table) -> Path:
-    """Write a part whole, or anew; one without rows is removed. Returns its file.
+    """Write a part whole, or again; one without rows is removed. Returns its file.
 
     Args:
         library: the folder.
-        name: see `part_id`; for a part that is written anew the stem of its file.
+        name: see `part_id`; for a part that is written again the stem of its file.
         table: as `table_of` makes it, or as `read_part` gave it with other rows.
 
     Raises OSError as ``open`` does.
@@ -127,7 +127,7 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise UserError(
             f"{path} cannot be read ({str(error).splitlines()[0]}): delete it and run `faces "
-            "index` again, which looks at its photos anew"
+            "index` again, which looks at its photos again"
         ) from error
 
 

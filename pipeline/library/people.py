@@ -4,7 +4,7 @@
         for person in library.people().everybody:
             print(person.number, person.name, person.moments)
 
-Groups and names are worked out anew when the faces, the decisions or the gallery have changed, and
+Groups and names are worked out again when the faces, the decisions or the gallery have changed, and
 kept in ``cache/``, which may be deleted at any time.
 """
 
@@ -247,7 +247,7 @@ class Library(Closing):
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            logger.warning("%s cannot be used and is made anew: %s", path, error)
+            logger.warning("%s cannot be used and is made again: %s", path, error)
             return None
 
     def _cached(self, name: str) -> Path:

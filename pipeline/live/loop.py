@@ -259,7 +259,7 @@ class Loop(Closing):
 
     def _watch_for_changes(self, picture: Picture) -> None:
         """See that this frame goes on from the last one; look at it now if it does not."""
-        if picture.index < self._cut:  # a source that counts anew
+        if picture.index < self._cut:  # a source that counts again
             self._cut = picture.index
         if self._scene.cut(picture.image):
             self._cut, self._since = picture.index, self.options.every

@@ -275,7 +275,7 @@ class Namer:
         }
 
     def _use(self, recognizer: Recognizer) -> None:
-        """Ask everything anew when it is another one."""
+        """Ask everything again when it is another one."""
         known = self._recognizer
         if known and known[0] is recognizer and known[1] == recognizer.version:
             return

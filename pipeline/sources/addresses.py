@@ -104,7 +104,7 @@ def _open(address: str) -> tuple[Any, str]:
         raise UserError(f"{name}: {error}: give s3://, gs:// or http(s)://") from error
 
 
-# Listings are asked for anew, and a web server's user and password come from ~/.netrc.
+# Listings are asked for again, and a web server's user and password come from ~/.netrc.
 _OPTIONS: dict[str, dict[str, Any]] = {
     scheme: {"client_kwargs": {"trust_env": True}, "use_listings_cache": False}
     for scheme in ("http", "https")

@@ -148,7 +148,7 @@ class PlayedFile:
 
     Args:
         path: of the file.
-        again: begin anew at its end instead of ending.
+        again: begin again at its end instead of ending.
 
     Attributes:
         film: the film, unless it is played again and again.

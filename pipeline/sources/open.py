@@ -46,7 +46,7 @@ class SourceOptions:
 
     # files play at their own speed and late frames are dropped; else every frame counts
     live: bool = False
-    again: bool = False  # a played file begins anew at its end
+    again: bool = False  # a played file begins again at its end
     mirror: bool = False  # left and right are exchanged, as in a mirror (live only)
     # (width, height) to ask a camera for, and the size of raw frames
     size: tuple[int, int] | None = None

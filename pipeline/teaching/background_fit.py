@@ -53,7 +53,7 @@ class Batch:
 
     id: str  # of the teaching
     name: str  # whose they are
-    samples: tuple[NewSample, ...] = ()  # may be empty when only the head is to be fitted anew
+    samples: tuple[NewSample, ...] = ()  # may be empty when only the head is to be fitted again
 
 
 class Trainer:
@@ -106,18 +106,18 @@ class Trainer:
             return self._wanted or self._state.phase == "training"
 
     def add(self, batch: Batch) -> None:
-        """Fit with these as well; what is running begins anew."""
+        """Fit with these as well; what is running begins again."""
         with self._changed:
             self._batches.append(batch)
             self._ask()
 
     def refit(self) -> None:
-        """Fit what is in the store; what is running begins anew."""
+        """Fit what is in the store; what is running begins again."""
         with self._changed:
             self._ask()
 
     def change(self, edit: Callable[[Batch], Batch | None]) -> None:
-        """Replace every batch (None drops it); what is running begins anew with the newer state."""
+        """Replace every batch (None drops it); what is running begins again from that."""
         with self._changed:
             edited = [edit(batch) for batch in self._batches]
             self._batches = [batch for batch in edited if batch is not None]

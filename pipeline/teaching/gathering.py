@@ -145,7 +145,7 @@ class Gatherer:
 
     def at(self, time: float) -> None:
         """It is ``time`` (seconds of the source) now, whether anything was looked at or not."""
-        if time < self._now - JUMP:  # a video that begins anew: the time so far still counts
+        if time < self._now - JUMP:  # a video that begins again: the time so far still counts
             for_now = self._now - time
             self._begun, self._last = self._begun - for_now, self._last - for_now
             self._now = time

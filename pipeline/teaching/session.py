@@ -37,7 +37,7 @@ from recognizer.store.write import Change, NewSample
 logger = logging.getLogger(__name__)
 
 WATCH = 1.0
-"""Seconds for which tracks are asked to be watched; asked anew with every tick."""
+"""Seconds for which tracks are asked to be watched; asked again with every tick."""
 
 
 class LiveTeaching(PeopleEditing):

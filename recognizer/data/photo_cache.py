@@ -46,7 +46,7 @@ class PhotoCache(dict[str, Answer]):
             if len(digests) != len(found) or len(arrays) != found.sum():
                 raise ValueError("numbers that do not go together")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            log.warning("%s cannot be used and will be written anew: %s", path, error)
+            log.warning("%s cannot be used and will be written again: %s", path, error)
             return
         place = np.cumsum(found) - 1
         for i, digest in enumerate(digests):

@@ -37,7 +37,7 @@ def open_onnx_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
     if values.get("version") != VERSION:
         raise UserError(
             f"{path} has version {values.get('version')}, this program reads version {VERSION}: "
-            "export it anew"
+            "export it again"
         )
     recipe = CropRecipe(**json.loads(values["recipe"]))
     dimension = int(values["dimension"])

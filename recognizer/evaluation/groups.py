@@ -7,7 +7,7 @@ relevant case (Grother et al., "Face Recognition Vendor Test Part 3: Demographic
 
 The intervals are percentile bootstrap intervals over *people*. Pairs are not independent: a person
 with n photos is in n (n - 1) / 2 genuine pairs, and one with a common face in many false matches.
-Drawing pairs anew would take each for a new fact and claim far too much certainty (Bolle, Ratha and
+Resampling pairs would take each for a new fact and claim far too much certainty (Bolle, Ratha and
 Pankanti, "Error analysis of pattern recognition systems - the subsets bootstrap", CVIU 93, 2004). A
 person drawn twice counts twice in genuine pairs, and each impostor pair as often as both its people
 were drawn, multiplied; pairs of a person with their own copy are no impostor pairs.
@@ -41,7 +41,7 @@ class GroupRates:
         fnmr, fmr: None without pairs of that kind.
         fnmr_interval, fmr_interval: lower and upper end of the 95 % interval; None when a single
             person is behind the rate. Where not one pair, or every pair, was wrong, which drawing
-            anew cannot change, it is the exact binomial one for as many trials as there are people
+            again cannot change, it is the exact binomial one for as many trials as there are people
             (for FMR: half as many, who form pairs that share nobody).
     """
 

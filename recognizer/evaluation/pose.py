@@ -2,7 +2,7 @@
 
 Most networks have seen people who look into the camera. A pair counts where its more turned face
 belongs, so the last row is a turned face against any other: what a camera at the side has to do
-with photos from the front. Intervals come from drawing people anew, see `groups`.
+with photos from the front. Intervals come from drawing people again, see `groups`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Faces cut and shown to the teacher once, kept in a folder, read as if they were one array.
 
 Photos are done in parts of a thousand. A part that is there is never made again, so whoever stops
-it loses minutes; a photo that changes makes its part anew. The folder holds faces, which are
+it loses minutes; a photo that changes makes its part again. The folder holds faces, which are
 personal data as the photos are: whoever deletes the photos deletes it too.
 """
 

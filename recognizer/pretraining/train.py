@@ -235,7 +235,9 @@ class Trainer:
         payload = load_checkpoint(path)
         training = payload.get("training") or {}
         if "sums" not in training:
-            raise UserError(f"{path} is of an earlier release, whose runs cannot go on: start anew")
+            raise UserError(
+                f"{path} is of an earlier release, whose runs cannot go on: start again"
+            )
         self._check_same(path, payload["settings"], training)
         self.average.load_state_dict(payload["weights"])
         self.network.load_state_dict(training["weights"])

@@ -65,7 +65,7 @@ class FacePicture:
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """RGB uint8 (H, W, 3), decoded anew each time.
+        """RGB uint8 (H, W, 3), decoded again each time.
 
         Raises UserError when the bytes are no picture, a too large one, or the box is not in it.
         """

@@ -20,7 +20,7 @@ BATCH = 32
 class Reembedded:
     """What came of it."""
 
-    samples: int  # vectors made anew
+    samples: int  # vectors made again
     lost_samples: int  # those without a picture, which are gone
     lost_people: tuple[str, ...]  # who had no picture at all and is gone
     # faces of the review that waited for a name or were to be ignored, which are gone

@@ -200,7 +200,7 @@ def scrub(db: sqlite3.Connection) -> str | None:
     """Leave nothing of what was deleted in the file or its log, and note in it that this is done.
 
     Deleted rows are overwritten at once (``secure_delete``), but pages that SQLite rearranged may
-    hold copies, and the log holds pages as they were: both are written anew.
+    hold copies, and the log holds pages as they were: both are written again.
 
     Returns None, or what is in the way, in words; it can be tried again later.
     """

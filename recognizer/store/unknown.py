@@ -1,7 +1,7 @@
 """Faces that nobody has named, kept for some days so that somebody can: only where it is asked for.
 
 They are in the file of people, so that naming one is a single transaction. Writing them is not a
-change of who is known: ``version`` stays, nothing is loaded anew. What is to be ignored for ever
+change of who is known: ``version`` stays, nothing is loaded again. What is to be ignored for ever
 keeps its vector, and nothing else.
 """
 

@@ -1,7 +1,7 @@
 """Teaching the network itself: its last block, all of it, or a new one from nothing.
 
 Softmax over the people of a folder (and strangers, when there are any), cross-entropy, Adam. What
-comes out is a new embedder with a fingerprint of its own: every gallery must be embedded anew.
+comes out is a new embedder with a fingerprint of its own: every gallery must be embedded again.
 
 A few people say little about faces in general. While it learns them, a trained network is therefore
 also asked to go on giving nearly the vectors it gave before ("Learning without Forgetting", Li and

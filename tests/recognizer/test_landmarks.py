@@ -103,7 +103,7 @@ def test_faces_upside_down_or_mirrored_are_known() -> None:
 
 def test_shipped_files_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=r"onet\.onnx cannot be read: install the project anew"):
+    with pytest.raises(UserError, match=r"onet\.onnx cannot be read: install the project again"):
         shipped.shipped_file("onet.onnx")
     (tmp_path / "onet.onnx").write_bytes(b"other")
     (tmp_path / "SHA256SUMS").write_text("00  onet.onnx\n", encoding="ascii")

@@ -58,7 +58,7 @@ def export_dataset(
         out: a folder that does not exist yet or is empty.
         format: see the top of this module.
         placement: copy the pictures, or link them. Those that EXIF turns and those of a kind that
-            few tools read (HEIC, AVIF, GIF) are written anew, upright.
+            few tools read (HEIC, AVIF, GIF) are written again, upright.
 
     Two pictures whose names differ only in their suffix or in letter case get different names.
     Raises UserError when ``out`` is in use, and as reading a picture does.
@@ -115,8 +115,8 @@ def _place(item: LabeledImage, folder: Path, placement: Placement) -> tuple[str,
         written = write_upright(item.path, target)
         name = PurePosixPath(item.name).with_name(written.name).as_posix()
         if turned:
-            return name, ["pictures turned upright, as EXIF says, and encoded anew"]
-        return name, ["pictures of a kind that few tools read encoded anew"]
+            return name, ["pictures turned upright, as EXIF says, and encoded again"]
+        return name, ["pictures of a kind that few tools read encoded again"]
     if placement == "link":
         link_file(item.path.resolve(), target)
     else:

@@ -1,4 +1,4 @@
-"""The list of a library that is shown, worked out anew in a thread when something has changed.
+"""The list of a library that is shown, worked out again in a thread when something has changed.
 
 There always is one to show: that of now, else the last complete one. While `faces index` writes
 parts, the faces stay those of the last complete list.

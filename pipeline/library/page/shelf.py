@@ -1,4 +1,4 @@
-"""A library as a page shows it: always at hand, told in pages, worked out anew in a thread.
+"""A library as a page shows it: always at hand, told in pages, worked out again in a thread.
 
 What is shown is the last complete list. Decisions count at once, and the list follows when it has
 been worked out: 5 s for 100,000 faces, in which the page goes on with the list that there is. A

@@ -2,7 +2,7 @@
 
 A fact is about a box in a picture of certain content, not about a row of a part: so it holds for
 every copy, wherever the file is moved to, and when another detector or embedder has looked at the
-picture anew. Groups, names and pictures are worked out from the faces and these facts each time.
+picture again. Groups, names and pictures are worked out from the faces and these facts each time.
 
 Later decisions come before earlier ones, and each can be undone as a whole. A decision without a
 name is about somebody who has none yet.

@@ -71,7 +71,7 @@ def flags(tmp_path: Path) -> list[str]:
 
 
 def false_positives(model: Path, data: Path) -> int:
-    """At the default threshold, counted anew."""
+    """At the default threshold, counted again."""
     from faces.images.read import read_image
 
     truth, images = read_voc_truth(data / "annotations", data / "images")

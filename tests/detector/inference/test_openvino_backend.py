@@ -108,9 +108,7 @@ PRIVATE = """
 import sys
 import numpy as np
 from detector import load_detector
-from detector.inference import fast as fast_module
-from detector.inference import openvino_backend
-from detector.inference.fast import time_share
+from detector.inference import fast, openvino_backend
 openvino_backend.has_bfloat16 = lambda: True
 fast.time_share = lambda *networks: 0.5
 detector = load_detector(sys.argv[1], speed="fast", threads=1)
@@ -216,9 +214,7 @@ def test_a_file_that_openvino_cannot_run_runs_as_normal(
 MEASURED = """
 import sys, time
 from detector import load_detector
-from detector.inference import fast as fast_module
 from detector.inference import openvino_backend
-from detector.inference.fast import time_share
 real = openvino_backend.OpenVinoNetwork.__call__
 def slowed(self, batch):
     time.sleep(0.5)

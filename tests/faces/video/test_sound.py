@@ -47,7 +47,7 @@ def film(folder: Path, sound: bool | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("copy", "calls"), [(":", 1), ("exit 1", 2)], ids=["as it is", "encoded anew"]
+    ("copy", "calls"), [(":", 1), ("exit 1", 2)], ids=["as it is", "encoded again"]
 )
 @pytest.mark.parametrize("sound", [True, None])
 def test_sound_is_copied_by_ffmpeg(tmp_path, ffmpeg, copy, calls, sound):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.types import Detections
-from pipeline.library.executors import DIED, READY, ROWS, News
+from pipeline.library.executors import DIED, READY, ROWS, Message
 from pipeline.library.index import Indexing, Tally
 from pipeline.library.look import Item, Looker, LookSettings, Row
 from pipeline.library.parts import read_rows
@@ -69,20 +69,20 @@ class FilmPatchDetector(PatchDetector):
 
 
 class Here:
-    """A crew of this process; ``dies`` are the numbers of the tasks at which a worker dies."""
+    """A executor of this process; ``dies`` are the numbers of the tasks at which a worker dies."""
 
     def __init__(self, looker: QuickLooker | None = None, dies: Sequence[int] = ()) -> None:
         self.looker = looker or QuickLooker(SETTINGS)
         self._dies, self._tasks, self._workers = dies, 0, 0
-        self._said: deque[News] = deque()
+        self._said: deque[Message] = deque()
         self._dead: set[int] = set()
 
-    def hire(self) -> int:
+    def start_worker(self) -> int:
         self._workers += 1
         self._said.append((self._workers, READY, None))
         return self._workers
 
-    def give(self, worker: int, items: Sequence[Item]) -> None:
+    def send(self, worker: int, items: Sequence[Item]) -> None:
         if worker in self._dead:
             return
         self._tasks += 1
@@ -92,19 +92,19 @@ class Here:
         else:
             self._said.append((worker, ROWS, self.looker.look(items)))
 
-    def news(self) -> Iterator[News]:
+    def messages(self) -> Iterator[Message]:
         yield self._said.popleft()
 
     def close(self) -> None:
         self._said.clear()
 
 
-def index(library: Path, *arguments: Path | str, crew: Any = None, **settings: Any) -> Tally:
+def index(library: Path, *arguments: Path | str, executor: Any = None, **settings: Any) -> Tally:
     """What `faces index` does, with quick networks."""
-    crew = crew or Here()
+    executor = executor or Here()
     found = scan(list(map(str, arguments)), settings.pop("lists", ()), library)
     manifest = QuickLooker(SETTINGS).manifest
-    return Indexing(library, manifest, found, **settings).run(crew, 2)
+    return Indexing(library, manifest, found, **settings).run(executor, 2)
 
 
 def rows(library: Path) -> list[dict[str, Any]]:

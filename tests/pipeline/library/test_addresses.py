@@ -84,10 +84,10 @@ def test_a_bucket_is_indexed_like_a_folder(bucket, photos, tmp_path):
     there, here = rows(library), rows(local)
     assert [[r[c] for c in same] for r in there] == [[r[c] for c in same] for r in here]
     assert [row["path"] for row in there][:2] == ["s3://family/2024/a b.png"] * 2
-    crew = Here()
-    assert index(library, "s3://family/2024/", crew=crew).unchanged == 3
-    assert index(library, "s3://family/2024/*.png", crew=crew).unchanged == 1
-    assert crew.looker.looked == 0
+    executor = Here()
+    assert index(library, "s3://family/2024/", executor=executor).unchanged == 3
+    assert index(library, "s3://family/2024/*.png", executor=executor).unchanged == 1
+    assert executor.looker.looked == 0
 
 
 def test_what_changes_in_a_bucket_is_seen(bucket, photos, tmp_path):
@@ -95,9 +95,9 @@ def test_what_changes_in_a_bucket_is_seen(bucket, photos, tmp_path):
     index(library, "s3://family/2024")
     bucket.delete_object(Bucket="family", Key="2024/sub/ä.png")
     bucket.copy_object(Bucket="family", Key="2024/c.png", CopySource="family/2024/a b.png")
-    crew = Here()
-    tally = index(library, "s3://family/2024", crew=crew)
-    assert (tally.known, tally.gone, crew.looker.looked) == (1, 1, 0)
+    executor = Here()
+    tally = index(library, "s3://family/2024", executor=executor)
+    assert (tally.known, tally.gone, executor.looker.looked) == (1, 1, 0)
     assert [name for name, face in names(library) if face] == ["a b.png"] * 2 + ["c.png"] * 2
 
 

@@ -35,32 +35,32 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def crew():
-    crew = Processes(SETTINGS, MANIFEST, QuickLooker)
-    yield crew
-    crew.close()
+def executor():
+    executor = Processes(SETTINGS, MANIFEST, QuickLooker)
+    yield executor
+    executor.close()
 
 
-def test_processes_make_the_same_library_and_survive_a_file_that_kills_them(photos, tmp_path, crew):
+def test_processes_make_the_same_library_whatever_a_file_kills(photos, tmp_path, executor):
     alone, together = tmp_path / "alone", tmp_path / "together"
     index(alone, photos, shard=10)
-    tally = index(together, photos, crew=crew, shard=10)
+    tally = index(together, photos, executor=executor, shard=10)
     assert (tally.looked, tally.failed) == (21, 1)
     assert rows(together) == rows(alone)
     assert [p.name for p in part_files(together)] == [p.name for p in part_files(alone)]
     save(photos / "harmful.png", person(50))
     save(photos / "innocent.png", person(51))
-    tally = index(together, photos, crew=crew)
+    tally = index(together, photos, executor=executor)
     assert (tally.looked, tally.failed, tally.faces) == (2, 1, 1)
     [bad] = [row for row in rows(together) if row["path"].endswith("harmful.png")]
     assert "dies" in bad["error"]
     assert bad["digest"] is None, "it is tried again the next time"
 
 
-def test_a_process_that_is_killed_is_replaced(photos, tmp_path, crew):
+def test_a_process_that_is_killed_is_replaced(photos, tmp_path, executor):
     def kill(count: int) -> None:
         if not killed:
-            victim = next(iter(crew._workers.values()))
+            victim = next(iter(executor._workers.values()))
             killed.append(victim.pid)
             victim.kill()
 
@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_is_replaced(photos, tmp_path, crew):
     from pipeline.library.scan import scan
 
     run = Indexing(tmp_path / "lib", MANIFEST, scan([str(photos)]))
-    tally = run.run(crew, 2, kill)
+    tally = run.run(executor, 2, kill)
     assert killed
     index(tmp_path / "alone", photos)
     assert (tally.looked, tally.failed) == (21, 1)
@@ -83,25 +83,25 @@ class OtherLooker(QuickLooker):
 
 
 def test_workers_with_other_networks_are_refused(photos, tmp_path):
-    crew = Processes(SETTINGS, MANIFEST, OtherLooker)
+    executor = Processes(SETTINGS, MANIFEST, OtherLooker)
     try:
         with pytest.raises(UserError, match="other networks than the library"):
-            index(tmp_path / "lib", photos, crew=crew)
+            index(tmp_path / "lib", photos, executor=executor)
     finally:
-        crew.close()
+        executor.close()
 
 
-def stillborn(settings: LookSettings) -> QuickLooker:
+def died_early(settings: LookSettings) -> QuickLooker:
     os._exit(3)
 
 
 def test_processes_that_end_before_they_begin_end_the_run(photos, tmp_path):
-    crew = Processes(SETTINGS, MANIFEST, stillborn)
+    executor = Processes(SETTINGS, MANIFEST, died_early)
     try:
         with pytest.raises(RuntimeError, match="end before they begin"):
-            index(tmp_path / "lib", photos, crew=crew)
+            index(tmp_path / "lib", photos, executor=executor)
     finally:
-        crew.close()
+        executor.close()
 
 
 SLOW_RUN = """
@@ -111,9 +111,9 @@ from pipeline.library.executors import Processes
 from tests.pipeline.library.looking import SETTINGS, QuickLooker, index
 
 
-crew = Processes(SETTINGS, QuickLooker(SETTINGS).manifest, QuickLooker)
-print(index(Path(sys.argv[1]), sys.argv[2], crew=crew, shard=1), flush=True)
-crew.close()
+executor = Processes(SETTINGS, QuickLooker(SETTINGS).manifest, QuickLooker)
+print(index(Path(sys.argv[1]), sys.argv[2], executor=executor, shard=1), flush=True)
+executor.close()
 """
 
 
@@ -141,10 +141,10 @@ def test_nothing_is_hired_when_nothing_is_to_do(photos, tmp_path):
     index(tmp_path / "lib", photos)
 
     class Nobody(Here):
-        def hire(self) -> int:
-            raise AssertionError("hired")
+        def start_worker(self) -> int:
+            raise AssertionError("started")
 
-    assert index(tmp_path / "lib", photos, crew=Nobody()).unchanged == 21
+    assert index(tmp_path / "lib", photos, executor=Nobody()).unchanged == 21
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this to one thread")

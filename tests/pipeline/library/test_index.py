@@ -67,9 +67,9 @@ def test_every_file_has_a_row_and_every_face_its_own(library, photos):
 def test_nothing_is_looked_at_twice(library, photos):
     index(library, photos)
     before = {path: path.stat().st_mtime_ns for path in part_files(library)}
-    crew = Here()
-    tally = index(library, photos, crew=crew)
-    assert (tally.looked, tally.unchanged, crew.looker.looked) == (0, 4, 0)
+    executor = Here()
+    tally = index(library, photos, executor=executor)
+    assert (tally.looked, tally.unchanged, executor.looker.looked) == (0, 4, 0)
     assert {path: path.stat().st_mtime_ns for path in part_files(library)} == before
 
 
@@ -89,9 +89,9 @@ def test_a_file_that_was_only_touched_is_not_looked_at(library, photos):
     index(library, photos)
     before = rows(library)
     os.utime(photos / "a.png", (1, 1))
-    crew = Here()
-    tally = index(library, photos, crew=crew)
-    assert (tally.looked, tally.known, crew.looker.looked) == (0, 1, 0)
+    executor = Here()
+    tally = index(library, photos, executor=executor)
+    assert (tally.looked, tally.known, executor.looker.looked) == (0, 1, 0)
     after = rows(library)
     assert [row["modified"] for row in after if row["path"].endswith("a.png")] == [1.0, 1.0]
     assert [r | {"modified": 0} for r in after] == [r | {"modified": 0} for r in before]
@@ -101,9 +101,9 @@ def test_moved_files_keep_their_faces_without_a_look(library, photos):
     index(library, photos)
     before = {row["face"]: row for row in rows(library) if row["face"]}
     (photos / "sub").rename(photos / "elsewhere")
-    crew = Here()
-    tally = index(library, photos, crew=crew)
-    assert (tally.known, tally.gone, crew.looker.looked) == (1, 1, 0)
+    executor = Here()
+    tally = index(library, photos, executor=executor)
+    assert (tally.known, tally.gone, executor.looker.looked) == (1, 1, 0)
     after = {row["face"]: row for row in rows(library) if row["face"]}
     assert before.keys() == after.keys()
     [(face, row)] = [(f, r) for f, r in after.items() if "elsewhere" in r["path"]]
@@ -154,12 +154,12 @@ def test_a_folder_that_may_not_be_entered_loses_nothing(library, photos):
 
 def test_copies_are_looked_at_once_and_share_the_names_of_their_faces(library, photos):
     shutil.copy(photos / "a.png", photos / "z.png")
-    crew = Here()
-    tally = index(library, photos, crew=crew, shard=1)
-    assert crew.looker.looked == 3
+    executor = Here()
+    tally = index(library, photos, executor=executor, shard=1)
+    assert executor.looker.looked == 3
     shutil.copy(photos / "a.png", photos / "sub" / "later.png")
-    index(library, photos, crew=crew)
-    assert crew.looker.looked == 3
+    index(library, photos, executor=executor)
+    assert executor.looker.looked == 3
     copies = [face for name, face in names(library) if name in ("a.png", "z.png", "later.png")]
     assert len(copies) == 6
     assert len(set(copies)) == 2
@@ -221,7 +221,7 @@ def test_a_fault_in_a_network_costs_one_file(library, photos):
                 raise ZeroDivisionError("oops")
             return super()._photo(base, image)
 
-    tally = index(library, photos, crew=Here(Faulty(SETTINGS)))
+    tally = index(library, photos, executor=Here(Faulty(SETTINGS)))
     assert tally.failed == 2
     [bad] = [row for row in rows(library) if row["path"].endswith("a.png")]
     assert bad["error"] == "ZeroDivisionError: oops"
@@ -267,15 +267,15 @@ def test_when_a_photo_was_taken_and_which_side_is_up(library, tmp_path):
 
 def test_a_run_that_is_killed_goes_on_where_it_was(library, photos):
     class Killed(Here):
-        def give(self, worker, items):
+        def send(self, worker, items):
             if self._tasks == 6:
                 raise KeyboardInterrupt
-            super().give(worker, items)
+            super().send(worker, items)
 
     for i in range(6):
         save(photos / f"p{i}.png", person(10 + i))
     with pytest.raises(KeyboardInterrupt):
-        index(library, photos, crew=Killed(), shard=1)
+        index(library, photos, executor=Killed(), shard=1)
     assert 0 < len(part_files(library)) < 10
     (library / "parts" / ".part-0123").write_bytes(b"half of it")
     index(library, photos, shard=1)
@@ -340,7 +340,7 @@ def test_warnings_name_what_failed(library, photos, caplog):
 def test_workers_that_die_cost_no_photo_and_make_none_twice(library, photos):
     for i in range(40):
         save(photos / f"p{i:02}.png", person(i))
-    index(library, photos, crew=Here(dies=(2, 3, 11)), shard=20)
+    index(library, photos, executor=Here(dies=(2, 3, 11)), shard=20)
     fresh = library.with_name("fresh")
     index(fresh, photos, shard=20)
     assert rows(library) == rows(fresh)

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.library.index import Indexing
 from pipeline.library.parts import part_files
-from pipeline.library.ray_crew import RayCrew
+from pipeline.library.ray_executor import RayExecutor
 from pipeline.library.scan import scan
 from tests.pipeline.library.looking import SETTINGS, QuickLooker, index, rows
 from tests.pipeline.people_photos import person, save
@@ -58,7 +58,7 @@ def cluster(tmp_path_factory):
         "RAY_health_check_failure_threshold": "3",
         "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
     }
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of this cluster; `RayCrew` sets its own
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of this cluster; `RayExecutor` sets its own
     cluster = _begun(lambda: Cluster(initialize_head=True, head_node_args=HEAD))
     cluster.second = _begun(lambda: cluster.add_node(num_cpus=1))
     cluster.wait_for_nodes()
@@ -77,8 +77,8 @@ def test_a_node_that_is_killed_costs_no_photo_and_makes_none_twice(cluster, tmp_
     index(tmp_path / "alone", photos, shard=10)
 
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
-    crew = RayCrew(SETTINGS, MANIFEST, cluster.address, look=SlowLooker)
-    assert crew.processors == 2
+    executor = RayExecutor(SETTINGS, MANIFEST, cluster.address, look=SlowLooker)
+    assert executor.processors == 2
     assert usage_lib.usage_stats_enabled() is False
     actors: set[str] = set()
 
@@ -90,9 +90,9 @@ def test_a_node_that_is_killed_costs_no_photo_and_makes_none_twice(cluster, tmp_
 
     run = Indexing(tmp_path / "lib", MANIFEST, scan([str(photos)]), shard=10)
     try:
-        tally = run.run(crew, 2, kill_a_node)
+        tally = run.run(executor, 2, kill_a_node)
     finally:
-        crew.close()
+        executor.close()
     assert actors
     assert (tally.looked, tally.faces, tally.failed) == (31, 60, 1)
     assert rows(tmp_path / "lib") == rows(tmp_path / "alone")

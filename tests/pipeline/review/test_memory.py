@@ -73,7 +73,7 @@ def test_only_the_unknown_are_kept_and_few_looks_of_each(world):
         assert face.picture.image.shape[2] == 3
     assert len({face.look for face in world.faces}) == 1
     assert world.store.people()[0].seen is not None  # of Ada it is noted when she was here
-    assert world.store.version() == 1, "nobody who watches the file has to load it anew"
+    assert world.store.version() == 1, "nobody who watches the file has to load it again"
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(tmp_path):

@@ -61,7 +61,7 @@ class World:
             light = np.kron(self.rng.integers(-25, 26, (60, 80, 3)), np.ones((4, 4, 1), int))
             bright = np.clip(image.astype(int) + light, 101, 255)
             image = np.where(image > 100, bright, image).astype(np.uint8)
-            # Ten a second: the face is looked at anew on every frame of a teaching.
+            # Ten a second: the face is looked at again on every frame of a teaching.
             tick = self.loop.step(Picture(self.count, self.count / 8, image, 0.0))
             self.count += 1
             self.live.show(tick)

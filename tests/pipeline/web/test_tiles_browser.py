@@ -51,7 +51,7 @@ def test_two_cameras(chromium: Any, film: Path, serve: Callable[[str], Server], 
         wait(page, NAMED, [camera, "Zoë"])
     wait_listed(page, "Zoë")
 
-    # A zone is drawn at the door, with keys only; it is there after the page is opened anew.
+    # A zone is drawn at the door, with keys only; it is there after the page is opened again.
     page.get_by_role("button", name="Zones of door").focus()
     page.keyboard.press("Enter")
     for keys in (["ArrowLeft"] * 3, ["ArrowUp"] * 3, ["ArrowRight"] * 3):

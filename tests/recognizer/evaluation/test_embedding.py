@@ -98,7 +98,7 @@ def test_a_damaged_cache_is_made_anew(photos, tmp_path, caplog):
         with caplog.at_level(logging.WARNING):
             again, _ = embed(photos, embedder, tmp_path)
         assert embedder.embedded == before + 4
-        assert "will be written anew" in caplog.text
+        assert "will be written again" in caplog.text
         assert np.array_equal(again["ours"], first["ours"])
 
 

@@ -50,7 +50,7 @@ def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
 def _read(path: Path, image: Path, source: Source) -> LabeledImage:
     annotation = read_voc(path)
     for flaw in annotation.flaws:
-        source.count(f"annotations with the flaw '{flaw.kind}', written anew", path.name)
+        source.count(f"annotations with the flaw '{flaw.kind}', written again", path.name)
     labels = Labels(source, str(path))
     for item in annotation.objects:
         name = item.name or "face"  # what a box without a name is taken for

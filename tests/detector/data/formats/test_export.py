@@ -196,7 +196,7 @@ def test_pictures_that_exif_turns_are_written_upright(tmp_path):
         assert image.size == (HEIGHT, WIDTH)
         assert image.getexif().get(0x0112, 1) == 1
     assert not path.is_symlink()
-    assert written.told["pictures turned upright, as EXIF says, and encoded anew"] == 1
+    assert written.told["pictures turned upright, as EXIF says, and encoded again"] == 1
     ((_, box),) = read_yolo(tmp_path / "out", "train")["a.jpg"]
     assert box == pytest.approx((1, 2, 50, 80), abs=1e-9)
 
@@ -234,7 +234,7 @@ def test_names_that_differ_in_the_suffix_or_case_stay_apart(tmp_path, format):
     written = export_dataset(Dataset("x", {"": items}), tmp_path / "out", format)
     names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert names == ["A-3.png", "a-2.jpg", "a.png"]  # what is no common kind is PNG
-    assert sum(written.told.values()) == 3  # two renamed, one encoded anew
+    assert sum(written.told.values()) == 3  # two renamed, one encoded again
     if format == "voc":
         found = read_voc(tmp_path / "out/annotations/A-3.xml")
         assert (found.filename, found.objects[0].xyxy[0]) == ("A-3.png", 2)

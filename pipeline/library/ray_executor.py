@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from faces.errors import UserError
-from pipeline.library.executors import DIED, ERROR, READY, ROWS, News, Worker, open_looker
+from pipeline.library.executors import DIED, ERROR, READY, ROWS, Message, Worker, open_looker
 from pipeline.library.look import Item, Looker, LookSettings
 from pipeline.library.schema import Manifest
 
 log = logging.getLogger(__name__)
 
 
-class RayCrew:
+class RayExecutor:
     """One actor on each processor of a cluster, with the networks opened once.
 
     Args:
@@ -64,16 +64,16 @@ class RayCrew:
         self._said: dict[Any, tuple[int, str]] = {}  # what is awaited: of whom, and what it means
         self._count = 0
 
-    def hire(self) -> Worker:
+    def start_worker(self) -> Worker:
         self._count += 1
         actor = self._actors[self._count] = self._kind.remote(*self._arguments)
         self._said[actor.ready.remote()] = self._count, READY
         return self._count
 
-    def give(self, worker: Worker, items: Sequence[Item]) -> None:
+    def send(self, worker: Worker, items: Sequence[Item]) -> None:
         self._said[self._actors[worker].look.remote(items)] = worker, ROWS
 
-    def news(self) -> Iterator[News]:
+    def messages(self) -> Iterator[Message]:
         errors = self._ray.exceptions
         # Of each worker what it was asked first: answers come in the order of the questions.
         first = {worker: ref for ref, (worker, _) in reversed(self._said.items())}
