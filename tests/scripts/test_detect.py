@@ -573,6 +573,7 @@ def test_first_labels_are_a_folder_to_train_on(photos, capsys):
     detect("photos", "--annotate", "voc", "--out", "found")
     folder = Path("found/first-labels")
     assert files(folder) == [
+        "README.md",
         *("annotations/a.xml", "annotations/b.xml", "annotations/trip/c.xml"),
         *("images/a.png", "images/b.png", "images/trip/c.jpg"),
     ]

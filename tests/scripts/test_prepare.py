@@ -362,7 +362,7 @@ def test_what_was_exported_comes_back(capsys: pytest.CaptureFixture[str]) -> Non
             VocObject("face", (5.125, 6.0, 25.0, 30.5), False, {"blur": "2"}, landmarks=points),
             VocObject("head", (30.1, 0.0, 59.9, 39.0), True),
         ),
-        "val": (VocObject("face", (1.0, 2.0, 3.0, 4.0)),),
+        "val": (VocObject("face", (1.0, 2.0, 7.0, 8.0)),),
     }
     for split, objects in boxes.items():
         for name, found in (("a/one.png", objects), ("two.png", ())):

@@ -93,16 +93,16 @@ def test_every_command_with_a_gallery_takes_an_address(capfd):
 def test_a_library_remembers_the_address_without_its_password(address, postgres_server):
     from types import SimpleNamespace
 
-    from scripts.library import _gallery_file
+    from scripts.options.library import gallery_of
 
     kept: dict[str, str | None] = {}
     decisions = SimpleNamespace(setting=kept.get, remember=kept.__setitem__)
     library = SimpleNamespace(decisions=decisions)
     with pytest.raises(UserError, match=r"there is no gallery postgresql://") as told:
-        _gallery_file(SimpleNamespace(gallery=address), library)
+        gallery_of(address, library)
     enroll("Ada", path=address)
-    where = _gallery_file(SimpleNamespace(gallery=address), library)
+    where = gallery_of(address, library)
     kept["gallery"] = str(where)  # as `faces library people` does
     assert postgres_server.password not in f"{told.value} {kept}"
     with pytest.raises(UserError, match="PGPASSWORD"):
-        _gallery_file(SimpleNamespace(gallery=None), library)
+        gallery_of(None, library)

@@ -21,7 +21,10 @@ Placement = Literal["link", "copy"]
 
 
 def check_out(source: Path, out: Path, *, overwrite: bool = False) -> None:
-    """UserError when ``out`` overlaps the source, or holds a data set and may not be replaced."""
+    """UserError when the source is missing, ``out`` overlaps it, or holds a data set and may not be
+    replaced."""
+    if not source.exists():
+        raise UserError(f"{source}: there is no such file or folder")
     inside, target = (source if source.is_dir() else source.parent).resolve(), out.resolve()
     if target == inside or target in inside.parents or inside in target.parents:
         raise UserError(

@@ -69,7 +69,9 @@ def test_onnx_files_of_ours_take_part_once_for_each_speed(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
-def test_the_fast_one_is_opened_fast(small_export):
+def test_the_fast_one_is_opened_fast(small_export, monkeypatch):
+    monkeypatch.setattr("detector.inference.openvino_backend.has_bfloat16", lambda: True)
+    monkeypatch.setattr("detector.inference.fast.time_share", lambda *networks: 0.5)
     [fast] = line_up([small_export.onnx], skip=SKIP, speeds=("fast",))
     detector = open_contestant(fast, 1, 0.5)
     assert type(detector.network).__name__ == "OpenVinoNetwork"

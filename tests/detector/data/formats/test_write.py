@@ -92,3 +92,5 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "in", tmp_path / "in/out"):
         with pytest.raises(UserError, match="lie in one another"):
             check_out(tmp_path / "in", out, overwrite=True)
+    with pytest.raises(UserError, match="missing: there is no such file"):
+        check_out(tmp_path / "missing", tmp_path / "other")
