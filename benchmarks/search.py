@@ -42,12 +42,10 @@ Draw = Callable[[int, np.random.Generator], NDArray[np.float32]]
 
 def shipped_spread() -> Draw:
     """Draws people as the shipped embedder's vectors are spread."""
-    from recognizer.shipped import FOLDER
+    from recognizer.embedders.load import load_embedder
     from recognizer.training.background import read_spreads
 
-    with np.load(FOLDER / "strangers.npz") as file:
-        [fingerprint] = file["contracts"]
-    return read_spreads(str(fingerprint))["plain"].draw
+    return read_spreads(load_embedder("mini", threads=1).fingerprint)["plain"].draw
 
 
 def random_spread(dimension: int) -> Draw:

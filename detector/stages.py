@@ -22,6 +22,19 @@ from detector.points import PointsHead, points_in_pixels, points_loss
 Targets = list[dict[str, Tensor]]
 
 
+def _leave_out(label: Tensor, boxes: Tensor, target: dict[str, Tensor]) -> None:
+    """Label anchors that are beside all faces (0) and in a region to ignore -1, which counts not.
+
+    Args:
+        label: (N,), changed in place.
+        boxes: the anchors (N, 4), xyxy in pixels.
+        target: of the image; ``ignore`` (M, 4) may be missing.
+    """
+    if len(target.get("ignore", ())):
+        negative = (label == 0).nonzero().squeeze(1)
+        label[negative[_covered(boxes[negative], target["ignore"])]] = -1
+
+
 def _covered(boxes: Tensor, regions: Tensor) -> Tensor:
     """Which of ``boxes`` (N, 4) lie at least half inside one of ``regions`` (M, 4): bool (N,)."""
     corner = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
@@ -47,9 +60,7 @@ class IgnoringRPN(RegionProposalNetwork):
     ) -> tuple[list[Tensor], list[Tensor]]:
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for label, boxes, target in zip(labels, anchors, targets, strict=True):
-            if len(target.get("ignore", ())):
-                negative = (label == 0).nonzero().squeeze(1)
-                label[negative[_covered(boxes[negative], target["ignore"])]] = -1
+            _leave_out(label, boxes, target)
         return labels, matched
 
     def compute_loss(
@@ -121,9 +132,7 @@ class QualityRPN(IgnoringRPN):
             faces = target["boxes"]
             face = assign_anchors(boxes, self._per_level or [len(boxes)], faces)
             label = (face >= 0).float()
-            if len(target.get("ignore", ())):
-                negative = (face < 0).nonzero().squeeze(1)
-                label[negative[_covered(boxes[negative], target["ignore"])]] = -1
+            _leave_out(label, boxes, target)
             labels.append(label)
             matched.append(faces[face.clamp(min=0)] if len(faces) else boxes)
         return labels, matched

@@ -7,6 +7,7 @@ import pytest
 
 from faces.errors import UserError
 from recognizer.gallery import Gallery
+from recognizer.rule import read_defaults
 from recognizer.training.background import (
     Spread,
     draw_background,
@@ -87,3 +88,11 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_parts_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="do not go together"):
         Spread(np.zeros(3, np.float32), np.zeros((2, 4), np.float32), 0.1)
+
+
+@pytest.mark.parametrize("weights", ["mini-83612e3c845adcd3", "mini-f0e5d24019d029ad"])
+def test_what_was_measured_for_shipped_weights_stays(weights):
+    """Libraries and galleries of a former release are grouped and named as before."""
+    fingerprint = f"{weights}/crop1-aligned-112-0.08"
+    assert set(read_spreads(fingerprint)) == {"plain", "masked"}
+    assert 0.4 < read_defaults()[fingerprint]["gallery"] < 0.5
