@@ -73,6 +73,10 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.live.cameras import Cameras
     from pipeline.live.patience import GaveUp
 
+    if options.page.library is not None:  # before anything is opened or made
+        from pipeline.library.parts import require_library
+
+        require_library(options.page.library)
     windowed, paged = _shown_where(options)
     with ExitStack() as stack:
         camera = None

@@ -73,6 +73,7 @@ def test_a_folder_that_is_no_library_is_refused(tmp_path, monkeypatch, capsys):
     assert main(["webcam", "browser", "--library", "nothing", "--port", "0"]) == 2
     error = capsys.readouterr().err
     assert "nothing is no library of faces" in error
+    assert not list(tmp_path.iterdir()), "no people.db is made for nothing"
     assert "faces index" in error
     assert not Path("nothing").exists()
 
