@@ -43,8 +43,7 @@ from detector.inference.load import load_detector
 from pipeline.live.cameras import Cameras, SharedNetworks, Watched
 from pipeline.live.loop import Loop, LoopOptions
 from pipeline.live.worker import Background
-from pipeline.sinks.tiles import Tiles
-from pipeline.sinks.window import TILES_SECONDS
+from pipeline.sinks.window import TILES_SECONDS, Tiles
 from pipeline.sources.live import LiveSource, Together
 from pipeline.sources.open import SourceOptions, open_source
 

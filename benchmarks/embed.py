@@ -24,13 +24,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recognizer.crop import CropRecipe
-from recognizer.embedders.checkpoint import open_mini
-from recognizer.embedders.embedder import FaceEmbedder, Network
+from recognizer.embedders.checkpoint import TorchNetwork, open_mini
+from recognizer.embedders.embedder import FaceEmbedder, Network, open_onnx_embedder
 from recognizer.embedders.export import OpenNetwork, export_embedder
 from recognizer.embedders.inception import DIMENSION, RECIPE, InceptionFaces, open_inception
 from recognizer.embedders.load import load_embedder
-from recognizer.embedders.onnx import open_onnx_embedder
-from recognizer.embedders.torch import TorchNetwork
 from recognizer.shipped import shipped_file
 
 Way = tuple[str, str, int]

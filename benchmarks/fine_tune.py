@@ -160,10 +160,10 @@ def judge(work: Path, way: str, embedder: Embedder) -> dict[str, float]:
     return {
         "rank1_nearest": float((nearest == truth).mean()),
         "rank1_head": float((by_head == truth).mean()),
-        "f1_head": naming.macro(naming.per_person(people, closed)).f1 or 0.0,
+        "f1_head": naming.macro(naming.per_person(people, closed))["f1"] or 0.0,
         "right": float((named == truth).mean()),
         "wrong": float(((named != truth) & (named >= 0)).mean()),
-        "f1_rule": naming.macro(naming.per_person(people, matrix)).f1 or 0.0,
+        "f1_rule": naming.macro(naming.per_person(people, matrix))["f1"] or 0.0,
         "strangers_named": float(np.mean([m.name is not None for m in snapshot.identify(strange)])),
         "fold6_tar": 1 - float(scores.fnmr(bar)),
         "threshold": snapshot.thresholds.gallery,

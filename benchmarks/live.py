@@ -48,10 +48,10 @@ from benchmarks.moving_scene import (
 from detector.inference.load import load_detector
 from detector.inference.mtcnn import MtcnnDetector
 from detector.types import Detector
+from faces.boxes import iou
 from faces.images.find import find_images
 from faces.images.read import read_image
 from pipeline.live.loop import Loop, LoopOptions
-from pipeline.live.tracking import overlap
 from pipeline.live.worker import Background
 from pipeline.sources.live import LiveSource
 from pipeline.types import Box, FrameFaces, Picture
@@ -157,8 +157,8 @@ class Score:
         """Count one frame."""
         for name, box in truth.items():
             self.faces += 1
-            best = max(faces.faces, key=lambda face: overlap(face.box, box), default=None)
-            if best is not None and overlap(best.box, box) >= 0.5:
+            best = max(faces.faces, key=lambda face: iou([face.box], [box]), default=None)
+            if best is not None and iou([best.box], [box]) >= 0.5:
                 self.boxed += 1
                 self.named += best.match.name == name
                 self.wrong += best.match.name not in (name, None)

@@ -138,10 +138,7 @@ def rates(
     given = snapshot.identify(vectors[probes])
     named = np.array([-1 if match.name is None else row[match.name] for match in given])
     point = operating_point(truth, named, [match.source for match in given])
-    assert point.fnir is not None
-    assert point.misidentified is not None
-    assert point.fpir is not None
-    return {"known": 1 - point.fnir, "wrong": point.misidentified, "fpir": point.fpir}
+    return {"known": 1 - point["fnir"], "wrong": point["misidentified"], "fpir": point["fpir"]}
 
 
 def mean(lines: Sequence[dict[str, float]]) -> dict[str, float]:

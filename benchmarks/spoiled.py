@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from faces.errors import UserError
 from faces.images.read import read_image
-from pipeline.live.quality import face_quality, sharpness
+from pipeline.live.tasks import face_quality, sharpness
 from recognizer.data.photos import center_box
 from recognizer.embedders.embedder import FaceEmbedder
 from recognizer.quality import measure

@@ -27,7 +27,7 @@ from detector.config import TrainConfig, from_dict
 from detector.model import FaceRCNN, build_model
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.networks.torch_files import read_checkpoint
+from faces.networks.torch import read_checkpoint
 
 FORMAT = "faces-detector"
 VERSION = 2  # 1: separable convolutions from stride 8 on, a head of one layer

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from faces.errors import UserError
+from faces.errors import UserError, require
+from faces.settings import with_settings
 
 Arch = Literal["fpn", "reference"]
 Precision = Literal["auto", "bf16", "float32"]
@@ -229,6 +229,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         data, model, optim = self.data, self.model, self.optim
         rules = [
+            (
+                not model.points or model.arch == "fpn",
+                "points are found by fpn only: leave out points or arch",
+            ),
             (data.image_size >= 128, "image_size must be at least 128"),
             (data.image_size % 32 == 0, "image_size must be a multiple of 32"),
             (0 < data.valid_share <= 0.5, "valid_share must be above 0 and at most 0.5"),
@@ -260,22 +264,18 @@ class TrainConfig:
             (0 <= optim.cooldown <= 1, "cooldown must be between 0 and 1"),
             (self.threads >= 0, "threads must not be negative"),
             (self.save_minutes > 0, "save_minutes must be positive"),
+            (
+                model.width == 1.0 or model.backbone_weights != "imagenet",
+                "width other than 1.0 has no ImageNet weights: set backbone_weights to none",
+            ),
         ]
-        if model.points and model.arch != "fpn":
-            raise UserError("points are found by fpn only: leave out points or arch")
-        for name in FOUR_PATHS if data.data_dir is not None else ():
-            if getattr(data, name) is not None:
-                raise UserError(
-                    f"give data or {name}, not both: data {data.data_dir} is a folder with all "
-                    f"four of {', '.join(FOUR_PATHS)}"
-                )
-        for fine, message in rules:
-            if not fine:
-                raise UserError(message)
-        if model.width != 1.0 and model.backbone_weights == "imagenet":
+        both = [name for name in FOUR_PATHS if getattr(data, name) is not None]
+        if data.data_dir is not None and both:
             raise UserError(
-                "width other than 1.0 has no ImageNet weights: set backbone_weights to none"
+                f"give data or {both[0]}, not both: data {data.data_dir} is a folder with all four "
+                f"of {', '.join(FOUR_PATHS)}"
             )
+        require(rules)
 
 
 def preset(arch: Arch) -> TrainConfig:
@@ -336,29 +336,9 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
 
     A field is also read under its ``old_name``. Raises UserError for an unknown field.
     """
-    hints = typing.get_type_hints(kind)
-    renamed = {f.metadata.get("old_name"): f.name for f in dataclasses.fields(kind)}
-    values = {renamed.get(name, name): value for name, value in values.items()}
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise UserError(
-            f"the configuration has the unknown field {sorted(unknown)[0]!r}: "
-            "it was written by another version of this program"
-        )
+    then = {"score_calibration": OLD_SCORE_CALIBRATION, "min_objectness": OLD_MIN_OBJECTNESS}
     if kind is ModelConfig:
-        values = {
-            "score_calibration": OLD_SCORE_CALIBRATION,
-            "min_objectness": OLD_MIN_OBJECTNESS,
-            **values,
-        }
-    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
-
-
-def _restore(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value)
-    if isinstance(value, str) and (hint is Path or Path in typing.get_args(hint)):
-        return Path(value)
-    if isinstance(value, list):
-        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    return value
+        values = {**then, **values}
+    elif "model" in values:
+        values = {**values, "model": {**then, **values["model"]}}
+    return with_settings(kind(), values, "written by another version of this program: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from faces.images.read import as_image
 
 if TYPE_CHECKING:
     from detector.types import Detections
+
+T = TypeVar("T")
 
 TRUTH = (64, 200, 90)
 FOUND = (255, 140, 0)
@@ -121,18 +123,19 @@ def _caption(
     pen.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0), font=font)
 
 
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """Up to ``count`` items, evenly over the list."""
+    places = np.linspace(0, len(items) - 1, min(max(count, 0), len(items))).round().astype(int)
+    return [items[i] for i in places.tolist()]
+
+
 def contact_sheet(
     images: Sequence[NDArray[np.uint8]],
     columns: int = 3,
     cell: int = 420,
     titles: Sequence[str] | None = None,
 ) -> NDArray[np.uint8]:
-    """RGB images of any size, each fitted into a cell of ``cell`` x ``cell`` pixels, in rows.
-
-    Raises ValueError when there are no images.
-    """
-    if not images:
-        raise ValueError("a contact sheet needs at least one image")
+    """RGB images of any size, each fitted into a cell of ``cell`` x ``cell`` pixels, in rows."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     strip = 22 if titles else 0

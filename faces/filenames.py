@@ -1,9 +1,12 @@
-"""Names of files as they are compared: in one Unicode form, whichever system wrote them."""
+"""Names of files as they are compared, in one Unicode form, whichever system wrote them; and what
+label files call their images: paths of any system, addresses, names of uploads."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def nfc(text: str) -> str:
@@ -40,3 +43,46 @@ def folded(text: str) -> str:
 def last_part(text: str) -> str:
     """The name at the end of a path of any system: of ``C:\\a\\b.jpg`` and ``/a/b.jpg`` "b.jpg"."""
     return text.strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+_UPLOADED = re.compile(r"(.*/)?[0-9a-f]{8}-([^/]+)")
+"""What Label Studio puts before the name of a file that was uploaded, in all its formats."""
+
+
+def readings(listed: str) -> list[str]:
+    """The paths that a listed name may mean, with forward slashes, the likeliest first.
+
+    Tried after the name as it is written: without an address's escapes (``my%20photo.jpg``), host
+    and query, and without what Label Studio puts before it. An address is never taken as written:
+    a path in its query would be the image's name.
+    """
+    plain = listed.strip().replace("\\", "/")
+    path = path_in(plain)
+    found = [] if "://" in plain or "local-files/?" in plain else [plain]
+    found += [path, unquote(path)]
+    uploaded = [match for x in found if (match := _UPLOADED.fullmatch(x))]
+    found += [f"{match[1] or ''}{match[2]}" for match in uploaded]
+    return list(dict.fromkeys(found))
+
+
+def original(path: str) -> str:
+    """A path as it was before a tool took it in: without escapes and the prefix of an upload.
+
+    In one Unicode form and letter case, for comparing.
+    """
+    path = folded(unquote(path))
+    uploaded = _UPLOADED.fullmatch(path)
+    return f"{uploaded[1] or ''}{uploaded[2]}" if uploaded else path
+
+
+def path_in(address: str) -> str:
+    """The path in an address: of ``/data/local-files/?d=a/b.jpg`` "a/b.jpg"."""
+    try:
+        parts = urlsplit(address.replace("\\", "/"))
+        if "local-files" in parts.path and (named := parse_qs(parts.query).get("d")):
+            return named[0].replace("\\", "/")
+    except ValueError:
+        return address
+    if "://" not in address and not parts.path.startswith("/data/"):
+        return unquote(address.replace("\\", "/"))  # `#` and `?` are letters of a name
+    return unquote(parts.path)

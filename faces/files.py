@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of users read within limits."""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,17 +26,14 @@ def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[BinaryI
     new one, never a part. The parent folder is created. A ``private`` file can at
     no moment be read by anybody but its owner. Raises OSError as ``open`` does.
     """
-
-    def owners(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o600)
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         # Not tempfile.mkstemp, whose files are private: to make them ordinary ones afterwards one
         # must know the umask, and that can only be read by changing it for all threads.
-        with open(temporary, "xb", opener=owners if private else None) as file:
+        rights = partial(os.open, mode=0o600) if private else None
+        with open(temporary, "xb", opener=rights) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -53,9 +54,13 @@ def atomic_write_text(path: str | Path, text: str, *, private: bool = False) -> 
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hex. Raises OSError as ``open`` does."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file in hex. Raises UserError for a pipe and for what cannot be read."""
+    refuse_pipe(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def temporary_name(path: Path) -> Path:
@@ -93,3 +98,64 @@ def refuse_pipe(path: Path) -> None:
     only. A file that is missing, or a folder, is let through."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path} is a pipe or a device: save its contents as a file")
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The bytes of a file; UserError when it cannot be read or has more than ``most``."""
+    refuse_pipe(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise UserError(f"{path}: larger than {most:,} bytes; split it into several files")
+    return data
+
+
+def decoded(data: bytes) -> str:
+    """UTF-8, or UTF-16 with its mark, as Windows's shell writes it. Raises UnicodeDecodeError."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
+
+
+def read_lines(path: Path, most: int = 100_000_000) -> list[str]:
+    """The lines of a text file; UserError as `read_limited`, and for what is no such text."""
+    try:
+        return decoded(read_limited(path, most)).splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from error
+
+
+MAX_GROUPS = 50
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns' names of a CSV file, and for each row its line and cells by column.
+
+    Raises UserError, naming file and line, for what is no such table.
+    """
+    rows = csv.reader(io.StringIO("\n".join(read_lines(path)), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
+    if len(set(header)) < len(header) or "" in header:
+        raise UserError(f"{path}, line 1: every column needs a name of its own")
+    for number, row in lines:
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}, line {number}: {len(row)} cells, but the header has {len(header)} columns"
+            )
+    return header, [(number, dict(zip(header, row, strict=True))) for number, row in lines]
+
+
+def refuse_many_groups(path: Path, column: str, values: list[str]) -> None:
+    """Raise UserError where a column of labels has more than `MAX_GROUPS` values."""
+    groups = len(set(values) - {""})
+    if groups > MAX_GROUPS:
+        raise UserError(
+            f"{path}: the column {column!r} has {groups} values, more than {MAX_GROUPS}; put them "
+            "into ranges first, or name other columns"
+        )

@@ -122,3 +122,11 @@ def link_file(source: Path, destination: Path) -> str:
     except OSError:
         copy_file(source, destination)
         return "copied"
+
+
+def place_file(source: Path, destination: Path, *, link: bool) -> str:
+    """See `link_file`, or `copy_file`; says how it came there."""
+    if link:
+        return link_file(source.resolve(), destination)
+    copy_file(source, destination)
+    return "copied"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from faces.errors import UserError
-from faces.files import atomic_write, atomic_write_text
+from faces.files import atomic_write, atomic_write_text, read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +31,8 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     Raises UserError for a missing file or a damaged line, which is named.
     """
     path = run / "history.jsonl" if run.is_dir() else run
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the history {path}: {error}") from error
     lines = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         try:
             values = json.loads(line)
             _ = values["epoch"], values["train"]["loss"], values["valid"]["loss"], values["lr"]
@@ -113,7 +109,6 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     Args:
         histories: name -> lines as `read_history` gives them, none empty.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
@@ -124,7 +119,6 @@ def plot_histories(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     measured = any(ap_of(line) is not None for history in histories.values() for line in history)
     heights = [4, 2, 1] if measured else [4, 1]
     figure = Figure(figsize=(9.5, 1 + sum(heights) * 0.8 + 0.22 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
     losses, rates = panels[0], panels[-1]
     marker = "." if max(map(len, histories.values())) < 40 else None

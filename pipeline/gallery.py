@@ -18,7 +18,7 @@ from detector.types import Detector
 from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.read import as_image
-from pipeline.enroll.photo_sample import Refused, sample_of
+from pipeline.enroll.photos import Refused, sample_of
 from recognizer.names import clean_name
 from recognizer.quality import Gates
 from recognizer.sample_rule import decide

@@ -79,17 +79,21 @@ def label_points(
     for name, images in dataset.splits.items():
         labeled = []
         for image in progress(images):
-            sides = (image.xyxy[:, 2:] - image.xyxy[:, :2]).clip(min=0).prod(axis=1)
-            wanted = ~image.difficult & (sides >= SMALLEST**2)
-            has = np.isfinite(image.landmarks).all(axis=2).any(axis=1)
+            boxes, objects = image.xyxy, list(image.objects)
+            sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+            wanted = np.array([not item.difficult for item in objects], bool) & (
+                sides >= SMALLEST**2
+            )
+            has = np.array([bool(item.landmarks) for item in objects], bool)
             faces, before = faces + int(wanted.sum()), before + int((wanted & has).sum())
             rows = np.flatnonzero(wanted & ~has)
             if len(rows):
-                new = _agreed(image, rows, networks)
-                landmarks = image.landmarks.copy()
-                landmarks[rows] = new
-                now += int(np.isfinite(new).any(axis=(1, 2)).sum())
-                image = replace(image, landmarks=landmarks)
+                for i, five in zip(rows, _agreed(image, rows, networks), strict=True):
+                    points = tuple((x, y) if np.isfinite(x) else None for x, y in five.tolist())
+                    if any(points):
+                        objects[i] = replace(objects[i], landmarks=points)
+                        now += 1
+                image = replace(image, objects=tuple(objects))
             labeled.append(image)
         splits[name] = tuple(labeled)
     return replace(dataset, splits=splits), Labeled(faces, before, now)

@@ -13,11 +13,10 @@ from faces.closing import Closing
 from pipeline.analyzer import current, open_existing
 from pipeline.gallery import Gallery, open_detector, open_embedder
 from pipeline.live.loop import Loop, LoopOptions
-from pipeline.live.worker import Background, Inline
+from pipeline.live.worker import Background, Worker
 from pipeline.sources.open import AnySource, EverySource, SourceOptions, open_source
 from pipeline.types import Tick
 from recognizer.gallery import Gallery as Known
-from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.types import Embedder, Recognizer
 
@@ -117,7 +116,7 @@ def stream(
         opening.callback(opened.close)
         film = isinstance(opened, EverySource)
         if threads is None and not film:
-            threads = max(1, (os.cpu_count() or 2) // 2)
+            threads = half_of_the_cores()
         embedder = open_embedder(embedder, threads)
         if isinstance(gallery, str | Path):
             gallery = opening.enter_context(open_existing(gallery, embedder))
@@ -133,14 +132,18 @@ def stream(
         if every is None:
             every = max(1, round(opened.fps / LOOKS)) if isinstance(opened, EverySource) else 1
         settings = LoopOptions(every if follow else 1, min_face, threshold, follow)
-        worker = Inline() if film else Background()
+        worker = Worker() if film else Background()
         who = current(gallery)
         if who is None:
-            nobody = Known.empty(embedder.fingerprint, embedder.dimension)
-            who = Snapshot(nobody, thresholds=Thresholds())
+            who = Snapshot(Known.empty(embedder.fingerprint, embedder.dimension))
         loop = opening.enter_context(Loop(network, embedder, who, settings, worker))
         owned = opening.pop_all()
     return Stream(_ticks(loop, opened, gallery), opened, loop, owned)
+
+
+def half_of_the_cores() -> int:
+    """CPU threads of each network where the picture of a camera wants its share."""
+    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def _ticks(loop: Loop, source: AnySource, gallery: Gallery | Recognizer | None) -> Generator[Tick]:

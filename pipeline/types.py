@@ -83,11 +83,11 @@ class Face:
             "score": round(self.score, 6),
             "track": self.track,
             "name": match.name,
-            "similarity": _rounded(match.similarity),
-            "confidence": _rounded(match.confidence),
+            "similarity": rounded(match.similarity),
+            "confidence": rounded(match.confidence),
             "source": match.source,
             "nearest": match.nearest,
-            "agreement": _rounded(self.agreement),
+            "agreement": rounded(self.agreement),
             **arrays,
         }
 
@@ -169,6 +169,8 @@ class Picture:
     image: NDArray[np.uint8]  # RGB uint8 (H, W, 3), upright
     captured: float  # `time.monotonic` seconds when the frame was there
     name: str | None = None  # of the file, for a folder of pictures
+    # seconds after ``captured`` for which it may wait for its names; those of a camera never do
+    wait: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -262,7 +264,8 @@ class Tick:
         return draw_tick(self)
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """A share or cosine for JSON: to four digits."""
     return None if value is None else round(value, 4)
 
 

@@ -29,10 +29,6 @@ class HeldBack:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "embeddings", frozen(self.embeddings, np.float32))
-        if self.embeddings.ndim != 2 or len(self.names) != len(self.embeddings):
-            raise ValueError(
-                f"{len(self.names)} names need as many vectors, got {self.embeddings.shape}"
-            )
 
 
 @dataclass(frozen=True)
@@ -90,13 +86,7 @@ def compare_snapshots(old: Snapshot, new: Snapshot, held_back: HeldBack) -> Verd
     The new one is accepted when nobody known to both has fewer right answers or more wrong names
     than before, and no more impostors are named. People whom only the new one knows cannot get
     worse; people whom it no longer knows (they were removed) count as impostors to both.
-
-    Raises ValueError when the snapshots are of different fingerprints.
     """
-    if old.fingerprint != new.fingerprint:
-        raise ValueError(
-            f"the old snapshot is of {old.fingerprint}, the new one of {new.fingerprint}"
-        )
     before, after = old.identify(held_back.embeddings), new.identify(held_back.embeddings)
     known_old, known_new = known_people(old), known_people(new)
     rows: dict[str | None, list[int]] = {}

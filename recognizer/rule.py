@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.shipped import FOLDER
-from recognizer.types import Match
+from recognizer.types import Match, cosines_of
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +144,7 @@ def _next_nearest(
     face: NDArray[np.float32], gallery: Gallery, barred: Callable[[str], bool]
 ) -> tuple[int, float]:
     """Position and cosine of the nearest person who is not barred; -1, -1 when all are."""
-    cosines = gallery.prototypes @ face
+    cosines = cosines_of(gallery.prototypes, face)
     for row in np.argsort(-cosines):
         if not barred(gallery.people[row]):
             return int(row), float(cosines[row])

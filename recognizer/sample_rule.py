@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recognizer.quality import Gates
 from recognizer.rule import TOLD
 from recognizer.snapshot import Snapshot
+from recognizer.types import cosines_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def somebody_else(
     people = snapshot.gallery.people
     if match.name not in people:  # a class of the head alone
         return match.name, match.similarity or 0.0
-    return match.name, float(snapshot.gallery.prototypes[people.index(match.name)] @ vector)
+    own = snapshot.gallery.prototypes[people.index(match.name)]
+    return match.name, float(cosines_of(own, vector))
 
 
 def unlike(

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds, default_thresholds, identify, is_denied
 from recognizer.types import Match
 

@@ -90,6 +90,14 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     return vectors / length
 
 
+def cosines_of(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of unit vectors (N, D) or (D,) and (M, D) or (D,), within -1..1.
+
+    Whatever is shown is made here: rounding makes the product of a vector with itself 1.0000001.
+    """
+    return np.clip(vectors @ others.T, -1, 1)
+
+
 def frozen(array: NDArray, dtype: type) -> NDArray:
     """A read-only copy (or ``array`` itself when it is one already)."""
     if array.dtype != dtype or array.flags.writeable:

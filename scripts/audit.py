@@ -12,7 +12,8 @@ from typing import Annotated
 import tyro
 
 from faces.text import counted
-from scripts.options.command_line import parse
+from scripts.main import run_program
+from scripts.options.command_line import arg, parse
 
 DESCRIPTION = """The record that `faces serve` keeps of enrollments, renames and removals. Each line
 vouches for those before it. People are pseudonyms there: only with the log's key and a name can
@@ -36,9 +37,7 @@ class Verify:
 
     log: LogOption = DEFAULT
     """The log."""
-    expect: Annotated[
-        str | None, tyro.conf.arg(metavar="CODE", help_behavior_hint="(default: none)")
-    ] = None
+    expect: Annotated[str | None, arg("none", metavar="CODE")] = None
     """A code that an earlier verification printed: it must still be there. Only so can be seen that
     the end was not cut off."""
 
@@ -49,21 +48,16 @@ class Show:
 
     log: LogOption = DEFAULT
     """The log."""
-    person: Annotated[
-        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: everybody)")
-    ] = None
+    person: Annotated[str | None, arg("everybody", metavar="NAME")] = None
     """Only what was done to this person."""
 
 
-Command = (
-    Annotated[Verify, tyro.conf.subcommand("verify")]
-    | Annotated[Show, tyro.conf.subcommand("show")]
-)
+Command = Verify | Show
 
 
 def main(argv: Sequence[str]) -> int:
     """0: the log is in order; 1: it is not."""
-    options: Verify | Show = parse(Command, argv, "faces audit", DESCRIPTION, EXAMPLES)
+    options: Command = parse(Command, argv, "faces audit", DESCRIPTION, EXAMPLES)
     from pipeline.service.audit import entries, verify
     from recognizer.names import clean_name
 
@@ -92,6 +86,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.audit", sys.argv[1:]))
+    run_program("scripts.audit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import tyro
 from detector.shipped import SHIPPED
 from faces.errors import UserError, require
 from faces.files import check_writable
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ def _run(
     truth: list[ImageFaces],
     files: dict[str, Path],
 ) -> list[Result]:
-    from detector.benchmark.accuracy import MIN_SCORE, average_precisions
     from detector.benchmark.contestants import THRESHOLD
+    from detector.benchmark.pictures import MIN_SCORE, average_precisions
     from detector.benchmark.table import Result
     from detector.benchmark.timing import ContestantFailed, contest
 
@@ -284,6 +284,4 @@ def _profile(options: Options, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.benchmark", sys.argv[1:]))
+    run_program("scripts.benchmark")

@@ -6,7 +6,6 @@ With a checkpoint of a detector: measure its score calibration, and store it in 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from faces.text import counted
+from scripts.main import run_program
 from scripts.options.calibrate import Options, ScoreOptions
 from scripts.options.command_line import log_to_stderr, parse, progress
-from scripts.options.recognizer import open_embedder, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     from recognizer.rule import Thresholds
 
     photos, listed = read_photos(options)
-    embedder = open_embedder(options.embedding)
+    embedder = options.embedding.open_embedder()
     find_face, where = _face_finder(options)
     vectors, failed = embed_photos(
         photos, embedder, {"embedder": embedder}, find_face, where, options.cache,
@@ -92,7 +91,9 @@ def main(argv: Sequence[str]) -> int:
         rows = sorted(first.values())
         _write_defaults(options, embedder, thresholds, found, head, photos, rows, find_face)
     if failed.any():
-        logger.warning("no face was found in %d photos, which were left out", failed.sum())
+        logger.warning(
+            "%d photos were left out: no face was found, or they cannot be read", failed.sum()
+        )
     return 1 if failed.any() else 0
 
 
@@ -124,7 +125,7 @@ def _denied(options: Options, embedder: Embedder) -> NDArray[np.float32] | None:
 
     if not options.store.exists():
         return None
-    with open_store(options.store, embedder) as store:
+    with options.store.open_store(embedder) as store:
         return denied_cosines(store.snapshot())
 
 
@@ -133,7 +134,7 @@ def _store(options: Options, embedder: Embedder, thresholds: Thresholds) -> str:
     path = options.store.gallery
     if not options.store.exists():
         return f"nowhere: there is no {path} yet (see `faces enroll`)"
-    with open_store(options.store, embedder) as store:
+    with options.store.open_store(embedder) as store:
         store.save_thresholds(thresholds)
         people = len(store.people())
     return f"{path} ({counted(people, 'person')})"
@@ -213,8 +214,7 @@ def _calibrate_detector(
     from detector.checkpoint import checkpoint_config, load_checkpoint
     from detector.evaluation.calibrate import calibrate_scores, check_calibrates, store_calibration
     from detector.evaluation.matching import match
-    from detector.evaluation.part import read_part
-    from detector.evaluation.truth import read_voc_truth
+    from detector.evaluation.truth import read_part, read_voc_truth
     from detector.inference.load import file_kind
     from detector.shipped import SHIPPED, find_checkpoint
     from faces.files import check_writable
@@ -239,10 +239,11 @@ def _calibrate_detector(
     else:
         assert options.annotation_dir is not None
         truth, images = read_voc_truth(options.annotation_dir, options.image_path, classes)
-    found = calibrate_scores(
-        match(truth, _plain_scores(path, truth, images, options, threads, quiet)),
-        options.false_positives,
-    )
+    scores = _plain_scores(path, truth, images, options, threads, quiet)
+    if not scores:
+        raise UserError("none of the pictures can be read")
+    read = [image for image in truth if image.name in scores]
+    found = calibrate_scores(match(read, scores), options.false_positives)
     kept = store_calibration(path, options.out, found)
     print(_detector_summary(found, config.model.score_calibration, options.out or path, kept))
     return found
@@ -252,7 +253,8 @@ def _plain_scores(
     path: Path, truth: list[ImageFaces], images: dict[str, Path], options: ScoreOptions,
     threads: int | None, quiet: bool,
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
-    """The detections by image, with the scores that the network gives without calibration."""
+    """The detections by image, with the scores that the network gives without calibration. Images
+    that cannot be read are named and left out."""
     from detector.data.submission import scored_boxes
     from detector.evaluation.calibrate import LOWEST
     from detector.inference.detect import FaceDetector
@@ -271,10 +273,15 @@ def _plain_scores(
     network.roi_heads.score_thresh = LOWEST
     resize = inference_resize(artifact.config.model, artifact.config.data, options.max_side)
     detector = FaceDetector(TorchNetwork(network, pick_device(options.device)), resize, LOWEST)
-    return {
-        image.name: scored_boxes(detector.detect(read_image(images[image.name])))
-        for image in progress(truth, "detecting", "image", quiet)
-    }
+    found = {}
+    for image in progress(truth, "detecting", "image", quiet):
+        try:
+            picture = read_image(images[image.name])
+        except UserError as error:
+            logger.warning("%s; it is left out", error)
+            continue
+        found[image.name] = scored_boxes(detector.detect(picture))
+    return found
 
 
 def _detector_summary(found: ScoreCalibration, before: float, out: Path, kept: Path | None) -> str:
@@ -300,6 +307,4 @@ def _detector_summary(found: ScoreCalibration, before: float, out: Path, kept: P
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.calibrate", sys.argv[1:]))
+    run_program("scripts.calibrate")

@@ -13,6 +13,7 @@ from pathlib import Path
 from faces.errors import UserError
 from scripts.demo_parts.film import FILM, LINES, NAMED, REPORT, compare, draw_strip, make_film
 from scripts.demo_parts.summary import summary
+from scripts.main import run_program
 from scripts.options.command_line import parse
 
 DESCRIPTION = """Walk through everything on a small data set that needs no download: real faces that
@@ -199,6 +200,4 @@ def free_path(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.demo", sys.argv[1:]))
+    run_program("scripts.demo")

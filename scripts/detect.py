@@ -10,13 +10,21 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from faces.errors import UserError, require
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse, progress, writing_results
+from scripts.main import run_program
+from scripts.options.command_line import (
+    arg,
+    log_to_stderr,
+    needed,
+    parse,
+    progress,
+    writing_results,
+)
 from scripts.options.hide import write_covered
 
 if TYPE_CHECKING:
@@ -46,17 +54,11 @@ THRESHOLD, ANONYMIZE_THRESHOLD = 0.5, 0.3
 WIDER_SCORE = 0.005  # the least that the networks report; average precision needs the low ones too
 
 
-def _required(**settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint="(required)", **settings)
-
-
 @dataclass(frozen=True)
 class Options:
     """What to look at, with what, and what to write."""
 
-    paths: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], _required(metavar="PATH [PATH ...]")
-    ] = ()
+    paths: Annotated[tyro.conf.Positional[tuple[str, ...]], needed("PATH [PATH ...]")] = ()
     """Images, videos, folders (searched recursively), or patterns such as "photos/**/*.jpg"."""
     model: Annotated[Path, tyro.conf.arg(aliases=["-m"], metavar="FILE")] = Path("shipped")
     """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
@@ -216,7 +218,7 @@ def check_labels(folder: Path, sources: Sequence[Source], targets: Mapping[Sourc
 
 def open_lines(options: Options, stack: ExitStack) -> Callable[[str], None]:
     """What takes each JSON line: a file, stdout, or nothing."""
-    from pipeline.sinks.json_lines import LineFile
+    from pipeline.sinks.files import LineFile
 
     if options.json == "-":
         return partial(print, flush=True)
@@ -273,7 +275,7 @@ class Job:
         from faces.images.write import save_image
         from faces.prefetch import WriteBehind
         from pipeline.media import Failed, detect_images
-        from pipeline.sinks.json_lines import json_line
+        from pipeline.sinks.files import json_line
 
         with ExitStack() as stack:
             # More threads than cores: they mostly wait for the disk.
@@ -306,7 +308,7 @@ class Job:
         from faces.video.sound import copy_sound
         from pipeline.hiding.cover import Cover
         from pipeline.media import detect_video
-        from pipeline.sinks.json_lines import json_line
+        from pipeline.sinks.files import json_line
 
         with ExitStack() as stack:
             video = stack.enter_context(VideoReader(source.path))
@@ -361,21 +363,14 @@ def first_labels(source: Source, found: Detections) -> LabeledImage:
     import numpy as np
 
     from detector.data.formats.dataset import LabeledImage
+    from detector.data.voc.annotation import VocObject
 
-    count = len(found)
     height, width = found.image_size
     boxes = found.xyxy.astype(np.float64)
     fine = boxes.round(2)  # the edges of the picture are whole numbers, so none is crossed
-    return LabeledImage(
-        path=source.path,
-        name=source.name,
-        width=width,
-        height=height,
-        xyxy=np.where((fine[:, 2:] > fine[:, :2]).all(axis=1, keepdims=True), fine, boxes),
-        names=("face",) * count,
-        difficult=np.zeros(count, bool),
-        landmarks=np.full((count, 5, 2), np.nan),
-    )
+    fine = np.where((fine[:, 2:] > fine[:, :2]).all(axis=1, keepdims=True), fine, boxes)
+    objects = tuple(VocObject("face", (x1, y1, x2, y2)) for x1, y1, x2, y2 in fine.tolist())
+    return LabeledImage(source.path, source.name, width, height, objects)
 
 
 def summary(options: Options, tally: Tally) -> str:
@@ -408,6 +403,4 @@ def _then(
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.detect", sys.argv[1:]))
+    run_program("scripts.detect")

@@ -14,15 +14,9 @@ import tyro
 from faces.errors import UserError
 from faces.text import counted
 from recognizer.quality import Gates
-from scripts.options.command_line import log_to_stderr, parse, progress
-from scripts.options.recognizer import (
-    DetectorOptions,
-    EmbedderOptions,
-    GalleryOptions,
-    open_detector,
-    open_embedder,
-    open_store,
-)
+from scripts.main import run_program
+from scripts.options.command_line import log_to_stderr, needed, parse, progress
+from scripts.options.recognizer import DetectorOptions, EmbedderOptions, GalleryOptions
 
 if TYPE_CHECKING:
     from pipeline.enroll.photos import Enroller, PhotoResult
@@ -46,14 +40,12 @@ faces enroll Anna scans/anna --gallery team.db --min-size 32"""
 class Options:
     """Who, from which photos."""
 
-    name: Annotated[
-        tyro.conf.Positional[str | None],
-        tyro.conf.arg(metavar="NAME", help_behavior_hint="(required without --from-folders)"),
-    ] = None
+    name: Annotated[tyro.conf.Positional[str | None], needed("NAME", " without --from-folders")] = (
+        None
+    )
     """The person on the photos; a person who is known already gets more samples."""
     photos: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="(required with NAME)"),
+        tyro.conf.Positional[tuple[str, ...]], needed("PHOTO [PHOTO ...]", " with NAME")
     ] = ()
     """Images, folders (searched recursively), or patterns such as "photos/**/*.jpg". Three to ten
     different photos of a person are a good number."""
@@ -100,13 +92,13 @@ def main(argv: Sequence[str]) -> int:
     options: Options = parse(Options, argv, "faces enroll", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     people = photos_of(options)  # first: mistakes are found before networks are loaded
-    embedder = open_embedder(options.embedding)
-    with open_store(options.store, embedder) as store:
+    embedder = options.embedding.open_embedder()
+    with options.store.open_store(embedder) as store:
         from pipeline.enroll.photos import Enroller
 
         enroller = Enroller(
             store,
-            open_detector(options.finding),
+            options.finding.open_detector(),
             embedder,
             options.gates,
             options.largest,
@@ -187,6 +179,4 @@ def summary(tally: Tally, store: Store) -> str:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.enroll", sys.argv[1:]))
+    run_program("scripts.enroll")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import tyro
 
 from faces.errors import UserError
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
 
 logger = logging.getLogger(__name__)
@@ -124,6 +124,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.evaluate", sys.argv[1:]))
+    run_program("scripts.evaluate")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from faces.errors import UserError, require
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
@@ -208,6 +208,4 @@ def _simulate(options: Options) -> list[Trial]:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.evaluate_liveness", sys.argv[1:]))
+    run_program("scripts.evaluate_liveness")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from faces.errors import UserError, require
 from recognizer.store.address import PostgresAddress
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
-from scripts.options.recognizer import GALLERY, EmbedderOptions, open_embedder
+from scripts.options.recognizer import GALLERY, EmbedderOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> int:
     check_writable(options.out)
     photos, pairs = _photos(options)
     labels = _labels(options, photos)
-    embedder = open_embedder(options.embedding, options.threads)
+    embedder = options.embedding.open_embedder(options.threads)
     snapshot = _snapshot(options, embedder)
     find_face, boxes = _face_finder(options)
     contestants = _contestants(options, embedder)
@@ -209,7 +209,10 @@ def main(argv: Sequence[str]) -> int:
     for path in written:
         logger.info("written: %s", path)
     if result.report["failed"]:
-        logger.warning("no face was found in %d photos, see report.json", result.report["failed"])
+        logger.warning(
+            "no face was found in %d photos, or they cannot be read: see report.json",
+            result.report["failed"],
+        )
         return 1
     return 0
 
@@ -255,7 +258,7 @@ def _face_finder(options: Options) -> tuple[FaceBox, str]:
     import numpy as np
 
     from pipeline.enroll.photo_faces import face_finder
-    from pipeline.enroll.photo_sample import Refused
+    from pipeline.enroll.photos import Refused
     from recognizer.data.photos import bordered
     from recognizer.quality import Gates
 
@@ -295,7 +298,10 @@ def _yaw(options: Options, photos: Photos, find_face: FaceBox) -> NDArray[np.flo
     landmarks = LandmarkNet(threads=options.threads)
     found = np.full(len(photos), np.nan, np.float32)
     for i in _bar(options, range(len(photos)), "landmarks"):
-        image = read_image(photos.paths[i])
+        try:
+            image = read_image(photos.paths[i])
+        except UserError:  # it was named when it was embedded
+            continue
         points, trusted = landmarks(image, find_face(image))
         if trusted.any():
             [found[i]] = yaw(points)
@@ -353,6 +359,4 @@ def _bar(options: Options, rows: Iterable[int], what: str = "embedding") -> Iter
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.evaluate_recognizer", sys.argv[1:]))
+    run_program("scripts.evaluate_recognizer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import tyro
 
 from detector.shipped import SHIPPED
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.main import run_program
+from scripts.options.command_line import arg, log_to_stderr, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,16 +39,11 @@ class Options:
     """What to export and where to."""
 
     checkpoint: Annotated[
-        tyro.conf.Positional[Path],
-        tyro.conf.arg(metavar="[CHECKPOINT]", help_behavior_hint="(default: the shipped detector)"),
+        tyro.conf.Positional[Path], arg("the shipped detector", metavar="[CHECKPOINT]")
     ] = Path(SHIPPED)
     """A checkpoint of `faces train`, such as runs/fpn/best.pt."""
     out: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            aliases=["-o"],
-            help_behavior_hint="(default: beside the checkpoint; exported/ for the shipped one)",
-        ),
+        Path | None, arg("beside the checkpoint; exported/ for the shipped one", aliases=["-o"])
     ] = None
     """Folder for the files, which take the checkpoint's name."""
     formats: Annotated[
@@ -58,9 +53,9 @@ class Options:
         "torchscript",
     )
     """Which files to write; `int8` is .onnx and, for --speed fast, .int8.onnx beside it."""
-    images: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
+    images: Annotated[Path | None, arg("none")] = None
     """Also compare on the images in this folder (the first 100), brought to size as usual."""
-    calibrate: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: none)")] = None
+    calibrate: Annotated[Path | None, arg("none")] = None
     """For `int8`: a folder of photos of the kind that the detector is for, of which it takes 48,
     spread evenly. Their faces need no labels."""
 
@@ -85,13 +80,13 @@ def main(argv: Sequence[str]) -> int:
 
 def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     """The first images of a folder."""
+    from detector.benchmark.pictures import read_those
     from faces.images.find import find_images
-    from faces.images.read import read_image
 
     files = find_images(folder)[:MOST_IMAGES]
     if not files:
         raise UserError(f"--images {folder}: there are no images in it")
-    return [read_image(file) for file in files]
+    return read_those(files)
 
 
 def calibration_photos(folder: Path) -> list[NDArray[np.uint8]]:
@@ -103,6 +98,4 @@ def calibration_photos(folder: Path) -> list[NDArray[np.uint8]]:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.export", sys.argv[1:]))
+    run_program("scripts.export")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.main import run_program
+from scripts.options.command_line import arg, log_to_stderr, parse
 
 DESCRIPTION = """Write an embedding network as ONNX, which runs without torch and, on a CPU, faster.
 It is compared with the network first, on faces of several batch sizes: a file that differs is not
@@ -28,14 +28,9 @@ class Options:
 
     embedder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT|inception")]
     """A checkpoint of `faces pretrain-embedder`, or inception."""
-    embedder_weights: Annotated[
-        Path | None, tyro.conf.arg(help_behavior_hint="(default: from the cache or the network)")
-    ] = None
+    embedder_weights: Annotated[Path | None, arg("from the cache or the network")] = None
     """State dict of InceptionResnetV1."""
-    out: Annotated[
-        Path | None,
-        tyro.conf.arg(aliases=["-o"], help_behavior_hint="(default: beside the checkpoint)"),
-    ] = None
+    out: Annotated[Path | None, arg("beside the checkpoint", aliases=["-o"])] = None
     """The file to write."""
 
 
@@ -54,6 +49,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.export_embedder", sys.argv[1:]))
+    run_program("scripts.export_embedder")

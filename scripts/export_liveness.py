@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Annotated
 import tyro
 
 from faces.errors import UserError
-from scripts.options.command_line import log_to_stderr, parse
+from scripts.main import run_program
+from scripts.options.command_line import log_to_stderr, needed, parse
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,7 @@ faces export-liveness 2.7_80x80_MiniFASNetV2.pth --out models/liveness.onnx"""
 class Options:
     """What to convert, and where to."""
 
-    weights: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
-    ] = ()
+    weights: Annotated[tyro.conf.Positional[tuple[Path, ...]], needed("FILE [FILE ...]")] = ()
     """Published files with their published names, which begin with the scale of the crop."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("liveness.onnx")
     """The ONNX file."""
@@ -58,6 +55,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.export_liveness", sys.argv[1:]))
+    run_program("scripts.export_liveness")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from faces.text import counted
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
 from scripts.options.fit import Options
-from scripts.options.recognizer import open_embedder, open_existing_store, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,10 +98,10 @@ class Job:
         plan = HeadPlan(options.copies, options.masks, options.phases, options.details)
         plan.options(1)  # mistakes are found before anything is embedded
         if options.from_folders is None:
-            open_existing_store(options.store).close()  # says what is missing
+            options.store.open_existing_store().close()  # says what is missing
         self._open_folder()
-        embedder = open_embedder(options.embedding)
-        with open_store(options.store, embedder) as store:
+        embedder = options.embedding.open_embedder()
+        with options.store.open_store(embedder) as store:
             self._teach_head(store, embedder, plan, options.folder)
 
     def _teach_head(self, store: Store, embedder: Embedder, plan: HeadPlan, folder: Path) -> None:
@@ -170,7 +170,7 @@ class Job:
         if options.store.exists():
             self._embed_again(new, path)
         store = replace(options.embedding, embedder=str(path), embedder_weights=None)
-        with open_store(options.store, open_embedder(store)) as opened:
+        with options.store.open_store(store.open_embedder()) as opened:
             plan = HeadPlan(options.copies, options.masks)
             self._teach_head(opened, new, plan, options.folder / "head")
         print(f"embedder:  {path}")
@@ -180,14 +180,14 @@ class Job:
         """A run that is stopped when its network is ready leaves a file with nobody in it."""
         if not self.options.store.exists():
             return False
-        with open_existing_store(self.options.store) as store:
+        with self.options.store.open_existing_store() as store:
             return bool(store.people())
 
     def _embed_again(self, new: Embedder, path: Path) -> None:
         """Bind the gallery to the new embedder, whose file ``path`` is; that drops the head."""
         from recognizer.store.reembed import reembed
 
-        with open_existing_store(self.options.store) as store:
+        with self.options.store.open_existing_store() as store:
             total = sum(person.samples for person in store.people())
             with self._bar("embedding again", total, "faces") as tick:
                 reembed(store, new, progress=tick)
@@ -199,7 +199,7 @@ class Job:
         from recognizer.training.head_samples import refuse_without_pictures, samples_of_store
 
         if self.options.store.exists() or self.options.from_folders is None:
-            with open_existing_store(self.options.store) as store:
+            with self.options.store.open_existing_store() as store:
                 refuse_without_pictures(store)  # before an hour of training, not after
                 if self.options.from_folders is None:
                     samples = samples_of_store(store, embedder)
@@ -220,8 +220,7 @@ class Job:
 
     def _network(self) -> tuple[MiniResNet, FaceEmbedder]:
         """The network to train, and an embedder that cuts its crops."""
-        from recognizer.embedders.checkpoint import open_mini
-        from recognizer.embedders.torch import open_torch_embedder
+        from recognizer.embedders.checkpoint import open_mini, open_torch_embedder
 
         if self.options.from_scratch:
             return self._untrained()
@@ -230,8 +229,8 @@ class Job:
 
     def _untrained(self) -> tuple[MiniResNet, FaceEmbedder]:
         from recognizer.crop import CropRecipe
+        from recognizer.embedders.checkpoint import TorchNetwork
         from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
-        from recognizer.embedders.torch import TorchNetwork
         from recognizer.training.fit_network import new_network
 
         network = new_network(seed=self.options.seed or 0)
@@ -287,6 +286,4 @@ class Job:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.fit", sys.argv[1:]))
+    run_program("scripts.fit")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ import tyro
 
 from faces.errors import UserError, require
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse, progress
+from scripts.main import run_program
+from scripts.options.command_line import arg, log_to_stderr, needed, parse, progress
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions
 
 if TYPE_CHECKING:
@@ -41,15 +41,11 @@ class Options:
     """What to look at, and where to keep it."""
 
     photos: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="PHOTOS", help_behavior_hint="(required without --list)"),
+        tyro.conf.Positional[tuple[str, ...]], needed("PHOTOS", " without --list")
     ] = ()
     """Photos, films, folders (searched recursively), patterns such as "photos/**/*.jpg", addresses
     (s3://, gs://, http://, https://; a folder of a web server ends with /), or @FILE for a list."""
-    library: Annotated[
-        Path | None,
-        tyro.conf.arg(aliases=["-l"], metavar="FOLDER", help_behavior_hint="(required)"),
-    ] = None
+    library: Annotated[Path | None, needed("FOLDER", aliases=["-l"])] = None
     """The folder of what was found; made when it is missing."""
     list: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A text file with a photo, film, folder or address on each line; - reads standard input."""
@@ -138,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
     manifest = Looker(settings).manifest
     found = scan(options.photos, () if options.list is None else (options.list,), library)
     library.mkdir(parents=True, exist_ok=True)
-    name = ".lock" if options.part is None else _lock_of_part(options.part)
+    name = ".lock" if options.part is None else ".lock-{}-of-{}".format(*options.part)
     lock = hold(library / name, 0.5)  # a page that shows the library may try it for a moment
     if lock is None:
         raise UserError(f"another `faces index` is at work on {library}: wait until it has ended")
@@ -158,10 +154,6 @@ def main(argv: Sequence[str]) -> int:
             executor.close()
     print(summary(library, tally))
     return 1 if tally.failed else 0
-
-
-def _lock_of_part(part: tuple[int, int]) -> str:
-    return f".lock-{part[0]}-of-{part[1]}"
 
 
 def choose_executor(
@@ -201,6 +193,4 @@ def summary(library: Path, tally: Tally) -> str:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.index", sys.argv[1:]))
+    run_program("scripts.index")

@@ -15,7 +15,8 @@ import tyro
 
 from faces.errors import UserError
 from faces.text import aligned
-from scripts.options.command_line import parse
+from scripts.main import run_program
+from scripts.options.command_line import arg, parse
 
 if TYPE_CHECKING:
     from pipeline.http.keys import Key
@@ -45,9 +46,7 @@ class Create:
     scopes: tuple[Scope, ...] = ("detect", "recognize")
     """detect: find faces. recognize: vectors, names, comparisons. enroll: learn people and list
     them. admin: rename and forget people, train. metrics: figures for Prometheus."""
-    days: Annotated[
-        float | None, tyro.conf.arg(help_behavior_hint="(default: it does not expire)")
-    ] = None
+    days: Annotated[float | None, arg("it does not expire")] = None
     """After which it expires."""
     keys: FileOption = Path("keys.json")
     """The file of keys."""
@@ -84,16 +83,12 @@ class Revoke:
     """The file of keys."""
 
 
-Command = (
-    Annotated[Create, tyro.conf.subcommand("create")]
-    | Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Revoke, tyro.conf.subcommand("revoke")]
-)
+Command = Create | List | Revoke
 
 
 def main(argv: Sequence[str]) -> int:
     """Do what the sub-command says."""
-    options: Create | List | Revoke = parse(Command, argv, "faces keys", DESCRIPTION, EXAMPLES)
+    options: Command = parse(Command, argv, "faces keys", DESCRIPTION, EXAMPLES)
     from pipeline.http.keys import KeyFile
 
     file = KeyFile(options.keys)
@@ -146,6 +141,4 @@ def _day(seconds: float | None) -> str | None:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.keys", sys.argv[1:]))
+    run_program("scripts.keys")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from faces.errors import UserError
 from faces.text import counted, text_table
+from scripts.main import run_program
 from scripts.options.command_line import confirm, log_to_stderr, parse
 from scripts.options.library import (
     Asked,
     Command,
-    Decided,
+    Decisions,
     Export,
     Forget,
     Ignore,
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
     actions: dict[type, Any] = {
         PeopleOf: people, Search: search, Export: export, Forget: forget,
-        Undo: undo, Decided: decided,
+        Undo: undo, Decisions: decided,
     }  # fmt: skip
     with Library(options.library) as library:
         return actions.get(type(options), decide)(options, library) or 0
@@ -106,7 +107,12 @@ def people(options: PeopleOf, library: Library) -> None:
             for p in some
         ]  # fmt: skip
         lines = text_table(("", "name", "by", "moments", "photos", "picture"), table)
-        print("\n".join(lines) if table else "nobody was met twice; --all shows everybody")
+        if table:
+            print("\n".join(lines))
+        elif found.everybody:
+            print("nobody was met twice; --all shows everybody")
+        elif len(found.faces):
+            print("no face is left: see `faces library decisions`")
         hidden = len(found.everybody) - len(some)
         if hidden:
             print(f"\n{hidden:,} more, most of them met once: --limit 0, --all")
@@ -141,7 +147,7 @@ def undo(options: Undo, library: Library) -> None:
     print(f"taken back: {library.decisions.undo(options.number)}")
 
 
-def decided(options: Decided, library: Library) -> None:
+def decided(options: Decisions, library: Library) -> None:
     """List the decisions."""
     made = library.decisions.all()
     print("\n".join(map(str, made)) if made else f"nothing was decided in {options.library}")
@@ -267,6 +273,11 @@ def _everybody(options: Asked, library: Library) -> Iterator[People]:
             snapshot = store.snapshot()
         identity = f"{path} {snapshot.version}"
     found = library.people(snapshot, identity)
+    if not len(found.faces):
+        log.warning(
+            "%s is empty, no face was found in it: look at photos with `faces index PHOTOS "
+            "--library %s`", options.library, options.library,
+        )  # fmt: skip
     if path is not None and options.gallery is not None:
         library.decisions.remember("gallery", str(path))
     yield found
@@ -286,9 +297,8 @@ def _vector(options: Search, library: Library) -> Any:
     """Of the largest face of the photo."""
     from pipeline.analyzer import FaceAnalyzer
     from pipeline.library.search import largest_face
-    from scripts.options.recognizer import open_embedder
 
-    analyzer = FaceAnalyzer(options.finding.detector, open_embedder(options.embedding))
+    analyzer = FaceAnalyzer(options.finding.detector, options.embedding.open_embedder())
     photo = options.photo
     vector, faces = largest_face(photo, analyzer, library.manifest, str(photo))
     if faces > 1:
@@ -335,6 +345,4 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.library", sys.argv[1:]))
+    run_program("scripts.library")

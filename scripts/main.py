@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 COMMANDS = {
     "prepare": "Download WIDER FACE, convert it to PASCAL VOC, check and repair VOC folders",
@@ -109,6 +110,11 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("faces: stopped.", file=sys.stderr)
         return 130
+
+
+def run_program(module: str) -> NoReturn:
+    """A command as a program of its own: ``python -m scripts.train``."""
+    sys.exit(run_command(module, sys.argv[1:]))
 
 
 def _reader_is_there() -> bool:

@@ -15,15 +15,9 @@ import tyro
 from faces.errors import UserError
 from faces.text import aligned, counted
 from recognizer.names import clean_name
-from scripts.options.command_line import confirm, log_to_stderr, parse, progress
-from scripts.options.recognizer import (
-    DetectorOptions,
-    EmbedderOptions,
-    GalleryOptions,
-    open_embedder,
-    open_existing_store,
-    open_store,
-)
+from scripts.main import run_program
+from scripts.options.command_line import arg, confirm, log_to_stderr, needed, parse, progress
+from scripts.options.recognizer import DetectorOptions, EmbedderOptions, GalleryOptions
 
 if TYPE_CHECKING:
     from recognizer.store.people import Store
@@ -82,10 +76,7 @@ class Merge:
 class Remove:
     """Forget people: name, vectors, pictures and the classifier head's class leave the file."""
 
-    names: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="(required)"),
-    ] = ()
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], needed("NAME [NAME ...]")] = ()
     """Who is to be forgotten."""
     yes: Annotated[bool, tyro.conf.arg(aliases=["-y"])] = False
     """Do not ask first. Without a terminal nobody is asked."""
@@ -99,8 +90,7 @@ class Export:
     file: tyro.conf.Positional[Path]
     """The file to write."""
     names: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint="(default: everybody)"),
+        tyro.conf.Positional[tuple[str, ...]], arg("everybody", metavar="[NAME ...]")
     ] = ()
     """Only these people."""
     overwrite: bool = False
@@ -136,10 +126,7 @@ class Deny:
 
     name: tyro.conf.Positional[str]
     """Who it is not."""
-    photos: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="(required)"),
-    ] = ()
+    photos: Annotated[tyro.conf.Positional[tuple[str, ...]], needed("PHOTO [PHOTO ...]")] = ()
     """Photos with one face each."""
     largest: bool = False
     """Of several faces on a photo take the largest instead of refusing the photo."""
@@ -159,30 +146,18 @@ class Undo:
     store: GalleryOptions = field(default_factory=GalleryOptions)
 
 
-Command = (
-    Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Rename, tyro.conf.subcommand("rename")]
-    | Annotated[Merge, tyro.conf.subcommand("merge")]
-    | Annotated[Remove, tyro.conf.subcommand("remove")]
-    | Annotated[Deny, tyro.conf.subcommand("deny")]
-    | Annotated[Undo, tyro.conf.subcommand("undo")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Import, tyro.conf.subcommand("import")]
-    | Annotated[Reembed, tyro.conf.subcommand("reembed")]
-)
+Command = List | Rename | Merge | Remove | Deny | Undo | Export | Import | Reembed
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces people`; returns the exit code."""
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["list", *argv]
-    options: List | Rename | Merge | Remove | Deny | Undo | Export | Import | Reembed = parse(
-        Command, argv, "faces people", DESCRIPTION, EXAMPLES, default=List()
-    )
+    options: Command = parse(Command, argv, "faces people", DESCRIPTION, EXAMPLES, default=List())
     log_to_stderr()
     if isinstance(options, Import):
         return import_(options)
-    with open_existing_store(options.store) as store:
+    with options.store.open_existing_store() as store:
         if isinstance(options, List):
             print(as_json(store) if options.json else table(store))
         elif isinstance(options, Rename):
@@ -248,17 +223,16 @@ def remove(options: Remove, store: Store) -> None:
 def deny(options: Deny, store: Store) -> int:
     """Every photo by itself; 1 when some could not be used."""
     from pipeline.gallery import Gallery
-    from scripts.options.recognizer import open_detector
 
     if not options.photos:
         raise UserError(f"give photos of who is not {options.name!r}: faces people deny NAME PHOTO")
     store.samples(options.name)  # refuses a wrong name before networks are loaded
-    embedder = open_embedder(options.embedding)
+    embedder = options.embedding.open_embedder()
     if embedder.fingerprint != store.fingerprint:
         raise UserError(
             f"{store.path} holds vectors of another embedder ({store.fingerprint}): choose that one"
         )
-    gallery = Gallery(store, embedder, open_detector(options.finding))
+    gallery = Gallery(store, embedder, options.finding.open_detector())
     failed = 0
     for photo in options.photos:
         try:
@@ -303,9 +277,9 @@ def import_(options: Import) -> int:
     from recognizer.store.transfer import import_people
 
     if options.store.exists():  # its fingerprint decides; no network is needed
-        store = open_existing_store(options.store)
+        store = options.store.open_existing_store()
     else:
-        store = open_store(options.store, open_embedder(options.embedding))
+        store = options.store.open_store(options.embedding.open_embedder())
     with store:
         moved = import_people(store, options.file, options.force)
     known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
@@ -322,7 +296,7 @@ def reembed(options: Reembed, store: Store) -> None:
     """Replace the vectors and say what was lost."""
     from recognizer.store.reembed import reembed as embed_again
 
-    embedder = open_embedder(options.embedding)
+    embedder = options.embedding.open_embedder()
     had_head = store.head_provenance() is not None
     total = sum(person.crops for person in store.people())
     with progress(None, "samples", " samples", total=total) as bar:
@@ -339,6 +313,4 @@ def reembed(options: Reembed, store: Store) -> None:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.people", sys.argv[1:]))
+    run_program("scripts.people")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import tyro
 
 from faces.errors import UserError
 from faces.text import counted
-from scripts.options.command_line import parse
+from scripts.main import run_program
+from scripts.options.command_line import arg, needed, parse
 
 DESCRIPTION = """Draw training and validation loss, AP50 and the learning rate of one run, or of
 several in one picture. Only history.jsonl is read, so it works while a run goes on, and years
@@ -29,18 +29,10 @@ faces plot runs/fpn/history.jsonl --out losses.svg"""
 class Options:
     """Which runs, and where to draw them."""
 
-    runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
-    ]
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], needed("RUN [RUN ...]")]
     """Run folders of `faces train`, or their history.jsonl."""
     out: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            aliases=["-o"],
-            metavar="FILE",
-            help_behavior_hint="(default: RUN/loss.png; compare.png for several)",
-        ),
+        Path | None, arg("RUN/loss.png; compare.png for several", aliases=["-o"], metavar="FILE")
     ] = None
     """The picture; .png, .svg and .pdf work."""
 
@@ -98,6 +90,4 @@ def default_picture(runs: Sequence[Path]) -> Path:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.plot", sys.argv[1:]))
+    run_program("scripts.plot")

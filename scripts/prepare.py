@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from faces.errors import UserError
 from faces.text import aligned
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, progress
 
 if TYPE_CHECKING:
@@ -196,19 +196,12 @@ class Points:
     """Log only warnings, and no progress bar."""
 
 
-Command = (
-    Annotated[Wider, tyro.conf.subcommand("wider")]
-    | Annotated[Download, tyro.conf.subcommand("download")]
-    | Annotated[Import, tyro.conf.subcommand("import")]
-    | Annotated[Check, tyro.conf.subcommand("check")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Points, tyro.conf.subcommand("points")]
-)
+Command = Wider | Download | Import | Check | Export | Points
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces prepare`; returns the exit code."""
-    options: Wider | Download | Import | Check | Export | Points = parse(
+    options: Command = parse(
         Command,
         argv,
         "faces prepare",
@@ -313,7 +306,7 @@ def _import(options: Import) -> int:
     check_out(options.source, options.out, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory() as folder:  # of images that are inside label files
         scratch = Path(folder)
-        found = load_dataset(options.source, scratch, options.format)
+        found = load_dataset(options.source, scratch, options.format, options.out)
         dataset = choose_classes(found, options.classes)
         ways = write_dataset(dataset, options.out, placement=options.images, scratch=scratch)
     print(_import_summary(found, dataset, ways))
@@ -340,8 +333,7 @@ def _import_summary(found: Dataset, dataset: Dataset, ways: dict[str, int]) -> s
 def _check(options: Check) -> int:
     from PIL import Image
 
-    from detector.data.check import check_set
-    from detector.data.check_picture import draw_check
+    from detector.data.check import check_set, draw_check
     from detector.data.repair import repair
     from faces.files import atomic_write, atomic_write_text, check_writable
 
@@ -472,6 +464,4 @@ def _repair_table(repairs: Repairs, options: Check) -> str:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.prepare", sys.argv[1:]))
+    run_program("scripts.prepare")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from faces.errors import UserError
 from recognizer.pretraining.config import NetworkName, PretrainConfig
+from scripts.main import run_program
 from scripts.options.command_line import arg, log_to_stderr, parse, progress
 from scripts.options.face_sources import FaceSources
 
@@ -164,6 +164,4 @@ def _show(line: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.pretrain_embedder", sys.argv[1:]))
+    run_program("scripts.pretrain_embedder")

@@ -17,18 +17,17 @@ import tyro
 from faces.errors import UserError, require
 from faces.files import check_writable
 from faces.text import counted
-from scripts.options.command_line import arg, log_to_stderr, parse, progress, writing_results
-from scripts.options.hide import HideOptions, write_covered
-from scripts.options.live import (
-    Networks,
-    RawFrames,
-    open_detector,
-    open_people,
-    parse_size,
-    refuse_originals,
-    who_is_known,
+from scripts.main import run_program
+from scripts.options.command_line import (
+    arg,
+    log_to_stderr,
+    needed,
+    parse,
+    progress,
+    writing_results,
 )
-from scripts.options.recognizer import open_embedder
+from scripts.options.hide import HideOptions, write_covered
+from scripts.options.live import Networks, RawFrames, parse_size, refuse_originals
 
 if TYPE_CHECKING:
     from pipeline.live.loop import Loop
@@ -51,19 +50,12 @@ faces run party.mp4 --hide everyone --show Ada --out only-ada.mp4
 faces run photos --gallery family.db --json - | jq .faces
 faces run - --stdin-size 640x480 --stdin-fps 25"""
 
-MAX_SIDE = 640
-LOOKS = 10.0
-"""Runs of the detector a second of video, unless --every says otherwise."""
-
 
 @dataclass(frozen=True)
 class Options:
     """What to look at and what to write."""
 
-    video: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="VIDEO|FOLDER|-", help_behavior_hint="(required)"),
-    ] = ""
+    video: Annotated[tyro.conf.Positional[str], needed("VIDEO|FOLDER|-")] = ""
     """A video file, a folder of photos, or - for raw frames on the standard input."""
     out: Annotated[Path | None, arg("none", aliases=["-o"], metavar="FILE.mp4")] = None
     """Write the video with boxes and names, as long as the original, and with its sound where the
@@ -110,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.report.files import table, write_report
     from pipeline.report.presence import ReportMaker
     from pipeline.sinks.files import Showing
+    from pipeline.stream import FILM_SIDE, LOOKS
 
     networks = options.networks
     with writing_results():
@@ -119,9 +112,9 @@ def main(argv: Sequence[str]) -> int:
             folder = _report_folder(options)
             if folder is not None:
                 _check_report_folder(folder)
-            embedder = open_embedder(networks, networks.threads)
-            people = open_people(networks, embedder)
-            logger.info("%s", who_is_known(networks, people))
+            embedder = networks.open_embedder(networks.threads)
+            people = networks.open_people(embedder)
+            logger.info("%s", networks.who_is_known(people))
             hider = options.hiding.hider(people.gallery.people, people.thresholds.gallery)
             every = options.every or (1 if hider else max(1, round(source.fps / LOOKS)))
             settings = LoopOptions(
@@ -132,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
             )
             # Weak detections are hidden, too, whatever it takes to follow a face.
             weakest = min(networks.threshold, 0.5) if hider else networks.threshold
-            detector = open_detector(replace(networks, threshold=weakest), MAX_SIDE)
+            detector = replace(networks, threshold=weakest).open_detector(FILM_SIDE)
             if hider:
                 detector, settings = hider.listen(detector), hider.settings(settings)
             loop = stack.enter_context(Loop(detector, embedder, people, settings))
@@ -259,6 +252,4 @@ def _say_files(say: Callable[[str], None], options: Options, folder: Path | None
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.run", sys.argv[1:]))
+    run_program("scripts.run")

@@ -9,19 +9,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from faces.errors import require
-from scripts.options.command_line import parse
-from scripts.options.recognizer import (
-    DetectorOptions,
-    EmbedderOptions,
-    GalleryOptions,
-    open_embedder,
-    open_store,
-)
+from scripts.main import run_program
+from scripts.options.command_line import arg, parse
+from scripts.options.recognizer import DetectorOptions, EmbedderOptions, GalleryOptions
 
 if TYPE_CHECKING:
     from detector.types import Detector
@@ -47,10 +42,6 @@ faces serve --http --liveness
 faces serve --openapi > openapi.json"""
 
 
-def _none(**settings: Any) -> Any:
-    return tyro.conf.arg(help_behavior_hint="(default: none)", **settings)
-
-
 @dataclass(frozen=True)
 class LimitOptions:
     """What is taken from callers."""
@@ -71,11 +62,7 @@ class LimitOptions:
     deadline: float = 30.0
     """Seconds after which a request is given up; a request may ask for less."""
     batch_size: Annotated[
-        int | None,
-        tyro.conf.arg(
-            help_behavior_hint="(default: one on each core for an ONNX file on a CPU, else 4)",
-            aliases=["-b"],
-        ),
+        int | None, arg("one on each core for an ONNX file on a CPU, else 4", aliases=["-b"])
     ] = None
     """Images that go through the detector together."""
     max_sessions: int = 64
@@ -94,13 +81,13 @@ class NetworkOptions:
     """Keys of callers, from `faces keys`."""
     no_keys_on_loopback: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let every program and user of this machine in, without keys."""
-    tls_cert: Annotated[Path | None, _none(metavar="FILE")] = None
+    tls_cert: Annotated[Path | None, arg("none", metavar="FILE")] = None
     """Certificate chain (PEM)."""
-    tls_key: Annotated[Path | None, _none(metavar="FILE")] = None
+    tls_key: Annotated[Path | None, arg("none", metavar="FILE")] = None
     """Its private key (PEM)."""
-    behind_proxy: Annotated[tuple[str, ...], _none(metavar="ADDRESS")] = ()
+    behind_proxy: Annotated[tuple[str, ...], arg("none", metavar="ADDRESS")] = ()
     """Addresses of reverse proxies, whose X-Forwarded-For is believed."""
-    cors_origin: Annotated[tuple[str, ...], _none(metavar="ORIGIN")] = ()
+    cors_origin: Annotated[tuple[str, ...], arg("none", metavar="ORIGIN")] = ()
     """Origins of web pages that may ask, such as https://example.org; all others are refused."""
     rate_per_key: str = "1200/minute"
     """Requests with one key: number/second, /minute, /hour, or none."""
@@ -126,27 +113,20 @@ class Options:
     """Also store a small picture of each enrolled face, for `faces people reembed`."""
     threshold: float = 0.5
     """Lowest score of a face, 0 to 1."""
-    liveness: Annotated[
-        tuple[Path, ...] | None,
-        tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint="(default: off)"),
-    ] = None
+    liveness: Annotated[tuple[Path, ...] | None, arg("off", metavar="[FILE ...]")] = None
     """Offer the challenge of head turns (liveness/begin), and have ONNX files, if any are given,
     score how alive every face looks (docs/liveness.md). Off by default: without it a photo of
     somebody is taken for that person."""
-    audit: Annotated[
-        Path | None, tyro.conf.arg(help_behavior_hint="(default: GALLERY.audit.jsonl)")
-    ] = None
+    audit: Annotated[Path | None, arg("GALLERY.audit.jsonl")] = None
     """Log of enrollments and removals, for `faces audit`."""
-    threads: Annotated[
-        int | None, tyro.conf.arg(help_behavior_hint="(default: left to the runtimes)")
-    ] = None
+    threads: Annotated[int | None, arg("left to the runtimes")] = None
     """CPU threads of each model."""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
     finding: DetectorOptions = field(default_factory=DetectorOptions)
-    config: Annotated[Path | None, _none(metavar="FILE")] = None
+    config: Annotated[Path | None, arg("none", metavar="FILE")] = None
     """TOML file with values for these flags."""
     telemetry: bool = False
     """Send spans of requests and their stages to an OpenTelemetry collector, as the variables
@@ -275,7 +255,7 @@ def open_service(options: Options) -> Service:
         gallery = options.store.gallery
         beside = gallery.parent if isinstance(gallery, Path) else Path()
         audit = options.audit or beside / f"{gallery.name}.audit.jsonl"
-        store = open_store(options.store, models.embedder)
+        store = options.store.open_store(models.embedder)
         people = People(store, AuditLog(audit), observe=metrics.observe)
         service = Service(
             models, people, limits, fit_people, Gates(), options.keep_crops, metrics, spans
@@ -309,7 +289,7 @@ def open_models(options: Options) -> Models:
         from pipeline.liveness.passive import PassiveLiveness
 
         liveness = PassiveLiveness.open(*options.liveness, threads=options.threads)
-    embedder = None if options.detect_only else open_embedder(options.embedding)
+    embedder = None if options.detect_only else options.embedding.open_embedder()
     return Models(detector, f"{path.name} {digest}", embedder, liveness, landmarks)
 
 
@@ -340,6 +320,4 @@ def log_as_json(quiet: bool) -> None:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.serve", sys.argv[1:]))
+    run_program("scripts.serve")

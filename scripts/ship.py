@@ -18,12 +18,12 @@ For maintainers, so it is no command of `faces`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from faces.errors import UserError
+from scripts.main import run_program
 
 
 def main(argv: Sequence[str]) -> int:
@@ -113,6 +113,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.ship", sys.argv[1:]))
+    run_program("scripts.ship")

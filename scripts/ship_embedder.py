@@ -5,11 +5,11 @@ For maintainers, so it is no command of `faces`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse
 
 DESCRIPTION = """Put trained networks into recognizer/weights, in half precision, with their
@@ -70,7 +70,7 @@ def onet() -> bytes:
     from facenet_pytorch.models.mtcnn import ONet
     from torch import Tensor, nn
 
-    from recognizer.embedders.export_onnx import export_onnx
+    from recognizer.embedders.export import export_onnx
     from recognizer.landmarks import INPUT
 
     class Network(nn.Module):
@@ -91,6 +91,4 @@ def onet() -> bytes:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.ship_embedder", sys.argv[1:]))
+    run_program("scripts.ship_embedder")

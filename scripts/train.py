@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from detector.config import TrainConfig
 from detector.tasks import base_config
 from faces.errors import UserError
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse
 
 DESCRIPTION = """Train a face detector from images and PASCAL VOC annotations, or go on with a run.
@@ -88,6 +89,4 @@ def _peek(arguments: Sequence[str], flag: str) -> str | None:
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.train", sys.argv[1:]))
+    run_program("scripts.train")

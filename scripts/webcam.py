@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -14,15 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from faces.errors import UserError
+from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse, writing_results
-from scripts.options.live import (
-    open_detector,
-    open_people,
-    parse_size,
-    refuse_originals,
-    who_is_known,
-)
-from scripts.options.recognizer import open_embedder, open_store
+from scripts.options.live import parse_size, refuse_originals
 from scripts.options.webcam import Options
 from scripts.options.webcam_cameras import areas_path, open_cameras
 from scripts.options.webcam_outputs import open_sinks, open_window
@@ -59,8 +52,6 @@ faces webcam cameras.toml --web --events -
 faces webcam 0 --out evening.mp4 --json - --snapshots seen --webhook http://127.0.0.1:8123/faces
 faces webcam party.mp4 --again
 faces webcam - --stdin-size 640x480 --stdin-fps 25"""
-
-MAX_SIDE = 480
 
 
 def main(argv: Sequence[str]) -> int:
@@ -198,14 +189,15 @@ def open_loop(
     """
     from pipeline.live.loop import Loop, LoopOptions
     from pipeline.live.worker import Background
+    from pipeline.stream import CAMERA_SIDE, half_of_the_cores
 
     networks = options.networks
-    if networks.threads is None:  # the picture wants its share of the cores
-        networks = replace(networks, threads=max(1, (os.cpu_count() or 2) // 2))
-    embedder = open_embedder(networks, networks.threads)
-    people = open_people(networks, embedder)
-    logger.info("%s", who_is_known(networks, people))
-    detector = open_detector(networks, MAX_SIDE)
+    if networks.threads is None:
+        networks = replace(networks, threads=half_of_the_cores())
+    embedder = networks.open_embedder(networks.threads)
+    people = networks.open_people(embedder)
+    logger.info("%s", networks.who_is_known(people))
+    detector = networks.open_detector(CAMERA_SIDE)
     loop: Loop | Cameras
     if options.cameras:
         loop = open_cameras(options, detector, embedder, people, stack)
@@ -214,7 +206,7 @@ def open_loop(
         loop = stack.enter_context(Loop(detector, embedder, people, settings, Background()))
     live = memory = None
     if teach or options.kept or networks.exists():
-        store = stack.enter_context(open_store(networks, embedder))
+        store = stack.enter_context(networks.open_store(embedder))
         if teach:
             from pipeline.teaching.gathering import TeachOptions
             from pipeline.teaching.session import LiveTeaching
@@ -293,6 +285,4 @@ def watch(
 
 
 if __name__ == "__main__":
-    from scripts.main import run_command
-
-    sys.exit(run_command("scripts.webcam", sys.argv[1:]))
+    run_program("scripts.webcam")

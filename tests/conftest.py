@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -10,7 +11,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +125,17 @@ def new_place(request, tmp_path) -> Callable[[str], Place]:
     return find
 
 
+EXPORT_SOURCES = [
+    *(ROOT / "constraints.txt", ROOT / "scripts" / "export.py"),
+    *(ROOT / "tests" / "small_export.py", ROOT / "tests" / "tiny.py"),
+    *(ROOT / "detector").glob("*.py"),
+    *(ROOT / "detector" / "export").glob("*.py"),
+    *(ROOT / "detector" / "inference").glob("*.py"),
+    *(ROOT / "faces").glob("*.py"),
+    *(ROOT / "faces" / "networks").glob("*.py"),
+]
+"""What decides about exported files of a detector: not training, evaluation and the like."""
+
 Keep = Callable[[str, Iterable[Path], Callable[[Path], None]], Path]
 
 
@@ -175,16 +188,7 @@ def small_export(keep: Keep) -> SmallExport:
         made = make_small_export(folder / "files")
         (folder / "output.txt").write_text(made.output, encoding="utf-8")
 
-    sources = [  # what decides about the files: not training, evaluation and the like
-        *(ROOT / "constraints.txt", ROOT / "scripts" / "export.py"),
-        *(ROOT / "tests" / "small_export.py", ROOT / "tests" / "tiny.py"),
-        *(ROOT / "detector").glob("*.py"),
-        *(ROOT / "detector" / "export").glob("*.py"),
-        *(ROOT / "detector" / "inference").glob("*.py"),
-        *(ROOT / "faces").glob("*.py"),
-        *(ROOT / "faces" / "networks").glob("*.py"),
-    ]
-    kept = keep("small_export", sources, make)
+    kept = keep("small_export", EXPORT_SOURCES, make)
     return SmallExport(kept / "files", (kept / "output.txt").read_text(encoding="utf-8"))
 
 
@@ -227,8 +231,46 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("postgres")
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One worker more than cores: one often waits, for a browser, a server or a camera's pace."""
+    return (yield) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end: it is no garbage and not looked through.
+
+    Looking took a third of the time of collecting, and goes on during the tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(trylast=True)  # of what is left after `-m` and `-k`
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker has one to itself at the end; then those of many tests.
+
+    pytest-xdist's own order, by the number of tests alone, begins a long test of a small file last.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    tests = Counter(item.path for item in items)
+    long = Counter(
+        item.path
+        for item in items
+        if item.get_closest_marker("slow", item.get_closest_marker("data"))
+    )
+    items.sort(key=lambda item: (-long[item.path], -tests[item.path]))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Take away what is foreign, before any test or module of ours looks."""
+    config.option.loadscopereorder = False  # pytest-xdist keeps the order above
     if os.environ.get("CI") == "true" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_NothingSkippedInSilence())
     for name in [name for name in os.environ if FOREIGN.fullmatch(name)]:

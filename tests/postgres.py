@@ -69,7 +69,7 @@ class PostgresServer:
             [
                 *(str(self._bin / "postgres"), "-D", str(self.folder / "data")),
                 *("-p", str(self.port), "-k", str(self.folder), "-c", "listen_addresses=127.0.0.1"),
-                *("-c", "shared_buffers=16MB", "-c", "max_connections=60"),
+                *("-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "fsync=off"),
             ],
             cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             preexec_fn=_end_with_us,

@@ -2,9 +2,8 @@
 
     peers        other people's detectors behind `detector.types.Detector`, and the bare backbone
     contestants  who takes part: files of ours, files of peers, what comes with packages
-    pictures     what they look at
+    pictures     what they look at, and their WIDER FACE average precision on it
     timing       each contestant in a process of its own; images given to all in turn
-    accuracy     WIDER FACE average precision, the same for everyone
     table        the results as Markdown, JSON and a scatter plot
     profiling    where an exported file of ours spends its time
 

@@ -92,14 +92,8 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
         return peers.Torchvision(threads)
     if path is None:
         return _untrained_reference(threads, min_score)
-    if contestant.kind == "yunet":
-        return peers.YuNet(path, threads, min_score)
-    if contestant.kind == "scrfd":
-        return peers.Scrfd(path, threads, min_score)
-    if contestant.kind == "ultra-light":
-        return peers.UltraLight(path, threads, min_score)
-    if contestant.kind == "backbone":
-        return peers.Backbone(path, threads)
+    if contestant.kind in peers.OF_FILES:
+        return peers.OF_FILES[contestant.kind](path, threads, min_score)
     detector = load_detector(
         path, score_threshold=min_score, device="cpu", threads=threads, speed=contestant.speed
     )

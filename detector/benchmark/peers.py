@@ -45,7 +45,23 @@ class OneByOne:
         return [self.detect(image) for image in images]
 
 
-class YuNet(OneByOne):
+class OnnxPeer(OneByOne):
+    """A network of one input in ONNX Runtime, on the CPU.
+
+    Args:
+        path: the ONNX file.
+        threads: CPU threads.
+        min_score: boxes below it (0..1) are left out.
+    """
+
+    def __init__(self, path: Path, threads: int, min_score: float = 0.0) -> None:
+        self.session = onnx_session(path, threads)
+        [given] = self.session.get_inputs()
+        self.input, self.shape = given.name, given.shape
+        self.min_score = min_score
+
+
+class YuNet(OnnxPeer):
     """YuNet (Wu et al. 2023) in ONNX Runtime, from a file whose height and width are free.
 
     The network gives, for every cell of the strides 8, 16 and 32, a class score, an objectness and
@@ -56,17 +72,11 @@ class YuNet(OneByOne):
     is BGR, 0..255, padded with zeros to multiples of 32. A point is at
     ``(column + x, row + y) * s``.
 
-    Args:
-        path: the ONNX file.
-        threads: CPU threads.
-        min_score: boxes below it (0..1) are left out.
-        points: ask for the five points, too.
+    Args: see `OnnxPeer`; ``points`` asks for the five points, too.
     """
 
     def __init__(self, path: Path, threads: int, min_score: float, points: bool = False) -> None:
-        self.session = onnx_session(path, threads)
-        self.input = self.session.get_inputs()[0].name
-        self.min_score = min_score
+        super().__init__(path, threads, min_score)
         self.kinds = ("cls", "obj", "bbox", *(("kps",) if points else ()))
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
@@ -94,7 +104,7 @@ class YuNet(OneByOne):
         return suppressed(xyxy, score, YUNET_IOU, (height, width), landmarks)
 
 
-class Scrfd(OneByOne):
+class Scrfd(OnnxPeer):
     """SCRFD (Guo et al. 2022) in ONNX Runtime, from a file of any size or of a fixed one.
 
     After ``detection/scrfd/tools/scrfd.py`` of https://github.com/deepinsight/insightface: RGB,
@@ -102,28 +112,20 @@ class Scrfd(OneByOne):
     ``(column, row) * s``, each with a score, the distances to the four sides and five points, in
     strides. Outputs are told apart by their width and length, as their names differ. A picture that
     does not fit into a fixed size is shrunk first.
-
-    Args: see `YuNet`.
     """
-
-    def __init__(self, path: Path, threads: int, min_score: float) -> None:
-        self.session = onnx_session(path, threads)
-        [given] = self.session.get_inputs()
-        self.input = given.name
-        rows, columns = given.shape[2:]
-        self.fixed = (rows, columns) if isinstance(rows, int) and rows > 0 else None
-        self.min_score = min_score
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         size = image.shape[:2]
         scale = 1.0
-        if self.fixed is not None:
-            scale = min(1.0, *(have / want for have, want in zip(self.fixed, size, strict=True)))
+        rows, columns = self.shape[2:]
+        fixed = (rows, columns) if isinstance(rows, int) and rows > 0 else None
+        if fixed is not None:
+            scale = min(1.0, *(have / want for have, want in zip(fixed, size, strict=True)))
             wide, high = (max(1, round(side * scale)) for side in size[::-1])
             image = np.asarray(
                 Image.fromarray(image).resize((wide, high), Image.Resampling.BILINEAR)
             )
-        rows, columns = self.fixed or (-(-side // 32) * 32 for side in size)
+        rows, columns = fixed or (-(-side // 32) * 32 for side in size)
         pixels = np.zeros((rows, columns, 3), np.float32)
         pixels[: image.shape[0], : image.shape[1]] = image
         feed = {self.input: ((pixels - 127.5) / 128).transpose(2, 0, 1)[None]}
@@ -143,27 +145,19 @@ class Scrfd(OneByOne):
         return suppressed(xyxy.astype(np.float32), np.concatenate(scores), YUNET_IOU, size)
 
 
-class UltraLight(OneByOne):
+class UltraLight(OnnxPeer):
     """Ultra-Light-Fast-Generic-Face-Detector-1MB in ONNX Runtime, at the one size of its file.
 
     Every picture is squeezed into that size and scaled to ``(x - 127) / 128``; the file decodes its
     own anchors and gives boxes as fractions of the picture. After ``detect_imgs_onnx.py`` of
     https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, except that Pillow
     resizes, as it does for all others here.
-
-    Args: see `YuNet`.
     """
-
-    def __init__(self, path: Path, threads: int, min_score: float) -> None:
-        self.session = onnx_session(path, threads)
-        [given] = self.session.get_inputs()
-        self.input = given.name
-        self.size = (int(given.shape[3]), int(given.shape[2]))
-        self.min_score = min_score
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         height, width = image.shape[:2]
-        small = Image.fromarray(image).resize(self.size, Image.Resampling.BILINEAR)
+        rows, columns = self.shape[2:]
+        small = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
         pixels = (np.asarray(small, np.float32).transpose(2, 0, 1)[None] - 127) / 128
         scores, boxes = self.session.run(
             ["scores", "boxes"], {self.input: np.ascontiguousarray(pixels)}
@@ -207,20 +201,14 @@ class Torchvision(OneByOne):
         )
 
 
-class Backbone(OneByOne):
+class Backbone(OnnxPeer):
     """The MobileNetV2 backbone alone in ONNX Runtime: the floor for every detector built on it.
 
     It is run on noise of the picture's size, padded to multiples of 32, and finds nothing. Reading
-    and normalizing the picture are left out on purpose.
-
-    Args:
-        path: a file of `export_backbone`.
-        threads: CPU threads.
+    and normalizing the picture are left out on purpose. Its file is one of `export_backbone`.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.session = onnx_session(path, threads)
-        self.noise = np.zeros(0, np.float32)
+    noise = np.zeros(0, np.float32)
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         height, width = image.shape[:2]
@@ -230,6 +218,12 @@ class Backbone(OneByOne):
             self.noise = np.random.default_rng(0).standard_normal(size, np.float32)
         self.session.run(None, {"pixels": self.noise[:size].reshape(shape)})
         return Detections.empty((height, width))
+
+
+OF_FILES: dict[str, type[OnnxPeer]] = {
+    "yunet": YuNet, "scrfd": Scrfd, "ultra-light": UltraLight, "backbone": Backbone,
+}  # fmt: skip
+"""By `detector.benchmark.contestants.Contestant.kind`."""
 
 
 def export_backbone(path: Path) -> None:

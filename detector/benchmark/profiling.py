@@ -177,13 +177,10 @@ def _summary(runs: Sequence[Run], calls: Sequence[float], part_of: Callable[[str
     )
 
 
-def profile_markdown(found: Profile, name: str, least: float = 0.005) -> str:
-    """Two tables: parts of the network, and operators within them.
+def profile_markdown(found: Profile, name: str) -> str:
+    """Two tables: parts of the network, and operators within them; ``name`` is the file's.
 
-    Args:
-        found: the profile.
-        name: of the file, for the heading.
-        least: operators below this share (0..1) of the whole are added up as "others".
+    Operators below 0.5 % of the whole are added up as "others".
     """
     rows: list[tuple[str, float]] = []
     operators: list[tuple[str, str, float]] = []
@@ -192,7 +189,7 @@ def profile_markdown(found: Profile, name: str, least: float = 0.005) -> str:
         if not own:
             continue
         rows.append((part, sum(own.values())))
-        large = {operator: t for operator, t in own.items() if t >= least * found.total}
+        large = {operator: t for operator, t in own.items() if t >= 0.005 * found.total}
         operators += [(part, operator, t) for operator, t in large.items()]
         if len(large) < len(own):
             rest = sum(own.values()) - sum(large.values())

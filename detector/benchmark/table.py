@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detector.benchmark.contestants import FAST_RUNTIMES, Contestant
 from detector.benchmark.timing import ContestantFailed, Timing
 from detector.evaluation.wider import PROTOCOL, SETTINGS
-from faces.files import atomic_write
+from faces.history import save_figure
 from faces.text import counted
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "facenet-pytorch", "numpy", "pillow")
@@ -238,7 +238,6 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
 
     Contestants that have a time but no AP are vertical lines.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -246,7 +245,6 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
     if not any(isinstance(result.ap, dict) for result in timed):
         return False
     figure = Figure(figsize=(11, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(SETTINGS), sharex=True, sharey=True)
     for axes, setting in zip(panels, SETTINGS, strict=True):
         for i, result in enumerate(timed):
@@ -277,6 +275,5 @@ def draw_scatter(path: Path, results: Sequence[Result], setup: Setup) -> bool:
     figure.suptitle(
         f"WIDER FACE validation, {setup.ap_images} images, {size}, {threads}", fontsize=10
     )
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(figure, path)
     return True

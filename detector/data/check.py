@@ -1,14 +1,18 @@
-"""What is wrong with a VOC folder: every annotation and every image is read."""
+"""What is wrong with a VOC folder, every annotation and every image of which is read; and a picture
+of what it holds, for the eye to check."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.data.voc.annotation import VocAnnotation, load_voc
 from detector.data.voc.boxes import (
@@ -20,10 +24,11 @@ from detector.data.voc.boxes import (
 )
 from detector.data.voc.folder import Pairing, VocFolder, pair
 from detector.data.voc.truth import faces_of, why_no_face
+from detector.draw import MISSED, TRUTH, contact_sheet, draw_boxes, evenly
 from faces.errors import UserError
 from faces.filenames import folded
 from faces.folders import in_threads
-from faces.images.read import ImageInfo, image_info
+from faces.images.read import ImageInfo, image_info, read_image
 
 # Every kind of problem, in the order of the table, and what a repair does about it.
 PROBLEMS = {
@@ -168,14 +173,8 @@ def _check_pair(
     if info is not None and info.orientation != 1:
         stored = annotation is not None and boxes_as_stored(annotation, info, frame)
         meant = "the stored pixels" if stored else "the upright image"
-        findings.append(
-            Finding(
-                "EXIF rotation",
-                image,
-                0,
-                f"orientation {info.orientation}; boxes are taken to refer to {meant}",
-            )
-        )
+        detail = f"orientation {info.orientation}; boxes are taken to refer to {meant}"
+        findings.append(Finding("EXIF rotation", image, 0, detail))
     return findings, annotation, None if info is None else (info.height, info.width)
 
 
@@ -187,13 +186,9 @@ def _check_boxes(
         if boxes_as_stored(annotation, info, frame):
             right = info.stored
         if (annotation.height, annotation.width) != right:
-            yield Finding(
-                "wrong size",
-                path,
-                0,
-                f"it says {annotation.width}x{annotation.height}, the image has "
-                f"{right[1]}x{right[0]} pixels",
-            )
+            said = f"it says {annotation.width}x{annotation.height}"
+            detail = f"{said}, the image has {right[1]}x{right[0]} pixels"
+            yield Finding("wrong size", path, 0, detail)
     if info is None:  # without the image, its size is the best there is
         info = ImageInfo(annotation.height, annotation.width)
         if not (annotation.width and annotation.height):
@@ -209,12 +204,8 @@ def _check_boxes(
     for i, (item, box) in enumerate(zip(annotation.objects, boxes, strict=True), start=1):
         for kind in mend_box(box, info.width, info.height)[1]:
             numbers = " ".join(f"{value:g}" for value in item.xyxy)
-            yield Finding(
-                kind,
-                path,
-                item.line,
-                f"{item.name} {i} of {len(boxes)}: {numbers} in {info.width}x{info.height}",
-            )
+            detail = f"{item.name} {i} of {len(boxes)}: {numbers} in {info.width}x{info.height}"
+            yield Finding(kind, path, item.line, detail)
 
 
 def _unpaired(pairing: Pairing) -> Iterator[Finding]:
@@ -246,3 +237,37 @@ def _duplicates(folder: VocFolder, pairing: Pairing) -> Iterator[Finding]:
 
 def _without_name(error: UserError, path: Path) -> str:
     return str(error).removeprefix(str(path)).lstrip(":, ")
+
+
+def draw_check(
+    reports: Sequence[SetReport], count: int = 12, boxes: BoxFrame = "auto"
+) -> NDArray[np.uint8] | None:
+    """A sheet of up to ``count`` images with their boxes: sound ones green, the others red.
+
+    Half of them have problems with their boxes where there are that many. RGB (H, W, 3), or None
+    when no image can be shown.
+    """
+    findings = [finding for report in reports for finding in report.findings]
+    troubled = {finding.file for finding in findings if finding.kind in BOX_PROBLEMS}
+    every = [item for report in reports for item in report.pairs.pairs]
+    bad = evenly([item for item in every if item[1] in troubled], count // 2)
+    good = evenly([item for item in every if item[1] not in troubled], count - len(bad))
+    pictures, titles = [], []
+    for image, annotation in [*bad, *good]:
+        try:
+            voc = load_voc(annotation)[1]
+            info = image_info(image)
+            picture = read_image(image)
+        except UserError:
+            continue  # it is among the findings
+        placed = upright_annotation_boxes(voc, info, boxes)
+        wrong = [bool(mend_box(box, info.width, info.height)[1]) for box in placed]
+        ends = np.array(placed, np.float32).reshape(-1, 2, 2)
+        corners = np.concatenate([ends.min(axis=1), ends.max(axis=1)], axis=1)
+        bad_ones = np.array(wrong, bool)
+        thickness = max(2, round(max(picture.shape[:2]) / 200))  # still seen when it is shrunk
+        picture = draw_boxes(picture, corners[~bad_ones], TRUTH, width=thickness)
+        picture = draw_boxes(picture, corners[bad_ones], MISSED, width=thickness)
+        pictures.append(picture)
+        titles.append(f"{image.name[-40:]}  {len(placed)} boxes, {sum(wrong)} wrong")
+    return contact_sheet(pictures, 3, 420, titles) if pictures else None

@@ -7,12 +7,12 @@ run folder and in the checkpoints.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,10 @@ def divide(
     members: defaultdict[int, list[int]] = defaultdict(list)
     for i, number in enumerate(groups_of([path for _, path in files])):
         members[int(number)].append(i)
-    groups = sorted(members.values(), key=lambda group: _draw(seed, [files[i][0] for i in group]))
+    groups = sorted(  # drawn by the first name of each, whatever the others are
+        members.values(),
+        key=lambda group: sha256(f"{seed}/{min(files[i][0] for i in group)}".encode()).digest(),
+    )
     shown = [group for group in groups if any(faces[i] for i in group)]
     if len(shown) < 2:
         count = sum(1 for number in faces if number)
@@ -164,8 +167,3 @@ def divide(
         dict(item for i, item in enumerate(sizes) if i not in kept),
         dict(item for i, item in enumerate(sizes) if i in kept),
     )
-
-
-def _draw(seed: int, names: Sequence[str]) -> bytes:
-    """Where a group comes in the draw: by its first name, whatever the others are."""
-    return hashlib.sha256(f"{seed}/{min(names)}".encode()).digest()

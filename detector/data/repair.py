@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from lxml import etree
 
 from detector.data.check import SetReport
+from detector.data.formats.export import require_free
+from detector.data.formats.write import apart
 from detector.data.voc.annotation import (
     VocAnnotation,
     are_fractions,
@@ -28,9 +30,8 @@ from detector.data.voc.annotation import (
 from detector.data.voc.boxes import Box, BoxFrame, boxes_as_stored, boxes_in_pixels, mend_box
 from faces.boxes import iou
 from faces.errors import UserError
-from faces.filenames import folded
 from faces.files import atomic_write_text
-from faces.folders import atomic_folder, copy_file, in_threads, link_file
+from faces.folders import atomic_folder, in_threads, place_file
 from faces.images.read import ImageInfo, image_info, upright_boxes, write_upright
 
 REPORT_NAME = "repairs.json"
@@ -77,7 +78,7 @@ def repair(
     or inside a checked folder.
     """
     for report in reports:
-        _require_free(out, report.folder.images, report.folder.annotations)
+        require_free(out, (report.folder.images, report.folder.annotations))
     done: Counter[str] = Counter()
     left_out: dict[str, str] = {}
     pairs = 0
@@ -108,15 +109,6 @@ class _Job:
     annotations: tuple[Path, ...]
     new_image: Path
     new_annotation: Path
-
-
-def _require_free(out: Path, *sources: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty; a repaired copy needs a new or empty folder")
-    target = out.resolve()
-    for source in sources:
-        if target == source.resolve() or source.resolve() in target.parents:
-            raise UserError(f"{out} lies in {source}, which is only read; choose another folder")
 
 
 def _unusable(report: SetReport) -> dict[str, str]:
@@ -150,12 +142,7 @@ def _jobs(report: SetReport, unusable: set[str], new: Path) -> list[_Job]:
         readable = tuple(path for path in paths if str(path) not in unusable)
         if str(image) in unusable or not readable:
             continue
-        place = image.relative_to(report.folder.images)
-        stem, number = place.stem, 1
-        while (key := folded(place.with_suffix("").as_posix())) in taken:
-            number += 1
-            place = place.with_name(f"{stem}-{number}{place.suffix}")
-        taken.add(key)
+        place = apart(PurePosixPath(image.relative_to(report.folder.images).as_posix()), taken)
         target = new / "annotations" / place.with_suffix(".xml")
         jobs.append(_Job(image, readable, new / "images" / place, target))
     return jobs
@@ -182,10 +169,8 @@ def _repair_pair(
             done["images turned upright"] += 1
         if job.image in cut:
             done["images cut short written whole"] += 1
-    elif link:
-        link_file(job.image.resolve(), job.new_image)
     else:
-        copy_file(job.image, job.new_image)
+        place_file(job.image, job.new_image, link=link)
     # After the image, whose suffix may have changed. XML cannot hold a name that is no UTF-8.
     name = job.new_image.name.encode("utf-8", "replace").decode("utf-8")
     if root.findtext("filename") != name:

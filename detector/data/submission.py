@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from detector.types import Detections
 from faces.errors import UserError
 from faces.filenames import nfc
-from faces.files import atomic_write_text
+from faces.files import atomic_write_text, read_lines
 
 MAX_BYTES = 20_000_000  # 750 detections take 40 kB; a damaged or foreign file is refused early
 
@@ -77,7 +77,9 @@ def read_submission(path: Path) -> NDArray[np.float64]:
     ``x2 = x + width``; nothing is clipped or rounded. Raises UserError, naming file and line, when
     the count and the lines disagree, or a line does not hold five finite numbers.
     """
-    lines = _lines(path)
+    lines = read_lines(path, MAX_BYTES)
+    while lines and not lines[-1].strip():
+        lines.pop()
     if len(lines) < 2:
         raise UserError(f"{path}: expected the image's name, the number of faces, and their lines")
     try:
@@ -94,18 +96,6 @@ def read_submission(path: Path) -> NDArray[np.float64]:
     boxes = boxes.reshape(-1, 5)
     boxes[:, 2:4] += boxes[:, 0:2]
     return boxes[np.argsort(-boxes[:, 4], kind="stable")]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes, which no image needs")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the detections: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8") from error
-    return text.rstrip().splitlines()
 
 
 def _row(text: str, path: Path, line: int) -> list[float]:

@@ -2,9 +2,8 @@
 
     truth      the faces of an annotated set, from PASCAL VOC files
     matching   which detection lies on which face
-    curves     precision-recall curves and the area under them
+    curves     precision-recall curves, AP at IoU 0.5 as PASCAL VOC, figures at one threshold
     wider      easy / medium / hard AP of WIDER FACE, and its official ground truth
-    voc_ap     AP at IoU 0.5 as PASCAL VOC, and the figures at one score threshold
     coco       AP as COCO
     breakdown  recall by size, attribute or group, with confidence intervals
     calibrate  which score gives a wanted number of false positives; stored in the checkpoint

@@ -8,37 +8,18 @@ its light, camera and crowd, and resampling them alone would claim too much cert
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.evaluation.curves import found_faces
 from detector.evaluation.matching import ImageFaces, Matches
-from detector.evaluation.voc_ap import found_faces
 
 CONFIDENCE = 0.95
 HEIGHTS = (8, 16, 32, 64, 128, 256)
 CROWDS = (1, 3, 6, 12, 30, 100)
-
-
-@dataclass(frozen=True)
-class GroupRecall:
-    """The recall of one group of faces."""
-
-    group: str  # the attribute's value
-    # images, faces, found: counts; faces to ignore are left out
-    images: int
-    faces: int
-    found: int
-    recall: float  # found / faces
-    # lower and upper end of its 95 % interval; None when the group is in one image only, which says
-    # nothing about others. With all or none found, where drawing again changes nothing, it is the
-    # exact binomial one for as many trials as images.
-    interval: tuple[float, float] | None
-    gap: float | None  # its recall minus that of all other faces with a value; None without others
-    # the same for the gap: without 0 in it, the gap is more than chance
-    gap_interval: tuple[float, float] | None
 
 
 def recall_by(
@@ -49,19 +30,25 @@ def recall_by(
     order: Sequence[str] = (),
     resamples: int = 1000,
     seed: int = 0,
-) -> list[GroupRecall]:
+) -> list[dict[str, Any]]:
     """The recall of each group at a score threshold.
+
+    A group, called ``group``, has
+
+    - ``images``, ``faces``, ``found``: counts; faces to ignore are left out
+    - ``recall``: found / faces; ``interval``: its 95 % one. With all or none found, where drawing
+      again changes nothing, it is the exact binomial one for as many trials as images
+    - ``gap``: its recall minus that of all other faces with a value, None without others;
+      ``gap_interval``: without 0 in it, the gap is more than chance
+
+    The intervals are None when it is in one image only, which says nothing about others.
 
     Args:
         values: the group of each of the F faces of ``matches``; "" for none.
         order: groups in the order to report; others follow, sorted by name.
         resamples: how often the images are drawn again for the intervals.
         seed: of that drawing; the same seed gives the same intervals.
-
-    Raises ValueError when the number of values is not that of the faces.
     """
-    if len(values) != len(matches.face_score):
-        raise ValueError(f"{len(values)} values for {len(matches.face_score)} faces")
     label = np.array(values, dtype=object)
     used = ~matches.face_ignored & (label != "")
     present = set(label[used])
@@ -89,16 +76,16 @@ def recall_by(
             reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / images)
             interval = (0.0, reach) if recall[0, g] == 0 else (1 - reach, 1.0)
         result.append(
-            GroupRecall(
-                group=name,
-                images=images,
-                faces=int(total[:, g].sum()),
-                found=int(found[:, g].sum()),
-                recall=float(recall[0, g]),
-                interval=interval if images > 1 else None,
-                gap=float(gap[0, g]) if others else None,
-                gap_interval=_interval(gaps[:, g]) if images > 1 and others else None,
-            )
+            {
+                "group": name,
+                "images": images,
+                "faces": int(total[:, g].sum()),
+                "found": int(found[:, g].sum()),
+                "recall": float(recall[0, g]),
+                "interval": interval if images > 1 else None,
+                "gap": float(gap[0, g]) if others else None,
+                "gap_interval": _interval(gaps[:, g]) if images > 1 and others else None,
+            }
         )
     return result
 

@@ -12,8 +12,6 @@ cell means that it is not known.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +21,11 @@ import numpy as np
 from detector.evaluation.matching import IOU, ImageFaces, best_overlap
 from detector.evaluation.truth import Names
 from faces.errors import UserError
+from faces.files import read_table, refuse_many_groups
 
 logger = logging.getLogger(__name__)
 
 BOX = ("x1", "y1", "x2", "y2")
-MAX_GROUPS = 50
 
 
 def read_attributes(path: Path, truth: Sequence[ImageFaces]) -> dict[str, list[str]]:
@@ -37,23 +35,15 @@ def read_attributes(path: Path, truth: Sequence[ImageFaces]) -> dict[str, list[s
     naming file and line, for a file that breaks the format above, names a face that does not exist
     or the same one twice, has a column with more than 50 values, or is about no evaluated image.
     """
-    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        attributes = _attributes(header, path)
-        lines = [(rows.line_num, row) for row in rows if any(row)]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
+    header, lines = read_table(path)
+    attributes = _attributes(header, path)
     names = Names(image.name for image in truth)
     position = {image.name: i for i, image in enumerate(truth)}
     starts = np.cumsum([0, *map(len, truth)])
     values = {name: [""] * int(starts[-1]) for name in attributes}
     seen: dict[int, int] = {}
-    for number, row in lines:
+    for number, cells in lines:
         where = f"{path}, line {number}"
-        if len(row) != len(header):
-            raise UserError(f"{where}: {len(row)} cells, but the header has {len(header)} columns")
-        cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
         try:
             name = names.find(cells["image"])
         except UserError as error:
@@ -80,22 +70,8 @@ def read_attributes(path: Path, truth: Sequence[ImageFaces]) -> dict[str, list[s
             len(lines),
         )
     for attribute, column in values.items():
-        groups = len(set(column) - {""})
-        if groups > MAX_GROUPS:
-            raise UserError(
-                f"{path}: the column {attribute!r} has {groups} values, more than {MAX_GROUPS}; "
-                "put them into ranges first"
-            )
+        refuse_many_groups(path, attribute, column)
     return values
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the attributes: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8") from error
 
 
 def _attributes(header: list[str], path: Path) -> list[str]:
@@ -106,8 +82,6 @@ def _attributes(header: list[str], path: Path) -> list[str]:
             f"{path}, line 1: expected the column 'image' and either 'face' or 'x1,y1,x2,y2', "
             f"got {','.join(header)!r}"
         )
-    if len(set(header)) < len(header) or "" in header:
-        raise UserError(f"{path}, line 1: every column needs a name of its own")
     attributes = [name for name in header if name not in ("image", "face", *BOX)]
     if not attributes:
         raise UserError(f"{path}, line 1: no attribute column beside {','.join(header)!r}")

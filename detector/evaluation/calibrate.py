@@ -16,8 +16,8 @@ from scipy.stats import chi2
 
 from detector.checkpoint import checkpoint_config, load_checkpoint, save_checkpoint
 from detector.config import to_dict
+from detector.evaluation.curves import at_threshold, threshold_for
 from detector.evaluation.matching import Matches
-from detector.evaluation.voc_ap import at_threshold, threshold_for
 from faces.errors import UserError
 from faces.folders import copy_file
 

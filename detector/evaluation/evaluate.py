@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.shipped import SHIPPED
 from detector.types import Detector
-from faces.errors import UserError
+from faces.errors import UserError, require
 
 if TYPE_CHECKING:
     from detector.evaluation.matching import ImageFaces
@@ -102,54 +102,43 @@ def evaluate(
     >>> round(result.report["voc"]["ap50"], 3)
     1.0
     """
-    if speed not in ("normal", "fast"):
-        raise UserError(f'speed must be "normal" or "fast", not {speed!r}')
+    paths = (data, split, wider, annotation_dir, image_path, detections, by, save_detections)
     data, split, wider, annotation_dir, image_path, detections, by, save_detections = (
-        None if path is None else Path(path)
-        for path in (
-            data,
-            split,
-            wider,
-            annotation_dir,
-            image_path,
-            detections,
-            by,
-            save_detections,
-        )
+        None if path is None else Path(path) for path in paths
     )
     voc = annotation_dir is not None or data is not None
     given = {"data": data, "wider": wider, "annotation_dir": annotation_dir}
     named = [name for name, path in given.items() if path is not None]
-    rules = [
-        (model is None or detections is None, "give a model or detections, not both"),
-        (
-            len(named) == 1,
-            "give either wider, the folder of WIDER FACE, or annotation_dir with image_path, or "
-            "data" + (f", not {' and '.join(named)}" if named else ""),
-        ),
-        (data is None or image_path is None, "give data or image_path, not both"),
-        (data is not None or split is None, "split needs data, the folder that was divided"),
-        (voc or not classes, "classes needs annotation_dir or data; WIDER FACE has only faces"),
-        (
-            annotation_dir is None or image_path is not None or detections is not None,
-            "a model needs image_path to find the images of annotation_dir",
-        ),
-        (save_detections is None or detections is None, "save_detections needs a model"),
-        (missing == "refuse" or detections is not None, "missing: for detections"),
-        (max_side is None or max_side >= 0, "max_side must not be negative"),
-        (0 <= min_score <= 1, "min_score must be between 0 and 1"),
-        (resamples >= 100, "resamples must be at least 100 for an interval"),
-    ]
-    for fine, message in rules:
-        if not fine:
-            raise UserError(message)
+    require(
+        [
+            (speed in ("normal", "fast"), f'speed must be "normal" or "fast", not {speed!r}'),
+            (model is None or detections is None, "give a model or detections, not both"),
+            (
+                len(named) == 1,
+                "give either wider, the folder of WIDER FACE, or annotation_dir with image_path, "
+                "or data" + (f", not {' and '.join(named)}" if named else ""),
+            ),
+            (data is None or image_path is None, "give data or image_path, not both"),
+            (data is not None or split is None, "split needs data, the folder that was divided"),
+            (voc or not classes, "classes needs annotation_dir or data; WIDER FACE has only faces"),
+            (
+                annotation_dir is None or image_path is not None or detections is not None,
+                "a model needs image_path to find the images of annotation_dir",
+            ),
+            (save_detections is None or detections is None, "save_detections needs a model"),
+            (missing == "refuse" or detections is not None, "missing: for detections"),
+            (max_side is None or max_side >= 0, "max_side must not be negative"),
+            (0 <= min_score <= 1, "min_score must be between 0 and 1"),
+            (resamples >= 100, "resamples must be at least 100 for an interval"),
+        ]
+    )
     from detector.evaluation.by_file import read_attributes
     from detector.evaluation.report import Setup, evaluate_detections
     from detector.inference.load import load_detector
 
     of_images = None
     if data is not None:
-        from detector.evaluation.part import read_part
+        from detector.evaluation.truth import read_part
 
         file = Path(model) if isinstance(model, str | Path) and str(model) != SHIPPED else None
         truth, images = read_part(data, tuple(classes), file, split)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detector.draw import FOUND, MISSED, TRUTH, contact_sheet, draw_boxes
-from detector.evaluation.curves import Curve
+from detector.evaluation.curves import Curve, found_faces
 from detector.evaluation.matching import Matches
-from detector.evaluation.voc_ap import found_faces
-from faces.files import atomic_write
+from faces.history import save_figure
 from faces.images.read import read_image
+from faces.images.write import save_image
 
 FALSE_POSITIVE = "false alarm"
 """The kind of an error, as reports have written it since the first release."""
@@ -79,20 +79,22 @@ def draw_errors(
     errors = [error for error in errors if error.image in images]
     if not errors:
         return False
-    cells = [_cell(error, matches, images[error.image], threshold) for error in errors]
-    sheet = contact_sheet(cells, COLUMNS, CELL + 8, [error.title() for error in errors])
-    with atomic_write(path) as file:
-        Image.fromarray(sheet).save(file, format="PNG")
+    cells = [
+        cut_out(
+            images[error.image], error.xyxy, [error.xyxy], matches,
+            matches.names.index(error.image), threshold,
+        )
+        for error in errors
+    ]  # fmt: skip
+    save_image(path, contact_sheet(cells, COLUMNS, CELL + 8, [error.title() for error in errors]))
     return True
 
 
 def draw_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     """Precision over recall (PNG), a line and its AP for each curve with a face to find."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name, curve in curves.items():
         if curve.ap is not None:
@@ -106,15 +108,7 @@ def draw_curves(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(loc="lower left")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
-
-
-def _cell(error: Error, matches: Matches, path: Path, threshold: float) -> NDArray[np.uint8]:
-    """The surroundings of an error, three times its size."""
-    return cut_out(
-        path, error.xyxy, [error.xyxy], matches, matches.names.index(error.image), threshold
-    )
+    save_figure(figure, path)
 
 
 def cut_out(

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from detector.draw import contact_sheet
+from detector.evaluation.curves import found_faces
 from detector.evaluation.figures import cut_out
 from detector.evaluation.matching import Matches, best_overlap
 from detector.evaluation.report import Evaluation
-from detector.evaluation.voc_ap import found_faces
-from faces.files import atomic_write, atomic_write_text
+from faces.files import atomic_write_text
+from faces.images.write import save_image
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +140,7 @@ def write_hardest(result: Evaluation, folder: Path, count: int) -> list[Path]:
             for image in drawn
         ]
         titles = [_title(rank, image) for rank, image in enumerate(drawn, 1)]
-        with atomic_write(sheet) as file:
-            Image.fromarray(contact_sheet(cells, COLUMNS, CELL + 8, titles)).save(
-                file, format="PNG"
-            )
+        save_image(sheet, contact_sheet(cells, COLUMNS, CELL + 8, titles))
         written.append(sheet)
     elif images:
         log.warning("no hardest.png: the images are needed for it, give --image-path")

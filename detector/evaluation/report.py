@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evaluation import coco, voc_ap, wider
+from detector.evaluation import coco, wider
 from detector.evaluation.breakdown import (
     CONFIDENCE,
     attribute_groups,
@@ -25,7 +25,8 @@ from detector.evaluation.breakdown import (
     height_groups,
     recall_by,
 )
-from detector.evaluation.curves import Curve
+from detector.evaluation.curves import PROTOCOL as VOC
+from detector.evaluation.curves import Curve, at_threshold, threshold_for, voc_curve
 from detector.evaluation.figures import Error, draw_curves, draw_errors, worst_errors
 from detector.evaluation.matching import ImageFaces, Matches, match
 from detector.evaluation.points import PROTOCOL, points_errors
@@ -138,9 +139,9 @@ def evaluate_detections(
         figures = {name: {"ap": c.ap, "faces": c.faces} for name, c in curves.items()}
         report["wider_face"] = {"protocol": wider.PROTOCOL, **common, **figures}
     progress("PASCAL VOC")
-    curves["VOC"] = voc_ap.voc_curve(matches)
+    curves["VOC"] = voc_curve(matches)
     faces = {"faces": curves["VOC"].faces}
-    report["voc"] = {"protocol": voc_ap.PROTOCOL, **common, "ap50": curves["VOC"].ap, **faces}
+    report["voc"] = {"protocol": VOC, **common, "ap50": curves["VOC"].ap, **faces}
     progress("COCO")
     report["coco"] = {
         "protocol": coco.PROTOCOL,
@@ -151,7 +152,7 @@ def evaluate_detections(
     report["at_threshold"] = {
         "protocol": MATCHING,
         **common,
-        **voc_ap.at_threshold(matches, setup.threshold).to_json(),
+        **at_threshold(matches, setup.threshold).to_json(),
     }
     report["at_false_alarms"] = {
         "protocol": f"{MATCHING}; lowest threshold with at most so many false positives an image",
@@ -172,17 +173,14 @@ def evaluate_detections(
 
     def breakdown(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         return {
-            name: [
-                asdict(group)
-                for group in recall_by(
-                    matches,
-                    column,
-                    setup.threshold,
-                    order=orders.get(name, ()),
-                    resamples=setup.resamples,
-                    seed=setup.seed,
-                )
-            ]
+            name: recall_by(
+                matches,
+                column,
+                setup.threshold,
+                order=orders.get(name, ()),
+                resamples=setup.resamples,
+                seed=setup.seed,
+            )
             for name, column in values.items()
         }
 
@@ -207,10 +205,10 @@ def evaluate_detections(
 
 def _point(matches: Matches, rate: float) -> dict[str, Any]:
     """The figures at the lowest threshold with at most ``rate`` false positives an image."""
-    threshold = voc_ap.threshold_for(matches, rate)
+    threshold = threshold_for(matches, rate)
     if threshold is None:
         return {"allowed": rate, "threshold": None, "recall": 0.0, "precision": None}
-    at = voc_ap.at_threshold(matches, threshold)
+    at = at_threshold(matches, threshold)
     return {
         "allowed": rate,
         "threshold": threshold,

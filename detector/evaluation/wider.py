@@ -31,11 +31,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.wider.source import read_member
+from detector.data.wider.source import MAX_TRUTH_BYTES, read_member
 from detector.evaluation.curves import Curve, curve
 from detector.evaluation.matching import ImageFaces, counted_without, match, require_faces
 from faces.errors import UserError
 from faces.filenames import nfc
+from faces.files import read_limited
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def read_ground_truth(source: Path) -> list[ImageFaces]:
     truth = []
     try:
         for e, event in enumerate(_strings(everything["event_list"])):
-            for i, stem in enumerate(_strings(_cells(everything["file_list"])[e])):
+            for i, stem in enumerate(_strings(everything["file_list"].ravel()[e])):
                 boxes = np.array(_inner(everything, "face_bbx_list", e, i), np.float64)
                 boxes = boxes.reshape(-1, 4)
                 boxes[:, 2:] += boxes[:, :2]
@@ -205,28 +206,20 @@ def _load(source: Path, name: str) -> dict[str, Any]:
     from scipy.io import loadmat  # slow to import, and not needed to evaluate
 
     path = source / name
-    try:
-        data = read_member(source, name) if source.is_file() else path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the ground truth: {error.strerror}") from error
+    data = read_member(source, name) if source.is_file() else read_limited(path, MAX_TRUTH_BYTES)
     try:
         return loadmat(io.BytesIO(data))
     except Exception as error:  # SciPy raises whatever its parser stumbles over
         raise UserError(f"{path}: not a MATLAB file, or damaged: {error}") from error
 
 
-def _cells(array: NDArray) -> NDArray:
-    """A MATLAB cell column as a vector of what the cells hold."""
-    return array.ravel()
-
-
 def _strings(array: NDArray) -> list[str]:
-    return [str(cell.item()) for cell in _cells(array)]
+    return [str(cell.item()) for cell in array.ravel()]
 
 
 def _inner(content: dict[str, Any], key: str, event: int, image: int) -> NDArray:
     """The numbers of one image: a cell of the event's cell; a flat vector unless boxes."""
-    values = _cells(_cells(content[key])[event])[image]
+    values = content[key].ravel()[event].ravel()[image]
     return values if key == "face_bbx_list" else values.ravel().astype(np.intp)
 
 

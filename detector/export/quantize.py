@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from detector.evaluation.curves import voc_curve
 from detector.evaluation.matching import ImageFaces, match
-from detector.evaluation.voc_ap import voc_curve
 from detector.types import Detector
 from faces.errors import UserError
 from faces.networks.onnx_export import load_in_full

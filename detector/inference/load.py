@@ -13,7 +13,7 @@ from typing import Literal
 from detector.inference.detect import Arithmetic, FaceDetector, Network, Speed
 from detector.inference.metadata import inference_resize
 from detector.shipped import SHIPPED, find_model
-from faces.errors import UserError
+from faces.errors import UserError, require
 
 Kind = Literal["checkpoint", "torchscript", "onnx", "openvino"]
 
@@ -155,17 +155,19 @@ def _check(
     batch_size: int,
     speed: str,
 ) -> None:
-    rules = [
-        (max_side is None or max_side == 0 or max_side >= 32, "max_side must be 0 or at least 32"),
-        (0 <= score_threshold <= 1, "score_threshold must be between 0 and 1"),
-        (nms_threshold is None or 0 < nms_threshold <= 1, "nms_threshold must be in (0, 1]"),
-        (threads is None or threads >= 1, "threads must be at least 1"),
-        (batch_size >= 1, "batch_size must be at least 1"),
-        (speed in ("normal", "fast"), f'speed must be "normal" or "fast", not {speed!r}'),
-    ]
-    for fine, message in rules:
-        if not fine:
-            raise UserError(message)
+    require(
+        [
+            (
+                max_side is None or max_side == 0 or max_side >= 32,
+                "max_side must be 0 or at least 32",
+            ),
+            (0 <= score_threshold <= 1, "score_threshold must be between 0 and 1"),
+            (nms_threshold is None or 0 < nms_threshold <= 1, "nms_threshold must be in (0, 1]"),
+            (threads is None or threads >= 1, "threads must be at least 1"),
+            (batch_size >= 1, "batch_size must be at least 1"),
+            (speed in ("normal", "fast"), f'speed must be "normal" or "fast", not {speed!r}'),
+        ]
+    )
 
 
 def _check_fast(path: Path, kind: Kind, device: str, providers: Sequence[str] | None) -> None:

@@ -15,7 +15,7 @@ from detector.inference.metadata import Artifact
 from detector.inference.metadata import inference_resize as inference_resize  # the trainer's import
 from detector.model import FaceRCNN
 from faces.errors import UserError
-from faces.networks.precision import cpu_has_bf16
+from faces.networks.torch import cpu_has_bf16
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,14 @@
-"""Data-parallel training under torchrun: this process's rank, and what all processes agree on."""
+"""Data-parallel training under torchrun: this process's rank, what all processes agree on, and on
+several machines whether their copies of the pictures are the same."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from detector.data.division import picture_name
+from detector.training.dataset import FaceIndex
+from detector.training_pictures import file_key
 from faces.errors import UserError
 from faces.files import atomic_write
 
@@ -38,14 +45,6 @@ class World:
     def main(self) -> bool:
         """Whether this is the process that writes and shows progress."""
         return self.rank == 0
-
-    def agree(self, value: T) -> T:
-        """Rank 0's value, on every rank."""
-        if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
 
     def share(self, call: Callable[[], T], source: int = 0) -> T:
         """What ``call`` gives on rank ``source``, on every rank; as is the UserError it raises."""
@@ -138,9 +137,7 @@ def join_world() -> World:
 
     Gloo carries the small agreements (and the gradients on a CPU), NCCL the gradients of CUDA.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        return World()
-    if int(os.environ["WORLD_SIZE"]) == 1:
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return World()
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -180,3 +177,55 @@ def leave_world() -> None:
     """Leave the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def check_copies(parts: Mapping[str, FaceIndex], world: World) -> None:
+    """See to it that every machine trains and validates on the same pictures and boxes.
+
+    First only a digest of the list goes round, and the list itself where that differs. Of large
+    files length, beginning, middle and end are compared. Raises UserError, on all ranks, that names
+    the first picture that differs.
+    """
+    if world.machines == 1:
+        return
+    for name, index in parts.items():
+        rows = _rows(index) if world.local == 0 else None
+        whole = hashlib.sha256(repr(rows).encode()).hexdigest() if rows is not None else None
+        digests = world.gather(whole)
+        if len({digest for digest in digests if digest is not None}) == 1:
+            continue
+        first, *others = [
+            (machine, each)
+            for machine, each in world.gather((f"{world.machine} ({platform.node()})", rows))
+            if each is not None
+        ]
+        for other in others:
+            if other[1] != first[1]:
+                which = f"{name} pictures" if name else "pictures"
+                raise UserError(
+                    f"the {which} of machine {first[0]} and machine {other[0]} differ: "
+                    f"{_difference(first[1], other[1])}. Every machine needs the same pictures "
+                    "and annotations: copy those of one to the others"
+                )
+
+
+def _rows(index: FaceIndex) -> list[tuple[str, str]]:
+    """Name and digest of every picture with its annotation, in their order."""
+    with ThreadPoolExecutor(8) as pool:
+        keys = list(pool.map(file_key, index.paths()))
+    return [
+        (picture_name(path, index.image_dir), hashlib.sha256(key + index.record(i)).hexdigest())
+        for i, (path, key) in enumerate(zip(index.paths(), keys, strict=True))
+    ]
+
+
+def _difference(first: list[tuple[str, str]], other: list[tuple[str, str]]) -> str:
+    ours, theirs = dict(first), dict(other)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in theirs:
+            return f"{name} is on the first only"
+        if name not in ours:
+            return f"{name} is on the second only"
+        if ours[name] != theirs[name]:
+            return f"{name}, or its annotation, is not the same"
+    return f"they come in another order, {first[0][0]} or {other[0][0]} first"

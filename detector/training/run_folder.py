@@ -24,7 +24,7 @@ from detector.config import (
 from detector.training.distributed import World
 from detector.training.start import left_open
 from faces.errors import UserError
-from faces.files import atomic_write_text
+from faces.files import check_writable
 
 MAY_CHANGE: dict[type, set[str]] = {
     TrainConfig: {"resume", "model_file", "fig_path", "device", "threads", "save_minutes"}
@@ -96,12 +96,8 @@ def _make(folder: Path, world: World) -> None:
             f"{folder} already holds a run: go on with `faces train --resume {folder}`, or choose "
             "another folder"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / ".probe", "can this folder be written?")
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise UserError(f"the run folder {folder} cannot be written: {error}") from error
+    check_writable(folder, "--run")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _go_on(config: TrainConfig, folder: Path, world: World, source: int) -> TrainConfig:

@@ -19,7 +19,6 @@ from detector.data.parts import Part, find_parts
 from detector.inference.metadata import inference_resize
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
-from detector.training.copies import check_copies
 from detector.training.dataset import (
     FaceDataset,
     FaceIndex,
@@ -28,7 +27,7 @@ from detector.training.dataset import (
     make_loader,
     mix,
 )
-from detector.training.distributed import World
+from detector.training.distributed import World, check_copies
 from detector.training.start import inherit, settle
 from detector.training.transforms import train_transform
 from detector.training_pictures import TrainingPictures, pictures_of

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from detector.config import TrainConfig
-from detector.draw import FOUND, TRUTH, contact_sheet, draw_boxes
+from detector.draw import FOUND, TRUTH, contact_sheet, draw_boxes, evenly
 from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
 from detector.inference.torch_backend import TorchNetwork
@@ -23,9 +22,9 @@ from detector.training.saved import Progress
 from detector.training.setup import TrainingData
 from detector.training.transforms import FACE
 from faces.errors import UserError
-from faces.files import atomic_write
 from faces.history import plot_histories, save_figure
 from faces.images.read import read_image
+from faces.images.write import save_image
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +127,8 @@ def draw_samples(
     faces = np.array([(index.labels(i) == FACE).sum() for i in range(len(index))])
     readable = np.flatnonzero((faces >= 1) & (faces <= 20))
     chosen = readable if len(readable) >= count else np.arange(len(index))
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)]
     pictures, titles = [], []
-    for i in chosen.tolist():
+    for i in evenly(chosen.tolist(), count):
         image = read_image(index.path(i))
         found = detector.detect(image)
         truth = index.boxes(i)[index.labels(i) == FACE]
@@ -140,5 +138,4 @@ def draw_samples(
         pictures.append(draw_boxes(picture, found.xyxy, FOUND, captions, max(1, thickness // 2)))
         titles.append(f"{len(truth)} true (green), {len(found)} found (orange)")
     model.train(training)
-    with atomic_write(path) as file:
-        Image.fromarray(contact_sheet(pictures, 3, 420, titles)).save(file, format="PNG")
+    save_image(path, contact_sheet(pictures, 3, 420, titles))

@@ -33,10 +33,10 @@ from detector.checkpoint import save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
 from detector.inference.torch_backend import pick_device, trains_in_bf16
 from detector.model import FaceRCNN
-from detector.training.accumulate import accumulate_gradients
 from detector.training.dataset import Batch, mix
 from detector.training.distributed import World, join_world, own_device
 from detector.training.optimizer import (
+    accumulate_gradients,
     lower_learning_rate,
     make_optimizer,
     set_learning_rate,
@@ -58,7 +58,7 @@ from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import copy_file
 from faces.history import describe, is_best, write_history
-from faces.networks.averaging import update_average
+from faces.networks.torch import update_average
 from faces.run import memory_mb, stop_signals
 
 log = logging.getLogger(__name__)
@@ -194,7 +194,8 @@ class Trainer:
                     raise self._unreadable(unreadable)
                 if ending == 1 or not parts:
                     self._save_last()
-                    self.world.agree(0)  # torchrun ends all processes as soon as one has left
+                    # Together: torchrun ends all processes as soon as one has left.
+                    self.world.share(lambda: None)
                     return ending == 0
                 losses = self.step(parts)
                 now = time.monotonic()
@@ -378,7 +379,7 @@ class Trainer:
             self._save_last()
         except UserError as error:
             message = f"{reason}\n{error}"
-        return UserError(self.world.agree(message))
+        return UserError(self.world.share(lambda: message))
 
     def _check_points(self, asked: bool) -> None:
         """Whether there is a point to learn from, if points are learned."""

@@ -19,8 +19,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from tqdm import tqdm
 
 from detector.config import OptimConfig
+from detector.evaluation.curves import voc_curve
 from detector.evaluation.matching import ImageFaces, match
-from detector.evaluation.voc_ap import voc_curve
 from detector.model import FaceRCNN
 from detector.stages import Targets
 from detector.training.dataset import FaceIndex, ValidationBatches

@@ -54,7 +54,8 @@ def find_image_names(folder: Path, also: frozenset[str] = frozenset()) -> list[s
 
 def find_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """All files under ``folder`` with one of these lower-case suffixes; see `find_images`."""
-    return _sorted(path for path, suffix in _walk(folder) if suffix in suffixes)
+    found = (Path(path) for path, suffix in _walk(folder) if suffix in suffixes)
+    return sorted(found, key=lambda path: path.parts)
 
 
 def tell_passed_over(where: str, paths: Iterable[Path]) -> None:
@@ -106,10 +107,6 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
         for name in names:
             if not name.startswith("."):
                 yield os.path.join(parent, name), os.path.splitext(name)[1].lower()  # noqa: PTH118, PTH122
-
-
-def _sorted(paths: Iterable[str]) -> list[Path]:
-    return sorted(map(Path, paths), key=lambda path: path.parts)
 
 
 def _start(path: Path) -> bytes:

@@ -21,7 +21,7 @@ def shipped_file(folder: Path, name: str) -> Path:
         lines = (folder / DIGESTS).read_text(encoding="ascii").splitlines()
         wanted = {line.split()[1]: line.split()[0] for line in lines}[name]
         found = file_digest(path)
-    except (OSError, IndexError, KeyError, UnicodeDecodeError) as error:
+    except (UserError, OSError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise UserError(f"the shipped network {path} cannot be read: {remedy}") from error
     if found != wanted:
         raise UserError(f"the shipped network {path} is damaged: {remedy}")

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.files import file_digest
 from faces.images.read import read_image
-from pipeline.enroll.photo_sample import Refused, one_face
-from recognizer.data.photo_cache import Answer, PhotoCache, photo_digest
+from pipeline.enroll.photos import Refused, one_face
+from recognizer.data.photo_cache import Answer, PhotoCache
 from recognizer.data.photos import FaceBox, center_box, main_face
 from recognizer.quality import Gates
 from recognizer.training.head_samples import stack
@@ -61,7 +62,7 @@ def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> t
 
     path = find_model(detector or SHIPPED)
     network = load_detector(path, threads=threads)
-    digest = photo_digest(path)[:16]
+    digest = file_digest(path)[:16]
     name = path.name.replace("{", "{{").replace("}", "}}")
     return lambda image: network.detect(image).xyxy, f"the {{}} one found by {name} ({digest})"
 
@@ -99,7 +100,7 @@ def crop_photos(
     try:
         for i, path in enumerate(paths):
             try:
-                digest = photo_digest(path)
+                digest = file_digest(path)
                 if digest not in known:
                     known[digest] = _answer(read_image(path), embedder, find_face)
             except UserError as error:

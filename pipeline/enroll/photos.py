@@ -1,4 +1,8 @@
-"""From photos of a person to samples in the store."""
+"""From photos of a person to samples in the store.
+
+Which face of a photo is meant, and whether it is good enough, is asked before it has a vector;
+whether the vector then becomes a sample is decided by `recognizer.sample_rule`.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,96 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.types import Detector
 from faces.errors import UserError
 from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
 from faces.images.read import read_image
 from faces.text import counted
-from pipeline.enroll.photo_sample import Refused, sample_of
 from recognizer.names import clean_name
-from recognizer.quality import Gates
+from recognizer.quality import Gates, measure
 from recognizer.sample_rule import decide
+from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample
 from recognizer.types import Embedder
+
+Why = Literal["no_face", "several_faces", "poor_photo"]
+"""Why a photo cannot be used; the service's codes."""
+
+
+class Refused(Exception):
+    """A photo that cannot be used.
+
+    Args:
+        reasons: why, a sentence each.
+        why: the kind of reason.
+        faces: how many were found.
+    """
+
+    def __init__(self, *reasons: str, why: Why = "poor_photo", faces: int = 1) -> None:
+        super().__init__(*reasons)
+        self.reasons, self.why, self.faces = reasons, why, faces
+
+
+def one_face(
+    image: NDArray[np.uint8], boxes: NDArray[np.float32], gates: Gates | None, largest: bool
+) -> NDArray[np.float32]:
+    """The box (4,) of the one face that is good enough.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        boxes: all faces on it, float32 (N, 4).
+        gates: what the face must have; None takes every face.
+        largest: of several take the largest instead of refusing the photo.
+
+    Raises Refused.
+    """
+    if not len(boxes):
+        raise Refused("no face was found, exactly one is needed", why="no_face", faces=0)
+    if len(boxes) > 1 and not largest:
+        raise Refused(
+            f"{len(boxes)} faces were found, exactly one is needed (or take the largest)",
+            why="several_faces",
+            faces=len(boxes),
+        )
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    box: NDArray[np.float32] = boxes[int(areas.argmax())]
+    if gates is not None and (refusals := gates.refusals(measure(image, box))):
+        raise Refused(*refusals, faces=len(boxes))
+    return box
+
+
+def sample_of(
+    image: NDArray[np.uint8],
+    detector: Detector,
+    embedder: Embedder,
+    gates: Gates | None,
+    largest: bool,
+    keep_crop: bool,
+    source: str,
+) -> NewSample:
+    """What a photo adds to a person, if `recognizer.sample_rule` finds nothing against it.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        detector, embedder: what finds and what describes the face.
+        gates, largest: see `one_face`.
+        keep_crop: with the picture of the face, so that another embedder can use it later.
+        source: where the photo comes from.
+
+    Raises Refused.
+    """
+    found = detector.detect(image)
+    box = one_face(image, found.xyxy, gates, largest)
+    chosen = found[(found.xyxy == box).all(axis=1)][:1]
+    vector = embedder.embed(embedder.crop(image, chosen.xyxy, chosen.landmarks))[0]
+    return NewSample(vector, FacePicture.of(image, box) if keep_crop else None, source)
+
 
 log = logging.getLogger(__name__)
 

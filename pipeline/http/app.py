@@ -29,7 +29,7 @@ from pipeline.http.request_body import (
     parse_query,
     whole_body,
 )
-from pipeline.net.headers import HeadAsGet
+from pipeline.net import HeadAsGet
 from pipeline.service import types as t
 from pipeline.service.core import Service
 from pipeline.service.errors import ErrorResponse, ServiceError
@@ -118,17 +118,17 @@ class Callers:
     ) -> str:
         request.state.operation = request.scope["route"].name
         address = request.client.host if request.client else "unknown"
-        self._rates.check_address(address)
+        self._rates.check("address", address)
         if scope is None or self._keys is None:
             return address
         key = None if shown is None else self._keys.find(shown.credentials.strip())
         if key is None:
-            self._rates.wrong_key(address)
+            self._rates.check("wrong key", address)
             raise ServiceError(
                 "unauthorized", "a valid key is needed: `Authorization: Bearer faces_...`"
             )
         request.state.key = key.id
-        self._rates.check_key(key.id)
+        self._rates.check("key", key.id)
         if scope != "any" and scope not in key.scopes:
             raise ServiceError(
                 "forbidden", f"the key lacks the scope {scope}", {"scopes": list(key.scopes)}

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.http.options import HttpOptions
-from pipeline.net.headers import LOOPBACK, SECURITY_HEADERS, host_name
+from pipeline.net import LOOPBACK, SECURITY_HEADERS, host_name
 from pipeline.service.errors import ErrorResponse, ServiceError
 from pipeline.service.runtime.logs import trace
 from pipeline.service.runtime.metrics import Metrics

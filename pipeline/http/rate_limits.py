@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Literal
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from faces.errors import UserError
-from pipeline.net.sockets import network_of
+from pipeline.net import network_of
 from pipeline.service.errors import ServiceError
 
 WRONG_KEYS = "30/minute"  # of one address; a key cannot be guessed anyway, this keeps logs short
@@ -27,30 +28,23 @@ class RateLimits:
 
     def __init__(self, per_key: str, per_address: str) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._per_key = _parse("per key", per_key)
-        self._per_address = _parse("per address", per_address)
-        self._wrong_keys = parse(WRONG_KEYS)
+        self._rates = {
+            "key": _parse("per key", per_key),
+            "address": _parse("per address", per_address),
+            "wrong key": parse(WRONG_KEYS),
+        }
 
-    def check_address(self, address: str) -> None:
-        """Raises ServiceError ``rate_limited``."""
-        self._hit(self._per_address, "address", network_of(address))
+    def check(self, kind: Literal["key", "address", "wrong key"], who: str) -> None:
+        """Count one request; ``who`` is the id of a key, or an address.
 
-    def check_key(self, name: str) -> None:
-        """Raises ServiceError ``rate_limited``."""
-        self._hit(self._per_key, "key", name)
-
-    def wrong_key(self, address: str) -> None:
-        """Somebody has shown a key that is none. Raises ServiceError when it is one of many."""
-        self._hit(self._wrong_keys, "wrong", network_of(address))
-
-    def _hit(self, item: RateLimitItem | None, kind: str, who: str) -> None:
+        Raises ServiceError ``rate_limited`` when it is one too many.
+        """
+        item = self._rates[kind]
+        who = who if kind == "key" else network_of(who)
         if item is not None and not self._limiter.hit(item, kind, who):
-            self._refuse(item, kind, who)
-
-    def _refuse(self, item: RateLimitItem, kind: str, who: str) -> None:
-        again = self._limiter.get_window_stats(item, kind, who).reset_time
-        pause = max(1, math.ceil(again - time.time()))
-        raise ServiceError("rate_limited", f"more than {item} requests", retry_after=pause)
+            again = self._limiter.get_window_stats(item, kind, who).reset_time
+            pause = max(1, math.ceil(again - time.time()))
+            raise ServiceError("rate_limited", f"more than {item} requests", retry_after=pause)
 
 
 def _parse(what: str, text: str) -> RateLimitItem | None:

@@ -11,8 +11,7 @@ import uvicorn
 from faces.errors import UserError
 from pipeline.http.app import make_app
 from pipeline.http.options import HttpOptions
-from pipeline.net.sockets import listen, url_of
-from pipeline.net.uvicorn_config import make_config
+from pipeline.net import listen, make_config, url_of
 from pipeline.service.core import Service
 
 

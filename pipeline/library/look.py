@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -22,10 +22,9 @@ from faces.files import file_digest
 from faces.images.read import image_size, read_dated
 from faces.prefetch import PIXELS, read_ahead
 from faces.video.kinds import is_film
-from pipeline.library.schema import MISSING, Manifest, path_on_disk
-from pipeline.live.quality import face_quality, sharpness
-from pipeline.live.tasks import box_of
-from pipeline.sources.addresses import is_address, local_copy
+from pipeline.library.schema import MISSING, Manifest, on_disk, path_on_disk
+from pipeline.live.tasks import box_of, face_quality, sharpness
+from pipeline.sources.addresses import is_address
 from pipeline.stream import WEAK, stream
 from pipeline.types import Box
 from recognizer.embedders.embedder import FaceEmbedder
@@ -163,7 +162,7 @@ class Looker:
         """What went wrong, then the sharpest look of each track."""
         best: dict[int, _Best] = {}
         error: Row = {}
-        with _on_disk(item.path) as path:
+        with on_disk(item.path) as path:
             try:
                 with stream(
                     path, self._film_detector, self.embedder,
@@ -234,7 +233,7 @@ def _load(item: Item) -> _Loaded:
             where = Path(path_on_disk(item.path))
             what = "is no ordinary file" if where.exists() else "there is no such file"
             return _Loaded(error=what)
-        with _on_disk(item.path) as path:
+        with on_disk(item.path) as path:
             try:
                 digest = file_digest(path)
                 if digest in item.twins or is_film(path):
@@ -249,10 +248,6 @@ def _load(item: Item) -> _Loaded:
     except Exception as error:  # MemoryError, or a fault of a decoder
         log.exception("%s", item.path)
         return _Loaded(digest, error=f"{type(error).__name__}: {error}")
-
-
-def _on_disk(stored: str) -> AbstractContextManager[Path]:
-    return local_copy(stored) if is_address(stored) else nullcontext(Path(path_on_disk(stored)))
 
 
 def _pixels(item: Item) -> int | None:

@@ -30,7 +30,6 @@ class Scan:
     table: pa.Table  # columns path (as `schema.stored_path` has it), size and modified
     # folders that were searched, and how many files each has; ``/`` at their ends
     roots: dict[str, int] = field(default_factory=dict)
-    named: set[str] = field(default_factory=set)  # paths that were named by themselves
 
 
 def scan(
@@ -96,8 +95,6 @@ def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named
         result.roots[stored_path(base.rstrip("/") + "/")] = len(names)
     stored = list(map(stored_path, names))
     found.update(zip(stored, facts, strict=True))
-    if not searched:
-        result.named.update(stored)
 
 
 def _facts(path: str) -> tuple[int, float]:

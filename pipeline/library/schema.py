@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.sources.addresses import is_address, local_copy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,6 +101,14 @@ def stored_path(path: str) -> str:
 def path_on_disk(stored: str) -> str:
     """What `stored_path` was given."""
     return re.sub(r"\\(udc[89a-f][0-9a-f])", lambda found: chr(int(found[1][1:], 16)), stored)
+
+
+def on_disk(stored: str) -> AbstractContextManager[Path]:
+    """The photo or film of a row, as a file that is there within the block.
+
+    Raises UserError when an address cannot be read.
+    """
+    return local_copy(stored) if is_address(stored) else nullcontext(Path(path_on_disk(stored)))
 
 
 @dataclass(frozen=True, eq=False)

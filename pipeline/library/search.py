@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from pipeline.library.schema import LibraryFaces, Manifest
 from pipeline.library.who.everybody import People
+from recognizer.types import cosines_of
 
 if TYPE_CHECKING:
     from pipeline.analyzer import FaceAnalyzer
@@ -63,7 +64,7 @@ def search_face(
         vector: of the face, unit length, float32 (D,).
         no_face: rows that are none, as somebody decided, bool (N,).
     """
-    cosines = faces.embedding @ vector
+    cosines = cosines_of(faces.embedding, vector)
     cosines[no_face] = -1
     rows = np.flatnonzero(cosines > threshold)
     rows = rows[np.argsort(-cosines[rows], kind="stable")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,13 +66,9 @@ class Area:
 
 
 def _inside(points: NDArray[np.float32], zone: Polygon) -> NDArray[np.bool_]:
-    """Which points (N, 2) are in a polygon, by the number of its edges to the right of them."""
-    inside = np.zeros(len(points), bool)
-    x, y = points[:, 0], points[:, 1]
-    for (x1, y1), (x2, y2) in zip(zone, (*zone[1:], zone[0]), strict=True):
-        if y1 != y2:
-            inside ^= ((y1 > y) != (y2 > y)) & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
-    return inside
+    """Which points (N, 2) are in a polygon."""
+    corners = np.array(zone, np.float32)
+    return np.array([cv2.pointPolygonTest(corners, (x, y), False) >= 0 for x, y in points], bool)
 
 
 class AreaFile:

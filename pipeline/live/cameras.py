@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.inference.detect import batches_for
-from detector.types import Detections, Detector
+from detector.types import Detector
 from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.live.loop import PATIENCE, Loop
 from pipeline.live.patience import GaveUp
+from pipeline.live.tasks import OneByOne
 from pipeline.service.runtime.batching import Call, Stage, Workers
 from pipeline.sources.live import LiveSource
 from pipeline.types import Note, Tick
@@ -68,7 +69,7 @@ class SharedNetworks(Closing):
     def detector(self, camera: str) -> Detector:
         """The detector, as it is for a camera."""
         call = Call(camera)
-        return _Turn(lambda image: self._workers.submit(self._detect, image, call).result())
+        return OneByOne(lambda image: self._workers.submit(self._detect, image, call).result())
 
     def embedder(self, camera: str) -> Embedder:
         """The embedder, as it is for a camera."""
@@ -84,17 +85,6 @@ class SharedNetworks(Closing):
     def close(self) -> None:
         """Do what was asked for, then end the threads."""
         self._workers.close()
-
-
-class _Turn:
-    """A `Detector` that waits for its turn."""
-
-    def __init__(self, detect: Callable[[NDArray[np.uint8]], Detections]) -> None:
-        self.detect = detect
-
-    def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[Detections]:
-        """One after the other, as turns are taken."""
-        return [self.detect(image) for image in images]
 
 
 class _EmbedTurn:

@@ -9,13 +9,15 @@ is cheap enough for every frame.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Box
+from pipeline.live.tracking import Track
+from pipeline.types import Box, Picture
 
 THUMBNAIL = (16, 12)
 """Width and height at which whole pictures are compared: so coarse that movement hardly counts."""
@@ -116,17 +118,23 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return (float(a @ b) + flat) / float(np.sqrt(energy))
 
 
+def cut(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8] | None:
+    """What is in a box of an image (H, W, 3); None where that is less than two pixels wide."""
+    height, width = image.shape[:2]
+    x1, y1 = max(int(box[0]), 0), max(int(box[1]), 0)
+    x2, y2 = min(round(box[2]), width), min(round(box[3]), height)
+    return None if x2 - x1 < 2 or y2 - y1 < 2 else image[y1:y2, x1:x2]
+
+
 def face_view(image: NDArray[np.uint8], box: Box) -> View:
     """A face of an RGB image (H, W, 3), small and gray: (24, 24).
 
     Black for a box outside the picture.
     """
-    height, width = image.shape[:2]
-    x1, y1 = max(int(box[0]), 0), max(int(box[1]), 0)
-    x2, y2 = min(round(box[2]), width), min(round(box[3]), height)
-    if x2 - x1 < 2 or y2 - y1 < 2:
+    face = cut(image, box)
+    if face is None:
         return np.zeros((FACE, FACE), np.uint8)
-    small = cv2.resize(image[y1:y2, x1:x2], (FACE, FACE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(face, (FACE, FACE), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
@@ -148,3 +156,50 @@ def likeness(before: View, now: View) -> float:
 
 def _best_fit(part: NDArray[Any], whole: NDArray[Any]) -> float:
     return float(cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED).max())
+
+
+class PlaceWatch:
+    """Remembers how each face looked; used by one thread."""
+
+    def __init__(self) -> None:
+        self._detected: dict[int, View] = {}  # track -> how it was detected last
+        self._last: dict[int, tuple[Box, View]] = {}  # track -> its place on the last frame
+
+    def take(self, ids: Sequence[int | None], views: Sequence[View], alive: set[int]) -> None:
+        """Remember the detections of a frame by their tracks, and forget all but ``alive`` ones."""
+        self._last = {}
+        self._detected = {track: view for track, view in self._detected.items() if track in alive}
+        for track, view in zip(ids, views, strict=True):
+            if track is not None:
+                self._detected[track] = view
+
+    def forget(self, track: int) -> None:
+        """It is another face now."""
+        self._detected.pop(track, None)
+        self._last.pop(track, None)
+
+    def clear(self) -> None:
+        """Nothing of the frame before counts."""
+        self._last = {}
+
+    def is_gone(self, track: int, box: Box, picture: Picture) -> bool:
+        """Whether the place of a face that was not found just now looks otherwise, too."""
+        view = self._detected.get(track)
+        return view is not None and likeness(view, face_view(picture.image, box)) < SAME_FACE
+
+    def alike(self, track: Track, before: Picture, now: Picture) -> float:
+        """How alike a face's places on two frames are, where it goes taken into account, -1..1.
+
+        1 where nothing can be said: of faces that are not seen, cross, were detected once only, or
+        are about to leave the picture.
+        """
+        if track.crossing or track.begun == track.seen:
+            return 1.0
+        old, new = track.at(before.time, before.size), track.at(now.time, now.size)
+        if old is None or new is None or new != track.expected(now.time):
+            return 1.0
+        last = self._last.get(track.id)
+        view = last[1] if last and last[0] == old else face_view(before.image, old)
+        seen = face_view(now.image, new)
+        self._last[track.id] = new, seen
+        return likeness(view, seen)

@@ -5,7 +5,7 @@
             window.show(tick)
 
 The loop itself is cheap. Detecting and embedding are jobs for a worker (`pipeline.live.worker`):
-done at once (`Inline`: a file, every frame exact) or in a thread beside it (`Background`: a camera,
+done at once (`Worker`: a file, every frame exact) or in a thread beside it (`Background`: a camera,
 whose frames never wait for the detector; between two detections faces are moved on). A detection
 becomes tracks, the tracks choose which faces to embed, the embeddings vote for names.
 
@@ -28,15 +28,13 @@ from numpy.typing import NDArray
 from detector.types import Detector
 from faces.closing import Closing
 from pipeline.live.area import Area, Polygon
-from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, SceneWatch
+from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, PlaceWatch, SceneWatch
 from pipeline.live.frame_rate import FrameRate
 from pipeline.live.naming import Namer, NamingOptions
 from pipeline.live.patience import GaveUp, Patience
-from pipeline.live.places import PlaceWatch
-from pipeline.live.quality import face_quality
-from pipeline.live.tasks import Embedded, FaceNetworks, Failure, Seen, attempt, box_of
+from pipeline.live.tasks import Embedded, FaceNetworks, Failure, Seen, attempt, box_of, face_quality
 from pipeline.live.tracking import FaceTracker
-from pipeline.live.worker import Inline, Worker
+from pipeline.live.worker import Worker
 from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Source, Tick
 from recognizer.types import Embedder, Match, Recognizer
 
@@ -74,7 +72,7 @@ class Loop(Closing):
         embedder: makes vectors.
         recognizer: names vectors; see the attribute.
         options: see `LoopOptions`.
-        worker: who detects and embeds; `Inline` unless given.
+        worker: who detects and embeds; a `Worker` unless given.
         numbers: of the tracks, see `FaceTracker`.
 
     Raises ValueError when the recognizer belongs to another embedder.
@@ -94,7 +92,7 @@ class Loop(Closing):
         self.options = options
         self.notes: tuple[Note, ...] = ()
         self._recognizer = self._fitting(recognizer)
-        self._worker = worker or Inline()
+        self._worker = worker or Worker()
         self._tracker = FaceTracker(options.start_score, numbers=numbers)
         self._namer = Namer(options.naming)
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -104,7 +102,7 @@ class Loop(Closing):
         self._meter = FrameRate()
         self._since = options.every  # frames since one was given to the detector
         self._scene = SceneWatch()
-        self._cut = 0  # the first frame of this shot
+        self._cut, self._seen = 0, -1  # the first frame of this shot; the newest looked at
         self._looking, self._turning = Patience("looking at a frame"), Patience("a frame")
         self._places = PlaceWatch()
 
@@ -221,13 +219,15 @@ class Loop(Closing):
         self._since += 1
         if self.options.follow:
             self._watch_for_changes(picture)
-        elif isinstance(self._worker, Inline):
+        elif self._worker.inline:
             self._photo_faces = ()  # each photo is looked at below; if that fails, it has no faces
-        looks = [*self._collect(recognizer)]
-        if self._since >= self.options.every and self._worker.idle:
-            self._since = 0
-            self._worker.submit(partial(attempt, partial(self._looker.see, picture), picture.index))
-            looks += self._collect(recognizer)
+        looks = self._look(picture, recognizer)
+        while (
+            picture.wait > 0
+            and self._awaited(picture)
+            and self._worker.wait(picture.captured + picture.wait)
+        ):
+            looks += self._look(picture, recognizer)
         faces = self._faces(picture, recognizer)
         tick = Tick(
             picture,
@@ -238,6 +238,23 @@ class Loop(Closing):
         )
         self._last = tick
         return tick
+
+    def _look(self, picture: Picture, recognizer: Recognizer) -> list[Look]:
+        """Have this frame looked at if it is time to; the looks that are complete."""
+        looks = [*self._collect(recognizer)]
+        if self._since >= self.options.every and self._worker.idle:
+            self._since = 0
+            self._worker.submit(partial(attempt, partial(self._looker.see, picture), picture.index))
+            looks += self._collect(recognizer)
+        return looks
+
+    def _awaited(self, picture: Picture) -> bool:
+        """Whether a look would tell more of this frame: it begins a shot of which nothing was seen
+        yet, or shows a face that was not named since it came or may have changed."""
+        return self._seen < self._cut or any(
+            track.at(picture.time, picture.size) is not None and self._namer.waits(track.id)
+            for track in self._tracker.tracks
+        )
 
     def _frame(self, picture: Picture, faces: tuple[Face, ...], version: int) -> FrameFaces:
         camera = self.options.camera
@@ -260,14 +277,14 @@ class Loop(Closing):
     def _watch_for_changes(self, picture: Picture) -> None:
         """See that this frame goes on from the last one; look at it now if it does not."""
         if picture.index < self._cut:  # a source that counts again
-            self._cut = picture.index
+            self._cut, self._seen = picture.index, -1
         if self._scene.cut(picture.image):
             self._cut, self._since = picture.index, self.options.every
             self._tracker.reset()
             self._namer.keep(())
             self._places.clear()
             return
-        if isinstance(self._worker, Inline) and self._since >= self.options.every:
+        if self._worker.inline and self._since >= self.options.every:
             self._places.clear()
             return  # it is looked at now in any case
         if self._last is not None:
@@ -287,6 +304,7 @@ class Loop(Closing):
             if isinstance(result, Seen):
                 if self.options.follow and result.picture.index < self._cut:
                     continue  # of the shot before: nobody is there any more
+                self._seen = result.picture.index
                 look, chosen = self._follow(result)
                 if chosen:
                     job = partial(self._looker.embed, look, chosen)
@@ -332,7 +350,7 @@ class Loop(Closing):
             return Look(picture, sightings), tuple(range(len(found)))
         self._watched = {t: until for t, until in self._watched.items() if until > picture.time}
         chosen = self._namer.choose(
-            sightings, picture.time, self._watched, seen.views, isinstance(self._worker, Inline)
+            sightings, picture.time, self._watched, seen.views, self._worker.inline
         )
         return Look(picture, sightings), tuple(chosen)
 

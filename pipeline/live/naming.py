@@ -77,6 +77,7 @@ class _Memory:
     changing: bool = False  # nor as it did when it was looked at, bit by bit
     unsettled: bool = False  # it was changing when it was looked at last, as in a cross-fade
     against: float = 0.0  # what speaks for another face, see OTHER
+    disputed: bool = False  # that began when it looked different all at once
     disputes: int = 0
     stale: bool = True  # the name does not know the newest vote yet
     match: Match = UNKNOWN
@@ -84,8 +85,8 @@ class _Memory:
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was not looked at since it may be another face."""
-        return self.doubted > self.last
+        """Whether it may be another face, and was not looked at well enough since then."""
+        return self.disputed or self.doubted > self.last
 
     @property
     def sure(self) -> bool:
@@ -114,6 +115,11 @@ class Namer:
         if track in self._memories:
             memory = self._memories[track]
             memory.doubted = max(memory.doubted, time)
+
+    def waits(self, track: int) -> bool:
+        """Whether nothing is known of a track, or nothing since it is in doubt."""
+        memory = self._memories.get(track)
+        return memory is None or not memory.looks or memory.doubtful
 
     def choose(
         self,
@@ -219,7 +225,7 @@ class Namer:
         """
         if not memory.votes:
             return False
-        suspect = memory.crossed or (memory.doubtful and vote.time >= memory.doubted)
+        suspect = memory.crossed or memory.last < memory.doubted <= vote.time
         known = self._recognizer[0] if self._recognizer else None
         bar = getattr(known, "same", None)  # only a `Snapshot` must know it
         if bar is None:  # it cannot be told; two who met are taken to have changed places
@@ -231,7 +237,7 @@ class Namer:
         named = vote.match.name if vote.match else None
         contradicts = named is not None and memory.match.name not in (named, None)
         if alike > bar and not contradicts:
-            memory.against = 0.0
+            memory.against, memory.disputed = 0.0, False
             return False
         if memory.against == 0:
             memory.disputes += 1
@@ -241,7 +247,12 @@ class Namer:
         clear = min(vote.quality / max(memory.best, 1e-3), 1.0)
         memory.against += clear
         changing = memory.changed or memory.changing or memory.unsettled
-        return suspect or (changing and clear >= CLEAR) or memory.against >= OTHER
+        memory.disputed |= changing
+        if suspect or (changing and clear >= CLEAR):
+            for old in memory.votes:  # disputes of before were about whoever was there then
+                old.other = False
+            return True
+        return memory.against >= OTHER
 
     def names(
         self, tracks: Collection[int], recognizer: Recognizer

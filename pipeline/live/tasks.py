@@ -1,23 +1,52 @@
-"""What the loop has its worker do: detect on a frame, embed some of the faces.
+"""What the loop has its worker do: detect on a frame, see how good faces are, embed some of them.
 
 These jobs touch nothing of the loop but the networks, so a thread can do them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from detector.types import Detections, Detector
 from pipeline.live.area import Area
-from pipeline.live.changes import View, face_view
-from pipeline.live.quality import sharpness
+from pipeline.live.changes import View, cut, face_view
 from pipeline.types import Box, Look, Picture
 from recognizer.types import Embedder
+
+SIDE = 64
+"""Sharpness is measured on the face at this size, so that it does not depend on the camera."""
+
+SHARP = 120.0
+"""Sharpness at which a face counts half: that of a portrait blurred by two pixels (Gaussian)."""
+
+LARGE = 96.0
+"""Pixels from which on a larger face is no better."""
+
+
+def sharpness(image: NDArray[np.uint8], box: Box) -> float:
+    """The variance of the Laplacian of the gray face at 64 x 64 pixels; 0 for an even surface.
+
+    Blur and enlargement lower it: a face of 20 pixels is never sharp (Pech-Pacheco et al., ICPR
+    2000).
+    """
+    face = cut(image, box)
+    if face is None:
+        return 0.0
+    small = Image.fromarray(face).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return float(cv2.Laplacian(np.asarray(small), cv2.CV_32F)[1:-1, 1:-1].var())
+
+
+def face_quality(box: Box, score: float, sharp: float) -> float:
+    """How good a face is to see, 0..1: its size, its sharpness (see `sharpness`), its score."""
+    side = min(box[2] - box[0], box[3] - box[1])
+    return min(side / LARGE, 1.0) ** 0.5 * sharp / (sharp + SHARP) * score
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +98,17 @@ class FaceNetworks:
         landmarks = np.stack(points) if points else None  # a detector finds those of all or none
         crops = self.embedder.crop(look.picture.image, boxes, landmarks)
         return Embedded(look, chosen, crops, self.embedder.embed(crops))
+
+
+class OneByOne:
+    """A `Detector` made of a function that looks at one image."""
+
+    def __init__(self, detect: Callable[[NDArray[np.uint8]], Detections]) -> None:
+        self.detect = detect
+
+    def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[Detections]:
+        """One after the other."""
+        return [self.detect(image) for image in images]
 
 
 def box_of(row: NDArray[np.float32]) -> Box:

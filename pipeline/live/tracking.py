@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.boxes import iou
 from pipeline.types import Box
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ class FaceTracker:
     ) -> None:
         self.start_score = start_score
         self.patience = patience
+        # Now, not when a camera's first face is seen: on a busy machine it takes a second.
+        from scipy.optimize import linear_sum_assignment
+
+        self._solve = linear_sum_assignment
         self._numbers = count(1) if numbers is None else numbers
         self.reset()
 
@@ -153,15 +158,13 @@ class FaceTracker:
 
     def _assign(self, detections: Detections, expected: Sequence[Box]) -> dict[int, int]:
         """Detection -> position of the track that it continues."""
-        from scipy.optimize import linear_sum_assignment
-
         if not expected or not len(detections):
             return {}
         apart = _apart(detections.xyxy.astype(float), np.array(expected))
         weak = detections.score < self.start_score
         apart[weak[:, None] & (apart >= NEAR)] = REACH
         # Beyond its reach a pair costs as much as two that stay alone.
-        rows, columns = linear_sum_assignment(np.minimum(apart, REACH))
+        rows, columns = self._solve(np.minimum(apart, REACH))
         near = apart[rows, columns] < REACH
         return dict(zip(rows[near].tolist(), columns[near].tolist(), strict=True))
 
@@ -218,19 +221,7 @@ def _side(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 def _mark_crossings(tracks: dict[int, Track]) -> dict[int, Track]:
     """The tracks, each told whether it touches another that is still seen."""
     seen = [track for track in tracks.values() if track.misses <= 1]
-    crossing = {
-        a.id for a in seen for b in seen if a.id != b.id and overlap(a.box, b.box) > CROSSING
-    }
+    meets = iou([track.box for track in seen], [track.box for track in seen]) > CROSSING
+    np.fill_diagonal(meets, False)
+    crossing = {seen[i].id for i in np.flatnonzero(meets.any(axis=1))}
     return {number: replace(track, crossing=number in crossing) for number, track in tracks.items()}
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    area_a = (a[2] - a[0]) * (a[3] - a[1])
-    area_b = (b[2] - b[0]) * (b[3] - b[1])
-    return shared / (area_a + area_b - shared)

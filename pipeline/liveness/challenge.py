@@ -16,7 +16,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.liveness.geometry import View, balance, center_and_size, is_face, view
+from pipeline.liveness.geometry import (
+    View,
+    balance,
+    center_and_size,
+    distance_of,
+    is_face,
+    is_flat,
+    on_the_way,
+    toward,
+    turn_of,
+    view,
+)
 from pipeline.liveness.policy import (
     DISTANCES,
     HINTS,
@@ -27,7 +38,6 @@ from pipeline.liveness.policy import (
     Status,
     Step,
 )
-from pipeline.liveness.positions import distance_of, is_flat, on_the_way, toward, turn_of
 
 Phase = Literal["look", "move", "back", "over"]
 

@@ -1,4 +1,4 @@
-"""What five points say about a face's depth.
+"""What five points say about a face's depth, and which position that is by the demands of a policy.
 
 The eyes and the corners of the mouth of a symmetric face lie in one plane; the tip of the nose
 stands about half the distance of the eyes in front of it. A homography carries the four points of
@@ -10,10 +10,14 @@ moves against the plane. What is left over is the parallax.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from pipeline.liveness.policy import TURNS, Distance, Policy, Turn
 
 PLANE = [0, 1, 3, 4]  # eyes and corners of the mouth, of: eye, eye, nose, corner, corner
 NOSE = 2
@@ -98,15 +102,8 @@ def _carry(
     source: NDArray[np.float64], target: NDArray[np.float64], point: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
     """``point`` (2,) under the homography that takes four points (4, 2) to four others."""
-    rows = np.zeros((8, 8))
-    rows[0::2, :2] = rows[1::2, 3:5] = source
-    rows[0::2, 2] = rows[1::2, 5] = 1
-    rows[:, 6:] = -target.reshape(8, 1) * np.repeat(source, 2, axis=0)
-    try:
-        h = np.append(np.linalg.solve(rows, target.reshape(8)), 1).reshape(3, 3)
-    except np.linalg.LinAlgError:
-        return None
-    x, y, w = h @ (*point, 1)
+    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
+    x, y, w = matrix @ (*point, 1)
     return np.array([x, y]) / w if abs(w) > 1e-9 else None
 
 
@@ -114,3 +111,48 @@ def _affine(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray
     """The linear part (2, 2) of the affine map nearest to taking four points to four others."""
     from_middle, to_middle = source - source.mean(axis=0), target - target.mean(axis=0)
     return np.linalg.lstsq(from_middle, to_middle, rcond=None)[0].T
+
+
+ON_THE_WAY = 0.35  # share of the parallax asked for that must be seen just before it is reached
+# How far a movement may go astray, as a part of it. Landmarks of a head that is turned to a side
+# also rise by up to half of what they move.
+CROSS_ASIDE, CROSS_UPRIGHT = 1.3, 0.6
+
+
+def toward(turn: str, x: float, y: float, policy: Policy) -> tuple[float, float]:
+    """A parallax in the direction of a turn, and across it."""
+    if turn in ("up", "down"):
+        return (y if turn == "down" else -y), x
+    # One's own left is to the right in the picture, unless that is a mirror image.
+    return (x if (turn == "left") != policy.mirrored else -x), y
+
+
+def turn_of(seen: View, policy: Policy) -> Turn | None:
+    """The turn that a view shows; None when it shows none clearly."""
+    if seen.depth < policy.depth:
+        return None
+    for turn in TURNS:
+        along, across = toward(turn, seen.x, seen.y, policy)
+        cross = CROSS_UPRIGHT if turn in ("up", "down") else CROSS_ASIDE
+        if along >= policy.parallax and abs(across) < cross * along:
+            return turn
+    return None
+
+
+def distance_of(change: float, policy: Policy) -> Distance | None:
+    """What a change of size shows."""
+    if change >= policy.nearer:
+        return "nearer"
+    return "farther" if change <= policy.farther else None
+
+
+def is_flat(seen: View, policy: Policy) -> bool:
+    """Whether the plane of the face has turned without the nose."""
+    return seen.tilt > policy.flat_tilt and seen.parallax < policy.flat_parallax
+
+
+def on_the_way(turn: str, before: Sequence[float] | None, policy: Policy) -> bool:
+    """Whether the parallax ``before`` was between the neutral position and a turn."""
+    if before is None:
+        return False
+    return toward(turn, before[0], before[1], policy)[0] >= ON_THE_WAY * policy.parallax

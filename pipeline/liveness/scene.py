@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 # Centimeters; x to the right in the picture, y up, z toward the camera. From MediaPipe's canonical
 # face (mediapipe/modules/face_geometry/data/canonical_face_model.obj, Apache-2.0): the middle
@@ -58,12 +59,7 @@ class Errors:
 
 def rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     """Matrix (3, 3): first yaw, then pitch, then roll."""
-    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-    cr, sr = np.cos(roll), np.sin(roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return about_z @ about_x @ about_y
+    return Rotation.from_euler("yxz", (yaw, pitch, roll)).as_matrix()
 
 
 def project(shape: NDArray[np.float64], pose: Pose, pivot: NDArray[np.float64]) -> NDArray:

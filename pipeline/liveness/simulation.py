@@ -86,9 +86,9 @@ class Actor:
         most, walk, now = self.haste * step, 30 * step, self._pose
         self._pose = replace(
             now,
-            yaw=now.yaw + _limit(goal[0] - now.yaw, most),
-            pitch=now.pitch + _limit(goal[1] - now.pitch, most),
-            distance=now.distance + _limit(self._home - now.distance, walk),
+            yaw=now.yaw + np.clip(goal[0] - now.yaw, -most, most),
+            pitch=now.pitch + np.clip(goal[1] - now.pitch, -most, most),
+            distance=now.distance + np.clip(self._home - now.distance, -walk, walk),
         )
         more = self.sway(time)
         return Pose(
@@ -257,7 +257,3 @@ def simulate(kind: Kind, seed: int, policy: Policy | None = None) -> Challenge:
         seen = source.random() > 0.02  # a detector misses some
         challenge.update(time, points if seen else None, None, (HEIGHT, WIDTH))
     return challenge
-
-
-def _limit(value: float, most: float) -> float:
-    return min(most, max(-most, value))

@@ -1,17 +1,98 @@
-"""A report as files (JSON, timeline, thumbnails) and as text."""
+"""A report as files (JSON, a timeline, thumbnails) and as text."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from faces.files import atomic_write_text
 from faces.folders import atomic_folder
 from faces.images.write import save_image
+from faces.text import counted
+from pipeline.live.draw import color_of
 from pipeline.report.presence import Person, Report
-from pipeline.report.timeline import clock, draw_timeline, how_sure
 from pipeline.sinks.files import file_name
+from pipeline.types import rounded
+
+ROWS = 30
+"""People on one picture, those who were there longest."""
+
+
+def draw_timeline(report: Report) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+    from matplotlib.ticker import FuncFormatter
+
+    people = report.people[:ROWS]
+    rows = max(len(people), 1)
+    figure = Figure(figsize=(10, 1.2 + 0.62 * rows), dpi=110)
+    canvas = FigureCanvasAgg(figure)
+    # Room on the left for names and pictures, in inches whatever the number of rows.
+    height = figure.get_figheight()
+    axes = figure.add_axes((0.27, 0.6 / height, 0.70, 1 - 1.05 / height))
+    for row, person in enumerate(people):
+        color = tuple(v / 255 for v in color_of(person.name)) if person.known else (0.6,) * 3
+        spans = [
+            (begin, max(end - begin, report.duration / 400)) for begin, end in person.intervals
+        ]
+        axes.broken_barh(spans, (row - 0.3, 0.6), facecolors=[color], edgecolor=(0.2,) * 3, lw=0.5)
+        told = ", ".join(filter(None, (clock(person.seconds), how_sure(person))))
+        label = f"{_short(person.name)}\n{told}"
+        axes.annotate(
+            label, (0, row), xycoords=("axes fraction", "data"), xytext=(-58, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=9, parse_math=False,
+        )  # fmt: skip
+        if person.thumbnail is not None:
+            picture = OffsetImage(person.thumbnail, zoom=34 / max(person.thumbnail.shape[:2]))
+            axes.add_artist(
+                AnnotationBbox(
+                    picture, (0, row), xycoords=("axes fraction", "data"), xybox=(-30, 0),
+                    boxcoords="offset points", frameon=False, annotation_clip=False,
+                )
+            )  # fmt: skip
+    axes.set_xlim(0, max(report.duration, 0.1))
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    left_out = len(report.people) - len(people)
+    title = f"{counted(len(report.people), 'person')} in {clock(report.duration)}"
+    axes.set_title(title + (f" (the {ROWS} longest)" if left_out else ""), fontsize=11)
+    if not people:
+        axes.text(0.5, 0.5, "nobody was seen", transform=axes.transAxes, ha="center")
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def how_sure(person: Person) -> str:
+    """Which part of the single looks at somebody known gave their name; empty for others.
+
+    Never 100 % when one of them did not.
+    """
+    if not person.known or person.agreement is None:
+        return ""
+    return f"{math.floor(100 * person.agreement + 1e-9)}%"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else name[:21] + "…"
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03.4``, without what is zero on the left."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{tenths // 10:02d}.{tenths % 10}"
 
 
 def write_report(report: Report, folder: Path, about: dict[str, Any]) -> None:
@@ -50,9 +131,6 @@ def _write_into(report: Report, folder: Path, about: dict[str, Any]) -> None:
 
 
 def _row(person: Person) -> dict[str, Any]:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 4)
-
     return {
         "name": person.name,
         "known": person.known,

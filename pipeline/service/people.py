@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from faces.errors import UserError
 from pipeline.gallery_watch import GalleryWatch
@@ -20,10 +17,7 @@ from pipeline.service.runtime.batching import Call, Observe
 from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
 from recognizer.store.database import StoreUnreachable
-from recognizer.store.face_picture import FacePicture
-from recognizer.store.journal import Act
 from recognizer.store.people import Store
-from recognizer.store.write import NewSample
 
 logger = logging.getLogger(__name__)
 
@@ -84,70 +78,11 @@ class People:
 
     def refresh(self) -> Snapshot:
         """See what has changed. Raises ServiceError when the store cannot be read."""
-        with self._refreshing, _stored():
+        with self._refreshing, stored():
             snapshot = self.store.snapshot()
             if snapshot.version != self.version:
                 self._snapshot = _ready(snapshot)
         return self._snapshot
-
-    def enroll(
-        self,
-        name: str,
-        embeddings: NDArray[np.float32],
-        crops: Sequence[FacePicture] | None,
-        by: str,
-        call: Call,
-    ) -> int:
-        """Add unit vectors (N, D), and a picture of each or none, to a new or known person.
-
-        They are on the disk when this returns the version.
-        """
-        with self._change("enroll", name, by, call, photos=len(embeddings)):
-            self.store.add(name, embeddings, crops, source="service")
-        return self.refresh().version
-
-    def rename(self, name: str, new_name: str, by: str, call: Call) -> int:
-        """Raises ServiceError ``not_found`` or ``conflict``; returns the version."""
-        known = self._must_know(name)
-        if new_name in known and new_name != name:
-            raise ServiceError("conflict", "there is already somebody of the new name")
-        if new_name != name:
-            with (
-                self._change("rename_from", name, by, call),
-                self._change("rename_to", new_name, by, call),
-            ):
-                self.store.rename(name, new_name)
-        return self.refresh().version
-
-    def forget(self, name: str, by: str, call: Call) -> int:
-        """Raises ServiceError ``not_found``; returns the version."""
-        self._must_know(name)
-        with self._change("forget", name, by, call):
-            self.store.remove(name)
-        return self.refresh().version
-
-    def deny(self, name: str, sample: NewSample, by: str, call: Call) -> int:
-        """This face is not this person. Raises ServiceError ``not_found``; returns the version."""
-        self._must_know(name)
-        with self._change("deny", name, by, call):
-            self.store.deny(name, [sample])
-        return self.refresh().version
-
-    def undo(self, act: int | None, by: str, call: Call) -> tuple[Act, int]:
-        """Take back what was done last, and the version.
-
-        Raises ServiceError ``not_found`` when there is nothing, ``conflict`` when it is another
-        act than ``act``.
-        """
-        with _stored():
-            acts = self.store.acts()
-        if not acts:
-            raise ServiceError("not_found", "there is nothing to undo")
-        if act not in (None, acts[0].id):
-            raise ServiceError("conflict", "something else was done since")
-        with self._change("undo", "", by, call, act=acts[0].id):
-            undone = self.store.undo(acts[0].id)
-        return undone, self.refresh().version
 
     def close(self) -> None:
         """End the thread and close the files."""
@@ -156,22 +91,27 @@ class People:
         if self._audit is not None:
             self._audit.close()
 
-    def _must_know(self, name: str) -> set[str]:
+    def must_know(self, name: str) -> set[str]:
+        """Everybody who is known now. Raises ServiceError ``not_found`` unless this one is."""
         known = set(self.refresh().gallery.people)
         if name not in known:
             raise ServiceError("not_found", "there is nobody of this name")
         return known
 
     @contextmanager
-    def _change(self, action: str, name: str, by: str, call: Call, **facts: Any) -> Iterator[None]:
+    def change(self, action: str, name: str, call: Call, **facts: Any) -> Iterator[Store]:
+        """The store, to be changed: on record before it is, and at its end.
+
+        Raises ServiceError ``storage_failed``, and for a call whose time is over.
+        """
         call.check()
-        facts |= {"by": by, "request": call.request_id}
-        with _stored():
+        facts |= {"by": call.caller, "request": call.request_id}
+        with stored():
             if self._audit is not None:
                 self._audit.append(action, name, state="begun", **facts)
             start = time.monotonic()
             try:
-                yield
+                yield self.store
             except BaseException as error:
                 if self._audit is not None:
                     state = "in doubt" if getattr(error, "in_doubt", False) else "failed"
@@ -208,8 +148,8 @@ def _unreadable(error: Exception) -> None:
 
 
 @contextmanager
-def _stored() -> Iterator[None]:
-    """What can happen to files becomes an answer; the details, which name paths, stay here."""
+def stored() -> Iterator[None]:
+    """What can happen to files becomes an answer; details, which name paths, are in the log."""
     try:
         yield
     except StoreUnreachable as error:

@@ -57,10 +57,14 @@ class Vision:
         self.models, self.limits = models, limits
         self._memory = Shares("bytes of images", limits.max_memory, pause=self.pause)
         self._seconds = 0.1  # of the detector for one image, a running mean
-        self._decode = Stage("decode", self._run_decode)
+        self._decode = Stage("decode", lambda images: [decode_image(x, limits) for x in images])
         self._resize = Stage("resize", self._run_resize)
         self._detect = Stage(
-            "detect", self._run_detect, limits.batch, limits.batch_wait, self._more_images
+            "detect",
+            self._run_detect,
+            limits.batch,
+            limits.batch_wait,
+            lambda: self._decoders.pending > 0,
         )
         self._live = Stage("liveness", self._run_liveness, limits.batch)
         self._points = Stage("landmarks", self._run_landmarks, limits.batch)
@@ -175,12 +179,6 @@ class Vision:
         """Do what is queued and end the threads."""
         for workers in (self._decoders, self._detectors, self._networks):
             workers.close()
-
-    def _more_images(self) -> bool:
-        return self._decoders.pending > 0
-
-    def _run_decode(self, payloads: list[Any]) -> list[Image]:
-        return [decode_image(data, self.limits) for data in payloads]
 
     def _run_resize(self, payloads: list[Any]) -> list[Image | Resized]:
         detector = self.models.detector

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from faces.closing import Closing
-from pipeline.types import Face, Tick
+from pipeline.types import Face, Tick, rounded
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class Event:
         }
         if self.kind == "left":
             value["seconds"] = round(self.seconds, 3)
-        for key in ("similarity", "confidence"):
-            number = getattr(self, key)
-            value[key] = None if number is None else round(number, 4)
+        value["similarity"], value["confidence"] = map(rounded, (self.similarity, self.confidence))
         if self.became is not None:
             value["became"] = self.became
         if self.at is not None:
@@ -77,7 +75,7 @@ class Presences:
             unknown must be there for twice as long, as every face is unknown at first.
         leave: seconds without them after which they have left.
         clock: gives the time of live events; None for a recording.
-        camera: see `Event`.
+        camera: of several the one that is told of.
     """
 
     def __init__(
@@ -172,7 +170,7 @@ class Events(Closing):
 
     def show(self, tick: Tick) -> None:
         """Tell what a new frame changed. Without frames nobody comes or leaves."""
-        if tick.fresh:
+        if tick.fresh and tick.camera == self._presences.camera:
             self._last = tick
             self._tell(self._presences.take(tick.faces.faces, tick.picture.time), tick)
 

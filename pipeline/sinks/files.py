@@ -1,11 +1,15 @@
-"""What becomes of the loop's ticks in files: JSON lines, an annotated video, snapshots."""
+"""What becomes of detections and of the loop's ticks in files: JSON lines, an annotated video,
+snapshots.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from detector.types import Detections
 from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.write import save_image
@@ -20,8 +25,50 @@ from faces.prefetch import WriteBehind
 from faces.video.film import VideoReader, VideoWriter
 from faces.video.sound import copy_sound
 from pipeline.live.patience import Patience
-from pipeline.sinks.json_lines import LineFile
 from pipeline.types import Tick
+
+
+def json_line(
+    path: Path, detections: Detections, frame: int | None = None, time: float | None = None
+) -> str:
+    """One line without its end, in ASCII: odd bytes in a file's name become escapes."""
+    line: dict[str, object] = {"path": path.as_posix()}
+    found = detections.to_json()
+    faces = found.pop("faces")
+    line |= found
+    if frame is not None and time is not None:
+        line |= {"frame": frame, "time": round(time, 6)}
+    return json.dumps(line | {"faces": faces})
+
+
+class LineFile(Closing):
+    """A new file that grows by whole lines, which can be read at once; a context manager.
+
+    Every line is one write to the file, so a killed process leaves only complete ones. Raises
+    OSError when the file cannot be written; what a full disk took of a line is cut off again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb", buffering=0)
+
+    def write(self, line: str) -> None:
+        """Append ``line`` and its end."""
+        data = line.encode() + b"\n"
+        start = self._file.tell()
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, "no space left for a whole line", str(self.path))
+        except OSError:
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 LONGEST_GAP = 2.0
 """Seconds of video that a single tick may add to a live recording."""
@@ -34,19 +81,12 @@ class Shows(Protocol):
         """Take one tick, which may not be ``fresh``."""
 
 
-class Sink(Protocol):
-    """Takes every tick of a loop; a context manager.
+class Sink(Shows, AbstractContextManager[Any], Protocol):
+    """The same, and what it writes is whole when its block has ended.
 
     ``show`` is called in the loop's thread and must be quick: what takes long belongs in a thread
     of the sink, which drops what it has no time for.
     """
-
-    def show(self, tick: Tick) -> None:
-        """Take one tick, which may not be ``fresh``."""
-
-    def __enter__(self) -> Sink: ...
-
-    def __exit__(self, *raised: Any) -> None: ...
 
 
 class Showing:
@@ -77,30 +117,6 @@ class Showing:
                 patience.failed(error, f" (frame {tick.picture.index})")
             else:
                 patience.fine()
-
-
-class OneCamera:
-    """A sink for one of several cameras: it gets no ticks of the others.
-
-    Args:
-        camera: its name; None where there is one camera only.
-        sink: of its own.
-    """
-
-    def __init__(self, camera: str | None, sink: Sink) -> None:
-        self._camera, self._sink = camera, sink
-
-    def show(self, tick: Tick) -> None:
-        """Hand it on, if it is of this camera."""
-        if tick.camera == self._camera:
-            self._sink.show(tick)
-
-    def __enter__(self) -> OneCamera:
-        self._sink.__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._sink.__exit__(*raised)
 
 
 class JsonLines(Closing):
@@ -139,12 +155,18 @@ class Recorder(Closing):
             shorter. Else every frame is at its own time, see `VideoWriter.write`.
         film: which film is shown: its rate is taken instead of ``fps``, it says when its last frame
             is over, and its sound is copied, see `copy_sound`.
+        camera: of several the one that is recorded.
     """
 
     def __init__(
-        self, path: Path, fps: float, live: bool = False, film: VideoReader | None = None
+        self,
+        path: Path,
+        fps: float,
+        live: bool = False,
+        film: VideoReader | None = None,
+        camera: str | None = None,
     ) -> None:
-        self._fps = film.rate if film else fps
+        self._fps, self._camera = film.rate if film else fps, camera
         self.path, self._live, self._film = path, live, film
         self._stack = ExitStack()
         self._writer = self._stack.enter_context(VideoWriter(path, self._fps))
@@ -155,6 +177,8 @@ class Recorder(Closing):
 
     def show(self, tick: Tick) -> None:
         """Append a new frame; a live recording repeats the last one when there is none."""
+        if tick.camera != self._camera:
+            return
         count = self._due(tick) if self._live else int(tick.fresh)
         if count <= 0:
             return

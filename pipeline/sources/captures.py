@@ -143,6 +143,10 @@ class RawFrames:
         """Nothing: the pipe is closed by its owner."""
 
 
+HOLD = 0.2
+"""Seconds by which a picture of a played film may come late, to be shown with its names."""
+
+
 class PlayedFile:
     """A video file that plays at its own speed, as if it were a camera.
 
@@ -153,7 +157,10 @@ class PlayedFile:
     Attributes:
         film: the film, unless it is played again and again.
         time: of the last picture, in seconds from the first.
+        wait: see `pipeline.types.Picture`.
     """
+
+    wait = HOLD
 
     def __init__(self, path: Path, again: bool = False) -> None:
         from faces.video.film import VideoReader

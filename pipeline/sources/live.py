@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ fast as it can would keep a core busy."""
 
 BURST = 2.0
 """Seconds of them that may come at once, as after a pause, so that the newest is soon there."""
+
+
+MOST_WAITING = 12
+"""Frames of a played film that wait at most, however large they are."""
 
 
 @dataclass
@@ -97,7 +102,7 @@ class LiveSource(Closing):
         self.fps = first.fps if first else DEFAULT_FPS
         self.film: VideoReader | None = getattr(first, "film", None)
         self._slot = threading.Condition()
-        self._newest: Picture | None = None
+        self._waiting: deque[Picture] = deque(maxlen=MOST_WAITING)
         self._problem: str | None = None
         self._error: BaseException | None = None
         self._over = False
@@ -122,13 +127,13 @@ class LiveSource(Closing):
     @property
     def ready(self) -> bool:
         """Whether `read` gives something without waiting: a frame, the end or an error."""
-        return self._newest is not None or self._over
+        return bool(self._waiting) or self._over
 
     @property
     def ended(self) -> bool:
         """Whether there will be no frame any more."""
         with self._slot:
-            return self._over and self._newest is None
+            return self._over and not self._waiting
 
     @property
     def status(self) -> str | None:
@@ -142,12 +147,14 @@ class LiveSource(Closing):
     def read(self, timeout: float) -> Picture | None:
         """The newest frame that was not read yet; None after ``timeout`` seconds without one.
 
+        Of a played film, whose frames may wait, the oldest that is not too late yet.
+
         Raises what ended the thread.
         """
         self.start()
         with self._slot:
-            self._slot.wait_for(lambda: self._newest is not None or self._over, timeout)
-            picture, self._newest = self._newest, None
+            self._slot.wait_for(lambda: self._waiting or self._over, timeout)
+            picture = self._waiting.popleft() if self._waiting else None
             if picture is None and self._error is not None:
                 raise self._error
             return picture
@@ -175,7 +182,9 @@ class LiveSource(Closing):
             while capture is not None and not self._stop.is_set():
                 with closing(capture):  # whatever goes wrong while it is read
                     while not self._stop.is_set() and (image := capture.read()) is not None:
-                        self._put(image, getattr(capture, "time", None))
+                        self._put(
+                            image, getattr(capture, "time", None), getattr(capture, "wait", 0.0)
+                        )
                         if self._together is not None:
                             self._hold_back()
                 again = self._reopen and not self._stop.is_set()
@@ -202,7 +211,7 @@ class LiveSource(Closing):
         if self._credit < 0:
             self._stop.wait(-self._credit / FLOOD)
 
-    def _put(self, image: NDArray[np.uint8], time_of_file: float | None) -> None:
+    def _put(self, image: NDArray[np.uint8], time_of_file: float | None, wait: float) -> None:
         now = time.monotonic()
         if self._gone:
             logger.warning("%s is back", self.name)
@@ -214,14 +223,24 @@ class LiveSource(Closing):
         # A file's pictures have times of their own; those of a camera are when they came.
         seconds = now - self._start if time_of_file is None else time_of_file
         if self._together is not None:
-            seconds = now - self._together.zero
-        picture = Picture(self._count, seconds, image, now)
+            seconds, wait = now - self._together.zero, 0.0  # nobody waits for anybody
+        picture = Picture(self._count, seconds, image, now, wait=wait)
         self._count += 1
         with self._slot:
-            self.dropped += self._newest is not None
-            self._newest, self._problem, self._heard = picture, None, now
+            self._drop_late(now)
+            self._waiting.append(picture)
+            self._problem, self._heard = None, now
             self._slot.notify_all()
         self._tell()
+
+    def _drop_late(self, now: float) -> None:
+        """A frame is replaced by a newer one; of a film when it has waited longer than it may."""
+        waiting = self._waiting
+        while waiting and (
+            len(waiting) == MOST_WAITING or now - waiting[0].captured >= 2 * waiting[0].wait
+        ):
+            waiting.popleft()
+            self.dropped += 1
 
     def _open_at_last(self) -> Capture | None:
         """The first time, in the thread: a camera that is away must not keep the others waiting."""

@@ -18,8 +18,7 @@ import numpy as np
 from faces.text import counted
 from pipeline.teaching.fit_process import Fit, fit_apart, strangers_known
 from pipeline.teaching.holdout import Split, first_head, problems
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store, StoreChanged
 from recognizer.store.write import Change, NewSample

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.sample_rule import Decision, decide
 from recognizer.snapshot import Snapshot
 from recognizer.store.journal import Doing

@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 
-import numpy as np
-from numpy.typing import NDArray
-
 from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.live.best_views import BestViews, Chosen, face_of
@@ -256,10 +253,6 @@ class PeopleEditing(Closing):
                 logger.info("%s", error)
                 return
             self.swap(self.store.snapshot())
-
-    def _denied_of(self, name: str) -> NDArray[np.float32] | None:
-        denied = self.store.snapshot().denied
-        return None if denied is None else denied.of(name)
 
     # -- using it
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from faces.history import best_line, plot_histories, save_figure, write_history
 from pipeline.teaching.fit_data import Sources
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.sample_rule import somebody_else
 from recognizer.store.people import Store
 from recognizer.store.write import NewSample

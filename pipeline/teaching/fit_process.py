@@ -15,13 +15,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.training.background import draw_background, read_spreads, with_strangers
 from recognizer.training.fit import HeadOptions, Stopped, fit_head
 
@@ -39,20 +37,9 @@ ONE_THREAD = dict.fromkeys(
 """What keeps NumPy from taking all cores, whatever it was built with."""
 
 
-class Fit(Protocol):
-    """Teaches a head; see `fit_apart`."""
-
-    def __call__(
-        self,
-        gallery: Gallery,
-        start: Head | None,
-        stop: Callable[[], bool],
-        strangers: NDArray[np.float32] | None = None,
-    ) -> Head | None:
-        """None when no head can be made; raises Stopped soon after ``stop()`` is true.
-
-        ``strangers`` are faces that were said to be somebody and are not, (M, D).
-        """
+Vectors = NDArray[np.float32]
+Fit = Callable[[Gallery, Head | None, Callable[[], bool], Vectors | None], Head | None]
+"""Teaches a head: see `fit_here`, whose arguments it has."""
 
 
 class FitError(Exception):
@@ -63,12 +50,13 @@ def fit_here(
     gallery: Gallery,
     start: Head | None,
     stop: Callable[[], bool],
-    strangers: NDArray[np.float32] | None = None,
+    strangers: Vectors | None = None,
 ) -> Head | None:
     """Fine-tune a head for everybody in the gallery, in this thread.
 
-    None when it is the first one, few people are known, and nothing is known of how strangers look
-    to this embedder: such a head would call strangers by their names.
+    ``strangers`` are faces that were said to be somebody and are not, (M, D). Raises Stopped soon
+    after ``stop()`` is true. None when it is the first one, few people are known, and nothing is
+    known of how strangers look to this embedder: such a head would call strangers by their names.
     """
     if start is None and not strangers_known(gallery):
         return None
@@ -85,7 +73,7 @@ def fit_apart(
     gallery: Gallery,
     start: Head | None,
     stop: Callable[[], bool],
-    strangers: NDArray[np.float32] | None = None,
+    strangers: Vectors | None = None,
     command: Sequence[str] = (sys.executable, "-m", "pipeline.teaching.fit_process"),
 ) -> Head | None:
     """As `fit_here`, in a process of low priority. Raises FitError when it dies."""
@@ -136,7 +124,7 @@ def _step_back(process: int) -> None:
 
 
 def _packed(
-    gallery: Gallery, head: Head | None, strangers: NDArray[np.float32] | None = None
+    gallery: Gallery, head: Head | None, strangers: Vectors | None = None
 ) -> bytes:  # fmt: skip
     text = {
         "contract": gallery.fingerprint,
@@ -153,7 +141,7 @@ def _packed(
     return buffer.getvalue()
 
 
-def _unpacked(data: bytes) -> tuple[Gallery, Head | None, NDArray[np.float32] | None]:
+def _unpacked(data: bytes) -> tuple[Gallery, Head | None, Vectors | None]:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         text = json.loads(str(arrays["text"]))
         gallery = Gallery(text["contract"], tuple(text["names"]), arrays["embeddings"])

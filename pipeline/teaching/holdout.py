@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.acceptance import HeldBack, compare_snapshots, held_back
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.snapshot import Snapshot
 from recognizer.training.fit import FIRST_BAR, SCALE
 

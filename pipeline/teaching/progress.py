@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.teaching.background_fit import Batch
 from pipeline.teaching.gathering import Gatherer
 from pipeline.types import Note
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.store.write import NewSample
 
 Phase = Literal["idle", "gathering", "training", "swapped", "failed", "cancelled"]

@@ -3,8 +3,7 @@
 live = LiveTeaching(loop, store, embedder)
 for tick in loop.run(source):
     live.show(tick)                     # a sink like any other; it must get every tick
-    face = live.face_at(x, y)
-    live.teach(face.track, "Ada")       # the next frame knows her
+    live.teach(tick.faces.faces[0].track, "Ada")  # the next frame knows her
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from dataclasses import replace
 
 from faces.errors import UserError
 from pipeline.live.best_views import BestViews, Chosen
-from pipeline.sinks.window import face_at
 from pipeline.teaching.background_fit import HeadState
 from pipeline.teaching.corrections import (
     SOURCE,
@@ -27,7 +25,7 @@ from pipeline.teaching.corrections import (
 from pipeline.teaching.editing import PeopleEditing
 from pipeline.teaching.gathering import Gatherer
 from pipeline.teaching.progress import Teaching, TeachingRun
-from pipeline.types import Face, Tick
+from pipeline.types import Tick
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
 from recognizer.snapshot import Snapshot
@@ -90,11 +88,6 @@ class LiveTeaching(PeopleEditing):
 
     # -- what is there
 
-    def face_at(self, x: float, y: float) -> Face | None:
-        """The face at a point of the newest frame; the smallest where several overlap."""
-        newest = max(self._ticks.values(), key=lambda tick: tick.picture.captured, default=None)
-        return None if newest is None else face_at(newest, x, y)
-
     @property
     def teaching(self) -> Teaching | None:
         """The newest teaching, also when it has ended; None before the first."""
@@ -144,9 +137,10 @@ class LiveTeaching(PeopleEditing):
         doing = Doing(f"{name} was taught", head=dropped is not None, more=source)
         self.store.apply(Change(add={name: [first]}, new_head=dropped is not None, doing=doing))
         number = max(s.id for s in self.store.samples(name) if s.source == source)
+        denied = self.store.snapshot().denied
         gatherer = Gatherer(
             name, chosen.track, chosen.example, snapshot.thresholds.gallery, chosen.time,
-            self.options, self._denied_of(name),
+            self.options, None if denied is None else denied.of(name),
         )  # fmt: skip
         session = TeachingRun(
             source, name, gatherer, number, dropped, self.store.acts()[0].id,

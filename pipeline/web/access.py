@@ -19,8 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.net.headers import LOOPBACK, SECURITY_HEADERS, host_name
-from pipeline.net.sockets import is_loopback
+from pipeline.net import LOOPBACK, SECURITY_HEADERS, host_name, is_loopback
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "

@@ -14,14 +14,14 @@ from fastapi.responses import JSONResponse
 
 from faces.errors import UserError
 from faces.images.file import image_kind
-from pipeline.net.headers import HeadAsGet
+from pipeline.net import HeadAsGet
 from pipeline.service.images import KINDS
-from pipeline.web import messages
 from pipeline.web.access import Access, AccessMiddleware
 from pipeline.web.broadcast import Broadcast
 from pipeline.web.browser import MAX_VIEWERS, TOO_MANY, BrowserConnection
 from pipeline.web.desk import LIMITS, Desk
 from pipeline.web.library import add_library, read_body
+from pipeline.web.messages import NAME_LENGTH
 
 logger = logging.getLogger(__name__)
 
@@ -53,40 +53,9 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
     for path, (name, kind) in FILES.items():
         app.add_api_route(path, _file(FOLDER / name, kind), methods=["GET"])
 
-    async def alive() -> Response:
-        return Response("alive\n", media_type="text/plain")
+    looking = asyncio.Semaphore(1)  # one photo at a time: the picture goes on
 
-    async def thumbnail(request: Request) -> Response:
-        name = request.query_params.get("name", "")[: messages.NAME_LENGTH]
-        try:
-            data = await asyncio.to_thread(broadcast.live.thumbnail, name)
-        except UserError:
-            data = None
-        return _png(data)
-
-    async def face(request: Request) -> Response:
-        asked = {key: _number(request, key) for key in ("sample", "unknown")}
-        return await _image(lambda desk: desk.picture(**asked))
-
-    async def person(request: Request) -> Response:
-        name = request.query_params.get("name", "")[: messages.NAME_LENGTH]
-        return await _json(lambda desk: desk.person(name))
-
-    async def review(request: Request) -> Response:
-        return await _json(lambda desk: desk.review())
-
-    async def photo(request: Request) -> Response:
-        data = await read_body(request, LIMITS.max_bytes)
-        if data is None:
-            text = {"id": None, "reasons": [f"more than {LIMITS.max_bytes >> 20} MB"]}
-            return JSONResponse(text)
-        name = request.query_params.get("file", "")[: messages.NAME_LENGTH]
-        async with looking:  # one photo at a time: the picture goes on
-            return await _json(lambda desk: desk.look(data, name))
-
-    looking = asyncio.Semaphore(1)
-
-    async def _json(ask: Callable[[Desk], dict[str, Any] | None]) -> Response:
+    async def told(ask: Callable[[Desk], dict[str, Any] | None]) -> Response:
         if broadcast.desk is None:
             return Response("This page has none of it.\n", 404, media_type="text/plain")
         try:
@@ -94,21 +63,44 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
         except UserError as error:
             return Response(f"{error}\n", 404, media_type="text/plain")
 
-    async def _image(ask: Callable[[Desk], bytes | None]) -> Response:
-        desk = broadcast.desk
-        data = None if desk is None else await asyncio.to_thread(ask, desk)
-        return _png(data)
-
+    @app.get("/favicon.ico")
     async def icon() -> Response:
         return Response(status_code=204)  # browsers ask without being told to
 
-    app.add_api_route("/favicon.ico", icon, methods=["GET"])
-    app.add_api_route("/alive", alive, methods=["GET"])
-    app.add_api_route("/thumbnail", thumbnail, methods=["GET"])
-    app.add_api_route("/face", face, methods=["GET"])
-    app.add_api_route("/person", person, methods=["GET"])
-    app.add_api_route("/review", review, methods=["GET"])
-    app.add_api_route("/photo", photo, methods=["POST"])
+    @app.get("/alive")
+    async def alive() -> Response:
+        return Response("alive\n", media_type="text/plain")
+
+    @app.get("/thumbnail")
+    async def thumbnail(name: str = "") -> Response:
+        try:
+            return _png(await asyncio.to_thread(broadcast.live.thumbnail, name[:NAME_LENGTH]))
+        except UserError:
+            return _png(None)
+
+    @app.get("/face")
+    async def face(request: Request) -> Response:
+        asked = [_number(request, key) for key in ("sample", "unknown")]
+        desk = broadcast.desk
+        return _png(None if desk is None else await asyncio.to_thread(desk.picture, *asked))
+
+    @app.get("/person")
+    async def person(name: str = "") -> Response:
+        return await told(lambda desk: desk.person(name[:NAME_LENGTH]))
+
+    @app.get("/review")
+    async def review() -> Response:
+        return await told(lambda desk: desk.review())
+
+    @app.post("/photo")
+    async def photo(request: Request, file: str = "") -> Response:
+        data = await read_body(request, LIMITS.max_bytes)
+        if data is None:
+            text = {"id": None, "reasons": [f"more than {LIMITS.max_bytes >> 20} MB"]}
+            return JSONResponse(text)
+        async with looking:
+            return await told(lambda desk: desk.look(data, file[:NAME_LENGTH]))
+
     add_library(app, broadcast, looking)
     app.add_api_websocket_route("/live", _socket(broadcast))
     app.add_middleware(HeadAsGet)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,7 @@ class Broadcast:
         self.check.show(tick)
         if not tick.fresh or self._events is None:
             return
-        header = messages.frame_header(tick.faces)
-        self._call_soon(self._answer_owner, header)
+        self._call_soon(self._answer_owner, tick.faces.to_json())
         self._newest[tick.camera] = tick
         self._wanted.set()
 
@@ -75,7 +75,11 @@ class Broadcast:
             for camera in tuple(self._newest):
                 tick = self._newest.pop(camera)
                 if any(viewer.wants(camera) for viewer in tuple(self.viewers)):
-                    self._call_soon(self._offer, _message(tick))
+                    picture = tick.picture
+                    header = {"type": "frame", **tick.faces.to_json()}
+                    data = messages.pack_frame(header, to_jpeg(picture.image))
+                    frame = Frame(picture.index, picture.captured, data, tick.camera)
+                    self._call_soon(self._offer, frame)
 
     def _call_soon(self, call: Any, *args: Any) -> None:
         events = self._events
@@ -120,15 +124,23 @@ class Broadcast:
             logger.exception("the state of teaching cannot be told")
             return
         owner = self.switch.owner
-        camera = "browser" if owner else "machine" if self.switch.camera else "none"
+        cameras = self.switch.describe()
+        told = {
+            "type": "state",
+            "fps": round(self._stats.fps, 1),
+            "looks": round(self._stats.looks, 1),
+            "named_ms": round(1000 * self._stats.latency),
+            "status": self.switch.status if self._status is None else self._status,
+            "camera": "browser" if owner else "machine" if self.switch.camera else "none",
+            "machine": self.switch.camera is not None,
+            "teaching": None if teaching is None else asdict(teaching),
+            "head": asdict(head),
+            "check": self.check.state,
+            **({} if cameras is None else {"cameras": cameras}),
+        }
         for viewer in self.viewers:
-            text = messages.state(
-                self._stats,
-                self.switch.status if self._status is None else self._status,
-                teaching, head, camera, viewer is owner, self.switch.camera is not None,
-                viewer.latency, self.check.state, self.switch.describe(),
-            )  # fmt: skip
-            viewer.tell("state", text)
+            late = None if viewer.latency is None else round(1000 * viewer.latency)
+            viewer.tell("state", json.dumps({**told, "mine": viewer is owner, "shown_ms": late}))
 
     async def tell_people(self) -> None:
         """Who is known, to everybody, if that has changed."""
@@ -143,8 +155,9 @@ class Broadcast:
                 viewer.tell("people", text)
 
     def _people_now(self) -> str:
-        status = None if self.desk is None else self.desk.status()
-        return messages.people(self.live.people(), status)
+        status = {} if self.desk is None else self.desk.status()
+        people = [asdict(person) for person in self.live.people()]
+        return json.dumps({"type": "people", "people": people, **status})
 
     def close(self) -> None:
         """End the encoder's thread and that of the check."""
@@ -166,11 +179,6 @@ class Broadcast:
             number = owner.numbers.pop(header["frame"], None)
             if number is not None:
                 owner.answer(json.dumps({**header, "type": "faces", "number": number}))
-
-
-def _message(tick: Tick) -> Frame:
-    data = messages.pack_frame(messages.frame_header(tick.faces), to_jpeg(tick.picture.image))
-    return Frame(tick.picture.index, tick.picture.captured, data, tick.camera)
 
 
 def to_jpeg(image: NDArray[np.uint8]) -> bytes:

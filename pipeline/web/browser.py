@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import WebSocket
+from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.websockets import WebSocketDisconnect
 
 from faces.errors import UserError
-from pipeline.live.area import Area
-from pipeline.live.best_views import Chosen
 from pipeline.service.errors import ServiceError
 from pipeline.service.images import check_image, decode_image
 from pipeline.service.runtime.limits import Limits
 from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.web import messages
 from pipeline.web.broadcast import Broadcast
+from pipeline.web.commands import Commands, Name, Number, checked
 from pipeline.web.viewers import Viewer
 
 logger = logging.getLogger(__name__)
@@ -44,9 +47,7 @@ class BrowserConnection:
     def __init__(self, broadcast: Broadcast, socket: WebSocket) -> None:
         self._broadcast, self._socket = broadcast, socket
         self._viewer = Viewer()
-        self._commands: set[asyncio.Task[None]] = set()
-        self._chosen: Chosen | None = None
-        self._pointed: Chosen | None = None  # the same, also where too little is seen to learn it
+        self._commands, self._running = Commands(broadcast), set[asyncio.Task[None]]()
 
     async def run(self) -> None:
         """Listen and send at the same time; returns when the browser has gone."""
@@ -77,112 +78,72 @@ class BrowserConnection:
                 elif data is not None:
                     await self._take(data)
             except Refused as refused:
-                logger.warning("a browser was sent away: %s", refused)
-                await self._socket.close(refused.code, str(refused))
+                await self._send_away(refused)
                 return
+
+    async def _send_away(self, refused: Refused) -> None:
+        logger.warning("a browser was sent away: %s", refused)
+        await self._socket.close(refused.code, str(refused))
 
     async def _obey(self, text: str) -> None:
         try:
-            ask = messages.parse_ask(text)
-        except ValueError as error:
-            raise Refused(WRONG_MESSAGE, "a message is not understood") from error
-        if isinstance(ask, messages.Shown):
-            self._viewer.shown(ask.frame, ask.camera)
-        elif isinstance(ask, messages.Camera):
-            (self._broadcast.switch.claim if ask.on else self._broadcast.switch.release)(
-                self._viewer
-            )
-            for viewer in self._broadcast.viewers:  # who gave frames before, gets some now
-                viewer.restart()
-            await self._broadcast.tell_state()
-        elif len(self._commands) >= MAX_COMMANDS:
-            self._viewer.answer(messages.reply(ask.id, "too much at once: wait a moment"))
-        else:
-            task = asyncio.create_task(self._do(ask))
-            self._commands.add(task)
-            task.add_done_callback(self._commands.discard)
-
-    async def _do(self, ask: messages.Command) -> None:
+            ask = from_json(text, allow_inf_nan=False)
+            kind = ask.pop("type")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refused() from error
         try:
-            photos = await asyncio.to_thread(self._command, ask)
-            answer = messages.reply(ask.id, photos=photos)
-        except AlreadyKnown as known:
-            answer = messages.reply(ask.id, str(known), (known.name, known.similarity))
-        except UserError as error:
-            answer = messages.reply(ask.id, str(error))
-        except Exception:
-            logger.exception("a bug while doing %s", ask.type)
-            answer = messages.reply(ask.id, "a bug; the program's log tells more")
-        self._viewer.answer(answer)
-        if isinstance(ask, messages.Choose):
-            return
+            if kind == "shown":
+                self._shown(**ask)
+            elif kind == "camera":
+                await self._camera(**ask)
+            else:
+                self._command(f"do_{kind}", ask)
+        except ValidationError as error:
+            raise Refused() from error
+
+    @checked
+    def _shown(self, frame: Number, camera: Name | None = None) -> None:
+        """A frame is on the screen: another one may be sent."""
+        self._viewer.shown(frame, camera)
+
+    @checked
+    async def _camera(self, on: bool) -> None:
+        """Use this browser's own camera, or stop using it."""
+        switch = self._broadcast.switch
+        (switch.claim if on else switch.release)(self._viewer)
+        for viewer in self._broadcast.viewers:  # who gave frames before, gets some now
+            viewer.restart()
         await self._broadcast.tell_state()
-        await self._broadcast.tell_people()
 
-    def _clicked(self, track: int) -> Chosen | None:
-        """The face as it was when it was clicked, if it is the one that is meant."""
-        chosen = self._chosen
-        return chosen if chosen is not None and chosen.track == track else None
+    def _command(self, name: str, fields: dict[str, Any]) -> None:
+        id, do = fields.pop("id", None), getattr(self._commands, name, None)
+        if do is None or type(id) is not int or not 0 <= id <= 2**53:
+            raise Refused()
+        if len(self._running) >= MAX_COMMANDS:
+            self._viewer.answer(messages.reply(id, "too much at once: wait a moment"))
+            return
+        task = asyncio.create_task(self._do(id, do, fields))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    def _command(self, ask: messages.Command) -> dict[str, str] | None:
-        """Do it; why photos could not be used, if it was about photos."""
-        live = self._broadcast.live
-        match ask:
-            case messages.Choose():
-                self._chosen = self._pointed = None
-                self._pointed = live.choose(ask.track, poor=True)
-                self._chosen = live.choose(ask.track)
-            case messages.Teach():
-                live.teach(ask.track, ask.name, sure=ask.sure, chosen=self._clicked(ask.track))
-            case messages.Correct():
-                live.correct(ask.track, ask.name, chosen=self._clicked(ask.track))
-            case messages.Deny():
-                pointed = self._pointed
-                same = pointed is not None and pointed.track == ask.track
-                live.deny(ask.track, chosen=pointed if same else None)
-            case messages.Cancel():
-                live.cancel()
-            case messages.Check():
-                self._broadcast.check.begin(ask.track, self._broadcast.switch.mirrored)
-            case messages.StopCheck():
-                self._broadcast.check.stop()
-            case messages.Rename():
-                live.rename(ask.old, ask.new)
-            case messages.Merge():
-                live.merge(ask.source, ask.into)
-            case messages.Forget():
-                live.forget(ask.name)
-            case messages.Zones():
-                area = Area.from_json({"zones": ask.zones, "min_face": ask.min_face})
-                self._broadcast.switch.set_area(ask.camera, area)
-            case _:
-                return self._desk_command(ask)
-        return None
-
-    def _desk_command(self, ask: messages.DeskCommand) -> dict[str, str] | None:
-        desk = self._broadcast.desk
-        if desk is None:
-            raise UserError("this page cannot do that")
-        match ask:
-            case messages.Undo():
-                desk.undo(ask.act)
-            case messages.RemoveSamples():
-                desk.remove_samples(ask.name, ask.ids)
-            case messages.Split():
-                desk.split(ask.name, ask.ids, ask.new)
-            case messages.ChoosePicture():
-                desk.live.choose_picture(ask.name, ask.sample)
-            case messages.NameUnknown():
-                desk.name_unknown(ask.ids, ask.name, ask.sure)
-            case messages.DenyUnknown():
-                desk.deny_unknown(ask.ids, ask.name)
-            case messages.Judge():
-                desk.judge(ask.ids, ask.verdict)
-            case messages.ClearUnknown():
-                desk.clear_unknown()
-            case messages.Enroll():
-                return desk.enroll(ask.name, ask.photos, ask.sure)
-        return None
+    async def _do(self, id: int, do: Callable[..., Any], fields: dict[str, Any]) -> None:
+        try:
+            photos = await asyncio.to_thread(do, **fields)
+            answer = messages.reply(id, photos=photos)
+        except ValidationError:
+            await self._send_away(Refused())
+            return
+        except AlreadyKnown as known:
+            answer = messages.reply(id, str(known), (known.name, known.similarity))
+        except UserError as error:
+            answer = messages.reply(id, str(error))
+        except Exception:
+            logger.exception("a bug while doing %s", do.__name__)
+            answer = messages.reply(id, "a bug; the program's log tells more")
+        self._viewer.answer(answer)
+        if do.__name__ != "do_choose":
+            await self._broadcast.tell_state()
+            await self._broadcast.tell_people()
 
     async def _take(self, data: bytes) -> None:
         """A frame of the browser's own camera."""
@@ -206,7 +167,9 @@ class BrowserConnection:
 class Refused(Exception):
     """A browser has sent what the page never sends."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(
+        self, code: int = WRONG_MESSAGE, reason: str = "a message is not understood"
+    ) -> None:
         super().__init__(reason)
         self.code = code
 

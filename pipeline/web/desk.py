@@ -18,7 +18,7 @@ from detector.types import Detector
 from faces.errors import UserError
 from faces.text import counted
 from pipeline.analyzer import FaceAnalyzer
-from pipeline.enroll.photo_sample import Refused, sample_of
+from pipeline.enroll.photos import Refused, sample_of
 from pipeline.library.search import largest_face
 from pipeline.library.who.grouping import group_faces
 from pipeline.review.groups import alike, chosen, denying, naming, review

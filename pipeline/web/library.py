@@ -88,32 +88,35 @@ def add_library(app: FastAPI, broadcast: Broadcast, looking: asyncio.Semaphore) 
         except (UserError, ServiceError) as error:
             return JSONResponse({"error": str(error)})
 
-    async def people(request: Request) -> Response:
-        ask = request.query_params
-        kind: Kind = next((kind for kind in get_args(Kind) if kind == ask.get("kind")), "named")
-        text = ask.get("text", "")[:NAME_LENGTH].strip()
-        return await told(lambda shelf: shelf.people(kind, _offset(request), text))
+    @app.get("/library/people")
+    async def people(request: Request, kind: str = "named", text: str = "") -> Response:
+        known: Kind = next((one for one in get_args(Kind) if one == kind), "named")
+        name = text[:NAME_LENGTH].strip()
+        return await told(lambda shelf: shelf.people(known, _offset(request), name))
 
-    async def photos(request: Request) -> Response:
-        face = request.query_params.get("face", "")
+    @app.get("/library/photos")
+    async def photos(request: Request, face: str = "") -> Response:
         return await told(lambda shelf: shelf.photos(face, _offset(request)))
 
-    async def found(request: Request) -> Response:
-        key = request.query_params.get("key", "")
+    @app.get("/library/found")
+    async def found(request: Request, key: str = "") -> Response:
         return await told(lambda shelf: shelf.found(key, _offset(request)))
 
+    @app.post("/library/search")
     async def search(request: Request) -> Response:
         data = await read_body(request, LIMITS.max_bytes)
         if data is None:
             return JSONResponse({"error": f"more than {LIMITS.max_bytes >> 20} MB"})
         async with looking:
-            return await told(lambda _: _desk(broadcast).search(data))
+            return await told(lambda _: broadcast.desk.search(data) if broadcast.desk else {})
 
-    async def picture(request: Request) -> Response:
+    @app.get("/library/face")
+    @app.get("/library/photo")
+    async def picture(request: Request, face: str = "") -> Response:
         desk = broadcast.desk
         if desk is None or desk.shelf is None:
             return Response("This page has no library.\n", 404, media_type="text/plain")
-        face, whole = request.query_params.get("face", ""), request.url.path.endswith("/photo")
+        whole = request.url.path.endswith("/photo")
         async with decoding:
             try:
                 data = await asyncio.to_thread(desk.shelf.picture, face, whole)
@@ -138,26 +141,15 @@ def add_library(app: FastAPI, broadcast: Broadcast, looking: asyncio.Semaphore) 
         await broadcast.tell_people()
         return answer
 
+    @app.post("/library/decide")
     async def decide(request: Request) -> Response:
         return await change(request, Decide, lambda shelf, ask: shelf.decide(
             ask.view, ask.do, ask.faces, ask.whole, ask.name, ask.who
         ))  # fmt: skip
 
+    @app.post("/library/undo")
     async def undo(request: Request) -> Response:
         return await change(request, Undo, lambda shelf, ask: shelf.undo(ask.number))
-
-    for path, answer in (
-        ("people", people), ("photos", photos), ("found", found), ("face", picture),
-        ("photo", picture),
-    ):  # fmt: skip
-        app.add_api_route(f"/library/{path}", answer, methods=["GET"])
-    for path, answer in (("search", search), ("decide", decide), ("undo", undo)):
-        app.add_api_route(f"/library/{path}", answer, methods=["POST"])
-
-
-def _desk(broadcast: Broadcast) -> Any:
-    assert broadcast.desk is not None
-    return broadcast.desk
 
 
 def _offset(request: Request) -> int:

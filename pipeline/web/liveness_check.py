@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from faces.boxes import iou
 from faces.errors import UserError
-from pipeline.live.tracking import overlap
+from pipeline.live.best_views import face_of
 from pipeline.liveness.attempt import Attempt, Sample
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.policy import Policy
@@ -77,8 +78,8 @@ class LivenessCheck:
     def begin(self, track: int, mirrored: bool = False) -> None:
         """Check this face; another check ends without a verdict. Raises UserError: it has gone."""
         newest = tuple(self._newest.values())
-        tick = next((tick for tick in newest if _of_track(tick, track)), None)
-        face = None if tick is None else _of_track(tick, track)
+        tick = next((tick for tick in newest if face_of(track, tick)), None)
+        face = None if tick is None else face_of(track, tick)
         if tick is None or face is None:
             raise UserError("this face is not in the picture any more")
         if self._finder is None:
@@ -167,17 +168,14 @@ class LivenessCheck:
             self._running = None
 
 
-def _of_track(tick: Tick, track: int) -> Face | None:
-    return next((face for face in tick.faces.faces if face.track == track), None)
-
-
 def _same_face(tick: Tick, running: _Running) -> Face | None:
     """The face by its track; where that has ended, by its place: the challenge notices a change."""
-    face = _of_track(tick, running.track)
+    face = face_of(running.track, tick)
     if face is not None:
         return face
-    best = max(tick.faces.faces, key=lambda f: overlap(f.box, running.box), default=None)
-    return best if best is not None and overlap(best.box, running.box) > SAME else None
+    faces = tick.faces.faces
+    overlaps = iou([face.box for face in faces], [running.box])[:, 0]
+    return faces[overlaps.argmax()] if (overlaps > SAME).any() else None
 
 
 def _shipped() -> LandmarkFinder:

@@ -6,15 +6,13 @@ import logging
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
 from faces.closing import Closing
 from faces.errors import UserError
-from pipeline.net.sockets import is_loopback, listen, url_of
-from pipeline.net.uvicorn_config import make_config
+from pipeline.net import is_loopback, listen, make_config, url_of
 from pipeline.teaching.session import LiveTeaching
 from pipeline.types import Tick
 from pipeline.web.access import Access, new_token
@@ -39,28 +37,18 @@ MAX_CONNECTIONS = 128
 less than the 256 files that macOS lets a program open."""
 
 
-@dataclass(frozen=True)
-class PageOptions:
-    """Where the page is."""
-
-    host: str = "127.0.0.1"  # to listen on; only this machine reaches a loopback address
-    port: int = 8420  # 0 takes a free one
-    # what browsers must show; None makes one where other machines can come, and asks for none on a
-    # loopback address
-    token: str | None = None
-    # tls_cert, tls_key: PEM files. Browsers give other machines' pages no camera without TLS.
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-
-
 class Page(Closing):
     """A sink that shows every tick in browsers; a context manager.
 
     Args:
         live: does what is asked on the page.
         switch: the loop's source; browsers may give it their frames.
-        options: see `PageOptions`.
         desk: people, review and photos; None leaves them out.
+        host: to listen on; only this machine reaches a loopback address.
+        port: 0 takes a free one.
+        token: what browsers must show; None makes one where other machines can come, and asks for
+            none on a loopback address.
+        tls_cert, tls_key: PEM files. Browsers give other machines' pages no camera without TLS.
 
     Attributes:
         url: to be opened, with the token.
@@ -72,23 +60,27 @@ class Page(Closing):
         self,
         live: LiveTeaching,
         switch: CameraSwitch,
-        options: PageOptions = PageOptions(),
         desk: Desk | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8420,
+        token: str | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
     ) -> None:
-        token = options.token
-        if token is None and not is_loopback(options.host):
+        if token is None and not is_loopback(host):
             token = new_token()
         self._broadcast = Broadcast(live, switch, desk)
         config = make_config(
-            make_app(self._broadcast, Access(options.host, token)), HEADER_SECONDS, PER_ADDRESS,
-            options.tls_cert, options.tls_key,
+            make_app(self._broadcast, Access(host, token)), HEADER_SECONDS, PER_ADDRESS,
+            tls_cert, tls_key,
             ws="websockets-sansio", ws_max_size=MAX_FRAME, ws_per_message_deflate=False,
             limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, proxy_headers=False,
         )  # fmt: skip
-        self._listener = _listen(options)
+        self._listener = _listen(host, port)
         self._server = uvicorn.Server(config)
-        host = _reachable(options.host)
-        self.url = url_of(self._listener, host, tls=options.tls_cert is not None) + "/"
+        # What other machines call this one when it listens everywhere.
+        shown = socket.gethostname() if host in ("0.0.0.0", "") else host
+        self.url = url_of(self._listener, shown, tls=tls_cert is not None) + "/"
         if token is not None:
             self.url += f"?token={token}"
         self._threads = [
@@ -139,16 +131,11 @@ class Page(Closing):
             self._error = error
 
 
-def _listen(options: PageOptions) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        return listen(options.host, options.port)
+        return listen(host, port)
     except OSError as error:
         raise UserError(
-            f"the page cannot listen on {options.host} port {options.port} ({error.strerror}): "
+            f"the page cannot listen on {host} port {port} ({error.strerror}): "
             "choose another port, or 0 for a free one"
         ) from error
-
-
-def _reachable(host: str) -> str:
-    """What other machines call this one when it listens everywhere."""
-    return socket.gethostname() if host in ("0.0.0.0", "") else host

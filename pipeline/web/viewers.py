@@ -43,11 +43,6 @@ class Viewer:
         self._latencies: deque[float] = deque(maxlen=15)
         self._something = asyncio.Event()
 
-    @property
-    def wants_frame(self) -> bool:
-        """Whether a frame would be sent at once, where there is one camera."""
-        return self.wants(None)
-
     def wants(self, camera: str | None) -> bool:
         """Whether a frame of this camera would be sent at once."""
         return self._free(camera) and camera not in self._frames

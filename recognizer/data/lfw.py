@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.files import read_lines
 from recognizer.types import frozen
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -56,7 +57,9 @@ class Lfw:
         """
         for number in numbers:
             if number not in self.folds:
-                raise UserError(f"there is no fold {number}, only {_list(self.folds)}")
+                raise UserError(
+                    f"there is no fold {number}, only {', '.join(map(str, self.folds))}"
+                )
         chosen = np.isin(self.fold, numbers)
         used = np.union1d(self.first[chosen], self.second[chosen])
         return Lfw(
@@ -72,7 +75,8 @@ class Lfw:
         """Cosine of each pair, float32 (P,), from unit vectors (len(images), D)."""
         if len(embeddings) != len(self.images):
             raise ValueError(f"{len(embeddings)} vectors for {len(self.images)} images")
-        return np.einsum("ij,ij->i", embeddings[self.first], embeddings[self.second])
+        product = np.einsum("ij,ij->i", embeddings[self.first], embeddings[self.second])
+        return np.clip(product, -1, 1)
 
 
 def read_lfw(root: Path, pairs: Path | None = None) -> Lfw:
@@ -123,10 +127,7 @@ def find_face(folder: Path, person: str, number: int) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the pairs {path}: {error}") from error
+    lines = read_lines(path)
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -154,7 +155,3 @@ def _faces(line: str, path: Path, number: int) -> tuple[tuple[str, int], tuple[s
         )
     a, i, b, j = (words[place].strip() for place in places)
     return (a, int(i)), (b, int(j))
-
-
-def _list(numbers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, numbers))

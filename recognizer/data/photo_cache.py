@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import UserError
-from faces.files import atomic_write, file_digest, refuse_pipe
+from faces.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +69,3 @@ class PhotoCache(dict[str, Answer]):
                 arrays=np.stack(arrays) if arrays else np.zeros(0),
             )
         self._known = set(self)
-
-
-def photo_digest(path: Path) -> str:
-    """SHA-256 of a photo's file. Raises UserError when it cannot be read."""
-    refuse_pipe(path)
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error

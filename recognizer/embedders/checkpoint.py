@@ -17,13 +17,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from faces.errors import UserError
 from faces.files import atomic_write
-from faces.networks.torch_files import read_checkpoint
+from faces.networks.torch import read_checkpoint
 from recognizer.crop import CropRecipe
+from recognizer.embedders.embedder import FaceEmbedder, landmarks_for
 from recognizer.embedders.mini import MiniConfig, MiniResNet
 
 FORMAT = "faces-embedder"
@@ -103,3 +106,29 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
             digest.update(f"{name} {tuple(value.shape)}\n".encode())
             digest.update(value.half().contiguous().numpy().tobytes())
     return digest.hexdigest()[:DIGEST_LENGTH]
+
+
+class TorchNetwork:
+    """Faces uint8 (N, S, S, 3) -> vectors float32 (N, D), channels last, on the CPU."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """``network`` takes and gives the same as tensors."""
+        self.module = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return self.module(torch.from_numpy(faces)).float().numpy()
+
+
+def open_torch_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
+    """Open a checkpoint of `faces pretrain-embedder`. Raises UserError when it is none."""
+    network, recipe = open_mini(path)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return FaceEmbedder(
+        TorchNetwork(network),
+        recipe,
+        f"mini-{weights_digest(network.state_dict())}",
+        network.config.dimension,
+        landmarks_for(recipe, threads),
+    )

@@ -9,7 +9,8 @@ import torch
 
 from faces.errors import UserError
 from faces.files import file_digest
-from recognizer.embedders.embedder import FaceEmbedder
+from recognizer.embedders.checkpoint import TorchNetwork
+from recognizer.embedders.embedder import FaceEmbedder, open_onnx_embedder
 from recognizer.embedders.export import export_embedder, open_network
 from recognizer.embedders.inception import (
     DIMENSION,
@@ -19,8 +20,6 @@ from recognizer.embedders.inception import (
     open_inception,
 )
 from recognizer.embedders.inception_weights import cache_folder, find_or_fetch
-from recognizer.embedders.onnx import open_onnx_embedder
-from recognizer.embedders.torch import TorchNetwork
 
 log = logging.getLogger(__name__)
 

@@ -72,11 +72,11 @@ def open_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
             f"there is no embedder {path}: take one of {names}, or a file ({error.strerror})"
         ) from error
     if head[:1] == b"\x08":  # protobuf field 1 of an ONNX ModelProto, its version
-        from recognizer.embedders.onnx import open_onnx_embedder
+        from recognizer.embedders.embedder import open_onnx_embedder
 
         return open_onnx_embedder(path, threads)
     if head[:2] == b"PK":
-        from recognizer.embedders.torch import open_torch_embedder
+        from recognizer.embedders.checkpoint import open_torch_embedder
 
         return open_torch_embedder(path, threads)
     raise UserError(

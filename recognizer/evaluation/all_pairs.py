@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.error_rates import FAILED, Scores
-from recognizer.types import frozen
+from recognizer.types import cosines_of, frozen
 
 BLOCK = 512
 
@@ -27,8 +27,6 @@ class Faces:
         embeddings: unit vectors float32 (N, D); whatever for failed images.
         person: number of the person on each, int64 (N,).
         failed: no face was found there, bool (N,).
-
-    Raises ValueError when they do not go together.
     """
 
     embeddings: NDArray[np.float32]
@@ -40,12 +38,6 @@ class Faces:
             ("embeddings", np.float32), ("person", np.int64), ("failed", np.bool_),
         ):  # fmt: skip
             object.__setattr__(self, name, frozen(np.asarray(getattr(self, name)), dtype))
-        count = len(self.person)
-        if self.embeddings.ndim != 2 or not len(self.embeddings) == len(self.failed) == count:
-            raise ValueError(
-                f"{count} people do not go with vectors {self.embeddings.shape} and "
-                f"{len(self.failed)} failures"
-            )
 
     def __len__(self) -> int:
         return len(self.person)
@@ -57,7 +49,7 @@ class Faces:
     def cosines(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
         """Of pairs (P,) of images; `FAILED` where one of them failed."""
         product = np.einsum("ij,ij->i", self.embeddings[first], self.embeddings[second])
-        cosines = product.astype(np.float64)
+        cosines = np.clip(product, -1, 1).astype(np.float64)
         cosines[self.failed[first] | self.failed[second]] = FAILED
         return cosines
 
@@ -66,7 +58,8 @@ class Faces:
         count = len(self)
         for start in range(0, count, BLOCK):
             stop = min(start + BLOCK, count)
-            cosines = (self.embeddings[start:stop] @ self.embeddings[start:].T).astype(np.float64)
+            block = cosines_of(self.embeddings[start:stop], self.embeddings[start:])
+            cosines = block.astype(np.float64)
             cosines[self.failed[start:stop]] = FAILED
             cosines[:, self.failed[start:]] = FAILED
             row, column = np.triu_indices(stop - start, 1, count - start)

@@ -61,10 +61,7 @@ class OnnxPeer:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         from faces.networks.onnx_session import open_session
 
-        try:
-            digest = file_digest(path)
-        except OSError as error:
-            raise UserError(f"cannot read the network {path}: {error}") from error
+        digest = file_digest(path)
         self.path = path
         self._session = open_session(path, "cpu", threads=threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

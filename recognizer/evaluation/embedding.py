@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.files import file_digest
 from faces.images.read import read_image
-from recognizer.data.photo_cache import PhotoCache, photo_digest
+from recognizer.data.photo_cache import PhotoCache
 from recognizer.data.photos import FaceBox, Photos
 from recognizer.evaluation.contestants import Contestant
 from recognizer.types import Embedder
+
+logger = logging.getLogger(__name__)
 
 BATCH = 32
 NO_FACE = ("no face was found",)
@@ -31,6 +35,8 @@ def embed_photos(
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
     """The vectors of every photo by every contestant, and the photos without a face.
 
+    One that cannot be read is named in the log, and is a photo without a face this time.
+
     Args:
         embedder: its recipe cuts the crops for all contestants; it is one of them only if named.
         contestants: by name.
@@ -43,15 +49,16 @@ def embed_photos(
         Unit vectors float32 (N, D) for each contestant, zeros where no face was found; and where
         that was, bool (N,).
 
-    Raises UserError, naming the file, for a photo that cannot be read; what has been embedded until
-    then stays in the cache.
+    Raises UserError when there is no face on any. What was embedded stays in the cache, whatever
+    is raised.
     """
     caches = {
         name: _cache(cache, f"{contestant.fingerprint}; {embedder.fingerprint}; {boxes}")
         for name, contestant in contestants.items()
     }
-    digests = [photo_digest(path) for path in photos.paths]
-    first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
+    digests = [_digest(path) for path in photos.paths]
+    unread: set[str] = set()
+    first = {digest: i for i, digest in reversed(list(enumerate(digests))) if digest is not None}
     missing = sorted(
         i for digest, i in first.items() if any(digest not in known for known in caches.values())
     )
@@ -67,13 +74,20 @@ def embed_photos(
 
     try:
         for i in progress(missing):
-            image = read_image(photos.paths[i])
+            digest = digests[i]
+            assert digest is not None
+            try:
+                image = read_image(photos.paths[i])
+            except UserError as error:
+                logger.warning("%s; it is left out", error)
+                unread.add(digest)
+                continue
             box = find_face(image)
             if len(box):
-                batch[digests[i]] = embedder.crop(image, box)
+                batch[digest] = embedder.crop(image, box)
             else:
                 for known in caches.values():
-                    known[digests[i]] = NO_FACE
+                    known[digest] = NO_FACE
             if len(batch) == BATCH:
                 flush()
         flush()
@@ -81,16 +95,30 @@ def embed_photos(
         for known in caches.values():
             known.save()
     failed = np.array(
-        [any(isinstance(c[d], tuple) for c in caches.values()) for d in digests], bool
+        [
+            d is None or d in unread or any(isinstance(c[d], tuple) for c in caches.values())
+            for d in digests
+        ]
     )
     if failed.all():
         raise UserError("no face was found in any photo")
     found = {}
     for name, known in caches.items():
-        rows = np.stack([np.asarray(known[d]) for d in np.array(digests)[~failed]])
+        rows = np.stack(
+            [np.asarray(known[d]) for d, no in zip(digests, failed, strict=True) if d and not no]
+        )
         found[name] = np.zeros((len(digests), rows.shape[1]), np.float32)
         found[name][~failed] = rows
     return found, failed
+
+
+def _digest(path: Path) -> str | None:
+    """None for a file that cannot be read, which is named in the log."""
+    try:
+        return file_digest(path)
+    except UserError as error:
+        logger.warning("%s; it is left out", error)
+        return None
 
 
 def _cache(folder: Path | None, identity: str) -> PhotoCache:

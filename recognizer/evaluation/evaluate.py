@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +155,10 @@ def evaluate(
         found["yaw"] = {
             "threshold": operating[main].threshold,
             "unknown": int((~np.isfinite(yaw[chosen]) & ~failed[chosen]).sum()),
-            "turned": [
-                asdict(rates)
-                for rates in by_yaw(
-                    subjects[main], yaw[chosen], operating[main].threshold,
-                    setup.resamples, setup.seed,
-                )
-            ],
+            "turned": by_yaw(
+                subjects[main], yaw[chosen], operating[main].threshold,
+                setup.resamples, setup.seed,
+            ),
         }  # fmt: skip
     worst = worst_pairs(subjects[main], operating[main].threshold)
     found["worst_pairs"] = {

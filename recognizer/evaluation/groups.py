@@ -16,7 +16,7 @@ were drawn, multiplied; pairs of a person with their own copy are no impostor pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,72 +25,6 @@ from recognizer.error_rates import threshold_for, wilson
 from recognizer.evaluation.all_pairs import Faces
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class GroupRates:
-    """Error rates of one group.
-
-    Args:
-        people, images: with that label; images without a face count, as they fail.
-        failed: images without a face, and their share as a Wilson interval for so many
-            independent images.
-        genuine, impostor: pairs within the group.
-        threshold: the lowest at which no more than the wanted share of its impostor pairs
-            match; None when they are too few to measure it.
-        fnmr, fmr: None without pairs of that kind.
-        fnmr_interval, fmr_interval: lower and upper end of the 95 % interval; None when a single
-            person is behind the rate. Where not one pair, or every pair, was wrong, which drawing
-            again cannot change, it is the exact binomial one for as many trials as there are people
-            (for FMR: half as many, who form pairs that share nobody).
-    """
-
-    group: str
-    people: int
-    images: int
-    failed: int
-    failed_interval: tuple[float, float]
-    genuine: int
-    impostor: int
-    threshold: float | None
-    fnmr: float | None
-    fnmr_interval: tuple[float, float] | None
-    fmr: float | None
-    fmr_interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class LargestRatio:
-    """Between the group that fares worst and the one that fares best.
-
-    Args:
-        worst, best: the groups.
-        ratio: of their rates; None when the best one's is 0.
-        interval: 95 %, for these two groups; its upper end is None where the ratio has no bound,
-            and all of it when the best one's rate is 0. The two were picked because they differ
-            most, so it is somewhat too far from 1.
-    """
-
-    worst: str
-    best: str
-    ratio: float | None
-    interval: tuple[float, float | None] | None
-
-
-@dataclass(frozen=True)
-class Audit:
-    """One kind of label.
-
-    Args:
-        unlabeled: images without such a label, which are left out.
-        fmr_ratio, fnmr_ratio: None when fewer than two groups have that rate, or all rates are 0.
-    """
-
-    kind: str
-    groups: tuple[GroupRates, ...]
-    unlabeled: int
-    fmr_ratio: LargestRatio | None
-    fnmr_ratio: LargestRatio | None
 
 
 def audit(
@@ -102,25 +36,36 @@ def audit(
     fmr: float = 1e-3,
     resamples: int = 1000,
     seed: int = 0,
-) -> Audit:
+) -> dict[str, Any]:
     """Compare the groups of one kind of label, over all pairs of images.
+
+    Returns ``kind``, ``groups``, how many images are ``unlabeled`` and left out, and ``fmr_ratio``
+    and ``fnmr_ratio``, see `_largest_ratio`. A group, called ``group``, has
+
+    - ``people``, ``images``: with that label; images without a face count, as they fail
+    - ``failed``: images without a face; ``failed_interval``: their share, as a Wilson interval for
+      so many independent images
+    - ``genuine``, ``impostor``: pairs within the group
+    - ``threshold``: the lowest at which no more than ``fmr`` of its impostor pairs match; None when
+      they are too few to measure it
+    - ``fnmr``, ``fmr``: None without pairs of that kind
+    - ``fnmr_interval``, ``fmr_interval``: 95 %, see `_interval`
 
     Args:
         labels: of every image (N,); "" for none. Images of one person may have different ones.
         threshold: a pair matches when its cosine is more than this.
         fmr: the false match rate for which each group's own threshold is sought.
         resamples, seed: of the bootstrap; the same seed gives the same intervals.
-
-    Raises ValueError when the number of labels is not that of the images.
     """
-    if len(labels) != len(faces):
-        raise ValueError(f"{len(labels)} labels for {len(faces)} images")
     names = sorted(set(labels) - {""})
     number = {name: i for i, name in enumerate(names)}
     used = np.array([label != "" for label in labels], bool)
     group = np.array([number[label] for label in labels if label], np.int64)
     if not names:
-        return Audit(kind, (), len(labels), None, None)
+        return {
+            "kind": kind, "groups": [], "unlabeled": len(labels), "fmr_ratio": None,
+            "fnmr_ratio": None,
+        }  # fmt: skip
     tally = _Tally(faces[np.flatnonzero(used)], group, len(names), threshold)
     rates = tally.rates()
     drawn = tally.draw(resamples, seed)
@@ -131,24 +76,28 @@ def audit(
         genuine_people = int((tally.genuine[:, i] > 0).sum())
         missed, false = rates["FNMR"][i], rates["FMR"][i]
         results.append(
-            GroupRates(
-                group=name,
-                people=people,
-                images=int(tally.images[:, i].sum()),
-                failed=int(failed[i]),
-                failed_interval=wilson(int(failed[i]), int(tally.images[:, i].sum())),
-                genuine=int(tally.genuine[:, i].sum()),
-                impostor=int(tally.impostors()[i]),
-                threshold=threshold_for(tally.cosines(i), fmr),
-                fnmr=missed,
-                fnmr_interval=_interval(missed, drawn["FNMR"][:, i], genuine_people),
-                fmr=false,
-                fmr_interval=_interval(false, drawn["FMR"][:, i], people // 2, people),
-            )
+            {
+                "group": name,
+                "people": people,
+                "images": int(tally.images[:, i].sum()),
+                "failed": int(failed[i]),
+                "failed_interval": wilson(int(failed[i]), int(tally.images[:, i].sum())),
+                "genuine": int(tally.genuine[:, i].sum()),
+                "impostor": int(tally.impostors()[i]),
+                "threshold": threshold_for(tally.cosines(i), fmr),
+                "fnmr": missed,
+                "fnmr_interval": _interval(missed, drawn["FNMR"][:, i], genuine_people),
+                "fmr": false,
+                "fmr_interval": _interval(false, drawn["FMR"][:, i], people // 2, people),
+            }
         )
-    ratio = {key: _largest_ratio(names, rates[key], drawn[key]) for key in ("FMR", "FNMR")}
-    unlabeled = int((~used).sum())
-    return Audit(kind, tuple(results), unlabeled, ratio["FMR"], ratio["FNMR"])
+    return {
+        "kind": kind,
+        "groups": results,
+        "unlabeled": int((~used).sum()),
+        "fmr_ratio": _largest_ratio(names, rates["FMR"], drawn["FMR"]),
+        "fnmr_ratio": _largest_ratio(names, rates["FNMR"], drawn["FNMR"]),
+    }
 
 
 class _Tally:
@@ -248,39 +197,51 @@ class _Tally:
 def _interval(
     rate: float | None, drawn: NDArray[np.float64], trials: int, people: int | None = None
 ) -> tuple[float, float] | None:
-    """95 % interval of a rate, see `GroupRates`; ``people`` behind it are ``trials`` by default."""
+    """95 % interval of a rate; None when a single person is behind it.
+
+    Where not one pair, or every pair, was wrong, which drawing again cannot change, it is the exact
+    binomial one for as many ``trials`` as there are people (for FMR: half as many, who form pairs
+    that share nobody). ``people`` behind the rate are ``trials`` by default.
+    """
     if rate is None or (trials if people is None else people) < 2:
         return None
     if rate in (0, 1):
         reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / trials)
         return (0.0, reach) if rate == 0 else (1 - reach, 1.0)
-    low, high = _quantiles(drawn[np.isfinite(drawn)])
-    return low, high
+    return middle(drawn[np.isfinite(drawn)])
 
 
 def _largest_ratio(
     names: list[str], rates: list[float | None], drawn: NDArray[np.float64]
-) -> LargestRatio | None:
+) -> dict[str, Any] | None:
+    """Between the group that fares ``worst`` and the one that fares ``best``: the ``ratio`` of
+    their rates, None when the best one's is 0, and its ``interval``, 95 %, for these two groups.
+
+    None when fewer than two groups have that rate, or all rates are 0. The interval's upper end is
+    None where the ratio has no bound, and all of it when the best one's rate is 0. The two were
+    picked because they differ most, so it is somewhat too far from 1.
+    """
     known = [i for i, rate in enumerate(rates) if rate is not None]
     values = [rate for rate in rates if rate is not None]
     if len(known) < 2 or not any(values):
         return None
     worst, best = known[int(np.argmax(values))], known[int(np.argmin(values))]
-    if worst == best or min(values) == max(values):
-        return LargestRatio(names[known[0]], names[known[1]], 1.0, None)
+    if min(values) == max(values):
+        return {"worst": names[known[0]], "best": names[known[1]], "ratio": 1.0, "interval": None}
+    between = {"worst": names[worst], "best": names[best]}
     if not min(values):
-        return LargestRatio(names[worst], names[best], None, None)
+        return {**between, "ratio": None, "interval": None}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = drawn[:, worst] / drawn[:, best]
     ratios = ratios[~np.isnan(ratios)]
     interval = None
     if len(ratios):
-        low, high = _quantiles(ratios)
+        low, high = middle(ratios)
         interval = (low, high if np.isfinite(high) else None) if np.isfinite(low) else None
-    return LargestRatio(names[worst], names[best], max(values) / min(values), interval)
+    return {**between, "ratio": max(values) / min(values), "interval": interval}
 
 
-def _quantiles(values: NDArray[np.float64]) -> tuple[float, float]:
+def middle(values: NDArray[np.float64]) -> tuple[float, float]:
     """The ends of the middle 95 %; "nearest", because there is no mean of a number and infinity."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], method="nearest")

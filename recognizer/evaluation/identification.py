@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,29 +142,17 @@ def search(
     return Search(people, mate, nearest, cosine, rank)
 
 
-@dataclass(frozen=True)
-class FnirAtFpir:
-    """FNIR when at most a share ``fpir`` of the non-mated probes may get a name.
+def fnir_at(found: Search, fpir: float) -> dict[str, Any]:
+    """``fnir`` when at most a share ``fpir`` of the non-mated probes may get a name, on the curve's
+    own steps.
 
-    Args:
-        fnir, threshold: None when there are too few non-mated probes to measure such a rate.
-        needed: how many that takes.
+    ``fnir`` and ``threshold`` are None with fewer non-mated probes than are ``needed`` to measure
+    it, and without mated ones.
     """
-
-    fpir: float
-    fnir: float | None
-    threshold: float | None
-    needed: int
-
-
-def fnir_at(found: Search, fpir: float) -> FnirAtFpir:
-    """FNIR at an FPIR, on the curve's own steps."""
     impostors = np.sort(found.cosine[~found.mated])
-    needed = round(NEEDED / fpir)
-    threshold = threshold_for(impostors, fpir)
-    if threshold is None or not found.mated.any():
-        return FnirAtFpir(fpir, None, None, needed)
-    return FnirAtFpir(fpir, float(found.fnir(np.array(threshold))), threshold, needed)
+    threshold = threshold_for(impostors, fpir) if found.mated.any() else None
+    fnir = None if threshold is None else float(found.fnir(np.array(threshold)))
+    return {"fpir": fpir, "fnir": fnir, "threshold": threshold, "needed": round(NEEDED / fpir)}
 
 
 def within_rank(found: Search, rank: int) -> float | None:
@@ -175,48 +164,30 @@ def within_rank(found: Search, rank: int) -> float | None:
     return float(good.mean())
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """How a rule that names or refuses did.
-
-    Args:
-        mated, nonmated: how many probes of each kind.
-        fnir: share of mated probes without their own name; it holds the next.
-        misidentified: share of mated probes with somebody else's name.
-        fpir: share of non-mated probes with a name.
-        by: how many probes each part of the rule decided: "head", "gallery", "none" (unknown).
-
-    Shares are None without probes of that kind.
-    """
-
-    mated: int
-    nonmated: int
-    fnir: float | None
-    misidentified: float | None
-    fpir: float | None
-    by: dict[str, int]
-
-
 def operating_point(
     mate: NDArray[np.int64], named: NDArray[np.int64], sources: Sequence[str]
-) -> OperatingPoint:
-    """Of a rule's decisions.
+) -> dict[str, Any]:
+    """How a rule that names or refuses did.
 
     Args:
         mate: who each probe shows, -1 for nobody enrolled.
         named: who it was said to be, -1 for unknown.
         sources: `recognizer.types.Match.source` of each.
+
+    Returns how many probes are ``mated`` and ``nonmated``; the shares, None without such probes, of
+    mated ones without their own name (``fnir``), with somebody else's (``misidentified``, a part of
+    it) and of non-mated ones with a name (``fpir``); and how many each part of the rule decided
+    (``by``).
     """
     mated = mate >= 0
     wrong = named[mated] != mate[mated]
     other = wrong & (named[mated] >= 0)
     false = named[~mated] >= 0
-    by = {source: list(sources).count(source) for source in ("head", "gallery", "none")}
-    return OperatingPoint(
-        mated=int(mated.sum()),
-        nonmated=int((~mated).sum()),
-        fnir=float(wrong.mean()) if mated.any() else None,
-        misidentified=float(other.mean()) if mated.any() else None,
-        fpir=float(false.mean()) if len(false) else None,
-        by=by,
-    )
+    return {
+        "mated": int(mated.sum()),
+        "nonmated": int((~mated).sum()),
+        "fnir": float(wrong.mean()) if mated.any() else None,
+        "misidentified": float(other.mean()) if mated.any() else None,
+        "fpir": float(false.mean()) if len(false) else None,
+        "by": {source: list(sources).count(source) for source in ("head", "gallery", "none")},
+    }

@@ -10,16 +10,14 @@ Every other column is a kind of label; an empty cell means that it is not known.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from faces.errors import UserError
 from faces.filenames import nfc
+from faces.files import read_table, refuse_many_groups
 
 KEYS = ("person", "image", "file")
-MAX_GROUPS = 50
 
 
 def read_labels(
@@ -42,7 +40,7 @@ def read_labels(
     not such a table, a column that is not there, a person or image that is there twice, more than
     50 groups, and when no line is about an image that is evaluated.
     """
-    header, lines = _read(path)
+    header, lines = read_table(path)
     key = _key(header, key, path)
     kinds = list(columns) or [name for name in header if name != key]
     if not kinds:
@@ -66,22 +64,14 @@ def read_labels(
             f"{path}: none of its {len(lines):,} lines is about one of the images; expected "
             f"in the column {key!r} names such as {people[0]!r} or {images[0]!r}"
         )
-    result = {}
+    result: dict[str, list[str]] = {}
     for kind in kinds:
-        labels = [_label(rows[name][1], kind) if name is not None else "" for name in names]
-        groups = len(set(labels) - {""})
-        if groups > MAX_GROUPS:
-            raise UserError(
-                f"{path}: the column {kind!r} has {groups} values, more than {MAX_GROUPS}; put "
-                "them into ranges first, or name other columns"
-            )
-        result[kind] = labels
+        result[kind] = labels = []
+        for whose in names:
+            values = [""] if whose is None else [rows[whose][1][part] for part in kind.split("+")]
+            labels.append("+".join(values) if all(values) else "")
+        refuse_many_groups(path, kind, labels)
     return result
-
-
-def _label(cells: dict[str, str], kind: str) -> str:
-    values = [cells[name] for name in kind.split("+")]
-    return "+".join(values) if all(values) else ""
 
 
 def _find(
@@ -99,27 +89,6 @@ def _find(
 def _plain(text: str) -> str:
     """A path with forward slashes in NFC, whichever system wrote it."""
     return nfc(PurePath(text.replace("\\", "/")).as_posix()) if text else text
-
-
-def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the labels {path}: {error}") from error
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
-    if len(set(header)) < len(header) or "" in header or not header:
-        raise UserError(f"{path}, line 1: every column needs a name of its own")
-    for number, row in lines:
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}, line {number}: {len(row)} cells, but the header has {len(header)} columns"
-            )
-    return header, [(number, dict(zip(header, row, strict=True))) for number, row in lines]
 
 
 def _key(header: list[str], key: str | None, path: Path) -> str:

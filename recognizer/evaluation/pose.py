@@ -7,46 +7,30 @@ with photos from the front. Intervals come from drawing people again, see `group
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.evaluation.all_pairs import Faces
-from recognizer.evaluation.groups import CONFIDENCE
+from recognizer.evaluation.groups import middle
 
 EDGES = (15.0, 30.0, 45.0)
 """Degrees; `recognizer.landmarks.yaw` is good to some ten of them."""
 
 
-@dataclass(frozen=True)
-class YawRates:
-    """Pairs whose more turned face is turned by ``least`` to ``most`` degrees.
-
-    Args:
-        most: None: without an end.
-        genuine, impostor: pairs.
-        fnmr, fmr: None without such pairs.
-        fnmr_interval: 95 %; None with fewer than two people.
-    """
-
-    least: float
-    most: float | None
-    genuine: int
-    impostor: int
-    fnmr: float | None
-    fnmr_interval: tuple[float, float] | None
-    fmr: float | None
-
-
 def by_yaw(
     faces: Faces, yaw: NDArray[np.float32], threshold: float, resamples: int = 1000, seed: int = 0
-) -> list[YawRates]:
-    """The rates of all pairs of faces whose turn is known.
+) -> list[dict[str, Any]]:
+    """The rates of all pairs of faces whose turn is known, by the turn of the more turned one.
 
     Args:
         yaw: degrees (N,); NaN where no landmarks were found.
         threshold: a pair matches when its cosine is more than this.
+
+    Returns for each range, from ``least`` to ``most`` degrees (None: without an end), how many
+    pairs are ``genuine`` and ``impostor``; ``fnmr`` and ``fmr``, None without such pairs; and
+    ``fnmr_interval``, 95 %, None with fewer than two people.
     """
     known = np.flatnonzero(np.isfinite(yaw) & ~faces.failed)
     faces, turned = faces[known], np.abs(yaw[known])
@@ -64,15 +48,15 @@ def by_yaw(
         false += np.bincount(place[~same & match], minlength=bins)
     ends = [0.0, *EDGES, None]
     return [
-        YawRates(
-            least=float(ends[i] or 0.0),
-            most=ends[i + 1],
-            genuine=int(genuine[:, i].sum()),
-            impostor=int(impostor[i]),
-            fnmr=_share(missed[:, i].sum(), genuine[:, i].sum()),
-            fnmr_interval=_drawn(missed[:, i], genuine[:, i], resamples, seed),
-            fmr=_share(false[i], impostor[i]),
-        )
+        {
+            "least": float(ends[i] or 0.0),
+            "most": ends[i + 1],
+            "genuine": int(genuine[:, i].sum()),
+            "impostor": int(impostor[i]),
+            "fnmr": _share(missed[:, i].sum(), genuine[:, i].sum()),
+            "fnmr_interval": _drawn(missed[:, i], genuine[:, i], resamples, seed),
+            "fmr": _share(false[i], impostor[i]),
+        }
         for i in range(bins)
     ]
 
@@ -89,6 +73,4 @@ def _drawn(
         return None
     chosen = used[np.random.default_rng(seed).integers(0, len(used), (resamples, len(used)))]
     rates = missed[chosen].sum(axis=1) / genuine[chosen].sum(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(rates, [tail, 1 - tail], method="nearest")
-    return float(low), float(high)
+    return middle(rates)

@@ -18,7 +18,6 @@ from recognizer.error_rates import Roc, Scores, roc, threshold_for, wilson
 from recognizer.evaluation import identification as ident
 from recognizer.evaluation import naming
 from recognizer.evaluation.all_pairs import Faces
-from recognizer.evaluation.groups import Audit
 from recognizer.evaluation.verification import accuracy, by_folds, summarize
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot
@@ -79,16 +78,12 @@ def listed_pairs(
         protocol = (
             f"LFW, tested on {_folds(test)}, with the threshold that is best on {_folds(rest)}"
         )
-    results, all_scores, curves = [], {}, {}
+    results, scores = [], {}
     for name, faces in subjects.items():
         cosines = faces.cosines(pairs.first, pairs.second)
         found = by_folds(cosines, pairs.same, pairs.fold, test)
         mean, error = accuracy(found)
-        scores = Scores.of_pairs(cosines[tested], pairs.same[tested])
-        curve = roc(scores)
-        all_scores[name] = scores
-        if curve is not None:
-            curves[name] = curve
+        scores[name] = Scores.of_pairs(cosines[tested], pairs.same[tested])
         right = round(sum(fold.accuracy * fold.pairs for fold in found))
         results.append(
             {
@@ -98,8 +93,7 @@ def listed_pairs(
                 # Of one fold there is no spread; of several their spread says more.
                 "interval": None if error is not None else wilson(right, int(tested.sum())),
                 "folds": [asdict(fold) for fold in found],
-                **asdict(summarize(scores, curve)),
-                "roc": thin(curve),
+                **_summary(scores[name]),
             }
         )
     report = {
@@ -109,22 +103,16 @@ def listed_pairs(
         "impostor": int((~pairs.same[tested]).sum()),
         "results": results,
     }
-    return Section(report, all_scores, curves)
+    return _section(report, scores)
 
 
 def every_pair(subjects: Mapping[str, Faces]) -> Section:
     """Verification of every photo against every other; no threshold is chosen."""
-    results, all_scores, curves = [], {}, {}
-    for name, faces in subjects.items():
-        scores = faces.scores()
-        curve = roc(scores)
-        all_scores[name] = scores
-        if curve is not None:
-            curves[name] = curve
-        figures = asdict(summarize(scores, curve))
+    scores = {name: faces.scores() for name, faces in subjects.items()}
+    results = [{"name": name, **_summary(found)} for name, found in scores.items()]
+    for figures in results:
         for flattered in ("best_threshold", "best_accuracy"):  # nearly all pairs are impostors
             del figures[flattered]
-        results.append({"name": name, **figures, "roc": thin(curve)})
     faces = next(iter(subjects.values()))
     report = {
         "protocol": "every photo against every other: thresholds and rates on the same pairs",
@@ -134,7 +122,17 @@ def every_pair(subjects: Mapping[str, Faces]) -> Section:
         "impostor": results[0]["impostor"],
         "results": results,
     }
-    return Section(report, all_scores, curves)
+    return _section(report, scores)
+
+
+def _summary(scores: Scores) -> dict[str, Any]:
+    curve = roc(scores)
+    return {**summarize(scores, curve), "roc": thin(curve)}
+
+
+def _section(report: dict[str, Any], scores: dict[str, Scores]) -> Section:
+    curves = {name: roc(found) for name, found in scores.items()}
+    return Section(report, scores, {name: c for name, c in curves.items() if c is not None})
 
 
 def choose_threshold(scores: Scores, fmr: float, where: str) -> Operating | None:
@@ -205,7 +203,7 @@ def identify(trials: Mapping[str, Trial], truth: Sequence[str], protocol: str) -
                 "name": name,
                 **{f"rank{rank}": ident.within_rank(found, rank) for rank in ident.RANKS},
                 "nearest": _named(people, closed),
-                "fnir": [asdict(ident.fnir_at(found, rate)) for rate in ident.FALSE_POSITIVE_RATES],
+                "fnir": [ident.fnir_at(found, rate) for rate in ident.FALSE_POSITIVE_RATES],
                 "curve": _open_set_curve(found),
                 "rule": {**result, **_named(people, matrix)},
             }
@@ -231,13 +229,12 @@ def _rule(
     for i, match in zip(seen, trial.snapshot.identify(trial.embeddings[seen]), strict=True):
         named[i] = row[match.name] if match.name is not None else -1
         sources[i] = match.source
-    point = ident.operating_point(mate, named, sources)
     matrix = naming.confusion_matrix(len(people), mate, named)
     return {
         "thresholds": asdict(trial.snapshot.thresholds),
         "origin": trial.origin,
         "head": trial.snapshot.head is not None,
-        **asdict(point),
+        **ident.operating_point(mate, named, sources),
     }, matrix
 
 
@@ -245,12 +242,12 @@ def _named(people: tuple[str, ...], matrix: NDArray[np.int64]) -> dict[str, Any]
     figures = naming.per_person(people, matrix)
     return {
         "accuracy": naming.accuracy(matrix),
-        "macro": asdict(naming.macro(figures)),
+        "macro": naming.macro(figures),
         "confusions": [
             {"person": who, "named": said, "probes": count}
             for who, said, count in naming.confusions(people, matrix)
         ],
-        "people": [asdict(person) for person in figures],
+        "people": figures,
     }
 
 
@@ -265,7 +262,7 @@ def _open_set_curve(found: ident.Search) -> list[dict[str, float | None]]:
 
 
 def audit_section(
-    audits: Sequence[Audit], operating: Operating, fmr: float, resamples: int, seed: int
+    audits: Sequence[Mapping[str, Any]], operating: Operating, fmr: float, resamples: int, seed: int
 ) -> dict[str, Any]:
     """The audit by groups, of the embedder alone."""
     return {
@@ -276,7 +273,7 @@ def audit_section(
         "threshold": operating.threshold,
         "origin": operating.origin,
         "fmr": fmr,
-        "kinds": [asdict(audit) for audit in audits],
+        "kinds": list(audits),
     }
 
 

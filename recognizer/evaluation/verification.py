@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,68 +40,36 @@ class FoldAccuracy:
     accuracy: float
 
 
-@dataclass(frozen=True)
-class TarAtFar:
-    """The share of genuine pairs that match when at most a share ``far`` of the impostors may.
+def summarize(scores: Scores, curve: Roc | None) -> dict[str, Any]:
+    """Everything that needs no folds, as the report has it; ``curve`` is the scores' `roc`.
 
-    Args:
-        tar, threshold: None when there are too few impostor pairs to measure such a rate.
-        needed: how many impostor pairs that takes.
+    ``best_threshold`` is the one that suits these very pairs best, which is for use elsewhere:
+    ``best_accuracy``, its accuracy here, is flattered. Figures are None when a kind of pair is
+    missing.
     """
-
-    far: float
-    tar: float | None
-    threshold: float | None
-    needed: int
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What a set of scored pairs says.
-
-    Args:
-        genuine, impostor: how many pairs of each kind.
-        auc: area under the ROC curve.
-        eer: equal error rate.
-        best_threshold, best_accuracy: of the threshold that suits these very pairs best, which is
-            for use elsewhere: its accuracy here is flattered.
-        tar: at fixed false accept rates.
-
-    Figures are None when a kind of pair is missing.
-    """
-
-    genuine: int
-    impostor: int
-    auc: float | None
-    eer: float | None
-    best_threshold: float | None
-    best_accuracy: float | None
-    tar: tuple[TarAtFar, ...]
-
-
-def summarize(scores: Scores, curve: Roc | None) -> Verification:
-    """Everything that needs no folds; ``curve`` is the scores' `roc`."""
     best: tuple[float, float] | tuple[None, None] = (None, None)
     if curve is not None:
         best = best_threshold(scores, curve)
-    return Verification(
-        genuine=len(scores.genuine),
-        impostor=len(scores.impostor),
-        auc=area_under(scores),
-        eer=None if curve is None else equal_error_rate(curve),
-        best_threshold=best[0],
-        best_accuracy=best[1],
-        tar=tuple(tar_at(scores, rate) for rate in FALSE_MATCH_RATES),
-    )
+    return {
+        "genuine": len(scores.genuine),
+        "impostor": len(scores.impostor),
+        "auc": area_under(scores),
+        "eer": None if curve is None else equal_error_rate(curve),
+        "best_threshold": best[0],
+        "best_accuracy": best[1],
+        "tar": [tar_at(scores, rate) for rate in FALSE_MATCH_RATES],
+    }
 
 
-def tar_at(scores: Scores, far: float) -> TarAtFar:
-    """TAR at a FAR, on the curve's own steps: nothing is interpolated."""
-    needed = round(NEEDED / far)
+def tar_at(scores: Scores, far: float) -> dict[str, Any]:
+    """The share ``tar`` of genuine pairs that match when at most a share ``far`` of the impostors
+    may, on the curve's own steps: nothing is interpolated.
+
+    ``tar`` and ``threshold`` are None with fewer impostor pairs than are ``needed`` to measure it.
+    """
     threshold = threshold_for(scores.impostor, far) if len(scores.genuine) else None
-    if threshold is None:
-        return TarAtFar(far, None, None, needed)
-    return TarAtFar(far, float(1 - scores.fnmr(threshold)), threshold, needed)
+    tar = None if threshold is None else float(1 - scores.fnmr(threshold))
+    return {"far": far, "tar": tar, "threshold": threshold, "needed": round(NEEDED / far)}
 
 
 def by_folds(

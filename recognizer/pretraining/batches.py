@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.crop import CropRecipe
-from recognizer.pretraining.cache import RIM, Faces, Maker, Teach, start_worker
+from recognizer.pretraining.cache import RIM, Faces, Maker, Teach, processes, start_worker
 from recognizer.pretraining.config import PretrainConfig
 from recognizer.pretraining.variants import merge, vary
 from recognizer.training.masks import landmarks_in
@@ -112,8 +111,7 @@ def batches(
         teach = open_maker().teach
         yield lambda step: material.batch(step, config, teach)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, spawn, _start, (material, config, open_maker)) as pool:
+    with processes(config.workers, _start, material, config, open_maker) as pool:
         queue: deque[Future[Batch]] = deque()
 
         def following(step: int) -> Batch:
@@ -121,7 +119,4 @@ def batches(
                 queue.append(pool.submit(_work, step + len(queue)))
             return queue.popleft().result()
 
-        try:
-            yield following
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield following

@@ -13,6 +13,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,6 @@ class Faces:
         self.files, self.vectors, self.photo = tuple(files), vectors, photo
         self._parts = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
         self._ends = np.cumsum([len(part) for part in self._parts])
-        if not self._ends[-1] == len(vectors) == len(photo):
-            raise ValueError(f"{self._ends[-1]} faces, {len(vectors)} vectors, {len(photo)} photos")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Faces, (self.files, self.vectors, self.photo)
@@ -208,6 +207,19 @@ def _make(part: Sequence[Photo], file: Path, maker: Maker) -> int:
 _maker: Maker | None = None  # of a worker process, whose only job it is
 
 
+@contextmanager
+def processes(
+    count: int, start: Callable[..., None], *arguments: object
+) -> Iterator[ProcessPoolExecutor]:
+    """New processes that begin with ``start``; what waits is dropped when the block is left."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, spawn, start, arguments) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
 def start_worker() -> None:
     """Ctrl-C is for the process that trains, and OpenCV takes no other processor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -235,10 +247,6 @@ def _make_all(
         for part, file in missing:
             yield _make(part, file, maker)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start, (open_maker,)) as pool:
-        try:
-            for future in [pool.submit(_work, part, file) for part, file in missing]:
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with processes(workers, _start, open_maker) as pool:
+        for future in [pool.submit(_work, part, file) for part, file in missing]:
+            yield future.result()

@@ -41,7 +41,6 @@ def divide(
     judges: NDArray[np.float32] | None = None,
     *,
     recipe: CropRecipe | None = None,
-    believe: bool = False,
 ) -> Division:
     """Divide by people.
 
@@ -51,7 +50,6 @@ def divide(
         seed: of the choice.
         judges: the teacher's vectors (M, D) of the faces that judge.
         recipe: by which the crops are cut; None: aligned.
-        believe: take every name as it is: what the teacher says means nothing.
     """
     random = np.random.default_rng([seed, 1])
     names = np.array([people[i] or "" for i in faces.photo])
@@ -59,10 +57,8 @@ def divide(
     known = names != ""
     if known.any():
         number[known] = np.unique(names[known], return_inverse=True)[1]
-    doubted = 0
-    if not believe:
-        doubt = _unlike(faces.vectors, number)
-        number[doubt], doubted = UNNAMED, int(doubt.sum())
+    doubt = _unlike(faces.vectors, number)
+    number[doubt] = UNNAMED
     count = np.bincount(number[number != UNNAMED])
     number[(number != UNNAMED) & (count[number] < 2)] = UNNAMED  # one photo teaches no difference
     rich = np.unique(number[number != UNNAMED])
@@ -79,7 +75,11 @@ def divide(
         learned[named] = np.unique(number[named], return_inverse=True)[1]
     rows = np.flatnonzero(validates)
     return Division(
-        Material(faces, used, learned, recipe), rows, number[rows], doubted, int(shunned.sum())
+        Material(faces, used, learned, recipe),
+        rows,
+        number[rows],
+        int(doubt.sum()),
+        int(shunned.sum()),
     )
 
 

@@ -57,7 +57,7 @@ class Validation:
 def _tar(vectors: NDArray[np.float32], person: NDArray[np.int64]) -> dict[str, float]:
     scores = Embedded(vectors, person, np.zeros(len(person), bool)).scores()
     for rate in (1e-3, 1e-2, 1e-1):
-        tar = tar_at(scores, rate).tar
+        tar = tar_at(scores, rate)["tar"]
         if tar is not None:
             return {"tar": tar, "far": rate}
     return {}

@@ -25,8 +25,7 @@ from tqdm import tqdm
 
 from faces.errors import UserError
 from faces.history import plot_histories, save_figure, write_history
-from faces.networks.averaging import update_average
-from faces.networks.precision import cpu_has_bf16
+from faces.networks.torch import cpu_has_bf16, update_average
 from faces.run import stop_signals
 from recognizer.crop import CropRecipe
 from recognizer.embedders.checkpoint import load_checkpoint, save_checkpoint, save_tensors
@@ -34,7 +33,6 @@ from recognizer.embedders.mini import MiniResNet
 from recognizer.pretraining.batches import UNNAMED, Batch, Material
 from recognizer.pretraining.config import PretrainConfig
 from recognizer.pretraining.judge import Embed
-from recognizer.pretraining.margin import MarginLoss
 from recognizer.pretraining.muon import Muon
 
 log = logging.getLogger(__name__)
@@ -120,8 +118,10 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         vectors, person = torch.from_numpy(batch.vectors), torch.from_numpy(batch.person)
+        network, crops = self.network, torch.from_numpy(batch.crops)
         with self._autocast():
-            given = self._features(torch.from_numpy(batch.crops)).float()
+            given = network.features(crops) if isinstance(network, MiniResNet) else network(crops)
+        given = given.float()
         unit = F.normalize(given, dim=1)
         distance = 1 - (unit * vectors).sum(dim=1).mean()
         # With its length: of a face that tells little the best guess is a short vector.
@@ -133,10 +133,6 @@ class Trainer:
             loss = loss + self.config.margin_weight * apart
             parts |= {"loss": loss.item(), "margin": apart.item()}
         return loss, parts
-
-    def _features(self, crops: Tensor) -> Tensor:
-        network = self.network
-        return network.features(crops) if isinstance(network, MiniResNet) else network(crops)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
@@ -262,3 +258,31 @@ class Trainer:
                 f"{path} learns from other faces than there are now: give the same photos, or "
                 "start a new run in another folder"
             )
+
+
+SCALE = 32.0
+CENTERS = 2
+
+
+class MarginLoss(nn.Module):
+    """Unit vectors (N, D) and the numbers of their people (N,) -> the mean loss, a scalar."""
+
+    def __init__(self, people: int, dimension: int, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+        self.centers = nn.Parameter(F.normalize(torch.randn(people, CENTERS, dimension), dim=-1))
+
+    @torch.no_grad()
+    def begin_at(self, vectors: Tensor, person: Tensor) -> None:
+        """Put the first centers at the means of vectors (N, D), the second ones near them."""
+        sums = torch.zeros_like(self.centers[:, 0]).index_add_(0, person, vectors)
+        means = F.normalize(sums, dim=-1)
+        apart = 0.5 * self.centers[:, 1]
+        self.centers[:, 0] = means
+        self.centers[:, 1] = F.normalize(means + apart, dim=-1)
+
+    def forward(self, vectors: Tensor, person: Tensor) -> Tensor:
+        centers = F.normalize(self.centers, dim=-1)
+        cosines = (vectors @ centers.flatten(0, 1).T).view(len(vectors), -1, CENTERS).amax(dim=2)
+        own = F.one_hot(person, cosines.shape[1])
+        return F.cross_entropy(SCALE * (cosines - self.margin * own), person)

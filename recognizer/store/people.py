@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from faces.closing import Closing
 from faces.errors import UserError
 from faces.text import counted
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.names import clean_name
 from recognizer.rule import TOLD, Thresholds, default_thresholds
 from recognizer.snapshot import Snapshot

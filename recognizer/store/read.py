@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.text import counted
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.store.address import Place
 from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture

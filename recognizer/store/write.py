@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.names import clean_name
 from recognizer.store import journal
 from recognizer.store.database import Connection

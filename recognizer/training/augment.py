@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from recognizer.training.masks import draw_mask
-
-Strength = Literal["none", "plain", "strong"]
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,6 @@ class Spread:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", frozen(self.mean, np.float32))
         object.__setattr__(self, "directions", frozen(self.directions, np.float32))
-        if self.mean.ndim != 1 or self.directions.shape[1:] != self.mean.shape:
-            raise ValueError(
-                f"mean {self.mean.shape} and directions {self.directions.shape} do not go together"
-            )
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """That many unit vectors (count, D)."""

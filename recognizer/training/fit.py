@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import UserError
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from faces.errors import UserError, require
+from recognizer.gallery import Gallery, Head
 from recognizer.types import unit
 
 SCALE = np.float32(24)
@@ -67,17 +66,17 @@ class HeadOptions:
     """Of the order of the samples and of what is held out."""
 
     def __post_init__(self) -> None:
-        for fine, message in (
-            (self.learning_rate > 0, "learning_rate must be above 0"),
-            (self.epochs >= 1, "epochs must be at least 1"),
-            (self.patience >= 1, "patience must be at least 1"),
-            (self.batch_size >= 1, "batch_size must be at least 1"),
-            (0 <= self.held_out < 1, "held_out must be from 0 to below 1"),
-            (self.decay >= 0, "decay must not be negative"),
-            (self.background > 0, "background must be above 0"),
-        ):
-            if not fine:
-                raise UserError(message)
+        require(
+            (
+                (self.learning_rate > 0, "learning_rate must be above 0"),
+                (self.epochs >= 1, "epochs must be at least 1"),
+                (self.patience >= 1, "patience must be at least 1"),
+                (self.batch_size >= 1, "batch_size must be at least 1"),
+                (0 <= self.held_out < 1, "held_out must be from 0 to below 1"),
+                (self.decay >= 0, "decay must not be negative"),
+                (self.background > 0, "background must be above 0"),
+            )
+        )
 
 
 def fit_head(

@@ -143,10 +143,6 @@ class _Trainer:
             for stage in list(self.network.stages.children())[:-1]:
                 stage.requires_grad_(False)
 
-    def _train_mode(self) -> None:
-        # A trained network keeps its batch statistics: those of a few people are worse.
-        self.network.train(not self.trained)
-
     @torch.no_grad()
     def _means(self) -> Tensor:
         """The mean vector of each class, where a trained network's classes begin."""
@@ -177,7 +173,8 @@ class _Trainer:
                 self.phase, self.waited = self.phase + 1, 0
                 continue
             line = self._epoch(stop)
-            if self._better(line):
+            # Measured without augmentation, so phases compare; the newer where nobody is held out.
+            if not self.out.any() or line["valid"]["loss"] < self.best_loss:
                 self.best_loss, self.waited = line["valid"]["loss"], 0
                 self.best = _copied(self.network)
             else:
@@ -186,10 +183,6 @@ class _Trainer:
             self._save()
             if progress is not None:
                 progress(line)
-
-    def _better(self, line: Line) -> bool:
-        """Measured without augmentation, so phases compare; without anybody held out, the newer."""
-        return not self.out.any() or line["valid"]["loss"] < self.best_loss
 
     def _epoch(self, stop: Callable[[], bool] | None) -> Line:
         options, number = self.options, len(self.history) + 1
@@ -200,7 +193,8 @@ class _Trainer:
         how = PLAIN if options.phases == 2 and self.phase == 1 else strong
         rng = np.random.default_rng((options.seed, number))
         rows = rng.permutation(np.flatnonzero(~self.out))
-        self._train_mode()
+        # A trained network keeps its batch statistics: those of a few people are worse.
+        self.network.train(not self.trained)
         losses: list[dict[str, float]] = []
         batches = max(1, round(len(rows) / options.batch_size))
         for step, batch in enumerate(np.array_split(rows, batches)):

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.errors import UserError
+from faces.errors import require
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class NetworkOptions:
     """Of the classes' first weights, the order and the augmentation."""
 
     def __post_init__(self) -> None:
-        for fine, message in (
-            (self.learning_rate > 0, "learning_rate must be above 0"),
-            (self.epochs >= 1 and self.patience >= 1, "epochs and patience must be at least 1"),
-            (self.batch_size >= 2, "batch_size must be at least 2 to train a network"),
-            (0 <= self.held_out < 1, "held_out must be from 0 to below 1"),
-            (self.phases in (1, 2), "phases must be 1 or 2"),
-        ):
-            if not fine:
-                raise UserError(message)
+        require(
+            (
+                (self.learning_rate > 0, "learning_rate must be above 0"),
+                (self.epochs >= 1 and self.patience >= 1, "epochs and patience must be at least 1"),
+                (self.batch_size >= 2, "batch_size must be at least 2 to train a network"),
+                (0 <= self.held_out < 1, "held_out must be from 0 to below 1"),
+                (self.phases in (1, 2), "phases must be 1 or 2"),
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,6 @@ class LabeledCrops:
 
     crops: NDArray[np.uint8]  # RGB uint8 (N, S, S, 3)
     names: tuple[str | None, ...]  # one for each; None for strangers
-
-    def __post_init__(self) -> None:
-        if len(self.crops) != len(self.names):
-            raise ValueError(f"{len(self.crops)} crops and {len(self.names)} names")
 
     @property
     def classes(self) -> tuple[str | None, ...]:

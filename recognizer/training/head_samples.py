@@ -29,11 +29,6 @@ class Samples:
     cropped: NDArray[np.int64]  # their positions among the photos, int64 (K,)
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.embeddings) or len(self.crops) != len(self.cropped):
-            raise ValueError(
-                f"{len(self.names)} names, {len(self.embeddings)} vectors; {len(self.crops)} crops "
-                f"at {len(self.cropped)} positions"
-            )
         object.__setattr__(self, "embeddings", frozen(self.embeddings, np.float32))
 
     def __len__(self) -> int:

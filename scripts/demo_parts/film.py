@@ -51,7 +51,7 @@ class Seen:
 def make_film(folder: Path) -> None:
     """Write `FILM` and, a line for each frame, who is where in it (`TRUTH`)."""
     from faces.video.film import VideoWriter
-    from pipeline.sinks.json_lines import LineFile
+    from pipeline.sinks.files import LineFile
     from scripts.demo_parts.wall_film import FPS, WallFilm
 
     film = WallFilm()

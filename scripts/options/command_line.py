@@ -13,11 +13,11 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, is_dataclass
-from functools import cache
+from dataclasses import fields, is_dataclass, replace
+from functools import cache, partial
 from itertools import pairwise
 from types import ModuleType
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -32,6 +32,7 @@ _STYLE = (
     tyro.conf.OmitSubcommandPrefixes,
     tyro.conf.DisallowNone,  # an optional flag is left out to say None; the help reads better so
 )
+_POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 _LEFT_OUT = tyro.conf.arg(
     help_behavior_hint=lambda value: f"(default: {value if value not in ('', 'None') else 'none'})"
 )
@@ -48,7 +49,7 @@ def parse(
     """Build a frozen options dataclass (or a union of them, one per sub-command) from flags.
 
     Args:
-        options: the dataclass, or ``Annotated[A, tyro.conf.subcommand("a")] | ...``; the
+        options: the dataclass, or a union of one for each sub-command, which has its name; the
             docstrings of its fields are the help. Nested dataclasses group the flags in the help;
             their names do not become prefixes.
         arguments: the flags, without the program's name; ``--batch-size`` and ``--batch_size`` are
@@ -62,19 +63,27 @@ def parse(
     `read_config`) and its values take the place of the defaults. Whether values go together is only
     checked (by ``__post_init__``) when all of them are known.
 
+    What a list of names or files takes may stand in several places, with flags in between.
+
     A mistake in the flags prints what is wrong and exits with 2; ``--help`` exits with 0. Raises
     UserError for a mistake in the configuration file.
     """
+    read = partial(
+        tyro.cli,
+        options,
+        args=list(arguments),
+        prog=prog,
+        description=_flowing(description),
+        config=_STYLE,
+    )
 
     def build(default: Any) -> Any:
-        return tyro.cli(
-            options,
-            args=list(arguments),
-            prog=prog,
-            description=_flowing(description),
-            config=_STYLE,
-            **({} if default is None else {"default": default}),
-        )
+        given = {} if default is None else {"default": default}
+        result, left = read(return_unknown_args=True, **given)
+        if not left:
+            return result
+        with_them = _append(result, left)
+        return read(**given) if with_them is None else with_them  # which says what is wrong
 
     for kind in _dataclasses(options):
         _document(kind)
@@ -89,8 +98,24 @@ def parse(
         return build(read_config(config, result) if config else default)
     except SystemExit as stop:
         if stop.code == 0:  # --help was printed; tyro has no place of its own for examples
-            print(f"\nexamples:\n{_indent(examples)}")
+            print(f"\nexamples:\n{textwrap.indent(examples.strip(), '  ')}")
         raise
+
+
+def _append(options: Any, left: Sequence[str]) -> Any | None:
+    """The options with what stands behind a flag at the end of their list of names or files; None
+    for options without such a list, or where a flag is among ``left``."""
+    if any(argument.startswith("-") and argument != "-" for argument in left):
+        return None
+    types = get_type_hints(type(options), include_extras=True)
+    for owner in fields(options):
+        kind = types[owner.name]
+        marks = getattr(kind, "__metadata__", ())
+        item, *more = get_args(kind.__origin__ if marks else kind) or (None,)
+        if _POSITIONAL in marks and more == [...]:
+            own = (*getattr(options, owner.name), *map(item, left))
+            return replace(options, **{owner.name: own})
+    return None
 
 
 def progress(
@@ -127,6 +152,12 @@ def arg(default: str, **settings: Any) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **settings)
 
 
+def needed(metavar: str, when: str = "", **settings: Any) -> Any:
+    """What must be given, though it has a default, so that we can say why; for `Annotated`."""
+    hint = f"(required{when})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint, **settings)
+
+
 @cache
 def _document(kind: Any) -> None:
     """Hand tyro the docstrings of a dataclass's fields, as their metadata "help".
@@ -161,10 +192,6 @@ def _document(kind: Any) -> None:
 def _flowing(text: str) -> str:
     """Without the line breaks of the source, but for those between paragraphs."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.strip().splitlines())
 
 
 def with_flags(message: str, module: ModuleType) -> str:

@@ -6,7 +6,7 @@ import logging
 
 from faces.errors import UserError
 from pipeline.http.options import HttpOptions
-from pipeline.net.sockets import is_loopback
+from pipeline.net import is_loopback
 
 logger = logging.getLogger(__name__)
 

@@ -36,8 +36,7 @@ class HideOptions:
         """What collects whom to hide; None when nobody is. Raises UserError for an unknown name."""
         if not self.hide:
             return None
-        from pipeline.hiding.hider import Hider
-        from pipeline.hiding.whom import Whom
+        from pipeline.hiding.hider import Hider, Whom
 
         return Hider(Whom.of(self.hide, self.show, people), threshold)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from faces.errors import UserError
-from scripts.options.command_line import arg
+from scripts.options.command_line import arg, needed
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Words = tyro.conf.Positional[tuple[str, ...]]
-WHO = tyro.conf.arg(metavar="WHO [WHO ...]", help_behavior_hint="(required)")
+WHO = needed("WHO [WHO ...]")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class PeopleOf(Asked):
 class Name(Of):
     """Say who somebody is: a number of `people`, a face, or the name until now."""
 
-    words: Annotated[
-        Words, tyro.conf.arg(metavar="WHO [WHO ...] NAME", help_behavior_hint="(required)")
-    ] = ()
+    words: Annotated[Words, needed("WHO [WHO ...] NAME")] = ()
     """Numbers, names or faces, then the name that they get."""
 
 
@@ -78,9 +76,7 @@ class Same(Of):
 class Not(Of):
     """Say that faces are not somebody: `faces library not lib 3f2a91c04b7d11aa-0 Ann`."""
 
-    words: Annotated[
-        Words, tyro.conf.arg(metavar="FACE [FACE ...] WHO", help_behavior_hint="(required)")
-    ] = ()
+    words: Annotated[Words, needed("FACE [FACE ...] WHO")] = ()
     """Faces (or numbers), then the name or number of whom they are not."""
 
 
@@ -109,7 +105,7 @@ class Undo(Of):
 
 
 @dataclass(frozen=True)
-class Decided(Of):
+class Decisions(Of):
     """List what was decided, oldest first."""
 
 
@@ -176,16 +172,16 @@ class Forget(Asked):
 
 Command = (
     Annotated[PeopleOf, tyro.conf.subcommand("people")]
-    | Annotated[Name, tyro.conf.subcommand("name")]
-    | Annotated[Same, tyro.conf.subcommand("same")]
-    | Annotated[Not, tyro.conf.subcommand("not")]
-    | Annotated[NotAFace, tyro.conf.subcommand("not-a-face")]
-    | Annotated[Ignore, tyro.conf.subcommand("ignore")]
-    | Annotated[Undo, tyro.conf.subcommand("undo")]
-    | Annotated[Decided, tyro.conf.subcommand("decisions")]
-    | Annotated[Search, tyro.conf.subcommand("search")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Forget, tyro.conf.subcommand("forget")]
+    | Name
+    | Same
+    | Not
+    | NotAFace
+    | Ignore
+    | Undo
+    | Decisions
+    | Search
+    | Export
+    | Forget
 )
 
 

@@ -13,15 +13,12 @@ import tyro
 from faces.errors import UserError, require
 from faces.text import counted
 from scripts.options.command_line import arg
-from scripts.options.recognizer import EmbedderOptions, GalleryOptions, open_store
+from scripts.options.recognizer import EmbedderOptions, GalleryOptions
 
 if TYPE_CHECKING:
     from detector.types import Detector
     from recognizer.snapshot import Snapshot
     from recognizer.types import Embedder
-
-WEAK = 0.2
-"""How much below --threshold a detection may score that continues a track."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,51 @@ class Networks(EmbedderOptions, GalleryOptions):
         ]
         require(rules)
 
+    def open_detector(self, max_side: int | None, photos: bool = False) -> Detector:
+        """What ``--detector`` names; ``max_side`` holds where the flag is not given.
+
+        Unless it is for ``photos`` it also finds weaker faces, which continue tracks.
+        """
+        from pipeline.stream import WEAK
+
+        side = max_side if self.max_side is None or photos else self.max_side
+        weak = self.threshold if photos else max(0.05, self.threshold - WEAK)
+        if self.detector == "mtcnn":
+            from detector.inference.mtcnn import MtcnnDetector
+            from detector.inference.torch_backend import pick_device, set_threads
+
+            set_threads(self.threads)
+            return MtcnnDetector(
+                side or 1280, max(self.min_face, 20), weak, str(pick_device(self.device))
+            )
+        from detector.inference.load import load_detector
+
+        return load_detector(
+            self.detector,
+            score_threshold=weak,
+            max_side=side,
+            device=self.device,
+            threads=self.threads,
+        )
+
+    def open_people(self, embedder: Embedder) -> Snapshot:
+        """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
+        if self.exists():
+            with self.open_store(embedder) as store:
+                return store.snapshot()
+        from recognizer.gallery import Gallery
+        from recognizer.snapshot import Snapshot
+
+        return Snapshot(Gallery.empty(embedder.fingerprint, embedder.dimension))
+
+    def who_is_known(self, snapshot: Snapshot) -> str:
+        """One line about the gallery."""
+        count = len(snapshot.gallery.people)
+        if count:
+            return f"{counted(count, 'person')} known from {self.gallery}"
+        missing = "is missing" if not self.exists() else "is empty"
+        return f"nobody is known: {self.gallery} {missing}; add people with `faces enroll`"
+
 
 @dataclass(frozen=True)
 class RawFrames:
@@ -80,54 +122,6 @@ def parse_size(text: str, flag: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UserError(f"{flag} {text}: expected width x height in pixels, such as 640x480")
     return int(width), int(height)
-
-
-def open_detector(options: Networks, max_side: int | None, photos: bool = False) -> Detector:
-    """What ``--detector`` names; ``max_side`` holds where the flag is not given.
-
-    Unless it is for ``photos`` it also finds weaker faces, which continue tracks.
-    """
-    side = max_side if options.max_side is None or photos else options.max_side
-    weak = options.threshold if photos else max(0.05, options.threshold - WEAK)
-    if options.detector == "mtcnn":
-        from detector.inference.mtcnn import MtcnnDetector
-        from detector.inference.torch_backend import pick_device, set_threads
-
-        set_threads(options.threads)
-        return MtcnnDetector(
-            side or 1280, max(options.min_face, 20), weak, str(pick_device(options.device))
-        )
-    from detector.inference.load import load_detector
-
-    return load_detector(
-        options.detector,
-        score_threshold=weak,
-        max_side=side,
-        device=options.device,
-        threads=options.threads,
-    )
-
-
-def open_people(options: Networks, embedder: Embedder) -> Snapshot:
-    """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
-    if options.exists():
-        with open_store(options, embedder) as store:
-            return store.snapshot()
-    from recognizer.gallery import Gallery
-    from recognizer.rule import default_thresholds
-    from recognizer.snapshot import Snapshot
-
-    nobody = Gallery.empty(embedder.fingerprint, embedder.dimension)
-    return Snapshot(nobody, None, default_thresholds(embedder.fingerprint))
-
-
-def who_is_known(options: Networks, snapshot: Snapshot) -> str:
-    """One line about the gallery."""
-    count = len(snapshot.gallery.people)
-    if count:
-        return f"{counted(count, 'person')} known from {options.gallery}"
-    missing = "is missing" if not options.exists() else "is empty"
-    return f"nobody is known: {options.gallery} {missing}; add people with `faces enroll`"
 
 
 def refuse_originals(source: str, outputs: Mapping[str, Path | str | None]) -> None:

@@ -43,6 +43,19 @@ class GalleryOptions:
 
         return Store.exists(self.gallery)
 
+    def open_store(self, embedder: Embedder) -> Store:
+        """The people, for this embedder; made where they are missing. Raises UserError as
+        `Store.open`."""
+        from recognizer.store.people import Store
+
+        return Store.open(self.gallery, embedder.fingerprint, embedder.dimension)
+
+    def open_existing_store(self) -> Store:
+        """The people, whatever their embedder. Raises UserError when they are missing."""
+        from recognizer.store.people import Store
+
+        return Store.open_existing(self.gallery)
+
 
 @dataclass(frozen=True)
 class EmbedderOptions:
@@ -55,6 +68,12 @@ class EmbedderOptions:
     embedder_weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights of InceptionResnetV1 (a state dict), in place of the download."""
 
+    def open_embedder(self, threads: int | None = None) -> FaceEmbedder:
+        """Raises UserError as `load_embedder`."""
+        from recognizer.embedders.load import load_embedder
+
+        return load_embedder(self.embedder, self.embedder_weights, threads=threads)
+
 
 @dataclass(frozen=True)
 class DetectorOptions:
@@ -65,33 +84,8 @@ class DetectorOptions:
     )
     """Checkpoint, TorchScript or ONNX file; `shipped` comes with the project."""
 
+    def open_detector(self) -> Detector:
+        """Raises UserError as `load_detector`."""
+        from detector.inference.load import load_detector
 
-def open_embedder(options: EmbedderOptions, threads: int | None = None) -> FaceEmbedder:
-    """What --embedder names. Raises UserError as `load_embedder` does."""
-    from recognizer.embedders.load import load_embedder
-
-    return load_embedder(options.embedder, options.embedder_weights, threads=threads)
-
-
-def open_detector(options: DetectorOptions) -> Detector:
-    """What --detector names. Raises UserError as `load_detector` does."""
-    from detector.inference.load import load_detector
-
-    return load_detector(options.detector)
-
-
-def open_store(options: GalleryOptions, embedder: Embedder) -> Store:
-    """The file of people for this embedder, made when it is missing.
-
-    Raises UserError when it is another embedder's; see `Store.open`.
-    """
-    from recognizer.store.people import Store
-
-    return Store.open(options.gallery, embedder.fingerprint, embedder.dimension)
-
-
-def open_existing_store(options: GalleryOptions) -> Store:
-    """The file of people, whatever its embedder. Raises UserError when it is missing."""
-    from recognizer.store.people import Store
-
-    return Store.open_existing(options.gallery)
+        return load_detector(self.detector)

@@ -31,8 +31,7 @@ def open_window(
     """The window, its keys, and the typing of names."""
     from pipeline.sinks.files import Snapshots
     from pipeline.sinks.name_prompt import Prompt
-    from pipeline.sinks.tiles import Tiles
-    from pipeline.sinks.window import ESCAPE, Window
+    from pipeline.sinks.window import ESCAPE, Tiles, Window
 
     snapshots = Snapshots(options.snapshots or Path("snapshots"))
 
@@ -65,29 +64,26 @@ def open_sinks(
         stack: see above.
     """
     from pipeline.sinks.events import Events, Presences, now
-    from pipeline.sinks.files import JsonLines, OneCamera, Recorder, file_name
+    from pipeline.sinks.files import JsonLines, Recorder, file_name
 
     sinks: list[Sink] = []
     if options.json is not None:
         sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
     listeners = _listeners(options, stack)
     for camera, source in cameras.items():
-        own: list[Sink] = []
         if options.out is not None and source is not None:
             stem = options.out.stem + ("" if camera is None else f"-{file_name(camera)}")
             path = options.out.with_stem(stem)
-            own.append(Recorder(path, source.fps, live=True, film=source.film))
+            sinks.append(Recorder(path, source.fps, live=True, film=source.film, camera=camera))
         if listeners:
             presences = Presences(options.arrive, options.leave, now, camera)
-            own.append(Events(presences, listeners))
-        sinks += [OneCamera(camera, sink) for sink in own]
+            sinks.append(Events(presences, listeners))
     return sinks
 
 
 def _listeners(options: Options, stack: ExitStack) -> list[Callable[[Event, Tick], None]]:
     """Everyone who wants to hear of people that come and leave."""
-    from pipeline.sinks.files import Snapshots
-    from pipeline.sinks.json_lines import LineFile
+    from pipeline.sinks.files import LineFile, Snapshots
     from pipeline.sinks.webhook import Webhook
 
     listeners: list[Callable[[Event, Tick], None]] = []

@@ -80,8 +80,7 @@ def open_switch(
 ) -> CameraSwitch:
     """The machine's camera, which browsers can replace with their own; or several, whose zones are
     drawn on the page and kept in the file ``areas``."""
-    from pipeline.web.camera_switch import CameraSwitch
-    from pipeline.web.camera_tiles import CameraTiles
+    from pipeline.web.camera_switch import CameraSwitch, CameraTiles
 
     if cameras:
         return CameraTiles(cameras, areas)
@@ -134,19 +133,17 @@ def open_page(
 ) -> Page:
     """The page, not yet served; ``stack`` ends the library on it. Raises UserError when it cannot
     be."""
-    from pipeline.net.sockets import is_loopback
+    from pipeline.net import is_loopback
     from pipeline.web.desk import Desk
-    from pipeline.web.server import Page, PageOptions
-    from scripts.options.live import open_detector
+    from pipeline.web.server import Page
 
     library = options.library
     shelf = None if library is None else open_shelf(library, live.store, networks, stack)
+    desk = Desk(live, memory, lambda: networks.open_detector(None, photos=True), shelf)
     page = Page(
-        live,
-        switch,
-        PageOptions(options.host, options.port, web_token(), options.tls_cert, options.tls_key),
-        Desk(live, memory, lambda: open_detector(networks, None, photos=True), shelf),
-    )
+        live, switch, desk, options.host, options.port, web_token(), options.tls_cert,
+        options.tls_key,
+    )  # fmt: skip
     if not is_loopback(options.host) and options.tls_cert is None:
         logger.warning("no TLS: the picture and the token can be read on the way; see docs/live.md")
     return page

@@ -8,8 +8,7 @@ import pytest
 from benchmarks.open_set import Draw
 from benchmarks.poor_faces import Pairs, ask, compare, shares, weigh
 from benchmarks.spoiled import GOOD, WAYS, Faces
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.types import unit

@@ -26,6 +26,7 @@ from detector.training.train import fit
 from detector.training.transforms import FaceCrop, Flip, Square, Tilt, train_transform
 from faces.errors import UserError
 from scripts.main import main
+from tests.detector.training.runs import without_pictures
 from tests.tiny import TINY_MODEL, make_data, make_faces, tiny_config
 
 POINTS = torch.tensor([[[30.0, 40], [50, 42], [41, 52], [33, 60], [48, 61]]])
@@ -294,9 +295,10 @@ def boxes_and_scores(model: Path | str, image: NDArray[np.uint8]) -> tuple[bytes
 
 @pytest.mark.slow
 def test_points_are_added_to_the_shipped_detector_which_stays_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands that somebody would type; it is better after them than any fixed face."""
+    without_pictures(monkeypatch.setattr)
     from skimage.data import astronaut
 
     from detector.shipped import find_checkpoint

@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot read the history"),
+        (None, "cannot be read"),
         ("", "has not finished an epoch"),
         (json.dumps(HISTORY[0]) + '\n{"epoch": 2, "tr', "line 2 is not a line of history"),
         ('{"epoch": 1}\n', "line 1 is not a line of history"),
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_does_not_stop_the_picture(tmp_path):
 def test_the_legend_covers_nothing(count):
     """However many runs there are, the panels keep their room and the legend is below them."""
     figure = plot_histories({f"a run with a long name, {i}": HISTORY for i in range(count)})
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     [legend] = figure.legends
     top_of_legend = legend.get_window_extent().y1
     losses, rates = figure.axes

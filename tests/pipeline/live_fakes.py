@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from detector.types import Detections
+from pipeline.live.worker import Worker
 from pipeline.types import Picture
 from recognizer.gallery import Gallery
 from recognizer.rule import Thresholds
@@ -93,12 +93,14 @@ def know(embedder: FakeEmbedder, *names: str, version: int = 1) -> Snapshot:
     return Snapshot(gallery, None, Thresholds(0.7, 0.9), version)
 
 
-class Later:
+class Later(Worker):
     """A worker whose results come a fixed number of questions later, as from a slow machine."""
 
+    inline = False
+
     def __init__(self, delay: int) -> None:
+        super().__init__()
         self.delay = delay
-        self._waiting: deque[list[Any]] = deque()
 
     @property
     def idle(self) -> bool:
@@ -112,6 +114,45 @@ class Later:
             self._waiting[0][0] -= 1
         while self._waiting and self._waiting[0][0] < 0:
             yield self._waiting.popleft()[1]()
+
+    def wait(self, until: float) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class Clocked(Worker):
+    """A worker beside the loop on a clock of its own: each job takes ``seconds`` of it.
+
+    Attributes:
+        now: its time, which the test sets and waiting moves on.
+    """
+
+    inline = False
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.now = seconds, 0.0
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting
+
+    def submit(self, job: Callable[[], Any]) -> None:
+        begun = self._waiting[-1][0] if self._waiting else self.now
+        self._waiting.append((begun + self.seconds, job))
+
+    def finished(self) -> Iterator[Any]:
+        while self._waiting and self._waiting[0][0] <= self.now:
+            yield self._waiting.popleft()[1]()
+
+    def wait(self, until: float) -> bool:
+        if not self._waiting:
+            return False
+        done = self._waiting[0][0]
+        self.now = max(self.now, min(done, until))
+        return done <= self.now
 
     def close(self) -> None:
         self._waiting.clear()

@@ -11,10 +11,10 @@ from skimage.data import astronaut
 
 from detector.types import Detections
 from pipeline.analyzer import FaceAnalyzer
-from pipeline.enroll.photo_sample import sample_of
+from pipeline.enroll.photos import sample_of
 from pipeline.live.area import Area
 from pipeline.live.tasks import FaceNetworks
-from pipeline.service.answers import images
+from pipeline.service.handlers.faces import _images
 from pipeline.types import Look, Picture, Sighting
 from recognizer.crop import CropRecipe, align_matrix, warp
 from recognizer.embedders.embedder import FaceEmbedder
@@ -107,8 +107,8 @@ def test_points_that_are_no_face_are_not_trusted(embedder: FaceEmbedder) -> None
 
 
 def test_the_service_tells_them() -> None:
-    [[face]] = [image["faces"] for image in images([FOUND], [[None]])]
+    [[face]] = [image["faces"] for image in _images([FOUND], [[None]])]
     assert face["landmarks"][0] == (203.4, 102.5)
     assert len(face["landmarks"]) == 5
-    [[face]] = [image["faces"] for image in images([WITHOUT], [[None]])]
+    [[face]] = [image["faces"] for image in _images([WITHOUT], [[None]])]
     assert face["landmarks"] is None

@@ -13,10 +13,12 @@ from pipeline.live.worker import Worker
 from pipeline.report.files import table
 from pipeline.report.presence import ReportMaker
 from pipeline.sinks.events import Presences
+from pipeline.sources.captures import HOLD
 from pipeline.sources.live import LiveSource
 from pipeline.types import Picture, Tick
 from tests.pipeline.live_fakes import (
     SIDE,
+    Clocked,
     CountingEmbedder,
     FakeDetector,
     Later,
@@ -257,6 +259,80 @@ def test_a_film_played_live(tmp_path):
                 names.append(seen.match.name)
     assert {"Ada", "Bob"} <= set(names)
     assert wrong <= 1
+
+
+def test_a_doubtful_look_before_a_swap_says_nothing_of_who_comes_then():
+    """Ada is taken for Bob once; when Cleo stands there, that look is no vote for her."""
+    from pipeline.live.naming import Namer
+
+    embedder = CountingEmbedder()
+    known = know(embedder, "Ada", "Bob", "Cleo")
+    ada, bob, cleo = (known.gallery.of(name)[0] for name in ("Ada", "Bob", "Cleo"))
+    namer = Namer()
+    for time, vector in ((0.0, ada), (0.3, bob)):
+        namer.learn(1, vector, 0.5, time, known)
+        assert namer.names([1], known)[1][0].name == "Ada", "one look is no proof"
+    namer.doubt(1, 0.6)
+    assert namer.learn(1, cleo, 0.5, 0.6, known).other
+    match, agreement = namer.names([1], known)[1]
+    assert (match.name, agreement) == ("Cleo", 1.0)
+
+
+def test_a_poor_look_at_a_face_that_changed_takes_the_name_away_until_a_better_one():
+    from pipeline.live.changes import face_view
+    from pipeline.live.naming import Namer
+    from pipeline.types import Sighting
+
+    embedder = CountingEmbedder()
+    known = know(embedder, "Ada", "Bob")
+    box = (*map(float, HERE), HERE[0] + float(SIDE), HERE[1] + float(SIDE))
+    namer = Namer()
+
+    def look(name: str, quality: float, time: float) -> str | None:
+        view = face_view(shown({name: HERE}), box)
+        sighting = Sighting(box, 0.9, 1, 0.5, quality)
+        assert namer.choose([sighting], time, views=[view]) == [0]
+        namer.learn(1, known.gallery.of(name)[0], quality, time, known)
+        return namer.names([1], known)[1][0].name
+
+    assert look("Ada", 0.9, 0.0) == "Ada"
+    assert look("Bob", 0.3, 0.1) is None, "not Ada any more, and hardly seen"
+    assert look("Bob", 0.9, 0.2) == "Bob"
+
+
+def clocked(
+    frames: Sequence[Frame], fps: float, seconds: float, wait: float
+) -> tuple[list[Tick], float]:
+    """As they come in real time, where a network takes ``seconds``; and how late at most."""
+    embedder, worker = CountingEmbedder(), Clocked(seconds)
+    known = know(embedder, "Ada", "Bob", "Cleo")
+    loop = Loop(FakeDetector(), embedder, known, LoopOptions(), worker)
+    ticks, late = [], 0.0
+    for i, (image, _) in enumerate(frames):
+        worker.now = max(worker.now, i / fps)
+        ticks.append(loop.step(Picture(i, i / fps, image, i / fps, wait=wait)))
+        late = max(late, worker.now - i / fps)
+    return ticks, late
+
+
+@pytest.mark.parametrize("fps", [4, 10, 30, 60])
+def test_a_played_film_has_its_names_from_the_first_frame_after_a_cut(fps):
+    seconds = 0.04
+    frames = shots("Ada", None, "Bob", "Cleo", "X", "Ada", None, "Ada", seconds=0.5, fps=fps)
+    ticks, late = clocked(frames, fps, seconds, HOLD)
+    for tick, (_, places) in zip(ticks, frames, strict=True):
+        names = [seen.match.name for seen in tick.faces]
+        assert names == [None if name == "X" else name for name in places]
+    assert late <= 4 * seconds + 1e-6 <= HOLD, "what is being looked at, and then this frame"
+
+
+def test_a_camera_waits_for_nobody_and_a_film_not_for_long():
+    frames = shots("Ada", "Bob", "Cleo", "Ada", fps=10)
+    _, late = clocked(frames, 10, 0.09, 0.0)
+    assert late == 0
+    ticks, late = clocked(frames, 10, 0.7, HOLD)
+    assert late == pytest.approx(HOLD)
+    assert judged(ticks, frames, 10)[1] == 0
 
 
 def test_the_made_faces_are_told_apart():

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from recognizer.acceptance import HeldBack, compare_snapshots, held_back, known_people
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.types import unit
@@ -97,13 +95,6 @@ def test_who_has_nothing_held_back_is_said():
 def test_people_of_the_head_are_known_too():
     head = Head("c", ("eve", None), np.zeros((2, 6)), np.zeros(2))
     assert known_people(Snapshot(OLD.gallery, head)) == {"ada", "bob", "eve"}
-
-
-def test_two_fingerprints_do_not_compare():
-    with pytest.raises(ValueError, match="the new one of d"):
-        compare_snapshots(OLD, snapshot({"ada": AXES[0]}, fingerprint="d"), HELD)
-    with pytest.raises(ValueError, match="2 names"):
-        HeldBack(("a", "b"), AXES[:3])
 
 
 def test_a_fifth_is_held_back_and_stays_so():

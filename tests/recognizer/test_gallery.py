@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recognizer.gallery import Gallery
-from recognizer.types import unit
+from recognizer.types import cosines_of, unit
 
 
 def vectors(count: int, seed: int = 0) -> np.ndarray:
@@ -36,6 +36,19 @@ def test_the_nearest_person_and_the_cosine():
     assert [gallery.people[i] for i in position] == ["Bob", "Anna"]
     assert cosine == pytest.approx(1, abs=1e-6)
     assert [array.shape for array in gallery.nearest(vectors(1)[:0])] == [(0,), (0,)]
+
+
+def test_no_cosine_is_beyond_one():
+    many = vectors(500, 7)
+    plain = np.einsum("nd,nd->n", many, many)
+    assert plain.max() > 1, "rounding does that"
+    gallery = Gallery("c", tuple(f"P{i:03}" for i in range(len(many))), many)
+    for known, faces in ((gallery, many), (gallery, -many)):
+        assert known.nearest(faces)[1].max() <= 1
+    every = cosines_of(many, many)
+    assert np.abs(every).max() == 1
+    assert np.abs(cosines_of(many, -many)).max() == 1
+    assert cosines_of(many[0], many[0]) <= 1
 
 
 def test_a_change_is_a_new_gallery():

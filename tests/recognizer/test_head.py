@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recognizer.head import Head
+from recognizer.gallery import Head
 
 
 def test_probabilities_are_the_softmax_of_the_linear_layer():

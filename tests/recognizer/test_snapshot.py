@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds, default_thresholds, read_defaults
 from recognizer.snapshot import Snapshot
 from recognizer.types import Match, Recognizer, unit

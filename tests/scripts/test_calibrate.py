@@ -91,8 +91,11 @@ def test_a_photo_without_a_face_is_left_out_and_said(crowd, capsys, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(crowd, mine)
     save(mine / "p00" / "empty.png")
+    (mine / "p01" / "broken.jpg").write_bytes(b"no image")
     assert main(["calibrate", "--folders", str(mine), "--fmr", "0.01"]) == 1
-    assert "no face was found in 1 photos" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "broken.jpg" in errors
+    assert "2 photos were left out" in errors
 
 
 @pytest.mark.parametrize(

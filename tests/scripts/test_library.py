@@ -12,8 +12,16 @@ from PIL import Image
 from recognizer.rule import Thresholds
 from recognizer.store.people import Store
 from scripts.main import main
+from scripts.options.recognizer import EmbedderOptions
 from tests.fake_embedder import FakeEmbedder
-from tests.pipeline.library.made import EMBEDDER, D, make_library, two_people, vectors
+from tests.pipeline.library.made import (
+    EMBEDDER,
+    D,
+    face_row,
+    make_library,
+    two_people,
+    vectors,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +67,23 @@ def test_the_people_of_a_library_with_and_without_a_gallery(lib, gallery, capsys
     assert "gallery" in run(capsys, "people", lib)
     assert people(capsys, lib, "--gallery", "none") == [(None, 6), (None, 5)]
     assert people(capsys, lib) == [(None, 6), (None, 5)]
+
+
+def test_an_empty_library_says_so_and_what_to_do(tmp_path, capsys):
+    lib = make_library(tmp_path / "lib", [])
+    for arguments in (["people"], ["people", "--all"], ["search", "--from", "2020-01-01"]):
+        assert main(["library", *arguments[:1], str(lib), *arguments[1:]]) == 0
+        shown = capsys.readouterr()
+        assert f"{lib} is empty" in shown.err
+        assert f"`faces index PHOTOS --library {lib}`" in shown.err
+        assert "twice" not in shown.out
+
+
+def test_people_who_were_met_once_and_a_library_whose_faces_are_all_left_out(tmp_path, capsys):
+    lib = str(make_library(tmp_path / "lib", [face_row("a.png", 0, vectors(1, 1)[0])]))
+    assert "nobody was met twice" in run(capsys, "people", lib)
+    run(capsys, "not-a-face", lib, "1")
+    assert "no face is left" in run(capsys, "people", lib, "--all")
 
 
 def test_a_gallery_that_is_gone_is_said(lib, gallery, capsys):
@@ -142,7 +167,9 @@ def test_searching_by_a_photo(tmp_path, capsys, monkeypatch):
             return Detections.from_raw([[200, 0, 240, 50], *box.tolist()], [0.9, 0.8], (300, 400))
 
     monkeypatch.setattr("pipeline.analyzer.open_detector", lambda *_, **__: Detector())
-    monkeypatch.setattr("scripts.options.recognizer.open_embedder", lambda _: embedder)
+    monkeypatch.setattr(
+        "scripts.options.recognizer.EmbedderOptions.open_embedder", lambda _: embedder
+    )
     sheet = tmp_path / "found.png"
     lines = run(
         capsys,
@@ -158,7 +185,7 @@ def test_searching_by_a_photo(tmp_path, capsys, monkeypatch):
     assert len(lines.splitlines()) == 1
     assert Image.open(sheet).size[0] >= 168
     other = FakeEmbedder(dimension=D, seed=1)
-    monkeypatch.setattr("scripts.options.recognizer.open_embedder", lambda _: other)
+    monkeypatch.setattr(EmbedderOptions, "open_embedder", lambda _: other)
     run(capsys, "search", lib, str(tmp_path / "1.png"), code=2)
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
 from scripts.main import main
+from tests.detector.data.checking import GOOD, HEIGHT, WIDTH, add
 from tests.detector.data.formats.exports import coco, picture, text, write_json
-from tests.detector.data.test_check import GOOD, HEIGHT, WIDTH, add
 from tests.detector.data.wider.test_convert import NAMES, check_result, make_source, zip_source
 from tests.detector.data.wider.test_download import official  # noqa: F401 (a fixture)
 from tests.faces.test_download import Server, server  # noqa: F401 (a fixture)

@@ -297,7 +297,7 @@ def sharp(path: str) -> list[tuple[bool, bool]]:
     ],
 )
 def test_faces_are_hidden_by_name(world, capsys, monkeypatch, flags, ada, bob):
-    monkeypatch.setattr("pipeline.hiding.whom.FAR", 0.7)  # made faces are more alike than people
+    monkeypatch.setattr("pipeline.hiding.hider.FAR", 0.7)  # made faces are more alike than people
     film()
     enroll("Ada")
     assert main(["run", "party.mp4", *flags, "--out", "a.mp4", "--json", "a.jsonl"]) == 0

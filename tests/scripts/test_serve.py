@@ -18,7 +18,7 @@ import pytest
 from faces.errors import UserError
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
-from pipeline.net.sockets import is_loopback
+from pipeline.net import is_loopback
 from scripts import serve
 from scripts.main import main
 from scripts.options.exposure import check_exposure

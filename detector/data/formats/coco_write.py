@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from detector.data.formats.dataset import LabeledImage
+from detector.data.voc.annotation import VocObject
 
 KEYPOINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """The five points in the order of `LabeledImage`, as seen in the image."""
@@ -31,9 +30,10 @@ def write_coco(
     ``file_name`` is the picture's name below ``images/SPLIT``. Classes have the same ids in all
     files, counted from 1 in the order of their names. What changes is counted in ``told``.
     """
-    names = sorted({name for items in splits.values() for item in items for name in item.names})
+    every = [box for items in splits.values() for item in items for box in item.objects]
+    names = sorted({box.name for box in every})
     ids = {name: number for number, name in enumerate(names, 1)}
-    points = any(np.isfinite(item.landmarks).any() for items in splits.values() for item in items)
+    points = any(box.landmarks for box in every)
     written = {}
     for split, items in splits.items():
         images: list[dict[str, Any]] = []
@@ -42,11 +42,10 @@ def write_coco(
             images.append(
                 {"id": number, "file_name": item.name, "width": item.width, "height": item.height}
             )
-            for i in range(len(item)):
+            for box in item.objects:
                 about = {"id": len(annotations) + 1, "image_id": number}
-                about["category_id"] = ids[item.names[i]]
-                annotations.append(about | _box(item, i, points))
-            told["difficult faces written as iscrowd 1"] += int(item.difficult.sum())
+                annotations.append(about | {"category_id": ids[box.name]} | _box(box, points))
+                told["difficult faces written as iscrowd 1"] += box.difficult
         content = {
             "info": {"description": "written by faces", "version": "1.0"},
             "licenses": [],
@@ -67,26 +66,25 @@ def _category(name: str, number: int, points: bool) -> dict[str, Any]:
     return category | ({"keypoints": list(KEYPOINTS), "skeleton": []} if points else {})
 
 
-def _box(item: LabeledImage, i: int, keypoints: bool) -> dict[str, Any]:
-    x1, y1, x2, y2 = item.xyxy[i].tolist()
+def _box(box: VocObject, keypoints: bool) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.xyxy
     width, height = _extent(x1, x2), _extent(y1, y2)
     found: dict[str, Any] = {
         "bbox": [_plain(value) for value in (x1, y1, width, height)],
         "area": _plain(width * height),
-        "iscrowd": int(item.difficult[i]),
+        "iscrowd": int(box.difficult),
         "segmentation": [],
     }
-    points = item.landmarks[i]
     if keypoints:  # where a class has them every object must, for pycocotools and datumaro
-        visible = np.isfinite(points).all(axis=1)
+        five = box.landmarks or (None,) * 5
         found["keypoints"] = [
             value
-            for (x, y), seen in zip(points.tolist(), visible, strict=True)
-            for value in ((_plain(x), _plain(y), 2) if seen else (0, 0, 0))
+            for point in five
+            for value in ((_plain(point[0]), _plain(point[1]), 2) if point else (0, 0, 0))
         ]
-        found["num_keypoints"] = int(visible.sum())
-    if item.attributes and item.attributes[i]:
-        found["attributes"] = dict(item.attributes[i])
+        found["num_keypoints"] = sum(point is not None for point in five)
+    if box.attributes:
+        found["attributes"] = dict(box.attributes)
     return found
 
 

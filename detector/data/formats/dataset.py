@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.data.voc.annotation import VocObject
+
 
 @dataclass(frozen=True)
 class LabeledImage:
@@ -18,28 +20,21 @@ class LabeledImage:
         path: the image's file.
         name: where the image goes below ``images/``: forward slashes, never leaving the folder.
         width, height: the size in pixels as the label file gives it; 0 when it gives none.
-        xyxy: float64 (N, 4), x1 y1 x2 y2 in pixels, counted from 0 with exclusive ends, as written:
-            boxes may be empty, inverted or over the edge.
-        names: the class of each box.
-        difficult: bool (N,): crowds, ignored and difficult objects.
-        landmarks: float64 (N, 5, 2), x y in pixels: left eye, right eye (as seen in the image),
-            nose, left and right corner of the mouth. NaN where there are none.
-        attributes: for each box what else is known of it, by names that XML can have as tags; empty
-            when nothing is known of any.
+        objects: boxes, counted from 0 with exclusive ends, as written: they may be empty, inverted
+            or over the edge; crowds and ignored ones are difficult; attributes have names that XML
+            can have as tags.
     """
 
     path: Path
     name: str
     width: int
     height: int
-    xyxy: NDArray[np.float64]
-    names: tuple[str, ...]
-    difficult: NDArray[np.bool_]
-    landmarks: NDArray[np.float64]
-    attributes: tuple[Mapping[str, str], ...] = ()
+    objects: tuple[VocObject, ...]
 
-    def __len__(self) -> int:
-        return len(self.names)
+    @property
+    def xyxy(self) -> NDArray[np.float64]:
+        """The boxes, float64 (N, 4)."""
+        return np.array([item.xyxy for item in self.objects], np.float64).reshape(-1, 4)
 
 
 @dataclass(frozen=True)

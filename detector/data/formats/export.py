@@ -12,21 +12,21 @@ called "") that folder is left out, and COCO's is "default".
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from detector.data.formats.card import card
 from detector.data.formats.coco_write import write_coco
 from detector.data.formats.dataset import Dataset, LabeledImage
 from detector.data.formats.write import Placement, distinct, to_voc
 from detector.data.formats.yolo_write import write_yolo
 from detector.data.voc.annotation import format_voc
 from faces.errors import UserError
-from faces.folders import atomic_folder, copy_file, in_threads, link_file
+from faces.folders import atomic_folder, in_threads, place_file
 from faces.images.read import image_info, write_upright
 from faces.images.write import SAVED_AS
 
@@ -117,10 +117,7 @@ def _place(item: LabeledImage, folder: Path, placement: Placement) -> tuple[str,
         if turned:
             return name, ["pictures turned upright, as EXIF says, and encoded again"]
         return name, ["pictures of a kind that few tools read encoded again"]
-    if placement == "link":
-        link_file(item.path.resolve(), target)
-    else:
-        copy_file(item.path, target)
+    place_file(item.path, target, link=placement == "link")
     return item.name, []
 
 
@@ -135,10 +132,59 @@ def _write_voc(
             target = out / split / "annotations" / PurePosixPath(item.name).with_suffix(".xml")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(format_voc(to_voc(item, name)))
-        boxes[split] = sum(map(len, items))
+        boxes[split] = sum(len(item.objects) for item in items)
     return boxes
 
 
 def told_lines(told: dict[str, int]) -> list[str]:
     """What is other than it was, a line each; nothing that never happened."""
     return [f"{what}: {number:,}" for what, number in told.items() if number]
+
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
+
+
+def card(
+    name: str,
+    format: str,
+    images: Mapping[str, int],
+    boxes: Mapping[str, int],
+    told: Mapping[str, int],
+) -> str:
+    """The text of a card (https://huggingface.co/docs/hub/datasets-cards).
+
+    Args:
+        name: of the data set.
+        format: as `faces prepare export --format` calls it.
+        images, boxes: how many, by split.
+        told: what is other than it was, in words, and how often.
+
+    Where the pictures are from and what may be done with them only their owner knows: the license
+    is "unknown", and the text says what to fill in.
+    """
+    total = sum(images.values())
+    size = next((text for limit, text in _SIZES if total < limit), "1M<n<10M")
+    rows = [f"| {split or 'all'} | {images[split]:,} | {boxes[split]:,} |" for split in images]
+    changed = [f"- {what}: {count:,}" for what, count in told.items() if count]
+    lines = [
+        "---",
+        f"pretty_name: {json.dumps(name, ensure_ascii=False)}",
+        "license: unknown",
+        "task_categories: [object-detection]",
+        f"size_categories: [{json.dumps(size)}]",
+        f"tags: [face-detection, {format}]",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"Pictures with boxes around faces, in the format `{format}`, written by Faces.",
+        "",
+        "| part | pictures | boxes |",
+        "|---|---|---|",
+        *rows,
+        "",
+        *(["Other than in the original:", "", *changed, ""] if changed else []),
+        "To be filled in by whoever publishes it: where the pictures are from, whether the people",
+        "in them agreed, and the license.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from detector.data.formats.dataset import Dataset, LabeledImage
-from detector.data.voc.annotation import VocObject
 from detector.data.voc.boxes import mend_box
 from detector.data.voc.folder import VocFolder, usable_pairs
 from detector.data.voc.truth import VocFaces, check_truth, read_faces
@@ -37,8 +35,9 @@ def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset
         work = partial(_read, classes=tuple(classes))
         read = list(in_threads(work, pairs, description=f"reading {folder.name}".strip()))
         check_truth([item for item, _ in read], str(folder.annotations), classes)
-        for item, size in read:
-            notes.update(_mended(item, size))
+        for item, (height, width) in read:
+            for found in item.objects:
+                notes.update(_TOLD[kind] for kind in mend_box(found.xyxy, width, height)[1])
         splits[folder.name] = tuple(
             _labeled(image, folder, item, size)
             for (image, _), (item, size) in zip(pairs, read, strict=True)
@@ -53,29 +52,18 @@ def _read(both: tuple[Path, Path], classes: tuple[str, ...]) -> tuple[VocFaces, 
     return read_faces(annotation, size, classes, image), size
 
 
-def _mended(faces: VocFaces, size: tuple[int, int]) -> list[str]:
-    height, width = size
-    return [_TOLD[kind] for o in faces.objects for kind in mend_box(o.xyxy, width, height)[1]]
-
-
 def _labeled(
     image: Path, folder: VocFolder, faces: VocFaces, size: tuple[int, int]
 ) -> LabeledImage:
     height, width = size
-    kept = np.flatnonzero(faces.sound)
-    objects: list[VocObject] = [faces.objects[i] for i in kept]
-    attributes = tuple(dict(item.attributes) for item in objects)
-    return LabeledImage(
-        path=image,
-        name=image.relative_to(folder.images).as_posix(),
-        width=width,
-        height=height,
-        xyxy=faces.xyxy[kept],
-        names=tuple(item.name or "face" for item in objects),
-        difficult=faces.difficult[kept],
-        landmarks=faces.points[kept],
-        attributes=attributes if any(attributes) else (),
+    objects = tuple(
+        replace(item, name=item.name or "face", xyxy=(x1, y1, x2, y2), difficult=bool(difficult))
+        for item, (x1, y1, x2, y2), difficult, sound in zip(
+            faces.objects, faces.xyxy.tolist(), faces.difficult, faces.sound, strict=True
+        )
+        if sound
     )
+    return LabeledImage(image, image.relative_to(folder.images).as_posix(), width, height, objects)
 
 
 _TOLD = {

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-
 from detector.data.formats.dataset import Dataset, LabeledImage
-from detector.data.formats.parse import read_json, read_lines, read_xml
+from detector.data.formats.parse import read_json, read_xml
 from detector.data.formats.readers.coco import is_coco, read_coco
 from detector.data.formats.readers.cvat import is_cvat, read_cvat
 from detector.data.formats.readers.labelme import is_labelme, read_labelme
@@ -28,8 +26,10 @@ from detector.data.formats.readers.yolo import (
     read_yolo,
 )
 from detector.data.formats.source import LABEL_SUFFIXES, Source
+from detector.data.voc.annotation import VocObject, points_of
 from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
+from faces.files import read_lines
 
 Format = Literal["coco", "yolo", "cvat", "labelme", "label-studio", "voc", "retinaface"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -37,7 +37,9 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _LOOKED_INTO = 5  # files of one kind in one folder, until one is recognized
 
 
-def load_dataset(path: Path, scratch: Path | None, format: Format | None = None) -> Dataset:
+def load_dataset(
+    path: Path, scratch: Path | None, format: Format | None = None, out: Path | None = None
+) -> Dataset:
     """Read a data set in the format of another tool.
 
     Args:
@@ -45,6 +47,7 @@ def load_dataset(path: Path, scratch: Path | None, format: Format | None = None)
         scratch: an empty folder for images that are embedded in label files; it has to stay until
             the result is no longer needed. None: such images are refused.
         format: insist on one; by default the contents of the files tell.
+        out: where it will be written, see `detector.data.formats.source.Source`.
 
     Raises UserError, naming file and line or index, when it is in none of the formats or in
     several, for what cannot be read, and when not one of the listed images is there.
@@ -53,7 +56,7 @@ def load_dataset(path: Path, scratch: Path | None, format: Format | None = None)
         raise UserError(f"{path}: there is no such file or folder")
     if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
         raise UserError(f"{path} is an archive: unpack it and give the folder")
-    source = Source(path)
+    source = Source(path, out=out)
     chosen = format or _recognize(source)
     splits: Mapping[str, Sequence[LabeledImage]]
     if chosen == "yolo":
@@ -113,20 +116,13 @@ def choose_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
 def class_counts(dataset: Dataset) -> dict[str, int]:
     """How many boxes each class has, the most frequent first."""
     images = [image for several in dataset.splits.values() for image in several]
-    return dict(Counter(name for image in images for name in image.names).most_common())
+    return dict(Counter(box.name for image in images for box in image.objects).most_common())
 
 
 def _only(image: LabeledImage, classes: Sequence[str]) -> LabeledImage:
-    keep = [i for i, name in enumerate(image.names) if name in classes or is_ignored(name)]
-    names = [image.names[i] for i in keep]
-    return dataclasses.replace(
-        image,
-        xyxy=image.xyxy[keep],
-        names=tuple(name if name in classes else classes[0] for name in names),
-        difficult=image.difficult[keep],
-        landmarks=image.landmarks[keep],
-        attributes=tuple(image.attributes[i] for i in keep) if image.attributes else (),
-    )
+    kept = [box for box in image.objects if box.name in classes or is_ignored(box.name)]
+    named = (box if box.name in classes else replace(box, name=classes[0]) for box in kept)
+    return replace(image, objects=tuple(named))
 
 
 def _recognize(source: Source) -> Format:
@@ -198,8 +194,7 @@ def _as_seen(
     a face lies to the right hand, however it is turned, if they are named as they are seen; what
     holds for most of the faces is taken for all.
     """
-    every = [image.landmarks for images in splits.values() for image in images]
-    points = np.concatenate(every) if every else np.zeros((0, 5, 2))
+    points = points_of(box for images in splits.values() for i in images for box in i.objects)
     eyes, mouth = points[:, 1] - points[:, 0], points[:, 3:].mean(axis=1) - points[:, 0]
     side = eyes[:, 0] * mouth[:, 1] - eyes[:, 1] * mouth[:, 0]
     if (side < 0).sum() <= (side > 0).sum():
@@ -209,8 +204,12 @@ def _as_seen(
     )
     return {
         split: tuple(
-            dataclasses.replace(image, landmarks=image.landmarks[:, [1, 0, 2, 4, 3]])
-            for image in images
+            replace(image, objects=tuple(map(_exchanged, image.objects))) for image in images
         )
         for split, images in splits.items()
     }
+
+
+def _exchanged(box: VocObject) -> VocObject:
+    """With left and right points in each other's place."""
+    return replace(box, landmarks=tuple(box.landmarks[k] for k in (1, 0, 2, 4, 3) if box.landmarks))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -15,11 +14,10 @@ from lxml import etree
 from detector.data.voc.plain import Flaw
 from detector.data.voc.xml import read_root
 from faces.errors import UserError
-from faces.files import refuse_pipe
+from faces.files import decoded, read_limited
 from faces.text import counted
 
 MAX_JSON_BYTES = 1_000_000_000  # COCO's instances_train2017.json has 448 MB
-MAX_TEXT_BYTES = 100_000_000  # RetinaFace's label.txt for WIDER FACE has 15 MB
 MAX_XML_BYTES = 500_000_000
 _LARGEST = 1e9  # no coordinate; also keeps sums and products finite
 
@@ -30,7 +28,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; UserError when it is too large or no JSON."""
     data = read_limited(path, MAX_JSON_BYTES)
     try:
-        return json.loads(_text(data), parse_constant=_no_constant)
+        return json.loads(decoded(data), parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); export it again"
@@ -39,33 +37,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); export it again") from error
 
 
-def read_lines(path: Path, most: int = MAX_TEXT_BYTES) -> list[str]:
-    """The lines of a text file.
-
-    UserError when it has more than ``most`` bytes, or is neither in UTF-8 nor in UTF-16.
-    """
-    try:
-        return _text(read_limited(path, most)).splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text in UTF-8 ({error.reason}); save it as such") from error
-
-
 def read_xml(path: Path) -> tuple[etree._Element, list[Flaw]]:
     """The root of an XML file, without entities, document types or network, and what was wrong."""
     return read_root(read_limited(path, MAX_XML_BYTES), path)
-
-
-def read_limited(path: Path, limit: int) -> bytes:
-    """The bytes of a label file; UserError when it cannot be read or has more than ``limit``."""
-    refuse_pipe(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        raise UserError(f"{path}: larger than {limit:,} bytes; split it into several files")
-    return data
 
 
 def numbers(values: object, count: int | None, where: str, what: str) -> list[float]:
@@ -86,12 +60,6 @@ def numbers(values: object, count: int | None, where: str, what: str) -> list[fl
         wanted = counted(count, "number") if count is not None else "numbers"
         raise UserError(f"{where}: {what} must be {wanted}, got {_short(values)}; correct it")
     return found
-
-
-def _text(data: bytes) -> str:
-    """UTF-8, or UTF-16 with its mark, as Windows's shell writes it."""
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def around(points: Iterable[Sequence[float]]) -> Box:

@@ -10,18 +10,17 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-
-import numpy as np
 
 from detector.data.formats.dataset import LabeledImage
 from detector.data.formats.parse import Box
 from detector.data.formats.points import LoosePoint, assign, place_of
-from detector.data.listed import original, readings
+from detector.data.voc.annotation import VocObject
 from detector.data.voc.truth import is_ignored
 from faces.errors import UserError
-from faces.filenames import folded, last_part, nfc
+from faces.filenames import folded, last_part, nfc, original, readings
 from faces.images.find import find_files, find_images
 
 LABEL_SUFFIXES = frozenset({".json", ".xml", ".yaml", ".yml", ".txt", ".names"})
@@ -45,9 +44,10 @@ class Source:
         path: the folder, or the one label file that shall be read.
         root: where images are looked for; by default the folder, or the file's own (the one above
             it, when that is called "annotations").
+        out: where the data set will be written; images there are taken for want of others only.
     """
 
-    def __init__(self, path: Path, root: Path | None = None) -> None:
+    def __init__(self, path: Path, root: Path | None = None, out: Path | None = None) -> None:
         # abspath takes ".." out as resolve() does, but does not follow links.
         self.path = path = Path(os.path.abspath(path))  # noqa: PTH100
         if root is None:
@@ -55,9 +55,11 @@ class Source:
             if root != path and root.name.lower() in ("annotations", "labels"):
                 root = root.parent
         self.root = root
+        self.out = out and Path(os.path.abspath(out))  # noqa: PTH100
         found = find_images(self.root, LABEL_SUFFIXES)
         self.images = [x for x in found if x.suffix.lower() not in LABEL_SUFFIXES]
         self.used: set[Path] = set()
+        self._labeled: dict[Path, str] = {}
         # By place; made when it is first asked for.
         self._texts: defaultdict[str, list[Path]] | None = None
         self.notes: list[str] = []
@@ -143,6 +145,9 @@ class Source:
     def _closest(
         self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str
     ) -> Sequence[Path]:
+        if len(same) > 1 and self.out is not None:
+            splits = [self.out / split / "images" for split in ("train", "val", "test")]
+            same = [x for x in same if not any(x.is_relative_to(y) for y in splits)] or same
         if len(same) > 1:
             agree = [self._agreement(image, ends) for image in same]
             same = [x for x, many in zip(same, agree, strict=True) if many == max(agree)]
@@ -188,6 +193,15 @@ class Source:
         kept = [x for x in parts[:-1] if folded(x) not in layout and split_named(x) is None]
         return "/".join([*kept, parts[-1]])
 
+    def refuse_twice(self, image: Path, where: str) -> None:
+        """Raise UserError where ``where`` labels an image that was labeled before."""
+        if image in self._labeled:
+            raise UserError(
+                f"{where}: {image.name} is also in {self._labeled[image]}; remove one, or give the "
+                "one file that shall be read in place of the folder"
+            )
+        self._labeled[image] = where
+
     def count(self, what: str, which: str) -> None:
         """Remember something to be told at the end, with the first few names."""
         self._counts[what].append(which)
@@ -210,11 +224,7 @@ class Labels:
 
     def __init__(self, source: Source, where: str) -> None:
         self.source, self.where = source, where
-        self.boxes: list[Box] = []
-        self.names: list[str] = []
-        self.difficult: list[bool] = []
-        self.landmarks: list[Points] = []
-        self.attributes: list[dict[str, str]] = []
+        self.objects: list[VocObject] = []
         self.groups: list[Hashable] = []
         self.loose: list[LoosePoint] = []
 
@@ -228,11 +238,10 @@ class Labels:
         group: Hashable = None,
     ) -> None:
         """Add a box in pixels; regions to be ignored, by their name, are difficult."""
-        self.boxes.append(box)
-        self.names.append(_ILLEGAL.sub("", name).strip())
-        self.difficult.append(difficult or is_ignored(name))
-        self.landmarks.append(landmarks)
-        self.attributes.append(self._plain(attributes or {}))
+        plain, hard = self._plain(attributes or {}), difficult or is_ignored(name)
+        five = tuple(landmarks) if any(point is not None for point in landmarks) else ()
+        name = _ILLEGAL.sub("", name).strip()
+        self.objects.append(VocObject(name, box, hard, plain, landmarks=five))
         self.groups.append(group)
 
     def add_points(
@@ -257,16 +266,6 @@ class Labels:
             return
         self.loose += [LoosePoint(k, (xy[0], xy[1]), group, where) for k, xy in found]
 
-    def _place_points(self) -> None:
-        owned, left = assign(self.loose, self.boxes, self.groups)
-        for i, several in owned.items():
-            five = list(self.landmarks[i]) or [None] * 5
-            for point in several:
-                five[point.place] = point.xy
-            self.landmarks[i] = five
-        for point in left:
-            self.source.count("points of a face that belong to no box, left out", point.where)
-
     def _plain(self, attributes: Mapping[str, object]) -> dict[str, str]:
         kept = {}
         for key, value in attributes.items():
@@ -281,22 +280,16 @@ class Labels:
 
     def image(self, path: Path, size: tuple[int, int], name: str = "") -> LabeledImage:
         """The image with these boxes; ``size`` is (width, height) as the label file has it."""
-        self._place_points()
-        points = np.full((len(self.boxes), 5, 2), np.nan)
-        for i, five in enumerate(self.landmarks):
-            for k, point in enumerate(five):
-                if point is not None:
-                    points[i, k] = point
-        return LabeledImage(
-            path,
-            name or self.source.name_of(path),
-            *size,
-            np.array(self.boxes, np.float64).reshape(-1, 4),
-            tuple(self.names),
-            np.array(self.difficult, bool),
-            points,
-            tuple(self.attributes) if any(self.attributes) else (),
-        )
+        owned, left = assign(self.loose, [item.xyxy for item in self.objects], self.groups)
+        for i, several in owned.items():
+            five = list(self.objects[i].landmarks) or [None] * 5
+            for point in several:
+                five[point.place] = point.xy
+            self.objects[i] = replace(self.objects[i], landmarks=tuple(five))
+        for point in left:
+            self.source.count("points of a face that belong to no box, left out", point.where)
+        name = name or self.source.name_of(path)
+        return LabeledImage(path, name, *size, tuple(self.objects))
 
 
 def _bare(place: str) -> str:

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from detector.data.formats.dataset import Dataset, LabeledImage
-from detector.data.voc.annotation import VocAnnotation, VocObject, format_voc
+from detector.data.voc.annotation import VocAnnotation, format_voc
 from faces.errors import UserError
 from faces.filenames import folded
-from faces.folders import atomic_folder, copy_file, in_threads, link_file
+from faces.folders import atomic_folder, in_threads, place_file
 from faces.images.read import image_info
 
 Placement = Literal["link", "copy"]
 
+PARTS = ("images", "annotations")
+"""The folders of a split."""
+
 
 def check_out(source: Path, out: Path, *, overwrite: bool = False) -> None:
-    """UserError when the source is missing, ``out`` overlaps it, or holds a data set and may not be
-    replaced."""
+    """UserError when the source is missing, ``out`` overlaps a folder that is read as a whole, or
+    holds a data set and may not be replaced.
+
+    A label file may lie beside ``out``; `write_dataset` refuses to replace what is read.
+    """
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
-    inside, target = (source if source.is_dir() else source.parent).resolve(), out.resolve()
-    if target == inside or target in inside.parents or inside in target.parents:
+    inside, target = source.resolve(), out.resolve()
+    if source.is_dir() and (
+        target == inside or target in inside.parents or inside in target.parents
+    ):
         raise UserError(
             f"--out {out} and {source} lie in one another; choose a folder outside of it"
         )
     for split in ("train", "val", "test"):
-        there = [out / split / name for name in ("images", "annotations")]
+        there = [out / split / name for name in PARTS]
+        _keep([source], there)
         taken = next((path for path in there if path.exists()), None)
         if taken is not None and not overwrite:
             raise UserError(
@@ -50,18 +58,33 @@ def write_dataset(
         placement: "link" makes symbolic links, hard links or copies, see `faces.folders.link_file`.
         scratch: images below this folder are copied whatever ``placement`` says.
 
-    What is in the folders of its splits is replaced, each at once when it is complete.
+    What is in the folders of its splits is replaced, each at once when it is complete. Raises
+    UserError, before anything is written, where that would be the images themselves.
     """
+    places = [out / split / name for split in dataset.splits for name in PARTS]
+    _keep([image.path for images in dataset.splits.values() for image in images], places)
     ways: Counter[str] = Counter()
     for split, images in dataset.splits.items():
         named = distinct(images)
         with (
-            atomic_folder(out / split / "images") as pictures,
-            atomic_folder(out / split / "annotations") as annotations,
+            atomic_folder(out / split / PARTS[0]) as pictures,
+            atomic_folder(out / split / PARTS[1]) as annotations,
         ):
             work = partial(_write, pictures, annotations, placement, scratch)
             ways.update(in_threads(work, named, description=split))
     return dict(ways)
+
+
+def _keep(files: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Raise UserError where one of the files lies in a folder that is to be replaced."""
+    replaced = {folder.resolve(): folder for folder in folders if folder.exists()}
+    for file in files if replaced else ():
+        for parent in file.resolve().parents:
+            if parent in replaced:
+                raise UserError(
+                    f"{file} is read, and {replaced[parent]} would be replaced; choose another "
+                    "--out"
+                )
 
 
 def to_voc(image: LabeledImage, filename: str) -> VocAnnotation:
@@ -73,17 +96,7 @@ def to_voc(image: LabeledImage, filename: str) -> VocAnnotation:
             width, height = info.width, info.height
         except UserError:
             pass  # `prepare check` names the image
-    objects = []
-    for i, (box, name) in enumerate(zip(image.xyxy.tolist(), image.names, strict=True)):
-        points = [
-            (x, y) if math.isfinite(x) and math.isfinite(y) else None
-            for x, y in image.landmarks[i].tolist()
-        ]
-        attributes: Mapping[str, str] = image.attributes[i] if image.attributes else {}
-        landmarks = tuple(points) if any(point is not None for point in points) else ()
-        hard = bool(image.difficult[i])
-        objects.append(VocObject(name, tuple(box), hard, attributes, landmarks=landmarks))
-    return VocAnnotation(filename, width, height, tuple(objects))
+    return VocAnnotation(filename, width, height, image.objects)
 
 
 def distinct(images: Sequence[LabeledImage]) -> list[LabeledImage]:
@@ -91,14 +104,19 @@ def distinct(images: Sequence[LabeledImage]) -> list[LabeledImage]:
     taken: set[str] = set()
     named = []
     for image in images:
-        place = PurePosixPath(image.name)
-        stem, number = place.stem, 1
-        while (key := folded(place.with_suffix("").as_posix())) in taken:
-            number += 1
-            place = place.with_name(f"{stem}-{number}{place.suffix}")
-        taken.add(key)
+        place = apart(PurePosixPath(image.name), taken)
         named.append(replace(image, name=place.as_posix()))
     return named
+
+
+def apart(place: PurePosixPath, taken: set[str]) -> PurePosixPath:
+    """``place``, with a number where one of ``taken`` differs in suffix and letter case only."""
+    stem, number = place.stem, 1
+    while (key := folded(place.with_suffix("").as_posix())) in taken:
+        number += 1
+        place = place.with_name(f"{stem}-{number}{place.suffix}")
+    taken.add(key)
+    return place
 
 
 def _write(
@@ -110,11 +128,8 @@ def _write(
 ) -> str:
     target = pictures / image.name
     source = image.path.resolve()
-    if placement == "link" and not (scratch and source.is_relative_to(scratch.resolve())):
-        how = link_file(source, target)
-    else:
-        copy_file(source, target)
-        how = "copied"
+    embedded = scratch is not None and source.is_relative_to(scratch.resolve())
+    how = place_file(source, target, link=placement == "link" and not embedded)
     path = (annotations / image.name).with_suffix(".xml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(format_voc(to_voc(image, target.name)))

@@ -11,10 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detector.data.formats.dataset import LabeledImage
+from detector.data.voc.annotation import VocObject
 
 
 def write_yolo(
@@ -30,37 +28,33 @@ def write_yolo(
     landmarks: they are left out, and counted in ``told``. With ``pose`` each box has its five
     landmarks after it, with 2 where one is known and 0 0 0 where not.
     """
-    wanted = {
-        name
-        for items in splits.values()
-        for item in items
-        for name, difficult in zip(item.names, item.difficult, strict=True)
-        if not difficult
-    }
-    names = sorted(wanted)
+    every = [box for items in splits.values() for item in items for box in item.objects]
+    names = sorted({box.name for box in every if not box.difficult})
     ids = {name: number for number, name in enumerate(names)}
     written = {}
     for split, items in splits.items():
         count = 0
         for item in items:
-            lines = _lines(item, ids, pose)
+            kept = [box for box in item.objects if not box.difficult]
+            lines = [_line(box, item, ids, pose) for box in kept]
             path = out / label_place(PurePosixPath("images", split, item.name))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(line + "\n" for line in lines), encoding="ascii")
             count += len(lines)
-            kept = np.flatnonzero(~item.difficult)
-            told["difficult faces left out, which YOLO cannot mark"] += len(item) - len(kept)
-            told["faces without their attributes, which YOLO cannot hold"] += sum(
-                bool(item.attributes and item.attributes[i]) for i in kept
+            told["difficult faces left out, which YOLO cannot mark"] += len(item.objects) - len(
+                kept
             )
-            known = np.all(np.isfinite(item.landmarks[kept]), axis=2)
+            told["faces without their attributes, which YOLO cannot hold"] += sum(
+                bool(box.attributes) for box in kept
+            )
             if pose:
-                told["landmarks outside of the picture left out, which YOLO refuses"] += int(
-                    known.sum() - _inside(item)[kept].sum()
+                known = [point for box in kept for point in box.landmarks if point is not None]
+                told["landmarks outside of the picture left out, which YOLO refuses"] += sum(
+                    not _inside(point, item) for point in known
                 )
             else:
-                told["faces without their landmarks, which `--format yolo-pose` keeps"] += int(
-                    known.any(axis=1).sum()
+                told["faces without their landmarks, which `--format yolo-pose` keeps"] += sum(
+                    bool(box.landmarks) for box in kept
                 )
         written[split] = count
     rows = []
@@ -89,27 +83,17 @@ def label_place(image: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(*parts).with_suffix(".txt")
 
 
-def _inside(item: LabeledImage) -> NDArray[np.bool_]:
-    """Which landmarks are known and in the picture: bool (N, 5)."""
-    found = (item.landmarks >= 0) & (item.landmarks <= [item.width, item.height])
-    return np.all(found, axis=2)
+def _inside(point: tuple[float, float], image: LabeledImage) -> bool:
+    return 0 <= point[0] <= image.width and 0 <= point[1] <= image.height
 
 
-def _lines(item: LabeledImage, ids: Mapping[str, int], pose: bool) -> list[str]:
-    lines = []
-    sides = np.array([item.width, item.height], np.float64)
-    inside = _inside(item)
-    for i in np.flatnonzero(~item.difficult):
-        x1, y1, x2, y2 = item.xyxy[i].tolist()
-        shares = [
-            (x1 + x2) / 2 / item.width,
-            (y1 + y2) / 2 / item.height,
-            (x2 - x1) / item.width,
-            (y2 - y1) / item.height,
-        ]
-        for point, seen in zip(item.landmarks[i], inside[i], strict=True) if pose else ():
-            shares += [*(point / sides).tolist(), 2] if seen else [0, 0, 0]
-        # Never 1e-05, which not every reader of such files takes for a number.
-        texts = [f"{share:.15f}".rstrip("0").rstrip(".") for share in shares]
-        lines.append(" ".join([str(ids[item.names[i]]), *texts]))
-    return lines
+def _line(box: VocObject, image: LabeledImage, ids: Mapping[str, int], pose: bool) -> str:
+    x1, y1, x2, y2 = box.xyxy
+    width, height = image.width, image.height
+    shares = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
+    for point in (box.landmarks or (None,) * 5) if pose else ():
+        seen = point is not None and _inside(point, image)
+        shares += [point[0] / width, point[1] / height, 2] if point and seen else [0, 0, 0]
+    # Never 1e-05, which not every reader of such files takes for a number.
+    texts = [f"{share:.15f}".rstrip("0").rstrip(".") for share in shares]
+    return " ".join([str(ids[box.name]), *texts])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from detector.data.voc.plain import CORNERS, Flaw, line_of
 from detector.data.voc.xml import read_tree
 from faces.errors import UserError
 from faces.filenames import last_part
-from faces.files import atomic_write, refuse_pipe
+from faces.files import atomic_write, read_limited
 
 MAX_BYTES = 10_000_000  # a file with 1,968 faces (the most in WIDER FACE) has 0.8 MB
 
@@ -95,7 +95,7 @@ def load_voc(path: Path) -> tuple[etree._Element, VocAnnotation]:
 
     Raises UserError when nothing can be read, see `read_tree`.
     """
-    root, flaws = read_tree(read_bytes(path), path)
+    root, flaws = read_tree(read_limited(path, MAX_BYTES), path)
     return root, parse_voc(root, path, flaws)
 
 
@@ -106,19 +106,6 @@ def write_voc(path: Path, annotation: VocAnnotation) -> None:
     """
     with atomic_write(path) as file:
         file.write(format_voc(annotation))
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of an annotation file; UserError when it is missing or larger than MAX_BYTES."""
-    refuse_pipe(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the annotation: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes, which no annotation needs")
-    return data
 
 
 def parse_voc(root: etree._Element, path: Path, flaws: Sequence[Flaw] = ()) -> VocAnnotation:
@@ -161,6 +148,13 @@ def parse_voc(root: etree._Element, path: Path, flaws: Sequence[Flaw] = ()) -> V
         )
     filename = last_part(root.findtext("filename") or "")
     return VocAnnotation(filename, *size, tuple(objects), tuple(found))
+
+
+def points_of(objects: Iterable[VocObject]) -> NDArray[np.float64]:
+    """The five points of each, float64 (N, 5, 2), x y in pixels, NaN where it is not known."""
+    missing = (np.nan, np.nan)
+    rows = [[point or missing for point in item.landmarks or (None,) * 5] for item in objects]
+    return np.array(rows, np.float64).reshape(-1, 5, 2)
 
 
 def are_fractions(objects: Sequence[VocObject]) -> NDArray[np.bool_]:

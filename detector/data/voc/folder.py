@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.data.listed import original
 from detector.data.voc.annotation import load_voc
 from faces.errors import UserError
-from faces.filenames import folded, nfc
+from faces.filenames import folded, nfc, original
 from faces.images.find import find_files, find_images
 
 log = logging.getLogger(__name__)
@@ -83,17 +82,12 @@ def written_name(annotation: Path) -> str:
         return ""
 
 
-def pair(folder: VocFolder, image_name: Callable[[Path], str] = written_name) -> Pairing:
+def pair(folder: VocFolder) -> Pairing:
     """Match images and annotations.
 
     By sub-folder and stem, then by stem where it is unique, then by the name that the annotation
     gives, where that image has no annotation of its own. An annotation may also be called after the
     whole name of its image (``photo.jpg.xml``).
-
-    Args:
-        folder: the set.
-        image_name: the image's name that an annotation gives ("" for unknown); asked only where
-            the files' own names do not tell.
 
     Raises UserError when a folder is missing.
     """
@@ -106,7 +100,7 @@ def pair(folder: VocFolder, image_name: Callable[[Path], str] = written_name) ->
     for annotation in annotations:
         candidates = finder.by_own_name(annotation)
         if len(candidates) > 1:
-            named = _named(candidates, image_name(annotation))
+            named = _named(candidates, written_name(annotation))
             if len(named) != 1:
                 ambiguous.append((annotation, tuple(candidates)))
                 continue
@@ -120,7 +114,7 @@ def pair(folder: VocFolder, image_name: Callable[[Path], str] = written_name) ->
     if free and alone:
         names = _Finder(folder, free, alone)
         for annotation in list(alone):
-            found = names.by_written_name(image_name(annotation))
+            found = names.by_written_name(written_name(annotation))
             if len(found) == 1:
                 claims[found[0]].append(annotation)
                 alone.remove(annotation)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc
+from detector.data.voc.annotation import VocAnnotation, VocObject, points_of, read_voc
 from detector.data.voc.boxes import mend_box
 from detector.data.voc.folder import usable_pairs
 from faces.errors import UserError
@@ -62,14 +62,7 @@ class VocFaces:
     @property
     def points(self) -> NDArray[np.float64]:
         """The five points of each, float64 (N, 5, 2), x y in pixels, NaN where it is not known."""
-        missing = (np.nan, np.nan)
-        return np.array(
-            [
-                [missing if point is None else point for point in item.landmarks or (None,) * 5]
-                for item in self.objects
-            ],
-            np.float64,
-        ).reshape(-1, 5, 2)
+        return points_of(self.objects)
 
 
 def is_ignored(name: str) -> bool:

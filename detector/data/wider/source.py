@@ -16,7 +16,8 @@ from typing import IO, Literal, Protocol
 
 from faces.errors import UserError
 from faces.filenames import nfc
-from faces.folders import copy_file, link_file, write_stream
+from faces.files import read_limited
+from faces.folders import place_file, write_stream
 from faces.images.find import find_images
 
 Split = Literal["train", "val", "test"]
@@ -31,7 +32,7 @@ _TRUTH_FILES: dict[tuple[str, str], str] = {
     ("val", "mat"): "wider_face_val.mat",
     ("test", "text"): "wider_face_test_filelist.txt",
 }
-_MAX_TRUTH_BYTES = 200_000_000  # the largest official file has 11 MB
+MAX_TRUTH_BYTES = 200_000_000  # the largest official file has 11 MB
 _MAX_IMAGE_BYTES = 100_000_000
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
@@ -60,10 +61,8 @@ def read_truth(root: Path, split: Split, format: TruthFormat) -> tuple[bytes, st
         )
     path, member = found
     if member is None:
-        if path.stat().st_size > _MAX_TRUTH_BYTES:
-            raise UserError(f"{path}: larger than {_MAX_TRUTH_BYTES:,} bytes, which no truth needs")
-        return path.read_bytes(), str(path)
-    with _zip(path) as archive, _member(archive, member, path, _MAX_TRUTH_BYTES) as file:
+        return read_limited(path, MAX_TRUTH_BYTES), str(path)
+    with _zip(path) as archive, _member(archive, member, path, MAX_TRUTH_BYTES) as file:
         return file.read(), f"{path}:{member}"
 
 
@@ -73,7 +72,7 @@ def read_member(archive: Path, name: str) -> bytes:
         found = _members(opened, name)
         if not found:
             raise UserError(f"{archive}: there is no {name} in it; download it again")
-        with _member(opened, found[0], archive, _MAX_TRUTH_BYTES) as file:
+        with _member(opened, found[0], archive, MAX_TRUTH_BYTES) as file:
             return file.read()
 
 
@@ -133,10 +132,7 @@ class _FolderImages:
             return source, "left in place"
         if _is_there(destination, self.sizes[name], self.overwrite):
             return destination, "already there"
-        if self.placement == "link":
-            return destination, link_file(source, destination)
-        copy_file(source, destination)
-        return destination, "copied"
+        return destination, place_file(source, destination, link=self.placement == "link")
 
 
 class _ZipImages:

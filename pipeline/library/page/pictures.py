@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,7 @@ from PIL import Image
 
 from faces.errors import UserError
 from faces.images.read import read_image, read_small
-from pipeline.library.schema import LibraryFaces, path_on_disk
-from pipeline.sources.addresses import is_address, local_copy
+from pipeline.library.schema import LibraryFaces, on_disk
 
 
 def picture_of(faces: LibraryFaces, row: int) -> NDArray[np.uint8]:
@@ -53,23 +50,10 @@ def small_jpeg(image: NDArray[np.uint8], side: int) -> bytes:
 
 def _shown(faces: LibraryFaces, row: int, least: int | None = None) -> NDArray[np.uint8]:
     seconds = float(faces.seconds[row])
-    with local_file(str(faces.path[faces.photo[row]])) as path:
+    with on_disk(str(faces.path[faces.photo[row]])) as path:
         if seconds == seconds:
             return _frame(path, seconds)
         return read_image(path) if least is None else read_small(path, least)
-
-
-@contextmanager
-def local_file(stored: str) -> Iterator[Path]:
-    """The photo or film of a row, as a file that is there within the block.
-
-    Raises UserError when an address cannot be read.
-    """
-    if is_address(stored):
-        with local_copy(stored) as path:
-            yield path
-    else:
-        yield Path(path_on_disk(stored))
 
 
 def _frame(path: Path, seconds: float) -> NDArray[np.uint8]:

@@ -22,9 +22,8 @@ from faces.closing import Closing
 from faces.errors import UserError
 from pipeline.library import decide
 from pipeline.library.page import Act, Kind
-from pipeline.library.page.lists import Known, Lists
+from pipeline.library.page.lists import PAGE, Known, Lists, page, told
 from pipeline.library.page.pictures import photo_of, picture_of, small_jpeg
-from pipeline.library.page.view import PAGE, page, told
 from pipeline.library.people import Library
 from pipeline.library.search import by_photo, search_face
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from detector.types import Detections
-from pipeline.service import answers
+from detector.types import Detection, Detections
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
-from pipeline.service.handlers.enrolling import take_photos
+from pipeline.service.handlers.enrolling import faces_of, take_photos
 from pipeline.service.people import People, need_people
 from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.metrics import Metrics
 from pipeline.service.vision import Image, Vision
+from recognizer.types import Match, cosines_of
+
+Liveness = Sequence[Sequence[float | None]]
+More = Sequence[Sequence[dict[str, Any]]]
 
 
 class FaceOperations:
@@ -35,7 +39,7 @@ class FaceOperations:
         """Where the faces are."""
         with self._vision.opened(images, call) as pictures:
             found, alive = self._faces(pictures, call, request.min_score)
-        return t.DetectResponse.model_validate({"images": answers.images(found, alive)})
+        return t.DetectResponse.model_validate({"images": _images(found, alive)})
 
     def embed(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """The faces and their vectors."""
@@ -47,7 +51,7 @@ class FaceOperations:
             vectors = self._vectors(pictures, found, call)
         more = [[{"embedding": vector.tolist()} for vector in part] for part in vectors]
         return t.EmbedResponse.model_validate(
-            {"contract": embedder.fingerprint, "images": answers.images(found, alive, more)}
+            {"contract": embedder.fingerprint, "images": _images(found, alive, more)}
         )
 
     def recognize(self, request: t.FacesRequest, images: Sequence[bytes], call: Call) -> BaseModel:
@@ -57,33 +61,29 @@ class FaceOperations:
             found, alive = self._faces(pictures, call, request.min_score)
             vectors = self._vectors(pictures, found, call)
         snapshot = people.snapshot  # once, so that all faces are named by the same knowledge
-        more = [[answers.identity(match) for match in snapshot.identify(part)] for part in vectors]
+        more = [[identity(match) for match in snapshot.identify(part)] for part in vectors]
         for fields in (fields for part in more for fields in part):
             self._metrics.identified.labels("unknown" if fields["name"] is None else "known").inc()
         return t.RecognizeResponse.model_validate(
-            {"version": snapshot.version, "images": answers.images(found, alive, more)}
+            {"version": snapshot.version, "images": _images(found, alive, more)}
         )
 
     def verify(self, request: t.VerifyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Whether two photos show one person."""
         people = need_people(self._people)
         with self._vision.opened(images, call) as pictures:
-            chosen = take_photos(self._vision, pictures, call, request.largest, gates=None)
-            for photo in chosen:
-                if photo.refusal is not None:
-                    raise photo.refusal
-            faces = [photo.face for photo in chosen]
+            faces = faces_of(take_photos(self._vision, pictures, call, request.largest, None))
             pairs = list(zip(pictures, faces, strict=True))
             alive = self._vision.liveness(pairs, call)
             first, second = self._vision.embed(pairs, call)
-        similarity = float(np.clip(first @ second, -1, 1))
+        similarity = float(cosines_of(first, second))
         threshold = people.snapshot.thresholds.gallery
         return t.VerifyResponse.model_validate(
             {
                 "same": similarity > threshold,
                 "similarity": similarity,
                 "threshold": threshold,
-                "faces": [image["faces"][0] for image in answers.images(faces, alive)],
+                "faces": [image["faces"][0] for image in _images(faces, alive)],
             }
         )
 
@@ -100,3 +100,48 @@ class FaceOperations:
         """For each picture the vectors (n, D) of its faces."""
         vectors = self._vision.embed(list(zip(pictures, found, strict=True)), call)
         return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
+
+
+def _images(
+    found: Sequence[Detections], alive: Liveness, more: More | None = None
+) -> list[dict[str, Any]]:
+    """For each image the fields of `types.Detected`.
+
+    Args:
+        found: faces of each image.
+        alive: liveness of each of them.
+        more: further fields of each of them.
+    """
+    return [
+        {
+            "width": faces.image_size[1],
+            "height": faces.image_size[0],
+            "faces": [
+                _face(face, live) | fields
+                for face, live, fields in zip(
+                    faces, alive[i], [{}] * len(faces) if more is None else more[i], strict=True
+                )
+            ],
+        }
+        for i, faces in enumerate(found)
+    ]  # fmt: skip
+
+
+def _face(face: Detection, live: float | None) -> dict[str, Any]:
+    points = None if face.landmarks is None else face.landmarks.tolist()
+    return {
+        "box": tuple(round(x, 2) for x in face.box.tolist()),
+        "score": round(face.score, 6),
+        "liveness": None if live is None else round(live, 6),
+        "landmarks": points and [(round(x, 2), round(y, 2)) for x, y in points],
+    }
+
+
+def identity(match: Match) -> dict[str, Any]:
+    """The fields of `types.Identity`."""
+    return {
+        "name": match.name,
+        "similarity": match.similarity,
+        "confidence": match.confidence,
+        "source": match.source,
+    }

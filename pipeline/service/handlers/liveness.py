@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from pipeline.liveness.attempt import Attempt, Sample
 from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.policy import Policy
-from pipeline.service import answers
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.handlers.enrolling import largest
+from pipeline.service.handlers.faces import identity
 from pipeline.service.people import People
 from pipeline.service.runtime.batching import Call
 from pipeline.service.sessions import Session, Sessions, told
@@ -117,7 +117,7 @@ class LivenessOperations:
         vector = attempt.take_vector()
         if vector is not None and self._people is not None:
             (match,) = self._people.snapshot.identify(vector[None])
-            person = t.Identity(**answers.identity(match))
+            person = t.Identity(**identity(match))
         session.told = told(session.name, attempt, faces, person)
         if attempt.over:
             session.end(self.sessions.clock())

@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from pipeline.service import types as t
-from pipeline.service.handlers.enrolling import no_photo, refuse, refused, take_photos
-from pipeline.service.people import People, need_people
+from pipeline.service.errors import ServiceError
+from pipeline.service.handlers.enrolling import faces_of, no_photo, refuse, refused, take_photos
+from pipeline.service.people import People, need_people, stored
 from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Vision
 from recognizer.quality import Gates
@@ -40,9 +41,9 @@ class PeopleOperations:
         with self._vision.opened(images, call) as pictures:
             photos = take_photos(self._vision, pictures, call, request.largest, self._gates)
             good = [
-                (picture, photo.face)
+                (picture, photo)
                 for picture, photo in zip(pictures, photos, strict=True)
-                if photo.refusal is None
+                if not isinstance(photo, ServiceError)
             ]
             if not good:
                 raise no_photo(photos)
@@ -52,14 +53,16 @@ class PeopleOperations:
             ]
         snapshot = people.refresh()
         decisions = decide(snapshot, request.name, vectors, self._gates, force=request.force)
-        refuse(photos, decisions)
+        photos = refuse(photos, decisions)
         if all(decision.why == "another_face" for decision in decisions):
             raise no_photo(photos, "another_face")
         kept = [i for i, decision in enumerate(decisions) if decision.why is None]
         version = snapshot.version
         if kept:
             cut = [crops[i] for i in kept] if self._keep_crops else None
-            version = people.enroll(request.name, vectors[kept], cut, call.caller, call)
+            with people.change("enroll", request.name, call, photos=len(kept)) as store:
+                store.add(request.name, vectors[kept], cut, source="service")
+            version = people.refresh().version
         return t.EnrollResponse(
             name=request.name,
             added=len(kept),
@@ -84,28 +87,45 @@ class PeopleOperations:
 
     def rename(self, request: t.RenameRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Give a person another name."""
-        people = need_people(self._people)
-        version = people.rename(request.name, request.new_name, call.caller, call)
-        return t.ChangedResponse(version=version)
+        people, old, new = need_people(self._people), request.name, request.new_name
+        known = people.must_know(old)
+        if new != old:
+            if new in known:
+                raise ServiceError("conflict", "there is already somebody of the new name")
+            gone, come = ("rename_from", old, call), ("rename_to", new, call)
+            with people.change(*gone) as store, people.change(*come):
+                store.rename(old, new)
+        return t.ChangedResponse(version=people.refresh().version)
 
     def forget(self, request: t.ForgetRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Remove a person."""
-        version = need_people(self._people).forget(request.name, call.caller, call)
-        return t.ChangedResponse(version=version)
+        people = need_people(self._people)
+        people.must_know(request.name)
+        with people.change("forget", request.name, call) as store:
+            store.remove(request.name)
+        return t.ChangedResponse(version=people.refresh().version)
 
     def deny(self, request: t.DenyRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """A face is not this person."""
         people = need_people(self._people)
         with self._vision.opened(images, call) as pictures:
-            [photo] = take_photos(self._vision, pictures, call, request.largest, None)
-            if photo.refusal is not None:
-                raise photo.refusal
-            [vector] = self._vision.embed([(pictures[0], photo.face)], call)
-            picture = FacePicture.of(pictures[0], photo.face.xyxy[0]) if self._keep_crops else None
-        sample = NewSample(vector, picture, "service")
-        return t.ChangedResponse(version=people.deny(request.name, sample, call.caller, call))
+            [face] = faces_of(take_photos(self._vision, pictures, call, request.largest, None))
+            [vector] = self._vision.embed([(pictures[0], face)], call)
+            picture = FacePicture.of(pictures[0], face.xyxy[0]) if self._keep_crops else None
+        people.must_know(request.name)
+        with people.change("deny", request.name, call) as store:
+            store.deny(request.name, [NewSample(vector, picture, "service")])
+        return t.ChangedResponse(version=people.refresh().version)
 
     def undo(self, request: t.UndoRequest, images: Sequence[bytes], call: Call) -> BaseModel:
         """Take back the last change."""
-        act, version = need_people(self._people).undo(request.act, call.caller, call)
-        return t.UndoneResponse(what=act.what, act=act.id, version=version)
+        people = need_people(self._people)
+        with stored():
+            acts = people.store.acts()
+        if not acts:
+            raise ServiceError("not_found", "there is nothing to undo")
+        if request.act not in (None, acts[0].id):
+            raise ServiceError("conflict", "something else was done since")
+        with people.change("undo", "", call, act=acts[0].id) as store:
+            act = store.undo(acts[0].id)
+        return t.UndoneResponse(what=act.what, act=act.id, version=people.refresh().version)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.benchmark.accuracy import average_precisions
+from detector.benchmark.pictures import average_precisions
 from detector.benchmark.timing import ContestantFailed
 from tests.detector.benchmark.fakes import Fake, WhiteBox
 from tests.detector.evaluation.cases import faces

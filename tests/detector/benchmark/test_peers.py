@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from detector.benchmark import peers
 from detector.benchmark.peers import Scrfd, Torchvision, UltraLight, YuNet, suppressed
 from detector.data.portraits import portraits
 from detector.inference.mtcnn import MtcnnDetector
+from tests.conftest import ROOT
 
 GRAY = np.full((40, 60, 3), 90, np.uint8)
 
@@ -220,9 +223,11 @@ def test_torchvision_is_the_same_each_time_and_leaves_the_random_state_alone():
 
 
 @pytest.mark.slow
-def test_the_backbone_runs_at_any_padded_size(tmp_path):
-    path = tmp_path / "backbone.onnx"
-    peers.export_backbone(path)
+def test_the_backbone_runs_at_any_padded_size(keep):
+    """The file is made once and kept until its maker changes."""
+    sources = (Path(peers.__file__), ROOT / "constraints.txt")
+    folder = keep("backbone", sources, lambda to: peers.export_backbone(to / "backbone.onnx"))
+    path = folder / "backbone.onnx"
     backbone = peers.Backbone(path, threads=1)
     [given] = backbone.session.get_inputs()
     assert given.shape[:2] == [1, 3]

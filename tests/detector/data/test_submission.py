@@ -116,7 +116,7 @@ def test_broken_files_are_refused_with_their_line(tmp_path, text, message):
 
 
 def test_missing_and_huge_files_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_submission(tmp_path / "none.txt")
     monkeypatch.setattr("detector.data.submission.MAX_BYTES", 10)
     path = tmp_path / "a.txt"

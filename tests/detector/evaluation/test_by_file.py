@@ -84,7 +84,7 @@ def test_a_column_of_measurements_is_refused(tmp_path):
 
 
 def test_missing_and_binary_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_attributes(tmp_path / "none.csv", TRUTH)
     path = tmp_path / "by.csv"
     path.write_bytes(b"image,face\xff,age\n")

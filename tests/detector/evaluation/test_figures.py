@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from detector.draw import MISSED
+from detector.evaluation.curves import voc_curve
 from detector.evaluation.figures import COLUMNS, draw_curves, draw_errors, worst_errors
 from detector.evaluation.matching import match
-from detector.evaluation.voc_ap import voc_curve
 from tests.detector.evaluation.cases import faces, found
 
 TRUTH = [

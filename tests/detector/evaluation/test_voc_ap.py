@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.evaluation.curves import at_threshold, threshold_for, voc_curve
 from detector.evaluation.matching import match
-from detector.evaluation.voc_ap import at_threshold, threshold_for, voc_curve
 from tests.detector.evaluation.cases import faces, found, random_set
 from tests.detector.evaluation.slow import voc_ap
 

@@ -172,7 +172,7 @@ def test_missing_or_foreign_ground_truth_is_refused(tmp_path):
         wider.find_ground_truth(tmp_path)
     folder = write_ground_truth(tmp_path / "gt", [faces("0--A/one", THREE, listed=ALL)])
     (folder / "wider_easy_val.mat").unlink()
-    with pytest.raises(UserError, match=r"wider_easy_val\.mat: cannot read"):
+    with pytest.raises(UserError, match=r"wider_easy_val\.mat: cannot be read"):
         wider.read_ground_truth(folder)
     (folder / "wider_easy_val.mat").write_bytes(b"MATLAB 5.0 MAT-file, but cut off")
     with pytest.raises(UserError, match=r"wider_easy_val\.mat: not a MATLAB file"):

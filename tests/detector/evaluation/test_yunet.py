@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.benchmark.accuracy import MIN_SCORE
 from detector.benchmark.peers import YuNet
+from detector.benchmark.pictures import MIN_SCORE
 from detector.data.submission import image_name, read_submission, scored_boxes, write_submission
 from detector.evaluation import wider
 from detector.inference.resize import Resize

@@ -26,6 +26,7 @@ from faces.errors import UserError
 from faces.images.find import find_images
 from faces.images.read import read_image
 from faces.networks.onnx_session import onnxruntime
+from tests.conftest import EXPORT_SOURCES, Keep
 from tests.small_export import (
     CONFIG,
     PICTURES,
@@ -225,18 +226,26 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_reference")
 @pytest.mark.slow
-def test_the_reference_is_exported_as_well(tmp_path: Path) -> None:
-    config = preset("reference")
-    config = replace(config, model=replace(config.model, backbone_weights="none"))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build_model(config.model, pretrained=False)
-    with torch.no_grad():
-        model.roi_heads.box_predictor.cls_score.weight *= 30
-    checkpoint = write_checkpoint(tmp_path / "reference.pt", model, config)
-    for exported in export_checkpoint(checkpoint, formats=["onnx", "torchscript"]):
-        assert exported.path.is_file()
-        assert sum(outcome.compared for outcome in exported.outcomes) > 100
+def test_the_reference_is_exported_as_well(keep: Keep) -> None:
+    """Made once and kept, with its reports, until what decides about the files changes."""
+
+    def make(folder: Path) -> None:
+        config = preset("reference")
+        config = replace(config, model=replace(config.model, backbone_weights="none"))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = build_model(config.model, pretrained=False)
+        with torch.no_grad():
+            model.roi_heads.box_predictor.cls_score.weight *= 30
+        export_checkpoint(write_checkpoint(folder / "reference.pt", model, config))
+
+    folder = keep("reference_export", [*EXPORT_SOURCES, Path(__file__)], make)
+    for format in ("onnx", "torchscript"):
+        path = folder / f"reference.{format}"
+        assert path.is_file()
+        about = json.loads((folder / f"{path.name}.parity.json").read_text(encoding="utf-8"))
+        assert about["passed"]
+        assert sum(case["compared"] for case in about["cases"]) > 100
 
 
 @pytest.mark.data

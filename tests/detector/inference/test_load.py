@@ -242,7 +242,7 @@ def test_another_version(small_export: SmallExport, tmp_path: Path, format: str)
     [
         ({"config": "{"}, "is damaged"),
         ({"config": "[]"}, "is damaged"),
-        ({"config": '{"color": 1}'}, "unknown field 'color'"),
+        ({"config": '{"color": 1}'}, "unknown key 'color'"),
         ({"config": '{"model": {"arch": "yolo"}}'}, ""),
         ({"thresholds": "{}"}, "is damaged"),
     ],

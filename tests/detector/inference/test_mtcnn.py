@@ -7,7 +7,7 @@ import pytest
 
 from detector.data.portraits import PORTRAIT_FACES, portraits
 from detector.inference.mtcnn import MtcnnDetector
-from pipeline.live.tracking import overlap
+from faces.boxes import iou
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_it_finds_a_face_where_it_is(detector):
     [found] = detector.detect_batch([photo])
     assert len(found) == 1
     assert found.image_size == (512, 512)
-    assert overlap(tuple(found.xyxy[0]), PORTRAIT_FACES["eileen_collins"]) > 0.5
+    assert iou(found.xyxy[:1], [PORTRAIT_FACES["eileen_collins"]])[0, 0] > 0.5
     assert found.score[0] > 0.9
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,18 +53,3 @@ def test_the_callers_picture_is_not_touched() -> None:
     Resize("fit", 32)(image)
     Resize("fit", 0)(image)
     assert (image == before).all()
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((10, 10), np.uint8),
-        np.zeros((10, 10, 4), np.uint8),
-        np.zeros((3, 10, 10), np.uint8),
-        np.zeros((10, 10, 3), np.float32),
-        np.zeros((0, 10, 3), np.uint8),
-    ],
-)
-def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"an image is RGB uint8|the image is empty"):
-        Resize()(image)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from detector.training import show
+from detector.training.train import fit
+from tests.detector.training.runs import without_pictures
+from tests.tiny import make_data, tiny_config
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures for `tiny_config`, to be read only."""
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted, to be read only."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    fit(tiny_config(data, run))
+    return run
 
 
 @pytest.fixture
@@ -18,15 +33,7 @@ def draws() -> None:
 
 @pytest.fixture(autouse=True)
 def _empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
-    def save(figure: Any, path: Path) -> None:
-        path.touch()
-
-    def draw_samples(*arguments: Any) -> None:
-        arguments[-1].touch()
-
     with pytest.MonkeyPatch.context() as patch:
         if "draws" not in request.fixturenames:
-            patch.setattr(show, "plot_histories", lambda histories: None)
-            patch.setattr(show, "save_figure", save)
-            patch.setattr(show, "draw_samples", draw_samples)
+            without_pictures(patch.setattr)
         yield

@@ -15,7 +15,7 @@ from PIL import Image
 import faces
 from detector.checkpoint import load_checkpoint
 from detector.config import DataConfig, TrainConfig, load_config
-from detector.evaluation.part import read_part
+from detector.evaluation.truth import read_part
 from detector.tasks import make_config
 from detector.training.distributed import World
 from detector.training.setup import open_index

@@ -1,4 +1,4 @@
-"""Which GPU each process of torchrun takes; training together is in test_train.py."""
+"""Which GPU each process of torchrun takes; training together is in test_processes.py."""
 
 from __future__ import annotations
 

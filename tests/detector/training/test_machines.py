@@ -18,16 +18,15 @@ import pytest
 from detector.checkpoint import load_checkpoint
 from detector.config import DataConfig, load_config, to_dict
 from detector.training import run_folder
-from detector.training.copies import check_copies
 from detector.training.dataset import FaceIndex
-from detector.training.distributed import World
+from detector.training.distributed import World, check_copies
 from detector.training.run_folder import open_run
 from detector.training.train import fit
 from faces.errors import UserError
 from faces.history import read_history
 from scripts.train import main, read_arguments
 from tests.conftest import ROOT
-from tests.detector.training.test_train import same_run, toml, torchrun
+from tests.detector.training.runs import same_run, toml, torchrun
 from tests.tiny import make_data, tiny_config
 
 

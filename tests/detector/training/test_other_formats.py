@@ -9,7 +9,7 @@ import pytest
 
 from detector.config import DataConfig
 from detector.data.parts import find_parts
-from detector.evaluation.part import read_part
+from detector.evaluation.truth import read_part
 from detector.training.dataset import FaceIndex
 from detector.training.distributed import World
 from detector.training.setup import open_index

@@ -32,7 +32,7 @@ from detector.training.dataset import mix
 from detector.training.start import inherit, settle
 from detector.training.train import fit
 from faces.errors import UserError
-from tests.tiny import TINY_MODEL, make_data, tiny_config
+from tests.tiny import TINY_MODEL, make_data, make_voc, tiny_config
 
 
 def trained(model: FaceRCNN) -> FaceRCNN:
@@ -92,8 +92,9 @@ def test_new_heads_cannot_keep_the_statistics_they_do_not_have() -> None:
 
 def test_a_run_from_scratch_moves_everything_and_tells_pictures_apart(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
+    make_voc(data / "train", 40)
     # Enough steps for the statistics, a tenth of whose beginning is forgotten with each.
-    settings = {"batch_size": 1, "epochs": 10, "plateau_patience": 99}
+    settings = {"batch_size": 1, "epochs": 2, "plateau_patience": 99}
     fit(tiny_config(data, tmp_path / "run", ema=0.0, **settings))
     payload = load_checkpoint(tmp_path / "run" / "last.pt")
     assert chosen(checkpoint_config(payload).optim) == (0, "all", 1.0)

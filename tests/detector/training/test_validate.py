@@ -13,9 +13,9 @@ from torch import nn
 
 from detector.config import DataConfig, ModelConfig
 from detector.data.voc.annotation import read_voc, write_voc
+from detector.evaluation.curves import voc_curve
 from detector.evaluation.matching import match
 from detector.evaluation.truth import read_voc_truth
-from detector.evaluation.voc_ap import voc_curve
 from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
 from detector.inference.torch_backend import TorchNetwork, inference_resize

@@ -12,8 +12,7 @@ from detector.types import Detections
 from faces.errors import UserError
 from faces.video.film import VideoReader, VideoWriter
 from pipeline.hiding.cover import Cover, write_hidden
-from pipeline.hiding.hider import Hider
-from pipeline.hiding.whom import Whom
+from pipeline.hiding.hider import Hider, Whom
 from pipeline.live.loop import Loop, LoopOptions
 from pipeline.types import Face, FrameFaces, Look, Picture, Sighting, Tick
 from recognizer.types import Match

@@ -76,3 +76,10 @@ def live(
 
 
 __all__ = ["FakeDetector", "HttpOptions", "Live", "live", "photo"]
+
+
+def code(response: object) -> tuple[int, str]:
+    """The status and the error's code of an answer, which holds its request's id."""
+    body = response.json()  # type: ignore[attr-defined]
+    assert body["request_id"] == response.headers["x-request-id"]  # type: ignore[attr-defined]
+    return response.status_code, body["error"]["code"]  # type: ignore[attr-defined]

@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import socket
-import threading
 import time
-from collections.abc import Iterator
 
-import httpx
 import numpy as np
 import pytest
 
@@ -18,24 +14,9 @@ from faces.errors import UserError
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
 from pipeline.service.operations import OPERATIONS
-from pipeline.service.runtime.limits import Limits
 from pipeline.service.runtime.logs import JsonFormatter
-from tests.pipeline.http.live import Live, live
+from tests.pipeline.http.live import Live, code, live
 from tests.pipeline.service.fakes import BASE64, FakeDetector, encode, photo
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One without keys, for tests that leave it as it is."""
-    with live(tmp_path_factory.mktemp("server"), HttpOptions(rate_per_address="none")) as running:
-        yield running
-
-
-def code(response: object) -> tuple[int, str]:
-    body = response.json()  # type: ignore[attr-defined]
-    assert body["request_id"] == response.headers["x-request-id"]  # type: ignore[attr-defined]
-    return response.status_code, body["error"]["code"]  # type: ignore[attr-defined]
-
 
 # -- what both adapters can
 
@@ -141,248 +122,6 @@ def test_a_deadline_is_honored():
         detector.gate.set()
 
 
-# -- headers, origins, hosts
-
-
-def test_security_headers_are_on_every_answer(server):
-    for answer in (server.get("/healthz"), server.get("/v1/nothing"), server.post("detect", b"x")):
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["cache-control"] == "no-store"
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert len(answer.headers["x-request-id"]) == 16
-        assert "server" not in answer.headers
-        assert "access-control-allow-origin" not in answer.headers
-
-
-def test_web_pages_may_not_ask_unless_they_are_named(tmp_path, server):
-    evil = {"origin": "https://evil.example"}
-    answer = server.client.post("/v1/detect", files={"image": ("a", photo(1))}, headers=evil)
-    assert code(answer) == (403, "forbidden")
-    assert "access-control-allow-origin" not in answer.headers
-    with live(tmp_path, HttpOptions(cors=("https://good.example",))) as other:
-        good = {"origin": "https://good.example"}
-        answer = other.client.post("/v1/detect", files={"image": ("a", photo(1))}, headers=good)
-        assert answer.status_code == 200
-        assert answer.headers["access-control-allow-origin"] == "https://good.example"
-        answer = other.client.post("/v1/detect", files={"image": ("a", photo(1))}, headers=evil)
-        assert code(answer) == (403, "forbidden")
-        asked = {"access-control-request-method": "POST"}
-        assert other.client.options("/v1/detect", headers=good | asked).status_code == 200
-        assert other.client.options("/v1/detect", headers=evil | asked).status_code == 400
-
-
-def test_without_keys_only_localhost_may_be_asked(server):
-    """A page whose host name suddenly means 127.0.0.1 cannot reach us."""
-    for host in ("evil.example", "evil.example:80", "", "[::", "127.0.0.1.evil.example"):
-        answer = server.client.get("/v1/people", headers={"host": host})
-        assert code(answer) == (403, "forbidden"), host
-    assert server.client.get("/v1/people", headers={"host": "localhost:1"}).status_code == 200
-
-
-# -- keys
-
-
-def test_keys_and_scopes(tmp_path):
-    keys = KeyFile(tmp_path / "keys.json")
-    looking = keys.create("looking", ["detect"])
-    admin = keys.create("admin", ["enroll", "admin", "metrics"])
-    with live(tmp_path, HttpOptions(keys=keys.path)) as server:
-        answer = server.post("detect", photo(1))
-        assert code(answer) == (401, "unauthorized")
-        assert answer.headers["www-authenticate"] == "Bearer"
-        for wrong in ("x", looking[:-1], looking + "x", "faces__", looking.replace("_", "-"), "é"):
-            raw = f"Bearer {wrong}".encode()
-            answer = server.client.get("/v1/info", headers={"authorization": raw})
-            assert code(answer) == (401, "unauthorized"), wrong
-        assert server.post("detect", photo(1), key=looking).status_code == 200
-        answer = server.post("enroll", photo(1), key=looking, name="Ada")
-        assert code(answer) == (403, "forbidden")
-        assert answer.json()["error"]["details"] == {"scopes": ["detect"]}
-        assert server.post("enroll", photo(1), key=admin, name="Ada").status_code == 200
-        assert code(server.post("recognize", photo(1), key=admin)) == (403, "forbidden")
-        assert server.get("/v1/info", key=looking).status_code == 200
-        assert server.get("/v1/info", key=admin).status_code == 200
-        assert server.get("/healthz").status_code == server.get("/v1/health").status_code == 200
-        assert code(server.get("/metrics")) == (401, "unauthorized")
-        odd = {"x-deadline-seconds": "soon"}  # who may not ask is told nothing else
-        assert code(server.client.get("/v1/info", headers=odd)) == (401, "unauthorized")
-        assert server.get("/metrics", key=admin).status_code == 200
-        assert keys.revoke(looking.split("_")[1]).revoked
-        until = time.monotonic() + 60
-        while server.post("detect", photo(1), key=looking).status_code == 200:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-
-
-# -- crowding
-
-
-def test_rates_are_limited_by_key_and_by_address(tmp_path):
-    keys = KeyFile(tmp_path / "keys.json")
-    one, two = keys.create("one", ["detect"]), keys.create("two", ["detect"])
-    options = HttpOptions(keys=keys.path, rate_per_key="3/minute", rate_per_address="8/minute")
-    with live(tmp_path, options) as server:
-        assert [server.get("/v1/info", key=one).status_code for _ in range(4)] == [200] * 3 + [429]
-        answer = server.get("/v1/info", key=one)
-        assert code(answer) == (429, "rate_limited")
-        assert 50 <= int(answer.headers["retry-after"]) <= 60
-        assert [server.get("/v1/info", key=two).status_code for _ in range(3)] == [200] * 3
-        assert server.get("/v1/info", key=two).status_code == 429  # the address's own limit
-
-
-def test_guessing_keys_is_slowed_down(tmp_path):
-    keys = KeyFile(tmp_path / "keys.json")
-    right = keys.create("right", ["detect"])
-    with live(tmp_path, HttpOptions(keys=keys.path)) as server:
-        answers = [server.get("/v1/info", key="wrong").status_code for _ in range(31)]
-        assert answers == [401] * 30 + [429]
-        assert server.get("/v1/info", key=right).status_code == 200
-
-
-def test_more_requests_than_allowed_get_503(tmp_path):
-    detector = FakeDetector()
-    with live(tmp_path, HttpOptions(max_requests=3), detector) as server:
-        detector.gate.clear()
-        threads = [
-            threading.Thread(target=server.post, args=("detect", photo(1))) for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + 60
-        while server.get("/healthz").status_code == 200:
-            assert time.monotonic() < until
-        answer = server.get("/v1/info")
-        assert code(answer) == (503, "overloaded")
-        assert answer.headers["retry-after"] == "1"
-        detector.gate.set()
-        for thread in threads:
-            thread.join()
-
-
-def test_a_full_queue_gets_503_with_a_time_to_come_back(tmp_path):
-    detector = FakeDetector()
-    with live(tmp_path, detector=detector, limits=Limits(max_waiting=4)) as server:
-        detector.gate.clear()
-        first = threading.Thread(target=server.post, args=("detect", *[photo(1)] * 3))
-        first.start()
-        until = time.monotonic() + 60
-        while server.get("/v1/health").json()["waiting"] < 3:
-            assert time.monotonic() < until
-        answer = server.post("detect", photo(1))
-        assert code(answer) == (503, "overloaded")
-        assert int(answer.headers["retry-after"]) >= 1
-        detector.gate.set()
-        first.join()
-
-
-# -- slow and hostile callers
-
-
-def raw(server: Live, data: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    connection.sendall(data)
-    return connection
-
-
-HEAD = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\n"
-
-
-def cut_off(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1000) == b""
-    except ConnectionResetError:
-        return True
-
-
-def test_slow_headers_are_cut_off(tmp_path):
-    with live(tmp_path, HttpOptions(header_seconds=0.3)) as server:
-        start = time.monotonic()
-        with raw(server, b"GET /healthz HTTP/1.1\r\nHost: loc") as connection:
-            assert cut_off(connection)
-        assert 0.2 < time.monotonic() - start < 5
-        with raw(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
-            answer = b""
-            while not answer.endswith(b"}"):
-                answer += connection.recv(1000)
-            connection.sendall(b"GET /he")  # the second request is sent slowly
-            assert cut_off(connection)
-
-
-def test_a_slow_body_gets_408(tmp_path):
-    with live(tmp_path, HttpOptions(body_seconds=0.3)) as server:
-        kind = b"Content-Type: multipart/form-data; boundary=b\r\n"
-        with raw(server, HEAD + kind + b"Content-Length: 1000\r\n\r\n--b") as connection:
-            assert b"408 Request Timeout" in connection.recv(1000)
-
-
-def test_a_body_that_is_too_large_is_not_read(tmp_path):
-    with live(tmp_path, limits=Limits(max_request=100_000)) as server:
-        with raw(server, HEAD + b"Content-Length: 99999999999\r\n\r\n") as connection:
-            assert b"413 " in connection.recv(1000)
-        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        with raw(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3) as connection:
-            assert b"413 " in connection.recv(1000)
-
-
-def test_one_address_cannot_take_all_connections(tmp_path):
-    with live(tmp_path, HttpOptions(connections_per_address=5)) as server:
-        held = [raw(server, b"GET /") for _ in range(5)]
-        time.sleep(0.1)
-        with pytest.raises(Exception, match=r"disconnected|reset|closed"):
-            server.get("/healthz")
-        for connection in held:
-            connection.close()
-        time.sleep(0.1)
-        assert server.get("/healthz").status_code == 200
-
-
-def test_one_caller_cannot_take_all_the_memory_of_bodies(tmp_path):
-    options = HttpOptions(max_bodies=100_000, body_seconds=5)
-    with live(tmp_path, options) as server:
-        head = HEAD + b"Content-Length: 90000\r\n\r\n"
-        with raw(server, head + bytes(45_000)) as first:
-            time.sleep(0.2)
-            with raw(server, head + bytes(45_000)) as second:
-                assert b"503 Service Unavailable" in second.recv(2000)
-            first.sendall(bytes(45_000))
-            assert b"503" in first.recv(2000)  # more than half for one caller that is not alone
-    with live(tmp_path / "b", options) as server:
-        assert server.post("detect", photo(1)).status_code == 200
-
-
-def test_who_hangs_up_is_not_computed_for(tmp_path):
-    detector = FakeDetector()
-    with live(tmp_path, detector=detector) as server:
-        detector.gate.clear()
-        blocking = threading.Thread(target=server.post, args=("detect", photo(1)))
-        blocking.start()
-        time.sleep(0.2)
-        form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        form += photo(1) + b"\r\n--b--\r\n"
-        kind = b"Content-Type: multipart/form-data; boundary=b\r\n"
-        length = f"Content-Length: {len(form)}\r\n\r\n".encode()
-        raw(server, HEAD + kind + length + form).close()
-        time.sleep(0.3)
-        detector.gate.set()
-        blocking.join()
-        assert server.post("detect", photo(1)).status_code == 200
-        assert sum(detector.batches) == 2
-
-
-def test_slow_senders_do_not_delay_others(tmp_path):
-    with live(tmp_path) as server:
-        kind = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 50000\r\n\r\n--b"
-        held = [raw(server, HEAD + kind) for _ in range(100)]
-        times = []
-        for _ in range(10):
-            start = time.monotonic()
-            assert server.post("detect", photo(1)).status_code == 200
-            times.append(time.monotonic() - start)
-        for connection in held:
-            connection.close()
-        assert sorted(times)[5] < 1
-
-
 # -- watching
 
 
@@ -465,32 +204,6 @@ def test_logs_hold_no_name_image_vector_or_key(tmp_path, caplog):
     assert "zebedee" not in text.lower()
     assert key.split("_", 2)[2] not in text
     assert str(vector[0])[:8] not in text
-
-
-# -- ending
-
-
-def test_shutting_down_answers_what_was_accepted(tmp_path):
-    detector = FakeDetector(seconds=0.05)
-    answers: list[int] = []
-    with live(tmp_path, detector=detector) as server:
-
-        def enroll(i: int) -> None:
-            answers.append(server.post("enroll", photo(i), name=f"Person {i}").status_code)
-
-        threads = [threading.Thread(target=enroll, args=(i,)) for i in range(8)]
-        detector.gate.clear()
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + 60
-        while server.get("/v1/health").json()["waiting"] < 8:
-            assert time.monotonic() < until
-        # The real client must stay open until its threads are done.
-        server.client = httpx.Client()
-        detector.gate.set()
-    for thread in threads:
-        thread.join()
-    assert answers == [200] * 8
 
 
 # -- HEAD

@@ -42,7 +42,7 @@ def test_schemathesis(tmp_path: Path) -> None:
             operation = result.ok()
 
             @hypothesis.settings(
-                max_examples=25,
+                max_examples=12,
                 deadline=None,
                 database=None,
                 derandomize=True,

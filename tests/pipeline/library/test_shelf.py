@@ -14,8 +14,8 @@ from benchmarks.library import made
 from faces.errors import UserError
 from pipeline.library import decide
 from pipeline.library.forget import forget_faces
+from pipeline.library.page.lists import PAGE
 from pipeline.library.page.shelf import FACE, Shelf
-from pipeline.library.page.view import PAGE
 from pipeline.library.people import Library
 from pipeline.service.runtime.file_locks import hold
 from recognizer.gallery import Gallery

@@ -15,8 +15,7 @@ import pytest
 from detector.types import Detections
 from pipeline.live.cameras import MOST_TICKS, SLOW_TICKS, Cameras, SharedNetworks, Watched
 from pipeline.live.loop import Loop, LoopOptions
-from pipeline.sinks.tiles import Tiles
-from pipeline.sinks.window import Window
+from pipeline.sinks.window import Tiles, Window
 from pipeline.types import Picture, Tick
 from tests.pipeline.live_fakes import CountingEmbedder, FakeDetector, Later, know, scene
 

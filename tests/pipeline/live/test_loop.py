@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from faces.boxes import iou
 from pipeline.live.loop import Loop, LoopOptions
 from pipeline.live.patience import MANY, GaveUp
-from pipeline.live.tracking import overlap
 from pipeline.live.worker import Background
 from pipeline.types import Note, Picture, Tick
 from tests.pipeline.live_fakes import (
@@ -147,7 +147,7 @@ def test_faces_are_moved_on_between_detections(every):
         if i >= 2 * every:
             [face] = tick.faces.faces
             true = (10 + 5 * i, 100, min(10 + 5 * i + SIDE, 320), 140)
-            assert overlap(face.box, true) > 0.75, i
+            assert iou([face.box], [true])[0, 0] > 0.75, i
             assert (face.track, face.match.name) == (1, "Ada")
     assert live._looker.detector.calls == -(-45 // every)
 
@@ -164,7 +164,7 @@ def test_a_slow_detector_does_not_hold_up_the_picture(delay, share):
         if i > 4 * delay + 8:
             true = (x, 100, x + SIDE, 140)
             seen += 1
-            good += any(overlap(face.box, true) > 0.5 for face in tick.faces.faces)
+            good += any(iou([face.box], [true])[0, 0] > 0.5 for face in tick.faces.faces)
             assert names(tick) == {1: "Ada"}
     assert good >= share * seen
     assert live._looker.detector.calls < 120 / delay + 2

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from detector.data.portraits import PORTRAIT_FACES, portraits
 from pipeline.live.naming import KEEP, Namer, NamingOptions
-from pipeline.live.quality import face_quality, sharpness
+from pipeline.live.tasks import face_quality, sharpness
 from pipeline.types import Sighting
 from recognizer.gallery import Gallery
 from recognizer.rule import Thresholds

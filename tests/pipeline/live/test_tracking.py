@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.types import Detections
-from pipeline.live.tracking import FaceTracker, Track, overlap
+from pipeline.live.tracking import FaceTracker, Track
 
 SIZE = (480, 640)
 
@@ -159,14 +159,6 @@ def test_numbers_of_a_crowd_are_those_of_its_boxes():
             first = ids
     assert len(set(first)) == 40
     assert ids == first
-
-
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [((0, 0, 10, 10), 1.0), ((5, 0, 15, 10), 1 / 3), ((10, 0, 20, 10), 0.0), ((50, 50, 60, 60), 0)],
-)
-def test_overlap(other, expected):
-    assert overlap((0, 0, 10, 10), other) == pytest.approx(expected)
 
 
 def test_a_face_that_was_lost_or_has_jumped_is_doubtful():

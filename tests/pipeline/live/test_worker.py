@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.live.worker import Background, Inline
+from pipeline.live.worker import Background, Worker
 
 
 def wait_for(worker: Background, count: int) -> list[object]:
@@ -20,7 +20,7 @@ def wait_for(worker: Background, count: int) -> list[object]:
 
 
 def test_inline_results_are_there_at_once():
-    worker = Inline()
+    worker = Worker()
     worker.submit(lambda: 1)
     worker.submit(lambda: 2)
     assert worker.idle
@@ -29,7 +29,7 @@ def test_inline_results_are_there_at_once():
 
 
 def test_a_job_may_follow_from_a_result():
-    worker = Inline()
+    worker = Worker()
     worker.submit(lambda: 1)
     seen = []
     for result in worker.finished():
@@ -60,6 +60,21 @@ def test_background_never_makes_the_caller_wait():
     assert time.monotonic() - start < 30
     go.set()
     assert wait_for(worker, 1) == [True]
+    worker.close()
+
+
+def test_a_result_is_waited_for_until_a_time_at_most():
+    worker, go = Background(), threading.Event()
+    assert not worker.wait(time.monotonic() + 30), "nothing was asked for"
+    worker.submit(go.wait)
+    start = time.monotonic()
+    assert not worker.wait(start + 0.05)
+    assert not worker.wait(start - 1)
+    assert time.monotonic() - start < 20
+    threading.Timer(0.05, go.set).start()
+    assert worker.wait(time.monotonic() + 30)
+    assert worker.wait(start), "it is still there"
+    assert list(worker.finished()) == [True]
     worker.close()
 
 

@@ -92,7 +92,7 @@ def test_a_turning_head_passes(net, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "kind"), zip(FACES, ("photo", "bent photo"), strict=True))
+@pytest.mark.parametrize(("name", "kind"), list(zip(FACES, ("photo", "bent photo"), strict=True)))
 def test_a_photo_that_is_tilted_as_asked_and_moved_about_fails(net, name, kind):
     actor = photo(np.random.default_rng(2), turn=(30, 45), sway=(0.1, 3))
     challenge = attempt(net, make(name, kind, net), actor, seed=2)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from faces.images.read import read_image
-from pipeline.report.files import table, write_report
+from pipeline.report.files import clock, draw_timeline, table, write_report
 from pipeline.report.presence import Report, ReportMaker
-from pipeline.report.timeline import clock, draw_timeline
 from pipeline.types import Face, FrameFaces, Look, Picture, Sighting, Tick
 from recognizer.types import Match, unit
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,40 +14,11 @@ from PIL import Image
 from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
 from pipeline.service.audit import entries, verify
-from pipeline.service.core import Service
-from pipeline.service.errors import ServiceError
-from pipeline.service.images import decode_base64
-from pipeline.service.operations import find_operation
-from pipeline.service.runtime.batching import Call
 from pipeline.service.runtime.limits import Limits
 from recognizer.quality import Gates
 from recognizer.store.people import Store
-from tests.pipeline.service.fakes import BASE64, FakeDetector, draw, encode, make_service, photo
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    made = make_service(tmp_path)
-    yield made
-    made.close()
-
-
-def begin(
-    service: Service, op: str, /, *images: bytes, call: Call | None = None, **fields: Any
-) -> Future:
-    operation = find_operation(op)
-    return service.submit(operation, operation.parse(fields), images, call or Call())
-
-
-def ask(service: Service, op: str, /, *images: bytes, **fields: Any) -> Any:
-    return begin(service, op, *images, **fields).result(20)
-
-
-def refusal(service: Service, op: str, /, *images: bytes, **fields: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        ask(service, op, *images, **fields)
-    return caught.value
-
+from tests.pipeline.service.asking import ask, begin, refusal
+from tests.pipeline.service.fakes import FakeDetector, draw, encode, make_service, photo
 
 # -- faces
 
@@ -307,239 +275,6 @@ def test_a_fit_that_fails_says_why(tmp_path):
     service.close()
 
 
-# -- images that are refused
-
-
-def bomb(side: int = 30_000) -> bytes:
-    """A PNG whose header promises far more pixels than it has."""
-    data = bytearray(encode(np.zeros((8, 8, 3), np.uint8)))
-    import struct
-    import zlib
-
-    data[16:24] = struct.pack(">II", side, side)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    return bytes(data)
-
-
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 3]
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-def test_an_image_without_its_last_bytes_is_used(tmp_path, kind):
-    service = make_service(tmp_path)
-    data = photo(1, kind=kind)
-    whole = ask(service, "detect", data).images[0].faces
-    assert whole
-    assert ask(service, "detect", data[:-2]).images[0].faces == whole
-    service.close()
-
-
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (b"", "bad_image"),
-        (b"hello", "bad_image"),
-        (b"/etc/passwd", "bad_image"),
-        (encode(draw(1), "BMP"), "bad_image"),
-        (encode(draw(1), "TIFF"), "bad_image"),
-        (encode(draw(1), "GIF"), "bad_image"),
-        (half(photo(1, kind="JPEG")), "bad_image"),
-        (half(photo(1)), "bad_image"),
-        (half(photo(1, kind="WEBP")), "bad_image"),
-        (photo(1, kind="JPEG")[:20], "bad_image"),
-        (b"\xff\xd8\xff" + bytes(1000), "bad_image"),
-        (bomb(), "too_large"),
-        (bomb(6_000), "too_large"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_images_that_are_refused(tmp_path, data, code):
-    service = make_service(tmp_path)
-    error = refusal(service, "detect", data)
-    assert (error.code, error.details["image"]) == (code, 0)
-    service.close()
-
-
-def test_too_many_bytes(tmp_path):
-    service = make_service(tmp_path, limits=Limits(max_bytes=5000))
-    error = refusal(service, "detect", photo(1), bytes(5001))
-    assert error.code == "too_large"
-    assert error.details == {"bytes": 5001, "limit": 5000, "image": 1}
-    service.close()
-
-
-def test_the_place_of_a_bad_image_is_named(service):
-    error = refusal(service, "detect", photo(1), b"no image")
-    assert error.details["image"] == 1
-
-
-def test_a_jpeg_with_very_many_scans_is_refused(service):
-    progressive = encode(draw(1), "JPEG", progressive=True)
-    assert ask(service, "detect", progressive).images[0].faces
-    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
-    error = refusal(service, "detect", progressive[:-2] + scan * 40 + b"\xff\xd9")
-    assert error.code == "too_large"
-
-
-def test_too_many_images(service):
-    error = refusal(service, "detect", *[photo(1)] * 17)
-    assert (error.code, error.details) == ("too_large", {"images": 17, "limit": 16})
-    assert refusal(service, "detect").code == "invalid_request"
-    assert refusal(service, "people", photo(1)).code == "invalid_request"
-
-
-# -- crowding
-
-
-def test_past_the_end_of_the_queue_callers_are_told_to_come_back():
-    detector = FakeDetector()
-    service = make_service(detector=detector, limits=Limits(max_waiting=8))
-    detector.gate.clear()
-    greedy = [begin(service, "detect", photo(1), call=Call("greedy")) for _ in range(6)]
-    with pytest.raises(ServiceError) as caught:  # its share is three quarters
-        begin(service, "detect", photo(1), call=Call("greedy"))
-    assert caught.value.code == "overloaded"
-    assert 1 <= (caught.value.retry_after or 0) <= 30
-    other = [begin(service, "detect", photo(1), call=Call("other")) for _ in range(2)]
-    with pytest.raises(ServiceError):
-        begin(service, "detect", photo(1), call=Call("third"))
-    assert ask(service, "health").waiting == 8
-    detector.gate.set()
-    assert all(len(future.result(10).images) == 1 for future in [*greedy, *other])
-    assert ask(service, "detect", photo(1)).images
-    service.close()
-
-
-def test_the_memory_of_decoded_images_is_limited():
-    detector = FakeDetector()
-    service = make_service(detector=detector, limits=Limits(max_memory=700_000))
-    detector.gate.clear()
-    first = begin(service, "detect", photo(1), photo(1), call=Call("a"))  # 2 x 230 kB
-    until = time.monotonic() + 60
-    while service.vision._memory.held < 400_000:
-        assert time.monotonic() < until
-    with pytest.raises(ServiceError, match="bytes of images"):
-        begin(service, "detect", photo(1), photo(1), call=Call("b")).result(5)
-    detector.gate.set()
-    assert len(first.result(5).images) == 2
-    assert service.vision._memory.held == 0
-    service.close()
-
-
-def wait_until(condition: Any) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
-
-
-def test_a_greedy_caller_delays_another_by_one_batch():
-    """Thirty pictures wait; the other caller's is in the very next batch."""
-    detector = FakeDetector(seconds=0.02)
-    service = make_service(detector=detector, limits=Limits(batch=4))
-    detector.gate.clear()
-    order: list[str] = []
-    data = photo(1)
-    for _ in range(30):
-        begin(service, "detect", data, call=Call("greedy")).add_done_callback(
-            lambda _: order.append("greedy")
-        )
-    wait_until(lambda: service.vision._detectors.pending == 30)  # one batch has begun
-    other = begin(service, "detect", photo(2), call=Call("other"))
-    other.add_done_callback(lambda _: order.append("other"))
-    wait_until(lambda: service.vision._detectors.pending == 31)
-    detector.gate.set()
-    other.result(20)
-    service.close()
-    assert order.index("other") <= 12  # the batch that ran, its own, and slow callbacks
-    assert len(order) == 31
-
-
-def test_a_crowd_is_embedded_in_small_batches(tmp_path):
-    """So it takes turns with others: see test_batching.py."""
-    service = make_service(tmp_path, limits=Limits(face_batch=2))
-    embedder = service._models.embedder
-    assert embedder is not None
-    taken: list[int] = []
-    real = embedder.embed
-    embedder.embed = lambda faces: (taken.append(len(faces)), real(faces))[1]  # type: ignore[method-assign]
-    (image,) = ask(service, "embed", photo(1, 2, 3, 4, size=40)).images
-    assert len(image.faces) == 4
-    assert sum(taken) == 4
-    assert max(taken) <= 2
-    service.close()
-
-
-def test_requests_that_arrive_together_share_a_batch():
-    detector = FakeDetector()
-    service = make_service(detector=detector)
-    detector.gate.clear()
-    data = photo(1)
-    futures = [begin(service, "detect", data, call=Call(f"caller {i}")) for i in range(21)]
-    until = time.monotonic() + 60
-    while len(service.vision._detect) < 17:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    detector.gate.set()
-    assert all(future.result(10).images[0].faces for future in futures)
-    assert sum(detector.batches) == 21
-    assert detector.batches.count(4) >= 4
-    service.close()
-
-
-def test_lanes_detect_side_by_side():
-    class Both(FakeDetector):
-        def detect_batch(self, images: Any) -> Any:
-            together.wait()  # broken, if it is the only one
-            return super().detect_batch(images)
-
-    together = threading.Barrier(2, timeout=20)
-    detector = Both()
-    service = make_service(detector=detector, limits=Limits(batch=1, lanes=2))
-    futures = [begin(service, "detect", photo(1), call=Call(f"caller {i}")) for i in range(6)]
-    assert all(future.result(20).images[0].faces for future in futures)
-    assert detector.batches == [1] * 6
-    service.close()
-
-
-def test_a_deadline_is_honored():
-    detector = FakeDetector()
-    service = make_service(detector=detector)
-    detector.gate.clear()
-    start = time.monotonic()
-    call = Call(deadline=time.monotonic() + 0.2)
-    with pytest.raises(ServiceError) as caught:
-        begin(service, "detect", photo(1), call=call).result(5)
-    assert caught.value.code == "deadline_exceeded"
-    assert 0.15 < time.monotonic() - start < 5
-    late = begin(service, "detect", photo(1), call=Call(deadline=time.monotonic() + 0.2))
-    time.sleep(0.3)
-    detector.gate.set()
-    with pytest.raises(ServiceError):
-        late.result(5)
-    assert ask(service, "detect", photo(1)).images
-    assert sum(detector.batches) == 2  # what nobody waited for was not computed
-    service.close()
-
-
-def test_who_has_gone_is_not_computed_for():
-    detector = FakeDetector()
-    service = make_service(detector=detector)
-    detector.gate.clear()
-    begin(service, "detect", photo(1))
-    time.sleep(0.1)
-    call = Call()
-    gone = begin(service, "detect", photo(1), call=call)
-    time.sleep(0.1)
-    call.cancelled.set()
-    detector.gate.set()
-    with pytest.raises(ServiceError):
-        gone.result(5)
-    assert detector.batches == [1]
-    service.close()
-
-
 def test_a_bug_spoils_one_request_and_is_logged_without_names(service, caplog, monkeypatch):
     class Odd(Exception):
         pass
@@ -558,23 +293,6 @@ def test_a_bug_spoils_one_request_and_is_logged_without_names(service, caplog, m
     (record,) = [r for r in caplog.records if r.getMessage() == "a bug"]
     assert "Odd" in record.fields["error"]
     assert "Ada" not in str(record.fields)
-
-
-# -- ending
-
-
-def test_closing_finishes_what_has_begun(tmp_path):
-    detector = FakeDetector(seconds=0.05)
-    service = make_service(tmp_path, detector=detector)
-    futures = [begin(service, "enroll", photo(i), name=f"Person {i}") for i in range(10)]
-    service.close()
-    assert all(future.result(0).added == 1 for future in futures)
-    with pytest.raises(ServiceError) as caught:
-        begin(service, "detect", photo(1))
-    assert caught.value.code == "shutting_down"
-    assert ask(service, "health").ready is False
-    with Store.open_existing(tmp_path / "people.db") as store:
-        assert len(store.people()) == 10
 
 
 def test_fit_people_teaches_a_head_that_is_in_use_at_once(tmp_path):
@@ -596,31 +314,3 @@ def test_fit_people_teaches_a_head_that_is_in_use_at_once(tmp_path):
     assert face.name == "P2"
     assert face.confidence is not None
     service.close()
-
-
-def test_a_request_that_comes_while_the_server_closes_gets_the_documented_error():
-    """Between looking whether it closes and handing the request over."""
-    service, detect = make_service(), find_operation("detect")
-    service._pool.shutdown()
-    for _ in range(3):
-        with pytest.raises(ServiceError) as caught:
-            service.submit(detect, detect.parse({}), [photo(1)], Call())
-        assert caught.value.code == "shutting_down"
-    assert service.health.waiting == 0, "its place in the queue is given back"
-    service.close()
-
-
-@pytest.mark.parametrize("length", range(5))
-@pytest.mark.parametrize("form", BASE64)
-def test_base64_is_read_however_it_is_written(form, length):
-    data = bytes(range(256)) * 2 + b"\xfb\xff" * length + b"x" * length
-    assert decode_base64(BASE64[form](data), "no", 0) == data
-
-
-@pytest.mark.parametrize(
-    "text", ["a", "ab!d", "ab=d", "abcdé", "photo.jpg", "data:image/png,abcd", "data:abcd", "aaaaa"]
-)
-def test_what_is_no_base64_is_refused(text):
-    with pytest.raises(ServiceError, match="not base64") as caught:
-        decode_base64(text, "images: not base64", 2)
-    assert (caught.value.code, caught.value.details) == ("invalid_request", {"image": 2})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector.types import Detections
-from pipeline.sinks.json_lines import LineFile, json_line
+from pipeline.sinks.files import LineFile, json_line
 
 TWO = Detections.from_raw(
     [[10.123, 20, 30.5, 40], [1, 2, 3, 4]], [0.91234567, 0.5], image_size=(480, 640)
@@ -66,7 +66,7 @@ def test_lines_can_be_read_at_once_and_the_old_file_is_replaced(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from pipeline.sinks.json_lines import LineFile
+from pipeline.sinks.files import LineFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))
 with LineFile(Path(sys.argv[1])) as lines:

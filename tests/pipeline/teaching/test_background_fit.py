@@ -15,8 +15,7 @@ import pytest
 from pipeline.teaching.background_fit import Batch, Trainer
 from pipeline.teaching.fit_process import FitError, fit_apart, fit_here
 from pipeline.teaching.holdout import Split, first_head, problems
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store
@@ -162,7 +161,7 @@ with Store.open(Path(sys.argv[1]), "c", DIMENSION) as store:
 @pytest.mark.parametrize("where", ["apart", "here"])
 def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path, where):
     rng = np.random.default_rng(0)
-    for number in range(5):
+    for number in range(3):
         path = tmp_path / f"{number}.db"
         with subprocess.Popen(
             [sys.executable, "-c", TEACHER, str(path), where],

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from detector.types import Detections
+from faces.boxes import iou
 from faces.images.read import read_image
 from pipeline.live.loop import Loop
-from pipeline.live.tracking import overlap
 from pipeline.teaching.gathering import Example, Gatherer, TeachOptions
 from pipeline.types import Look, Picture, Sighting
 from recognizer.gallery import Gallery
@@ -318,12 +318,6 @@ def film_crossing(seed: int) -> int:
 
 @pytest.mark.slow
 def test_faces_that_cross_swap_and_hide_one_another_are_never_mixed():
-    counts = [film_crossing(seed) for seed in range(3)]
-    assert np.mean(counts) > 5, counts
-
-
-@pytest.mark.slow
-def test_faces_that_cross_are_never_mixed_over_many_films():
     counts = [film_crossing(seed) for seed in range(100, 108)]
     assert np.mean(counts) > 12
 
@@ -388,7 +382,7 @@ def real_crossing(seed: int, folder: Path, embedder: Embedder, bar: float) -> tu
         boxes = [
             (float(int(x[k]) + 15), y[k] + 10.0, int(x[k]) + 85.0, y[k] + 90.0) for k in (0, 1)
         ]
-        hidden = overlap(boxes[0], boxes[1]) > 0.4
+        hidden = iou(boxes[:1], boxes[1:2])[0, 0] > 0.4
         detector.boxes = [boxes[front]] if hidden else boxes
         tick = loop.step(Picture(i, i / 15, image, 0.0))
         for each in tick.looks:
@@ -424,6 +418,6 @@ def mini() -> Embedder:
 @pytest.mark.parametrize("bar", [0.45, 0.7])
 def test_real_people_who_cross_are_never_mixed(shared_data, mini, bar):
     folder = shared_data / "lfw" / "images"
-    results = [real_crossing(seed, folder, mini, bar) for seed in range(8)]
+    results = [real_crossing(seed, folder, mini, bar) for seed in range(4)]
     assert sum(wrong for _, wrong in results) == 0, results
     assert np.mean([count for count, _ in results]) > 4, results

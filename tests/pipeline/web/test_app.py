@@ -116,7 +116,7 @@ def test_late_frames_are_dropped_and_a_slow_viewer_holds_up_nobody(broadcast, we
             header, _ = wait_for_frame(quick)
             seen.append(header["frame"])
             quick.send_json({"type": "shown", "frame": header["frame"]})
-            until(lambda: all(v.wants_frame for v in broadcast.viewers if v.latency is not None))
+            until(lambda: all(v.wants(None) for v in broadcast.viewers if v.latency is not None))
         assert seen == list(range(40)), "every one, although the other has shown none"
         first = [wait_for_frame(slow)[0]["frame"] for _ in range(IN_FLIGHT)]
         assert first == [0, 1]

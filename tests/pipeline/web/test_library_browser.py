@@ -13,7 +13,7 @@ from PIL import Image
 
 from detector.data.portraits import portraits
 from pipeline.analyzer import FaceAnalyzer
-from pipeline.library.page.view import PAGE
+from pipeline.library.page.lists import PAGE
 from pipeline.library.parts import table_of, write_manifest, write_part
 from pipeline.library.schema import Manifest
 from recognizer.types import unit

@@ -15,7 +15,7 @@ from pipeline.liveness.challenge import Challenge
 from pipeline.liveness.scene import Errors
 from pipeline.liveness.simulation import Actor, live, photo
 from pipeline.web.camera_switch import CameraSwitch
-from pipeline.web.server import Page, PageOptions
+from pipeline.web.server import Page
 from tests.pipeline.service.films import SCALE, find_points
 from tests.pipeline.web.browsing import PATIENCE, choose, press, until, watched
 from tests.pipeline.web.fakes import FakeLive
@@ -53,7 +53,7 @@ def living() -> Actor:
 
 @pytest.fixture
 def camera() -> Iterator[Camera]:
-    page = Page(FakeLive("Ada"), CameraSwitch(None), PageOptions(port=0))  # type: ignore[arg-type]
+    page = Page(FakeLive("Ada"), CameraSwitch(None), port=0)  # type: ignore[arg-type]
     check = page._broadcast.check
     check._open = lambda: find_points
     check.new_challenge = lambda policy: Challenge.new(random.Random(5), policy)

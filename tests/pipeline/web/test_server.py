@@ -18,12 +18,12 @@ from faces.errors import UserError
 from pipeline.web import server
 from pipeline.web.browser import MAX_FRAME, MAX_VIEWERS
 from pipeline.web.camera_switch import CameraSwitch
-from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page, PageOptions
+from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page
 from tests.pipeline.web.fakes import FakeLive, tick
 
 
 def page(**options) -> Page:
-    return Page(FakeLive("Ada"), CameraSwitch(None), PageOptions(port=0, **options))  # type: ignore[arg-type]
+    return Page(FakeLive("Ada"), CameraSwitch(None), port=0, **options)  # type: ignore[arg-type]
 
 
 def get(url: str) -> tuple[int, str]:
@@ -155,7 +155,7 @@ def test_a_taken_port_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} .* choose another port"):
-            Page(FakeLive(), CameraSwitch(None), PageOptions(port=port))  # type: ignore[arg-type]
+            Page(FakeLive(), CameraSwitch(None), port=port)  # type: ignore[arg-type]
 
 
 def test_files_for_tls_that_are_none(tmp_path):

@@ -15,12 +15,10 @@ from starlette.testclient import TestClient
 
 from faces.errors import UserError
 from pipeline.live.area import Area, AreaFile
-from pipeline.web import messages
 from pipeline.web.access import Access
 from pipeline.web.app import make_app
 from pipeline.web.broadcast import Broadcast
-from pipeline.web.camera_switch import CameraSwitch
-from pipeline.web.camera_tiles import CameraTiles
+from pipeline.web.camera_switch import CameraSwitch, CameraTiles
 from pipeline.web.liveness_check import LivenessCheck
 from pipeline.web.viewers import IN_FLIGHT, Frame, Viewer
 from tests.fake_embedder import FakeEmbedder
@@ -94,7 +92,7 @@ def test_one_camera_has_no_zones_and_tells_of_no_cameras():
     with pytest.raises(UserError, match="door=0"):
         CameraSwitch(None).set_area("camera 0", Area())
     assert CameraSwitch(None).describe() is None
-    assert "camera" not in messages.frame_header(tick(3).faces)
+    assert "camera" not in tick(3).faces.to_json()
 
 
 def test_a_browser_takes_no_part_among_several_cameras(tiles):

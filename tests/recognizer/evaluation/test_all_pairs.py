@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recognizer.evaluation import all_pairs
-from recognizer.evaluation.all_pairs import Faces, worst_pairs
+from recognizer.evaluation.all_pairs import worst_pairs
 from tests.recognizer.evaluation.cases import people
 
 
@@ -74,8 +74,3 @@ def test_the_worst_pairs_one_for_two_people(block, monkeypatch):
 
 def test_perfect_vectors_have_no_worst_pairs():
     assert worst_pairs(people([2, 2], noise=0), 0.9) == []
-
-
-def test_parts_that_do_not_go_together_are_refused():
-    with pytest.raises(ValueError, match="3 people do not go with"):
-        Faces(np.zeros((2, 4), np.float32), np.arange(3), np.zeros(3, bool))

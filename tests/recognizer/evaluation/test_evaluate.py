@@ -17,8 +17,7 @@ from recognizer.evaluation import figures
 from recognizer.evaluation.evaluate import Setup, draw, evaluate
 from recognizer.evaluation.report import Operating, choose_threshold, thin
 from recognizer.evaluation.tables import format_report
-from recognizer.gallery import Gallery
-from recognizer.head import Head
+from recognizer.gallery import Gallery, Head
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 from tests.recognizer.evaluation.cases import people

@@ -68,7 +68,7 @@ def test_nobody_enrolled_no_mates_no_strangers():
     assert np.isnan(found.fnir(np.array([0.5]))).all()
     mates_only = look_up([[1, 0, 0]], ["Ann"])
     assert np.isnan(mates_only.fpir(np.array([0.5]))).all()
-    assert fnir_at(mates_only, 0.1).fnir is None
+    assert fnir_at(mates_only, 0.1)["fnir"] is None
 
 
 def test_fnir_at_an_fpir_needs_strangers_enough():
@@ -77,10 +77,10 @@ def test_fnir_at_an_fpir_needs_strangers_enough():
     truth = ["Ann"] * 10 + ["Zoe"] * 100
     found = look_up(vectors, truth)
     point = fnir_at(found, 0.1)
-    assert float(found.fpir(np.array(point.threshold))) == pytest.approx(0.1)
-    assert point.fnir == 0
+    assert float(found.fpir(np.array(point["threshold"]))) == pytest.approx(0.1)
+    assert point["fnir"] == 0
     rare = fnir_at(found, 0.01)
-    assert (rare.fnir, rare.needed) == (None, 1000)
+    assert (rare["fnir"], rare["needed"]) == (None, 1000)
 
 
 @settings(max_examples=50, deadline=None)
@@ -133,8 +133,8 @@ def test_the_operating_point_by_hand():
     named = np.array([0, -1, 0, 1, -1, 1, -1, -1])
     sources = ["head", "none", "gallery", "gallery", "none", "gallery", "none", "none"]
     point = operating_point(mate, named, sources)
-    assert (point.mated, point.nonmated) == (4, 4)
-    assert (point.fnir, point.misidentified, point.fpir) == (0.5, 0.25, 0.25)
-    assert point.by == {"head": 1, "gallery": 3, "none": 4}
+    assert (point["mated"], point["nonmated"]) == (4, 4)
+    assert (point["fnir"], point["misidentified"], point["fpir"]) == (0.5, 0.25, 0.25)
+    assert point["by"] == {"head": 1, "gallery": 3, "none": 4}
     nobody = operating_point(mate[:0], named[:0], [])
-    assert (nobody.fnir, nobody.misidentified, nobody.fpir) == (None, None, None)
+    assert (nobody["fnir"], nobody["misidentified"], nobody["fpir"]) == (None, None, None)

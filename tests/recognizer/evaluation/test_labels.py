@@ -49,7 +49,7 @@ def test_columns_are_chosen_and_joined(tmp_path):
         ("person,skin\nAnn,3\nAnn,4\n", {}, "line 3: 'Ann' was labeled in line 2"),
         ("person,skin\nZoe,3\n", {}, "none of its 1 lines .* 'Ann' or 'Ann/1.jpg'"),
         ("person,,\nAnn,3,4\n", {}, "line 1: every column needs a name"),
-        ("", {}, "line 1: every column needs a name"),
+        ("", {}, "line 1: which column names the person"),
         ('person,skin\n"Ann,3\n', {}, "not valid CSV"),
     ],
 )
@@ -59,7 +59,7 @@ def test_what_is_wrong_is_named(tmp_path, text, options, message):
 
 
 def test_a_missing_file_and_too_many_groups(tmp_path):
-    with pytest.raises(UserError, match="cannot read the labels"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_labels(tmp_path / "none.csv", PEOPLE, IMAGES)
     people = [f"p{i}" for i in range(60)]
     lines = "\n".join(f"{name},{i}" for i, name in enumerate(people))

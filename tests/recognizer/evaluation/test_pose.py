@@ -32,14 +32,14 @@ def test_a_pair_counts_where_its_more_turned_face_belongs() -> None:
     vectors = np.array([[1, 0], [1, 0], [0, 1], [0.8, 0.6]], np.float32)
     faces = Faces(vectors, np.array([0, 0, 0, 1]), np.zeros(4, bool))
     rows = by_yaw(faces, np.array([5, -20, 50, 10], np.float32), threshold=0.7)
-    assert [(r.least, r.most) for r in rows] == [(0, 15), (15, 30), (30, 45), (45, None)]
-    assert [r.genuine for r in rows] == [0, 1, 0, 2]
-    assert [r.impostor for r in rows] == [1, 1, 0, 1]
-    assert [r.fnmr for r in rows] == [None, 0.0, None, 1.0]
-    assert [r.fmr for r in rows] == [1.0, 1.0, None, 0.0]
-    assert rows[3].fnmr_interval is None  # a single person
+    assert [(r["least"], r["most"]) for r in rows] == [(0, 15), (15, 30), (30, 45), (45, None)]
+    assert [r["genuine"] for r in rows] == [0, 1, 0, 2]
+    assert [r["impostor"] for r in rows] == [1, 1, 0, 1]
+    assert [r["fnmr"] for r in rows] == [None, 0.0, None, 1.0]
+    assert [r["fmr"] for r in rows] == [1.0, 1.0, None, 0.0]
+    assert rows[3]["fnmr_interval"] is None  # a single person
     unknown = by_yaw(faces, np.array([5, np.nan, np.nan, 10], np.float32), threshold=0.7)
-    assert sum(r.genuine + r.impostor for r in unknown) == 1
+    assert sum(r["genuine"] + r["impostor"] for r in unknown) == 1
 
 
 def test_the_interval_is_over_people() -> None:
@@ -49,9 +49,9 @@ def test_the_interval_is_over_people() -> None:
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     faces = Faces(vectors, person, np.zeros(120, bool))
     first = by_yaw(faces, np.zeros(120, np.float32), 0.6)[0]
-    assert first.fnmr is not None
-    assert first.fnmr_interval is not None
-    low, high = first.fnmr_interval
-    assert low < first.fnmr < high
-    naive = 2 * 1.96 * (first.fnmr * (1 - first.fnmr) / first.genuine) ** 0.5
+    assert first["fnmr"] is not None
+    assert first["fnmr_interval"] is not None
+    low, high = first["fnmr_interval"]
+    assert low < first["fnmr"] < high
+    naive = 2 * 1.96 * (first["fnmr"] * (1 - first["fnmr"]) / first["genuine"]) ** 0.5
     assert high - low > 1.2 * naive

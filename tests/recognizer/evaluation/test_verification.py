@@ -72,15 +72,15 @@ def test_what_is_refused(fold, same, test, message):
 def test_the_summary_says_what_is_too_rare_to_measure():
     scores = Scores(np.linspace(0.5, 1, 50), np.linspace(-0.5, 0.6, 1000))
     found = summarize(scores, roc(scores))
-    assert (found.genuine, found.impostor) == (50, 1000)
-    assert [point.tar is None for point in found.tar] == [False, True, True]
-    assert [point.needed for point in found.tar] == [1_000, 10_000, 100_000]
-    assert found.tar[0].threshold == pytest.approx(scores.impostor[-11])
+    assert (found["genuine"], found["impostor"]) == (50, 1000)
+    assert [point["tar"] is None for point in found["tar"]] == [False, True, True]
+    assert [point["needed"] for point in found["tar"]] == [1_000, 10_000, 100_000]
+    assert found["tar"][0]["threshold"] == pytest.approx(scores.impostor[-11])
 
 
 @pytest.mark.parametrize(("genuine", "impostor"), [([], [0.1] * 2000), ([0.5], [])])
 def test_a_missing_kind_of_pair(genuine, impostor):
     scores = Scores(np.array(genuine), np.array(impostor))
     found = summarize(scores, roc(scores))
-    assert (found.auc, found.eer, found.best_threshold) == (None, None, None)
-    assert tar_at(scores, 0.01).tar is None
+    assert (found["auc"], found["eer"], found["best_threshold"]) == (None, None, None)
+    assert tar_at(scores, 0.01)["tar"] is None

@@ -12,7 +12,7 @@ from PIL import Image
 
 from recognizer.crop import CropRecipe
 from recognizer.pretraining.cache import Faces, Maker, Photo, collect
-from recognizer.pretraining.teacher import Teacher
+from recognizer.pretraining.students import Teacher
 
 SIZE = 32
 RECIPE = CropRecipe(SIZE, 0.0, "stretched")

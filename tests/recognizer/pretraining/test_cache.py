@@ -13,7 +13,7 @@ from recognizer.data.photos import bordered
 from recognizer.landmarks import LandmarkNet
 from recognizer.pretraining import cache
 from recognizer.pretraining.cache import RIM, Maker, Photo, collect
-from recognizer.pretraining.teacher import Teacher
+from recognizer.pretraining.students import Teacher
 from tests.recognizer.photos import ASTRONAUT_BOX, astronaut
 from tests.recognizer.pretraining.made import SIZE, Opener, make_teacher, photos
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.rule import Thresholds
 from recognizer.store import journal, unknown
 from recognizer.store.face_picture import FacePicture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.rule import Thresholds, read_defaults
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store

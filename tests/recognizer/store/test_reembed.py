@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faces.errors import UserError
-from recognizer.head import Head
+from recognizer.gallery import Head
 from recognizer.rule import Thresholds
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store

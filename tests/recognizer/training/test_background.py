@@ -9,7 +9,6 @@ from faces.errors import UserError
 from recognizer.gallery import Gallery
 from recognizer.rule import read_defaults
 from recognizer.training.background import (
-    Spread,
     draw_background,
     measure_spread,
     read_spreads,
@@ -83,11 +82,6 @@ def test_a_damaged_file_is_named(tmp_path):
     np.savez(path, fingerprints=np.array([{}], dtype=object))  # would need unpickling
     with pytest.raises(UserError, match="damaged"):
         read_spreads("a", path)
-
-
-def test_parts_that_do_not_go_together_are_refused():
-    with pytest.raises(ValueError, match="do not go together"):
-        Spread(np.zeros(3, np.float32), np.zeros((2, 4), np.float32), 0.1)
 
 
 @pytest.mark.parametrize("weights", ["mini-83612e3c845adcd3", "mini-f0e5d24019d029ad"])

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from detector.data import portraits
+from faces.boxes import iou
 from faces.errors import UserError
-from pipeline.live.tracking import overlap
 from scripts.demo_parts.wall_film import SIZE, WallFilm
 
 
@@ -56,7 +56,7 @@ def test_the_detector_finds_whom_the_truth_names(film):
     image, truth = film.frame(film.frames // 2)
     found = detector.detect(image).above(0.7).xyxy.tolist()
     for name, box in truth.items():
-        assert max(overlap(tuple(each), box) for each in found) > 0.5, name
+        assert iou(found, [box]).max() > 0.5, name
 
 
 def test_a_package_without_its_pictures_is_named(monkeypatch):

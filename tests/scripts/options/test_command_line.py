@@ -180,6 +180,53 @@ def test_the_help_says_what_each_field_is_and_ends_with_the_examples(capsys):
     )
 
 
+@dataclass(frozen=True)
+class Photos:
+    name: tyro.conf.Positional[str]
+    """Who."""
+    photos: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PHOTO")] = ()
+    """Of them."""
+    gallery: Path = Path("people.db")
+    """Where."""
+    largest: bool = False
+    """Take the largest face."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "Bob a.png b.png --gallery x --largest",
+        "Bob a.png --gallery x b.png --largest",
+        "Bob a.png --gallery x --largest b.png",
+        "Bob --gallery x a.png --largest b.png",
+        "--largest Bob --gallery x a.png b.png",
+    ],
+)
+def test_a_list_of_files_may_go_on_behind_a_flag(arguments):
+    several: Any = (
+        Annotated[Photos, tyro.conf.subcommand("photos")]
+        | Annotated[Wider, tyro.conf.subcommand("wider")]
+    )
+    expected = Photos("Bob", (Path("a.png"), Path("b.png")), Path("x"), True)
+    assert parse(Photos, arguments.split(), "faces", "A.", EXAMPLES) == expected
+    assert parse(several, ["photos", *arguments.split()], "faces", "A.", EXAMPLES) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "unknown"),
+    [
+        (Photos, "Bob a.png --gallry x b.png", "--gallry"),
+        (Photos, "Bob a.png --gallery x b.png -q", "-q"),
+        (Wider, "a b", "b"),
+    ],
+)
+def test_what_belongs_to_no_list_is_a_mistake(options, arguments, unknown, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(options, arguments.split(), "faces", "A.", EXAMPLES)
+    assert stop.value.code == 2
+    assert unknown in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["wider", "--help"], ["check", "--help"]])
 def test_the_help_of_sub_commands_ends_with_the_examples_too(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

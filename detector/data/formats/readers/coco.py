@@ -39,11 +39,7 @@ def read_coco(source: Source) -> dict[str, list[LabeledImage]]:
             empty.append((path, data))
             continue
         for image in _read(path, data, source):
-            if image.path in listed:
-                raise UserError(
-                    f"{path}: lists {image.path.name}, as {listed[image.path]} does; give the one "
-                    "file that shall be read in place of the folder"
-                )
+            source.refuse_twice(image.path, str(path))
             listed[image.path] = path
             splits[source.split_of(path)].append(image)
     for path, data in empty:  # COCO's and Datumaro's image_info_test.json lists images once more

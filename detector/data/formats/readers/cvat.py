@@ -27,7 +27,6 @@ def is_cvat(root: etree._Element) -> bool:
 def read_cvat(source: Source) -> dict[str, list[LabeledImage]]:
     """The images of all CVAT files by split: an image's ``subset``, or its folder."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
-    listed: dict[Path, str] = {}
     for path in source.files(".xml"):
         root, flaws = read_xml(path)
         for flaw in flaws:
@@ -48,13 +47,7 @@ def read_cvat(source: Source) -> dict[str, list[LabeledImage]]:
             image = _read(path, element, source)
             if image is None:
                 continue
-            where = f"{path}, line {line_of(element)}"
-            if image.path in listed:
-                raise UserError(
-                    f"{where}: {image.path.name} is also in {listed[image.path]}; give the one "
-                    "file that shall be read in place of the folder"
-                )
-            listed[image.path] = where
+            source.refuse_twice(image.path, f"{path}, line {line_of(element)}")
             place = image.path if path.parent == source.root else path
             subset = element.get("subset", "")
             splits[source.split_of(place, subset)].append(image)

@@ -27,7 +27,6 @@ def is_labelme(data: Any) -> bool:
 def read_labelme(source: Source, scratch: Path | None) -> dict[str, list[LabeledImage]]:
     """The images by split: the folder of the JSON file. Embedded images go to ``scratch``."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
-    listed: dict[Path, Path] = {}
     for path in source.files(".json"):
         data = read_json(path)
         if not is_labelme(data):
@@ -39,9 +38,7 @@ def read_labelme(source: Source, scratch: Path | None) -> dict[str, list[Labeled
         image, name = _image(path, data, source, scratch)
         if image is None:
             continue
-        if image in listed:
-            raise UserError(f"{path}: labels {image.name}, as {listed[image]} does; remove one")
-        listed[image] = path
+        source.refuse_twice(image, str(path))
         size = whole(data.get("imageWidth")), whole(data.get("imageHeight"))
         splits[source.split_of(path.with_suffix(".lbl"))].append(labels.image(image, size, name))
     return splits

@@ -10,9 +10,8 @@ from typing import Any
 from detector.data.formats.dataset import LabeledImage
 from detector.data.formats.parse import around, numbers, read_json, rotated, whole
 from detector.data.formats.source import Labels, Source
-from detector.data.listed import path_in
 from faces.errors import UserError
-from faces.filenames import folded, last_part
+from faces.filenames import folded, last_part, path_in
 from faces.images.find import IMAGE_SUFFIXES
 from faces.images.read import image_info
 
@@ -28,7 +27,6 @@ def is_label_studio(data: Any) -> bool:
 def read_label_studio(source: Source) -> dict[str, list[LabeledImage]]:
     """The images of all exports by split, which is the image's or the file's folder or name."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
-    listed: dict[Path, str] = {}
     for path in source.files(".json"):
         data = read_json(path)
         if not is_label_studio(data):
@@ -39,11 +37,7 @@ def read_label_studio(source: Source) -> dict[str, list[LabeledImage]]:
             image = _read(task, where, path.parent, source)
             if image is None:
                 continue
-            if image.path in listed:
-                raise UserError(
-                    f"{where}: labels {image.path.name}, as {listed[image.path]} does; remove one"
-                )
-            listed[image.path] = where
+            source.refuse_twice(image.path, where)
             split = source.split_of(image.path)
             splits[split if split != "train" else source.split_of(path)].append(image)
     return splits
@@ -63,8 +57,9 @@ def _read(task: Any, where: str, near: Path, source: Source) -> LabeledImage | N
     image = source.find(url, near, where)
     if image is None:
         return None
-    turned = next((x for x in results if _degrees(x, where)), None)
-    if turned is not None:  # versions differ in whether what was drawn then turns along
+    turns = [result.get("image_rotation") or 0 for result in results]
+    # Versions differ in whether what was drawn then turns along.
+    if any(degrees % 360 for degrees in numbers(turns, None, where, "image_rotation")):
         source.count(
             "images that were turned in Label Studio, left out (turn them back there, and export "
             "again)", f"{last_part(url)} ({where})",
@@ -84,12 +79,6 @@ def _read(task: Any, where: str, near: Path, source: Source) -> LabeledImage | N
         size = given
         _add(result, given, place, labels, links)
     return labels.image(image, size)
-
-
-def _degrees(result: dict[str, Any], where: str) -> float:
-    """By how much the image was turned when this was drawn."""
-    [degrees] = numbers([result.get("image_rotation") or 0], 1, where, "image_rotation")
-    return degrees % 360
 
 
 def _links(results: list[dict[str, Any]]) -> dict[str, str]:
@@ -156,34 +145,32 @@ def _add(
     width, height = size
     name = _label(item)
     own = str(item["id"]) if "id" in item else None
+
+    def values(*keys: str) -> list[float]:
+        given = [item.get(key) for key in keys]
+        return numbers(given, len(keys), where, " ".join(keys))
+
     if item.get("keypointlabels") or str(item.get("type", "")).startswith("keypoint"):
-        x, y = numbers([item.get("x"), item.get("y")], 2, where, "x y")
-        point = (x * width / 100, y * height / 100)
-        labels.add_points(name, [point], where, links.get(own or ""))
+        x, y = values("x", "y")
+        labels.add_points(name, [(x * width / 100, y * height / 100)], where, links.get(own or ""))
         return
-    if item.get("points") is not None and item.get("closed") is not False:
-        points = item["points"] if isinstance(item["points"], list) else []
+    points = item.get("points")
+    if isinstance(points, list) and points and item.get("closed") is not False:
         xy = [numbers(point, 2, where, "each of the points") for point in points]
-        if xy:
-            scaled = [(x * width / 100, y * height / 100) for x, y in xy]
-            labels.add(around(scaled), name, _hard(item), group=own)
-            return
-    if all(key in item for key in _ELLIPSE):
-        values = [*(item[key] for key in _ELLIPSE), item.get("rotation") or 0]
-        x, y, rx, ry, degrees = numbers(values, 5, where, f"{' '.join(_ELLIPSE)} rotation")
+        box = around([(x * width / 100, y * height / 100) for x, y in xy])
+    elif all(key in item for key in _ELLIPSE):
+        x, y, rx, ry = values(*_ELLIPSE)
+        [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")
         x, rx, y, ry = x * width / 100, rx * width / 100, y * height / 100, ry * height / 100
         box = rotated((x - rx, y - ry, x + rx, y + ry), degrees, (x, y))
-        labels.add(box, name, _hard(item), group=own)
-        return
-    if not all(key in item for key in ("x", "y", "width", "height")):
+    elif all(key in item for key in ("x", "y", "width", "height")):
+        x, y, w, h = values("x", "y", "width", "height")
+        [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")
+        x, w, y, h = x * width / 100, w * width / 100, y * height / 100, h * height / 100
+        box = rotated((x, y, x + w, y + h), degrees, (x, y))  # about its top left corner
+    else:
         labels.source.count("results that are no boxes, passed over", where)
         return
-    keys = ("x", "y", "width", "height")
-    x, y, w, h = numbers([item[key] for key in keys], 4, where, "x y width height")
-    [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")
-    x, w, y, h = x * width / 100, w * width / 100, y * height / 100, h * height / 100
-    # It is turned about its top left corner.
-    box = rotated((x, y, x + w, y + h), degrees, (x, y))
     labels.add(box, name, _hard(item), group=own)
 
 
@@ -202,12 +189,9 @@ def _label(item: dict[str, Any]) -> str:
 
 
 def _hard(item: dict[str, Any]) -> bool:
-    choices = (
-        [str(x) for x in item.get("choices") or []] if isinstance(item.get("choices"), list) else []
-    )
-    meta = item.get("meta") if isinstance(item.get("meta"), dict) else {}
-    text = (meta or {}).get("text")
-    words = choices + ([str(x) for x in text] if isinstance(text, list) else [])
+    meta = item.get("meta")
+    texts = (item.get("choices"), meta.get("text") if isinstance(meta, dict) else None)
+    words = [str(word) for several in texts if isinstance(several, list) for word in several]
     return any(folded(word.strip()) in ("difficult", "ignore", "crowd") for word in words)
 
 

@@ -10,9 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import numbers, read_lines
+from detector.data.formats.parse import numbers
 from detector.data.formats.source import Labels, Source
 from faces.errors import UserError
+from faces.files import read_lines
 from faces.images.find import IMAGE_SUFFIXES
 
 
@@ -25,7 +26,6 @@ def is_retinaface(lines: list[str]) -> bool:
 def read_retinaface(source: Source) -> dict[str, list[LabeledImage]]:
     """The images of all files by split: the folder or the name of the text file."""
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
-    listed: dict[Path, str] = {}
     for path in source.files(".txt"):
         lines = read_lines(path)
         if not is_retinaface(lines):
@@ -37,10 +37,8 @@ def read_retinaface(source: Source) -> dict[str, list[LabeledImage]]:
             if line.startswith("#"):
                 split = source.split_of(path)
                 image = source.find(name, path.parent, where, split) if name else None
-                if image is not None and image in listed:
-                    raise UserError(f"{where}: {name} is also in {listed[image]}; remove one")
                 if image is not None:
-                    listed[image] = where
+                    source.refuse_twice(image, where)
                     splits[split].append(labels.image(image, (0, 0)))
                 name, where, labels = line[1:].strip(), here, Labels(source, here)
             elif line.strip():

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import read_lines
 from detector.data.formats.source import Labels, Source, split_named
 from detector.data.voc.annotation import read_voc
 from detector.data.voc.folder import VocFolder, find_sets, pair
 from faces.errors import UserError
 from faces.filenames import folded, last_part
+from faces.files import read_lines
 from faces.images.find import IMAGE_SUFFIXES, find_images
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import yaml
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import numbers, read_lines
+from detector.data.formats.parse import numbers
 from detector.data.formats.readers.yolo_lines import first_with_points, read_labels
 from detector.data.formats.source import Source, split_named
 from faces.errors import UserError
+from faces.files import read_lines
 from faces.images.find import IMAGE_SUFFIXES
 
 NAMES = ("classes.txt", "obj.names", "classes.names", "predefined_classes.txt")
@@ -83,7 +84,7 @@ def _from_yaml(path: Path, source: Source) -> tuple[Source, dict[str, list[Label
     folders = [str(x if x.is_dir() else x.parent) for x in found]
     top = Path(os.path.commonpath([path.parent, *folders]))
     if top != source.root:
-        inner, source = source, Source(path, top)
+        inner, source = source, Source(path, top, source.out)
         source.notes, source._counts = inner.notes, inner._counts
     result = _by_part(parts, names, dims, source)
     if top != path.parent:  # what else lies beside the folder is none of the data set's

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import around, numbers, read_lines
+from detector.data.formats.parse import around, numbers
 from detector.data.formats.source import Labels, Points, Source
 from faces.errors import UserError
+from faces.files import read_lines
 from faces.images.read import image_info
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from detector.data.formats.dataset import Dataset, LabeledImage
 from detector.data.formats.load import Format, load_dataset
+from detector.data.voc.annotation import points_of
 
 SIZE = (200, 100)  # width, height of every picture
 
@@ -38,9 +40,32 @@ def load(path: Path, format: Format | None = None) -> Dataset:
     return load_dataset(path, scratch, format)
 
 
-def only(dataset: Dataset, split: str = "train") -> LabeledImage:
+class Arrays(SimpleNamespace):
+    """See `arrays`; as long as there are boxes."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def arrays(image: LabeledImage) -> Arrays:
+    """What is in an image, side by side."""
+    boxes = image.objects
+    return Arrays(
+        path=image.path,
+        name=image.name,
+        width=image.width,
+        height=image.height,
+        xyxy=image.xyxy,
+        names=tuple(box.name for box in boxes),
+        difficult=np.array([box.difficult for box in boxes], bool),
+        landmarks=points_of(boxes),
+        attributes=tuple(box.attributes for box in boxes),
+    )
+
+
+def only(dataset: Dataset, split: str = "train") -> Arrays:
     [image] = dataset.splits[split]
-    return image
+    return arrays(image)
 
 
 def coco(*names: str, **annotation: Any) -> dict[str, Any]:

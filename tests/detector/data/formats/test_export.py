@@ -133,9 +133,8 @@ def test_any_floats_survive_coco(tmp_path):
 
 
 def test_landmarks_become_keypoints(tmp_path):
-    points = np.full((2, 5, 2), np.nan)
-    points[0, :4] = [[1, 2], [3.5, 4], [5, 6], [7, 8]]
-    item = labeled(tmp_path / "a.png", [WHOLE, FLOATS], landmarks=points)
+    points = ((1, 2), (3.5, 4), (5, 6), (7, 8), None)
+    item = labeled(tmp_path / "a.png", [WHOLE, FLOATS], [points, ()])
     write_coco(tmp_path, {"": [item]}, Counter())
     content = json.loads((tmp_path / "annotations/instances_default.json").read_text())
     first, second = content["annotations"]
@@ -211,19 +210,13 @@ def test_copies_are_the_same_bytes_and_links_lead_to_the_originals(data, tmp_pat
         assert (tmp_path / "linked/images" / name).resolve() == original.resolve()
 
 
-def labeled(path: Path, boxes, **changes) -> LabeledImage:
-    count = len(boxes)
-    values = {
-        "path": path,
-        "name": path.name,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "xyxy": np.array(boxes, np.float64).reshape(-1, 4),
-        "names": ("face",) * count,
-        "difficult": np.zeros(count, bool),
-        "landmarks": np.full((count, 5, 2), np.nan),
-    }
-    return LabeledImage(**{**values, **changes})
+def labeled(path: Path, boxes, landmarks=None) -> LabeledImage:
+    every = landmarks or [()] * len(boxes)
+    objects = tuple(
+        VocObject("face", tuple(map(float, box)), landmarks=points)
+        for box, points in zip(boxes, every, strict=True)
+    )
+    return LabeledImage(path, path.name, WIDTH, HEIGHT, objects)
 
 
 @pytest.mark.parametrize("format", ["voc", "coco", "yolo"])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.data.listed import readings
 from detector.data.voc.annotation import read_voc
 from faces.errors import UserError
+from faces.filenames import readings
 from tests.detector.data.formats.exports import coco, load, only, picture, text, write_json
 
 YOLO = "0 0.5 0.5 0.5 0.5\n"
@@ -273,7 +273,7 @@ def test_labels_of_label_studio_find_the_photos_before_they_were_uploaded(tmp_pa
         text(tmp_path / f"v/Annotations/{name}.xml", VOC.format(f"{name}.jpg", BOX))
     text(tmp_path / "y/classes.txt", "face\n")
     for folder in ("y", "v"):
-        assert [len(x) for x in load(tmp_path / folder).splits["train"]] == [1, 1]
+        assert [len(x.objects) for x in load(tmp_path / folder).splits["train"]] == [1, 1]
     # Two of one name: whose labels these are cannot be told.
     text(tmp_path / "y/labels/9a1b2c3e-c.txt", YOLO)
     assert only(load(tmp_path / "y")).path.stem == "a b"
@@ -294,4 +294,4 @@ def test_a_coco_file_that_lists_images_and_nothing_else(tmp_path: Path) -> None:
     write_json(tmp_path / "in/annotations/instances_train.json", coco("a.jpg"))
     info = coco("a.jpg", "b.jpg") | {"annotations": [], "categories": []}
     write_json(tmp_path / "in/annotations/image_info_train.json", info)
-    assert [len(x) for x in load(tmp_path / "in").splits["train"]] == [1, 0]
+    assert [len(x.objects) for x in load(tmp_path / "in").splits["train"]] == [1, 0]

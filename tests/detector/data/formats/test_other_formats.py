@@ -9,7 +9,7 @@ import pytest
 
 from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from faces.errors import UserError
-from tests.detector.data.formats.exports import load, only, picture, text
+from tests.detector.data.formats.exports import arrays, load, only, picture, text
 
 # -- YOLO
 
@@ -46,7 +46,7 @@ def test_ultralytics_yolo_with_lists_polygons_and_images_without_a_file(tmp_path
     text(root / "labels/train/a.txt", "0 0.1 0.1 0.2 0.1 0.15 0.3\n\n0 0.5 0.5 0.1 0.1 0.9\n")
     text(root / "labels/val/c.txt", "")
     dataset = load(yaml)
-    a, b = dataset.splits["train"]
+    a, b = map(arrays, dataset.splits["train"])
     np.testing.assert_allclose(a.xyxy, [[20, 10, 40, 30], [90, 45, 110, 55]])
     assert a.attributes[1] == {"score": "0.9"}
     assert len(b) == len(only(dataset, "val")) == 0
@@ -80,7 +80,7 @@ def test_a_box_with_five_points_and_no_kpt_shape_is_seen_by_its_numbers(tmp_path
     picture(tmp_path / "in/images/none.jpg")
     dataset = load(tmp_path / "in")
     assert any("five points, by their numbers" in note for note in dataset.notes)
-    image, none = dataset.splits["train"]
+    image, none = map(arrays, dataset.splits["train"])
     np.testing.assert_allclose(image.xyxy, [[60, 30, 140, 70]])
     np.testing.assert_allclose(none.xyxy, image.xyxy)
     np.testing.assert_allclose(image.landmarks[0][:3], [[80, 40], [120, 40], [100, 50]])

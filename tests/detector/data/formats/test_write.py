@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.formats.load import choose_classes
+from detector.data.formats.load import choose_classes, load_dataset
 from detector.data.formats.write import check_out, write_dataset
 from detector.data.voc.annotation import read_voc
 from detector.data.voc.folder import find_sets, pair
 from faces.errors import UserError
-from tests.detector.data.formats.exports import coco, load, picture, text, write_json
+from tests.detector.data.formats.exports import arrays, coco, load, only, picture, text, write_json
 from tests.detector.data.formats.test_other_formats import FIVE
 
 
@@ -46,7 +46,7 @@ def test_classes_are_chosen(tmp_path: Path) -> None:
     two_classes(tmp_path / "in")
     dataset = load(tmp_path / "in")
     chosen = choose_classes(dataset, ["face"])
-    assert [image.names for image in chosen.splits["train"]] == [("face",), ()]
+    assert [arrays(image).names for image in chosen.splits["train"]] == [("face",), ()]
     assert chosen.notes[-1] == "boxes of other classes, left out: faces (1)"
     with pytest.raises(UserError, match=r"no class 'Face'; the data set has face, faces"):
         choose_classes(dataset, ["Face"])
@@ -58,7 +58,7 @@ def test_ignored_regions_stay_when_classes_are_chosen(tmp_path: Path) -> None:
     data["categories"][0]["name"] = "Ignored_Regions"
     data["annotations"].append({**data["annotations"][0], "id": 2, "category_id": 0})
     write_json(tmp_path / "in/a.json", data)
-    [image] = choose_classes(load(tmp_path / "in"), ["face"]).splits["train"]
+    image = only(choose_classes(load(tmp_path / "in"), ["face"]))
     assert image.names == ("face", "face")
     assert image.difficult.tolist() == [False, True]
 
@@ -83,6 +83,29 @@ def test_images_that_would_share_an_annotation_get_different_names(tmp_path: Pat
     assert len(list((tmp_path / "out/train/annotations").iterdir())) == 3
 
 
+@pytest.mark.parametrize("out", ["in/mine", "in", "."])
+def test_a_label_file_and_the_new_data_set_may_lie_in_one_folder(tmp_path: Path, out: str) -> None:
+    two_classes(tmp_path / "in")
+    picture(tmp_path / "in/photos/b.png")
+    write_json(tmp_path / "in/b.json", coco("b.png"))
+    for _ in range(2):  # what the first time has written is not read the second time
+        check_out(tmp_path / "in/b.json", tmp_path / out, overwrite=True)
+        data = load_dataset(tmp_path / "in/b.json", None, out=tmp_path / out)
+        assert write_dataset(data, tmp_path / out, placement="copy") == {"copied": 1}
+    [image] = data.splits["train"]
+    assert image.path == tmp_path / "in/photos/b.png"
+    assert list((tmp_path / out / "train/images").rglob("b.png"))
+
+
+def test_images_that_are_read_are_never_replaced(tmp_path: Path) -> None:
+    picture(tmp_path / "train/images/b.png")
+    write_json(tmp_path / "b.json", coco("b.png"))
+    data = load_dataset(tmp_path / "b.json", None, out=tmp_path)
+    with pytest.raises(UserError, match=r"b\.png is read, and .*images would be replaced"):
+        write_dataset(data, tmp_path)
+    assert (tmp_path / "train/images/b.png").is_file()
+
+
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     two_classes(tmp_path / "in")
     write_dataset(load(tmp_path / "in"), tmp_path / "out")
@@ -92,5 +115,8 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "in", tmp_path / "in/out"):
         with pytest.raises(UserError, match="lie in one another"):
             check_out(tmp_path / "in", out, overwrite=True)
+    text(tmp_path / "out/train/annotations/a.json", "{}")
+    with pytest.raises(UserError, match=r"a\.json is read, and .*annotations would be replaced"):
+        check_out(tmp_path / "out/train/annotations/a.json", tmp_path / "out", overwrite=True)
     with pytest.raises(UserError, match="missing: there is no such file"):
         check_out(tmp_path / "missing", tmp_path / "other")

@@ -157,7 +157,7 @@ def test_malformed_files_are_refused_with_their_line(
 
 
 def test_missing_files_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone\.xml: cannot read"):
+    with pytest.raises(UserError, match=r"gone\.xml: cannot be read"):
         read_voc(tmp_path / "gone.xml")
 
 
@@ -183,11 +183,11 @@ def test_a_bomb_of_ten_thousand_entities_is_refused_in_milliseconds(
     path.write_bytes(BOMB.encode(encoding))
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(UserError, match=r"bomb\.xml"):
             read_voc(path)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.05  # the fastest: others may be using the machine
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05  # the fastest: caches may be cold
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_a_bomb_of_ten_thousand_entities_is_refused_in_milliseconds(
 )
 def test_broken_files_are_refused_in_a_time_that_grows_with_their_length(text: str) -> None:
     def seconds(count: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(UserError):
             read("<annotation>" + text * count)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     count = 300_000 // len(text)
     assert min(seconds(count) for _ in range(3)) < 3  # a search from each to the end takes minutes

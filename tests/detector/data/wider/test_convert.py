@@ -67,7 +67,7 @@ EXPECTED_FILES = sorted(
 
 def check_result(out: Path) -> None:
     assert files(out) == EXPECTED_FILES
-    pairing = pair(VocFolder("", out / "train/images", out / "train/annotations"), lambda _: "")
+    pairing = pair(VocFolder("", out / "train/images", out / "train/annotations"))
     assert len(pairing.pairs) == 3
     truth = {image.name: image for image in parse_text(TEXT, "gt")}
     for image, path in pairing.pairs:
@@ -342,7 +342,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(
 def test_a_bomb_in_place_of_the_truth_is_refused(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wider_source, "_MAX_TRUTH_BYTES", 100)
+    monkeypatch.setattr(wider_source, "MAX_TRUTH_BYTES", 100)
     with pytest.raises(UserError, match="larger than 100 bytes"):
         convert(source, tmp_path / "out", "train")
     zip_source(source)
