@@ -72,7 +72,17 @@ def checkpoint_config(payload: dict[str, Any]) -> TrainConfig:
 
 
 def model_from_checkpoint(payload: dict[str, Any]) -> FaceRCNN:
-    """Rebuild the network with its weights, in evaluation mode, on the CPU."""
+    """Rebuild the network with its weights, in evaluation mode, on the CPU.
+
+    Raises UserError where they are not those of the network that the configuration describes.
+    """
     model = build_model(checkpoint_config(payload).model, pretrained=False)
-    model.load_state_dict(payload["weights"])
+    try:
+        model.load_state_dict(payload["weights"])
+    except RuntimeError as error:
+        raise UserError(
+            "the checkpoint's weights are not those of the network that its configuration "
+            "describes: it was made by another version of this project, or changed since. Train "
+            "it again, or open it with the version in its `provenance`"
+        ) from error
     return model.eval()

@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detector.backbone import Pyramid, SingleMap, load_backbone
 from detector.config import ModelConfig
-from detector.points import PointsHead
+from detector.points import AROUND, GRID, PointsHead
 from detector.stages import (
     ContextRoIAlign,
     ExactAnchors,
@@ -177,9 +177,8 @@ def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     # drown that of the faces (Lin et al. 2017, https://arxiv.org/abs/1708.02002, section 4.1).
     nn.init.constant_(rpn.head.cls_logits.bias, -math.log(99.0))
     nn.init.constant_(roi_heads.box_predictor.cls_score.bias[1:], -2.0)
-    roi_heads.points = (
-        PointsHead(config.channels, 7, config.head_width // 2) if config.points else None
-    )
+    roi_heads.points = PointsHead(config.channels) if config.points else None
+    roi_heads.points_pool = ContextRoIAlign(["0", "1", "2", "3"], GRID, 1, AROUND)
     roi_heads.quality = True
     roi_heads.objectness = config.objectness
     roi_heads.shift = math.log(config.score_calibration / (1 - config.score_calibration))

@@ -1,6 +1,7 @@
 """The five points of a face: the part of `fpn` that finds them, and its loss.
 
-They are found from the final box of a face, in the second stage: a branch beside box and score.
+They are found from the final box of a face, in the second stage: a branch beside box and score,
+which pools finer than these, as a cell of theirs is a seventh of a face and more.
 """
 
 from __future__ import annotations
@@ -20,22 +21,44 @@ ROUND = 0.03
 """Errors below this, in sides of the box, count by their square: labels are no better."""
 
 
-class PointsHead(nn.Module):
-    """Maps (K, C, S, S) pooled from around boxes -> points (K, 5, 2), from the center of the box,
-    in its widths and heights."""
+GRID = 14
+"""Cells to a side of the maps that points are found from."""
 
-    def __init__(self, channels: int, size: int, width: int) -> None:
+AROUND = 1.3
+"""How many sides of the box those maps span: points of a turned head lie at its edge."""
+
+
+class PointsHead(nn.Module):
+    """Maps (K, C, GRID, GRID) pooled from boxes made ``AROUND`` times as large -> points
+    (K, 5, 2), from the center of the box, in its widths and heights.
+
+    For each point a map says where it is; its place is the mean of all cells, weighted by the
+    softmax of that map (Sun et al. 2018, https://arxiv.org/abs/1711.08229): finer than a cell.
+    """
+
+    def __init__(self, channels: int, width: int = 48) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.hidden = nn.Linear(channels * size * size, width)
-        self.out = nn.Linear(width, 10)
-        nn.init.normal_(self.out.weight, std=0.001)
-        with torch.no_grad():
-            self.out.bias.copy_(torch.tensor(MEAN_FACE).flatten())
+        inputs = (channels, width, width)
+        # A cell of the last sees 13 x 13: whether an eye is the left one shows far from it.
+        convs = [nn.Conv2d(c, width, 3, padding=d, dilation=d) for d, c in enumerate(inputs, 1)]
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        self.convs = nn.ModuleList(convs)
+        self.maps = nn.Conv2d(width, 5, 1)
+        nn.init.zeros_(self.maps.weight)
+        at = ((torch.arange(GRID) + 0.5) / GRID - 0.5) * AROUND
+        y, x = torch.meshgrid(at, at, indexing="ij")
+        cells = torch.stack((x.flatten(), y.flatten()), 1)
+        self.register_buffer("cells", cells, persistent=False)
+        # Where a point is on most faces; learning starts from it.
+        far = torch.cdist(torch.tensor(MEAN_FACE), cells)
+        self.prior = nn.Parameter(-far.square() / (2 * 0.15**2))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        x = self.conv(pooled).relu().flatten(1)
-        return self.out(self.hidden(x).relu()).reshape(-1, 5, 2)
+        for conv in self.convs:
+            pooled = conv(pooled).relu()
+        maps = self.maps(pooled).float().flatten(2) + self.prior
+        return maps.softmax(2) @ self.cells
 
 
 def points_in_pixels(relative: Tensor, boxes: Tensor) -> Tensor:

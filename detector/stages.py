@@ -174,6 +174,7 @@ class IgnoringRoIHeads(RoIHeads):
     objectness = 0.0
     shift = 0.0
     points: PointsHead | None
+    points_pool: ContextRoIAlign
     counted = 0
     """Proposals that the last losses are means over."""
     counted_points = 0
@@ -194,7 +195,7 @@ class IgnoringRoIHeads(RoIHeads):
     def _find_points(self, features, results, image_shapes) -> None:  # type: ignore[no-untyped-def]
         assert self.points is not None
         boxes = [result["boxes"] for result in results]
-        relative = self.points(self.box_roi_pool(features, boxes, image_shapes)).float()
+        relative = self.points(self.points_pool(features, boxes, image_shapes))
         for result, own in zip(results, relative.split([len(b) for b in boxes]), strict=True):
             result["landmarks"] = points_in_pixels(own, result["boxes"])
 
@@ -219,10 +220,14 @@ class IgnoringRoIHeads(RoIHeads):
                 else of.new_full((len(of), 5, 2), math.nan, dtype=boxes.dtype)
                 for target, of in zip(targets, matched, strict=True)
             ]
+            # From where the boxes will be, not from the proposals, as in use.
+            moved = self.box_coder.decode_single(
+                deltas[on_face, 4:8].detach().float(), torch.cat(proposals)[on_face]
+            )
+            of_image = [(one > 0).sum().item() for one in labels]
+            pooled = self.points_pool(features, list(moved.split(of_image)), image_shapes)
             losses["loss_points"], self.counted_points = points_loss(
-                self.points(pooled[on_face]),
-                torch.cat(proposals)[on_face],
-                torch.cat(points)[on_face],
+                self.points(pooled), moved, torch.cat(points)[on_face]
             )
         return losses
 

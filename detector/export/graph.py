@@ -24,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
 from detector.model import MEAN, STD, FaceRCNN
-from detector.points import points_in_pixels
+from detector.points import AROUND, GRID, points_in_pixels
 from detector.stages import enlarge
 
 
@@ -87,7 +87,7 @@ class FaceGraph(nn.Module):
         self.pooled = len(pool.featmap_names)
         self.grid = int(pool.output_size[0])
         self.samples = int(pool.sampling_ratio)
-        self.canonical_scale = float(pool.canonical_scale)
+        self.canonical_cell = float(pool.canonical_scale) / self.grid
         self.canonical_level = float(pool.canonical_level)
         self.context = float(getattr(pool, "context", 1.0))
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
@@ -120,7 +120,7 @@ class FaceGraph(nn.Module):
         features, objectness, deltas = self.dense(images)
         height, width = images.shape[1], images.shape[2]
         boxes, of_proposal, image = self.propose(objectness, deltas, height, width)
-        pooled, order = self.pool(features, boxes, image)
+        pooled, order = self.pool(features, boxes, image, self.grid, self.context)
         boxes, of_proposal, image = boxes[order], of_proposal[order], image[order]
         logits, moves = self.predictor(self.head(pooled))
         face = torch.lerp(logits[:, 1] - logits[:, 0], of_proposal, self.objectness)
@@ -179,15 +179,18 @@ class FaceGraph(nn.Module):
         chosen = index.flatten()[some]
         return boxes[chosen], all_logits.flatten()[chosen], some // limit
 
-    def pool(self, features: list[Tensor], boxes: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def pool(
+        self, features: list[Tensor], boxes: Tensor, image: Tensor, grid: int, context: float
+    ) -> tuple[Tensor, Tensor]:
         """RoIAlign from the level that suits each box (Lin et al. 2017, equation 1).
 
-        Returns the pooled proposals (R, C, grid, grid), level by level, and which proposal each is.
+        Returns the boxes, ``context`` times as large, as maps (R, C, grid, grid), level by level,
+        and which box each is.
         """
-        boxes = enlarge(boxes, self.context)
+        boxes = enlarge(boxes, context)
         sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
         wanted = torch.floor(
-            self.canonical_level + torch.log2(sides / self.canonical_scale) + 1e-6
+            self.canonical_level + torch.log2(sides / (self.canonical_cell * grid)) + 1e-6
         ).clamp(self.finest, self.finest + self.pooled - 1)
         rois = torch.cat((image[:, None].to(boxes.dtype), boxes), dim=1)
         order, pooled = [], []
@@ -198,7 +201,7 @@ class FaceGraph(nn.Module):
                 roi_align(
                     feature,
                     rois[here],
-                    [self.grid, self.grid],
+                    [grid, grid],
                     0.5 ** (self.finest + level),
                     self.samples,
                 )
@@ -241,7 +244,7 @@ class PointsGraph(FaceGraph):
         nms_threshold: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         boxes, scores, image, features = self.find(images, score_threshold, nms_threshold)
-        pooled, order = self.pool(features, boxes, image)
+        pooled, order = self.pool(features, boxes, image, GRID, AROUND)
         points = points_in_pixels(self.points(pooled), boxes[order])
         # Back in their order. The exporter does not know that there are as many as boxes.
         place = order[:, None, None].expand(-1, 5, 2)

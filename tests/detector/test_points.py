@@ -20,7 +20,15 @@ from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, wri
 from detector.evaluation.evaluate import evaluate
 from detector.inference.load import load_detector
 from detector.model import build_model
-from detector.points import MEAN_FACE, OTHER_SIDE, PointsHead, points_in_pixels, points_loss
+from detector.points import (
+    AROUND,
+    GRID,
+    MEAN_FACE,
+    OTHER_SIDE,
+    PointsHead,
+    points_in_pixels,
+    points_loss,
+)
 from detector.training.dataset import FaceIndex
 from detector.training.train import fit
 from detector.training.transforms import FaceCrop, Flip, Square, Tilt, train_transform
@@ -159,21 +167,23 @@ def test_the_loss_counts_known_points_only() -> None:
 def test_the_head_learns_where_points_are() -> None:
     """From maps that show them, as pooled ones do; better than any fixed face could be."""
     torch.manual_seed(0)
-    head = PointsHead(8, 7, 64)
+    head = PointsHead(8)
+    start = points_in_pixels(head(torch.zeros(1, 8, GRID, GRID)), BOX)
+    assert (start - points_in_pixels(torch.tensor(MEAN_FACE), BOX)).abs().max() < 1.0
     draw = torch.Generator().manual_seed(1)
 
     def samples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
         turn = 0.3 * torch.rand(count, 1, 2, generator=draw) - 0.15
         points = torch.tensor(MEAN_FACE) + turn + 0.02 * torch.randn(count, 5, 2, generator=draw)
-        cell = (torch.arange(7) + 0.5) / 7 * 1.5 - 0.75
+        cell = ((torch.arange(GRID) + 0.5) / GRID - 0.5) * AROUND
         x, y = (((points[..., i, None] - cell) / 0.2) ** 2 for i in (0, 1))
         maps = torch.exp(-(x[:, :, None, :] + y[:, :, :, None]))
-        noise = 0.1 * torch.randn(count, 8, 7, 7, generator=draw)
+        noise = 0.1 * torch.randn(count, 8, GRID, GRID, generator=draw)
         noise[:, :5] += maps
         return noise, points_in_pixels(points, BOX.expand(count, 4))
 
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
-    for _ in range(150):
+    for _ in range(60):
         maps, points = samples(64)
         loss, _ = points_loss(head(maps), BOX.expand(64, 4), points)
         optimizer.zero_grad()
@@ -184,6 +194,36 @@ def test_the_head_learns_where_points_are() -> None:
     off = (points_in_pixels(head(maps), boxes) - points).norm(dim=2).median()
     fixed = (points_in_pixels(torch.tensor(MEAN_FACE), boxes) - points).norm(dim=2).median()
     assert off < 0.4 * fixed
+
+
+def test_points_are_found_to_a_fraction_of_a_cell() -> None:
+    """A face that is moved by half a cell moves its points by as much."""
+    head = PointsHead(5, 5)
+    with torch.no_grad():
+        for conv in head.convs:
+            conv.weight.zero_()
+            conv.weight[range(5), range(5), 1, 1] = 1
+        head.maps.weight.copy_(torch.eye(5)[..., None, None])
+        head.prior.zero_()
+    cell = ((torch.arange(GRID) + 0.5) / GRID - 0.5) * AROUND
+    found = []
+    for move in (0.0, AROUND / GRID / 2):
+        x, y = (((torch.tensor(MEAN_FACE)[:, i, None] + move - cell) / 0.15) ** 2 for i in (0, 1))
+        found.append(head((30 - x[:, None, :] - y[:, :, None]).relu()[None]))
+    assert (found[1] - found[0] - AROUND / GRID / 2).abs().max() < 0.005
+    assert (found[0] - torch.tensor(MEAN_FACE)).abs().max() < 0.03
+
+
+def test_weights_of_another_head_are_refused(tmp_path: Path) -> None:
+    data = make_faces(tmp_path / "data" / "train", 6)
+    config = tiny_config(data.parent, tmp_path / "run")
+    make_faces(tmp_path / "data" / "val", 3)
+    fit(replace(config, model=replace(config.model, points=True)))
+    saved = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    del saved["weights"]["roi_heads.points.prior"]
+    torch.save(saved, tmp_path / "old.pt")
+    with pytest.raises(UserError, match="weights are not those of the network"):
+        load_detector(tmp_path / "old.pt")
 
 
 def test_the_index_reads_points_and_knows_where_there_are_none(tmp_path: Path) -> None:
