@@ -6,7 +6,8 @@ FACE, whose names mean the same picture wherever and however it was stored. Othe
 pictures from one, so that names mean nothing there. 12,880 pictures take 100 kB, twice that with
 names.
 
-The shipped weights are older than the record; the names of their pictures lie beside them.
+The weights that came with the project until 0.1.0 are older than the record; the names of their
+pictures lie beside those of today, for what was exported from them.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     from detector.export.publish import publish_int8, run_checkpoint, run_exported, serialize
     from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, INT8, NETWORK
-    from detector.training_pictures import LIST, pictures_of, write_list
+    from detector.training_pictures import pictures_of, write_list
     from faces.files import atomic_write
     from faces.networks.onnx_export import store_in_half
     from faces.networks.shipped import write_digests
@@ -63,8 +63,6 @@ def main(argv: Sequence[str]) -> int:
     if args.pictures is not None:
         names = args.pictures.read_text(encoding="utf-8").splitlines()
         write_list(FOLDER, payload["provenance"]["written"], names)
-    elif payload.get("pictures"):
-        (FOLDER / LIST).unlink(missing_ok=True)  # it is of the weights that are replaced
     elif known is None:
         raise UserError(
             f"{args.checkpoint} does not know its training pictures: name them with --pictures"
@@ -92,11 +90,14 @@ def main(argv: Sequence[str]) -> int:
     save_checkpoint(FOLDER / CHECKPOINT, payload)
 
     model, artifact = open_checkpoint(FOLDER / CHECKPOINT)
-    proto = onnx.load_from_string(serialize(model, artifact, "onnx"))
-    store_in_half(proto.graph)
-    onnx.checker.check_model(proto, full_check=True)
+    contents = {}
+    for format in ("onnx", "int8"):
+        proto = onnx.load_from_string(serialize(model, artifact, format))
+        store_in_half(proto.graph)
+        onnx.checker.check_model(proto, full_check=True)
+        contents[format] = proto.SerializeToString()
     with atomic_write(FOLDER / NETWORK) as file:
-        file.write(proto.SerializeToString())
+        file.write(contents["onnx"])
     # Not the tolerances of `faces export`: batch norm is merged into the weights before they are
     # rounded. What that costs is seen in the average precision, which is measured on this file.
     outcomes = check(
@@ -104,7 +105,9 @@ def main(argv: Sequence[str]) -> int:
         artifact.nms_threshold, model.roi_heads.detections_per_img,
     )  # fmt: skip
     print(table(outcomes))
-    small = publish_int8(FOLDER / NETWORK, (FOLDER / NETWORK).with_suffix(INT8), photos)
+    small = publish_int8(
+        FOLDER / NETWORK, contents["int8"], (FOLDER / NETWORK).with_suffix(INT8), photos
+    )
     small.report.unlink()
     print(small.agreement)
     for path in write_digests(FOLDER):

@@ -6,55 +6,26 @@ tensors only, for a whole batch at once:
 
 * the images need no resizing, so torchvision's transform is left out (`detector.inference.resize`
   does that);
-* the best anchors of a level are chosen before their boxes are decoded;
+* the best anchors of a level are chosen before their boxes are decoded; from there on all levels go
+  together, for ONNX Runtime takes a microsecond or two for the smallest step;
 * non-maximum suppression is done for all images and levels together, without branches, and exactly:
   boxes of different groups never meet;
-* batch norm and the division by the standard deviation are folded into the convolutions, and the
-  two output convolutions of the proposal network are one.
+* what runs at every place of the image is in `detector.export.dense`.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import nms, roi_align
 
-from detector.model import MEAN, STD, FaceRCNN
+from detector.export.dense import DenseLayers
+from detector.model import FaceRCNN
 from detector.points import AROUND, GRID, points_in_pixels
 from detector.stages import enlarge
-
-
-class DenseLayers(nn.Module):
-    """Everything that runs at every place of the image: backbone, pyramid and proposal network.
-
-    uint8 RGB (B, H, W, 3) -> the maps that proposals are pooled from, and for every level the
-    objectness (B, A, h, w) and box deltas (B, 4 A, h, w) of its A anchors.
-    """
-
-    def __init__(self, model: FaceRCNN) -> None:
-        super().__init__()
-        self.mean = nn.Buffer(torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
-        self.backbone = _without_batch_norm(model.backbone)
-        first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
-        first.weight.data /= torch.tensor(STD).view(1, 3, 1, 1) * 255
-        self.tower = _without_batch_norm(model.rpn.head.conv)
-        self.outputs = _side_by_side(model.rpn.head.cls_logits, model.rpn.head.bbox_pred)
-        self.anchors = model.rpn.head.cls_logits.out_channels
-        self.pooled = len(model.roi_heads.box_roi_pool.featmap_names)
-
-    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        maps = self.backbone(images.permute(0, 3, 1, 2).float() - self.mean)
-        levels = list(maps.values()) if isinstance(maps, dict) else [maps]
-        objectness, deltas = [], []
-        for level in levels:
-            both = self.outputs(self.tower(level))
-            objectness.append(both[:, : self.anchors])
-            deltas.append(both[:, self.anchors : 5 * self.anchors])
-        return levels[: self.pooled], objectness, deltas
 
 
 class FaceGraph(nn.Module):
@@ -67,20 +38,30 @@ class FaceGraph(nn.Module):
         boxes   float32 (K, 4), ``x1 y1 x2 y2`` in pixels of the batch
         scores  float32 (K,)
         image   int64 (K,), the position 0..B-1 of the image in the batch
+
+    Args:
+        model: is left as it is.
+        grouped: see `DenseLayers`; a gain in float32 with ONNX Runtime, not for other formats.
     """
 
-    def __init__(self, model: FaceRCNN) -> None:
+    def __init__(self, model: FaceRCNN, grouped: bool = False) -> None:
         super().__init__()
         model = copy.deepcopy(model).cpu().eval()
         rpn, roi = model.rpn, model.roi_heads
-        self.dense: nn.Module = DenseLayers(model)
-        # (levels, anchors, 4): the anchors of the place (0, 0)
-        self.cells = nn.Buffer(torch.stack(list(rpn.anchor_generator.cell_anchors)))
-        self.anchors = int(self.cells.shape[1])
-        self.levels = int(self.cells.shape[0])
+        self.dense: nn.Module = DenseLayers(model, grouped)
+        # (levels * anchors, 4): the anchors of the place (0, 0)
+        cells = torch.stack(list(rpn.anchor_generator.cell_anchors))
+        self.levels, self.anchors = int(cells.shape[0]), int(cells.shape[1])
+        self.cells = nn.Buffer(cells.flatten(0, 1))
         self.per_level = int(rpn.pre_nms_top_n())
         self.per_image = int(rpn.post_nms_top_n())
         self.proposal_threshold = float(rpn.score_thresh)
+        # A logit below every one that reaches the threshold, rounding included.
+        self.lowest = (
+            math.log(self.proposal_threshold / (1 - self.proposal_threshold)) - 0.01
+            if 0 < self.proposal_threshold < 1
+            else -math.inf
+        )
         self.proposal_nms = float(rpn.nms_thresh)
         self.smallest_proposal = float(rpn.min_size)
         pool = roi.box_roi_pool
@@ -117,67 +98,91 @@ class FaceGraph(nn.Module):
             score_threshold = self.score_threshold
         if nms_threshold is None:
             nms_threshold = self.nms_threshold
-        features, objectness, deltas = self.dense(images)
+        features, anchors = self.dense(images)
         height, width = images.shape[1], images.shape[2]
-        boxes, of_proposal, image = self.propose(objectness, deltas, height, width)
+        boxes, of_proposal, image = self.propose(anchors, height, width)
         pooled, order = self.pool(features, boxes, image, self.grid, self.context)
-        boxes, of_proposal, image = boxes[order], of_proposal[order], image[order]
+        boxes, image = boxes.index_select(0, order), image.index_select(0, order)
+        of_proposal = of_proposal.index_select(0, order)
         logits, moves = self.predictor(self.head(pooled))
         face = torch.lerp(logits[:, 1] - logits[:, 0], of_proposal, self.objectness)
         scores = (face - self.shift).sigmoid()
         boxes, wide, high = _decode(boxes, moves[:, 4:8] / self.box_weights, height, width)
         good = (scores > score_threshold) & (torch.minimum(wide, high) >= 1e-2)
         found = good.nonzero().squeeze(1)
-        boxes, scores, image = boxes[found], scores[found], image[found]
+        boxes, scores = boxes.index_select(0, found), scores.index_select(0, found)
+        image = image.index_select(0, found)
         kept = self.nms(boxes, scores, image, images.shape[0], nms_threshold, self.detections)
-        return boxes[kept], scores[kept], image[kept], features
+        boxes, scores = boxes.index_select(0, kept), scores.index_select(0, kept)
+        return boxes, scores, image.index_select(0, kept), features
 
     def propose(
-        self, objectness: list[Tensor], deltas: list[Tensor], height: int, width: int
+        self, anchors: list[Tensor], height: int, width: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The proposals of all images: boxes (R, 4), objectness (R,), a logit, and image (R,)."""
-        batch = objectness[0].shape[0]
-        level_anchors, level_moves, level_logits, level_number = [], [], [], []
-        for level, (logits, delta) in enumerate(zip(objectness, deltas)):  # noqa: B905 (TorchScript)
-            rows, columns = logits.shape[2], logits.shape[3]
-            flat = logits.permute(0, 2, 3, 1).flatten(1)
+        """The proposals of all images: boxes (R, 4), objectness (R,), a logit, and image (R,).
+
+        ``anchors`` of every level are as `DenseLayers` gives them.
+        """
+        batch = anchors[0].shape[0]
+        numbers = torch.arange(batch, device=anchors[0].device)[:, None]
+        level_logits, level_x, level_y, level_number, level_kind, level_values = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
+        for level, values in enumerate(anchors):
+            rows, columns = values.shape[1], values.shape[2]
+            flat = values[..., : self.anchors].flatten(1)
+            if self.lowest > -math.inf:
+                # What is dropped below anyhow is made equal, which is quickly looked through.
+                flat = flat.clamp(min=self.lowest)
             best, index = flat.topk(_smaller(self.per_level, flat.shape[1]), dim=1)
-            place = index // self.anchors
-            row = place // columns  # no `%`: the ONNX exporter knows it for fixed numbers only
-            x = (place - row * columns) * (width // columns)
-            y = row * (height // rows)
-            corner = torch.stack((x, y, x, y), dim=2)
-            level_anchors.append(self.cells[level][index - place * self.anchors] + corner)
-            moves = delta.permute(0, 2, 3, 1).reshape(batch, -1, 4)
-            level_moves.append(moves.gather(1, index[:, :, None].expand(-1, -1, 4)))
+            # Nothing is negative: truncated is floored, and in ONNX one step instead of eleven.
+            place = index.div(self.anchors, rounding_mode="trunc")
+            row = place.div(columns, rounding_mode="trunc")
+            level_x.append((place - row * columns) * (width // columns))
+            level_y.append(row * (height // rows))
+            level_kind.append(index - place * self.anchors)
+            level_number.append(torch.full_like(index, level))
             level_logits.append(best)
-            level_number.append(torch.full_like(best[0], level, dtype=torch.int64))
+            place = (place + numbers * (rows * columns)).flatten()
+            level_values.append(
+                values.flatten(0, 2).index_select(0, place).reshape(batch, -1, values.shape[3])
+            )
         all_logits = torch.cat(level_logits, dim=1)
         scores = all_logits.sigmoid()
-        boxes, wide, high = _decode(
-            torch.cat(level_anchors, dim=1), torch.cat(level_moves, dim=1), height, width
-        )
+        x, y, kind = torch.cat(level_x, 1), torch.cat(level_y, 1), torch.cat(level_kind, 1)
+        number = torch.cat(level_number, 1)
+        cells = self.cells.index_select(0, (number * self.anchors + kind).flatten())
+        moves = torch.cat(level_values, 1)[..., self.anchors : 5 * self.anchors]
+        moves = moves.reshape(-1, self.anchors, 4)
+        moves = moves.gather(1, kind.reshape(-1, 1, 1).expand(-1, -1, 4)).reshape(batch, -1, 4)
+        corner = torch.stack((x, y, x, y), dim=2)
+        boxes, wide, high = _decode(cells.reshape(batch, -1, 4) + corner, moves, height, width)
         good = scores >= self.proposal_threshold
         good = good & (torch.minimum(wide, high) >= self.smallest_proposal)
         where = good.flatten().nonzero().squeeze(1)
         boxes = boxes.reshape(-1, 4)
-        groups = torch.arange(batch, device=where.device)[:, None] * self.levels
-        groups = (groups + torch.cat(level_number)).flatten()[where]
-        kept = where[
-            self.nms(
-                boxes[where], scores.flatten()[where], groups, batch * self.levels,
-                self.proposal_nms, self.per_image,
-            )
-        ]  # fmt: skip
+        groups = (numbers * self.levels + number).flatten().index_select(0, where)
+        kept = self.nms(
+            boxes.index_select(0, where), scores.flatten().index_select(0, where), groups,
+            batch * self.levels, self.proposal_nms, self.per_image,
+        )  # fmt: skip
+        kept = where.index_select(0, kept)
         # The best of each image, over its levels: back to one row an image, zero where dropped.
-        left = torch.zeros_like(scores).flatten().scatter(0, kept, scores.flatten()[kept])
+        of_kept = scores.flatten().index_select(0, kept)
+        left = torch.zeros_like(scores).flatten().scatter(0, kept, of_kept)
         left = left.reshape(batch, -1)
         limit = _smaller(self.per_image, left.shape[1])
         best, index = left.topk(limit, dim=1)
-        index = index + torch.arange(batch, device=index.device)[:, None] * left.shape[1]
+        index = index + numbers * left.shape[1]
         some = (best.flatten() > 0).nonzero().squeeze(1)
-        chosen = index.flatten()[some]
-        return boxes[chosen], all_logits.flatten()[chosen], some // limit
+        chosen = index.flatten().index_select(0, some)
+        image = some.div(limit, rounding_mode="trunc")
+        return boxes.index_select(0, chosen), all_logits.flatten().index_select(0, chosen), image
 
     def pool(
         self, features: list[Tensor], boxes: Tensor, image: Tensor, grid: int, context: float
@@ -200,7 +205,7 @@ class FaceGraph(nn.Module):
             pooled.append(
                 roi_align(
                     feature,
-                    rois[here],
+                    rois.index_select(0, here),
                     [grid, grid],
                     0.5 ** (self.finest + level),
                     self.samples,
@@ -233,8 +238,8 @@ class FaceGraph(nn.Module):
 class PointsGraph(FaceGraph):
     """`FaceGraph` of a network that finds points: a fourth output, landmarks float32 (K, 5, 2)."""
 
-    def __init__(self, model: FaceRCNN) -> None:
-        super().__init__(model)
+    def __init__(self, model: FaceRCNN, grouped: bool = False) -> None:
+        super().__init__(model, grouped)
         self.points = copy.deepcopy(model.roi_heads.points).cpu()
 
     def forward(  # type: ignore[override]
@@ -245,7 +250,7 @@ class PointsGraph(FaceGraph):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         boxes, scores, image, features = self.find(images, score_threshold, nms_threshold)
         pooled, order = self.pool(features, boxes, image, GRID, AROUND)
-        points = points_in_pixels(self.points(pooled), boxes[order])
+        points = points_in_pixels(self.points(pooled), boxes.index_select(0, order))
         # Back in their order. The exporter does not know that there are as many as boxes.
         place = order[:, None, None].expand(-1, 5, 2)
         landmarks = boxes.new_zeros((boxes.shape[0], 5, 2)).scatter(0, place, points)
@@ -282,37 +287,6 @@ def _decode(
     left, right = (x - half_wide).clamp(0, width), (x + half_wide).clamp(0, width)
     top, bottom = (y - half_high).clamp(0, height), (y + half_high).clamp(0, height)
     return torch.stack((left, top, right, bottom), dim=-1), right - left, bottom - top
-
-
-def _without_batch_norm(module: nn.Module) -> nn.Module:
-    """``module`` with every batch norm folded into the convolution before it."""
-    for parent in list(module.modules()):
-        if not isinstance(parent, nn.Sequential):
-            continue
-        names = list(parent._modules)
-        for first, second in itertools.pairwise(names):
-            convolution, norm = parent[int(first)], parent[int(second)]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                parent[int(first)] = fuse_conv_bn_eval(convolution, norm)
-                parent[int(second)] = nn.Identity()
-    return module
-
-
-def _side_by_side(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Two 1x1 convolutions of the same map as one.
-
-    The output is padded with zeros to a multiple of four channels: ONNX Runtime's blocked
-    convolutions need that, and would otherwise first rearrange the whole map.
-    """
-    used = first.out_channels + second.out_channels
-    both = nn.Conv2d(first.in_channels, -(-used // 4) * 4, 1)
-    with torch.no_grad():
-        both.weight.zero_()
-        assert both.bias is not None
-        both.bias.zero_()
-        both.weight[:used] = torch.cat((first.weight, second.weight))
-        both.bias[:used] = torch.cat((first.bias, second.bias))  # type: ignore[arg-type]
-    return both
 
 
 def example_images() -> Tensor:

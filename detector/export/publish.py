@@ -104,7 +104,8 @@ def export_checkpoint(
     for format in chosen:
         path = folder / f"{checkpoint.stem}{suffixes.get(format, f'.{format}')}"
         if format == "int8":
-            written.append(publish_int8(written[0].path, path, calibrate))
+            content = serialize(model, artifact, "int8")
+            written.append(publish_int8(written[0].path, content, path, calibrate))
         else:
             written.append(publish(model, artifact, path, format, cases))
     return written
@@ -128,7 +129,7 @@ def publish(
 ) -> Exported:
     """Write one format to ``path`` if it gives what ``model`` gives; see `export_checkpoint`."""
     log.info("exporting %s", path)
-    content = serialize(model, artifact, "onnx" if format == "openvino" else format)
+    content = serialize(model, artifact, format)
     report_path = path.with_name(path.name + ".parity.json")
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name
@@ -162,10 +163,15 @@ def publish(
     return Exported(path, report_path, outcomes)
 
 
-def publish_int8(whole: Path, path: Path, photos: Sequence[NDArray[np.uint8]]) -> Exported:
+def publish_int8(
+    whole: Path, content: bytes, path: Path, photos: Sequence[NDArray[np.uint8]]
+) -> Exported:
     """Write ``whole``, a float32 ONNX file, in int8 to ``path`` if it finds the same faces.
 
     Args:
+        whole: the file that it will lie beside.
+        content: the same network as `serialize` gives it for "int8".
+        path: where to.
         photos: RGB uint8 (H, W, 3); every other one calibrates, the rest compare.
 
     Raises UserError for too few photos or faces, and `ParityError` as `export_checkpoint` does.
@@ -174,7 +180,7 @@ def publish_int8(whole: Path, path: Path, photos: Sequence[NDArray[np.uint8]]) -
     expected = load_detector(whole, score_threshold=LOWEST, device="cpu")
     log.info("making %s: calibrating on %d photos", path, len(calibrating))
     batches = [expected.resize(photo).pixels[None] for photo in calibrating]
-    content = quantize(whole.read_bytes(), file_digest(whole), batches)
+    content = quantize(content, file_digest(whole), batches)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name
         trial.write_bytes(content)
@@ -192,11 +198,15 @@ def publish_int8(whole: Path, path: Path, photos: Sequence[NDArray[np.uint8]]) -
 
 
 def serialize(model: FaceRCNN, artifact: Artifact, format: Format) -> bytes:
-    """The network in one of the formats, with ``artifact`` inside."""
-    if format == "onnx":
+    """The network in one of the formats, with ``artifact`` inside.
+
+    For "int8" and "openvino" it is the ONNX file that they are made of. In 8 bits every sum of two
+    groups (`detector.export.dense.InGroups`) would be rounded.
+    """
+    if format != "torchscript":
         from detector.export.onnx import export_onnx
 
-        return export_onnx(model, artifact)
+        return export_onnx(model, artifact, grouped=format == "onnx")
     extra = {EXTRA_FILE: json.dumps(artifact.to_metadata())}
     buffer = io.BytesIO()
     graph = face_graph(model).eval()

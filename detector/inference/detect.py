@@ -116,7 +116,9 @@ class FaceDetector:
         for members in groups.values():
             for first in range(0, len(members), self.batch_size):
                 part = members[first : first + self.batch_size]
-                outputs = self.network(np.stack([resized[i].pixels for i in part]))
+                pixels = [resized[i].pixels for i in part]
+                # One alone, the most usual, is not copied.
+                outputs = self.network(np.stack(pixels) if len(part) > 1 else pixels[0][None])
                 for i, (boxes, scores, *points) in zip(part, outputs, strict=True):
                     keep = scores >= self.score_threshold
                     results[i] = Detections.from_raw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,11 @@ from detector.training.start import inherit, settle
 from detector.training.transforms import train_transform
 from detector.training_pictures import TrainingPictures, pictures_of
 from faces.errors import UserError
+
+log = logging.getLogger(__name__)
+
+POINTS = "roi_heads.points."
+"""How the names of weights begin that find the five points."""
 
 LARGE_EVERY = 4
 """Every 4th batch of `fpn` holds large crops: at every 6th, long runs unlearn faces of 400 pixels
@@ -143,7 +149,7 @@ def open_index(
 
 
 def start_network(
-    config: TrainConfig, saved: Mapping[str, Any] | None, device: torch.device
+    config: TrainConfig, saved: Mapping[str, Any] | None, device: torch.device, train: FaceIndex
 ) -> tuple[FaceRCNN, TrainConfig, TrainingPictures | None]:
     """The network with the weights that a run starts from.
 
@@ -151,16 +157,24 @@ def start_network(
         config: of the run.
         saved: the checkpoint of the run to go on with; None begins again.
         device: where the network goes.
+        train: what it will learn from. Without points in it, those of ``config.init`` are left out:
+            they would get worse as the rest learns.
 
     Returns the network, ``config`` with the settings that follow from the weights, and the pictures
     that they were trained on before (None: unknown). Raises UserError for ``config.init`` of
-    another architecture, and for settings that those weights do not allow.
+    another architecture, and for settings that those weights or ``train`` do not allow.
     """
     torch.manual_seed(mix(config.optim.seed))
-    parent = saved
+    parent, asked = saved, config.model.points or config.optim.only_points
     if saved is None and config.init is not None:
         parent = load_checkpoint(find_checkpoint(config.init))
         config = replace(config, model=inherit(config.model, checkpoint_config(parent).model))
+    if config.model.points and not train.has_points:
+        none = f"no face of {train.image_dir} has a point (<landmarks>) in its annotation"
+        if asked:
+            raise UserError(f"points: {none}: label them, with `faces prepare points` for example")
+        log.warning("%s: the trained detector will find none (`faces prepare points`)", none)
+        config = replace(config, model=replace(config.model, points=False))
     model = build_model(config.model, pretrained=parent is None).to(device)
     pictures: TrainingPictures | None = TrainingPictures()
     if saved is not None:
@@ -190,7 +204,9 @@ def running_average(
 
 
 def _load_weights(model: FaceRCNN, weights: Mapping[str, Any], init: Path | None) -> None:
-    new = {k: v for k, v in model.state_dict().items() if k.startswith("roi_heads.points.")}
+    new = {k: v for k, v in model.state_dict().items() if k.startswith(POINTS)}
+    if not new:
+        weights = {k: v for k, v in weights.items() if not k.startswith(POINTS)}
     try:
         model.load_state_dict({**new, **weights})
     except RuntimeError as error:

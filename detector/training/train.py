@@ -124,8 +124,7 @@ class Trainer:
         if source is not None:
             saved, division = world.share(lambda: read_saved(folder, world), source)
         self.data = open_data(config, world, device, division, saved is not None)
-        self.model, self.config, learned = start_network(config, saved, device)
-        self._check_points(asked=config.model.points)
+        self.model, self.config, learned = start_network(config, saved, device, self.data.train)
         self.parallel = world.wrap(self.model, device)  # which gives all ranks rank 0's weights
         self.average: FaceRCNN | None = None
         if self.config.optim.ema:
@@ -380,15 +379,6 @@ class Trainer:
         except UserError as error:
             message = f"{reason}\n{error}"
         return UserError(self.world.share(lambda: message))
-
-    def _check_points(self, asked: bool) -> None:
-        """Whether there is a point to learn from, if points are learned."""
-        if not self.config.model.points or self.data.train.has_points:
-            return
-        none = f"no face of {self.data.train.image_dir} has a point (<landmarks>) in its annotation"
-        if asked:
-            raise UserError(f"points: {none}: label them, with `faces prepare points` for example")
-        log.warning("%s: the points that the network finds will get worse as the rest learns", none)
 
     def _remedy(self, reason: str) -> str:
         return (

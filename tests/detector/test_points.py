@@ -258,6 +258,30 @@ def test_only_points_needs_a_trained_detector(tmp_path: Path) -> None:
         fit(config)
 
 
+def test_points_that_nothing_keeps_right_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Boxes without points train the body under them: no points are better than wrong ones."""
+    data = make_faces(tmp_path / "faces" / "train", 6).parent
+    make_faces(data / "val", 3)
+    config = tiny_config(data, tmp_path / "parent")
+    fit(replace(config, model=replace(config.model, points=True)))
+    parent = tmp_path / "parent" / "best.pt"
+    plain = make_data(tmp_path / "plain")
+    child = tmp_path / "child" / "best.pt"
+    fit(replace(tiny_config(plain, child.parent), init=parent))
+    assert "the trained detector will find none (`faces prepare points`)" in caplog.text
+    saved = load_checkpoint(child)
+    assert not saved["config"]["model"]["points"]
+    assert not any("points" in name for name in saved["weights"])
+    assert load_detector(child).detect(np.zeros((64, 64, 3), np.uint8)).landmarks is None
+    fit(replace(tiny_config(data, tmp_path / "kept"), init=parent))
+    assert load_checkpoint(tmp_path / "kept" / "best.pt")["config"]["model"]["points"]
+    only = tiny_config(plain, tmp_path / "only", only_points=True)
+    with pytest.raises(UserError, match=r"points: no face of .* has a point"):
+        fit(replace(only, init=parent))
+
+
 def test_without_points_nothing_is_different() -> None:
     """Neither the first weights, nor losses and detections; the head comes last."""
     images = torch.randint(0, 255, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))

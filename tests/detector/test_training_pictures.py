@@ -28,6 +28,8 @@ from detector.training_pictures import (
 from faces.errors import UserError
 
 WIDER = "0_Parade_marchingband_1_465"
+FIRST = "2026-11-22T15:22:55+00:00"
+"""When the weights of 0.1.0 were written."""
 
 
 def picture(path: Path, seed: int = 0, quality: int = 90) -> Path:
@@ -105,12 +107,20 @@ def test_the_shipped_detector_and_what_is_made_of_it_know_theirs(tmp_path: Path)
     payload = load_checkpoint(find_checkpoint("shipped"))
     artifact = load_detector().artifact
     assert artifact is not None
-    for provenance in (payload["provenance"], {**artifact.provenance, "checkpoint": "x.pt"}):
-        pictures = pictures_of("", provenance)
+    for record in (payload["pictures"], artifact.pictures):
+        pictures = pictures_of(record, {})
         assert pictures is not None
-        assert len(pictures) == payload["provenance"]["training_images"] == 2000
+        assert pictures.whole
+        assert len(pictures) == 5448
         assert pictures.has(picture(tmp_path / "0--Parade/0_Parade_Parade_0_102.jpg"))
         assert not pictures.has(picture(tmp_path / "0--Parade/0_Parade_Parade_0_103.jpg"))
+
+
+def test_what_was_made_of_the_weights_of_0_1_0_knows_its_pictures(tmp_path: Path) -> None:
+    pictures = pictures_of("", {"written": FIRST, "checkpoint": "x.pt"})
+    assert pictures is not None
+    assert len(pictures) == 2000
+    assert pictures.has(picture(tmp_path / "0--Parade/0_Parade_Parade_0_102.jpg"))
     assert pictures_of("", {"written": "2020-01-01"}) is None
 
 
@@ -131,9 +141,10 @@ def test_lists_and_records_that_are_damaged_are_refused(
 
 @pytest.mark.data
 def test_the_list_is_that_of_the_training_pictures(shared_data: Path) -> None:
-    pictures = pictures_of("", load_checkpoint(find_checkpoint("shipped"))["provenance"])
-    assert pictures is not None
-    root = shared_data / "widerface"
-    for split, count in (("train", 2000), ("val", 0)):
-        images = (root / f"WIDER_{split}" / "images").rglob("*.jpg")
-        assert sum(pictures.has(path) for path in images) == count
+    saved = load_checkpoint(find_checkpoint("shipped"))
+    for pictures in (pictures_of(saved["pictures"], {}), pictures_of("", {"written": FIRST})):
+        assert pictures is not None
+        root = shared_data / "widerface"
+        for split, count in (("train", 2000), ("val", 0)):
+            images = (root / f"WIDER_{split}" / "images").rglob("*.jpg")
+            assert sum(pictures.has(path) for path in images) == count

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from detector.config import DataConfig, TrainConfig, preset
+from detector.export import dense
 from detector.export.graph import FaceGraph
 from detector.export.parity import check, draw_crowd, make_cases
 from detector.export.publish import run_checkpoint
@@ -21,8 +22,8 @@ def model() -> FaceRCNN:
     return talkative_model()
 
 
-def graph_run(model: FaceRCNN):  # type: ignore[no-untyped-def]
-    graph = FaceGraph(model).eval()
+def graph_run(model: FaceRCNN, grouped: bool = False):  # type: ignore[no-untyped-def]
+    graph = FaceGraph(model, grouped).eval()
 
     @torch.no_grad()
     def run(images, score_threshold):  # type: ignore[no-untyped-def]
@@ -32,8 +33,12 @@ def graph_run(model: FaceRCNN):  # type: ignore[no-untyped-def]
     return run
 
 
-def test_it_gives_what_torchvision_gives(model: FaceRCNN) -> None:
-    outcomes = check(run_checkpoint(model), graph_run(model), make_cases(), 0.4, 750)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_it_gives_what_torchvision_gives(
+    model: FaceRCNN, grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "GROUP", 4)  # the network is narrow
+    outcomes = check(run_checkpoint(model), graph_run(model, grouped), make_cases(), 0.4, 750)
     assert [outcome.case for outcome in outcomes if not outcome.passed] == []
     assert sum(outcome.compared for outcome in outcomes) > 1000
     assert 750 in [outcome.faces for outcome in outcomes]  # the limit was reached

@@ -39,7 +39,7 @@ def test_the_inner_layers_are_in_int8_and_the_description_stays(
 ) -> None:
     monkeypatch.setattr(module, "LEAST_AP", 0.0)
     monkeypatch.setattr(module, "FEWEST_FACES", 0)
-    made = publish_int8(small, small.with_suffix(".int8.onnx"), crowds(8))
+    made = publish_int8(small, small.read_bytes(), small.with_suffix(".int8.onnx"), crowds(8))
     whole, graph = onnx.load(small).graph, onnx.load(made.path).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     stored = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
@@ -65,7 +65,7 @@ def test_a_file_that_finds_other_faces_is_not_written(
     path = small.with_suffix(".int8.onnx")
     path.write_bytes(b"older")
     with pytest.raises(ParityError, match="finds other faces: AP 0"):
-        publish_int8(small, path, crowds(8))
+        publish_int8(small, small.read_bytes(), path, crowds(8))
     assert path.read_bytes() == b"older"
     report = json.loads(path.with_name(path.name + ".parity.json").read_text(encoding="utf-8"))
     assert not report["passed"]
