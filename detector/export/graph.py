@@ -241,6 +241,7 @@ class PointsGraph(FaceGraph):
     def __init__(self, model: FaceRCNN, grouped: bool = False) -> None:
         super().__init__(model, grouped)
         self.points = copy.deepcopy(model.roi_heads.points).cpu()
+        self.points_grid, self.around = GRID, AROUND
 
     def forward(  # type: ignore[override]
         self,
@@ -249,7 +250,7 @@ class PointsGraph(FaceGraph):
         nms_threshold: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         boxes, scores, image, features = self.find(images, score_threshold, nms_threshold)
-        pooled, order = self.pool(features, boxes, image, GRID, AROUND)
+        pooled, order = self.pool(features, boxes, image, self.points_grid, self.around)
         points = points_in_pixels(self.points(pooled), boxes.index_select(0, order))
         # Back in their order. The exporter does not know that there are as many as boxes.
         place = order[:, None, None].expand(-1, 5, 2)

@@ -28,7 +28,7 @@ def test_every_format_gives_the_points_of_the_checkpoint(keep: Keep) -> None:
         torch.manual_seed(0)
         config = replace(TINY_MODEL, points=True)
         model = talkative_model(TrainConfig(model=config))
-        torch.nn.init.normal_(model.roi_heads.points.out.weight, std=0.1)
+        torch.nn.init.normal_(model.roi_heads.points.maps.weight, std=0.1)
         about = {"history": [], "provenance": {}, "config": to_dict(TrainConfig(model=config))}
         save_checkpoint(folder / "points.pt", {"weights": model.state_dict(), **about})
         for exported in export_checkpoint(folder / "points.pt"):

@@ -84,7 +84,9 @@ def test_a_damaged_file_is_named(tmp_path):
         read_spreads("a", path)
 
 
-@pytest.mark.parametrize("weights", ["mini-83612e3c845adcd3", "mini-f0e5d24019d029ad"])
+@pytest.mark.parametrize(
+    "weights", ["mini-83612e3c845adcd3", "mini-f0e5d24019d029ad", "mini-9dbfb75c21ea9b1a"]
+)
 def test_what_was_measured_for_shipped_weights_stays(weights):
     """Libraries and galleries of a former release are grouped and named as before."""
     fingerprint = f"{weights}/crop1-aligned-112-0.08"
