@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from faces.files import check_writable
-    from pipeline.library.index import Indexing
+    from pipeline.library.index import Indexing, nothing_in
     from pipeline.library.look import Looker, LookSettings
     from pipeline.library.scan import scan
     from pipeline.service.runtime.file_locks import hold
@@ -133,6 +133,8 @@ def main(argv: Sequence[str]) -> int:
     )
     manifest = Looker(settings).manifest
     found = scan(options.photos, () if options.list is None else (options.list,), library)
+    if not len(found.table) and not library.exists():
+        raise nothing_in(found)  # before a folder is left behind
     library.mkdir(parents=True, exist_ok=True)
     name = ".lock" if options.part is None else ".lock-{}-of-{}".format(*options.part)
     lock = hold(library / name, 0.5)  # a page that shows the library may try it for a moment

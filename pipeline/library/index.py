@@ -65,6 +65,12 @@ class _Shard:
     rows: dict[str, list[Row]] = field(default_factory=dict)  # of each path that is done
 
 
+def nothing_in(found: Scan) -> UserError:
+    """The error for sources without a file to look at, where no library knows of former ones."""
+    folders = ", ".join(found.roots)
+    return UserError(f"nothing to look at: there is no photo and no film in {folders}")
+
+
 class Indexing:
     """One run over everything that was found.
 
@@ -95,8 +101,7 @@ class Indexing:
         self._known = Known.read(library)
         plan = self._plan = make_plan(self._known, found, drop_missing, retry_failed)
         if not len(found.table) and not plan.gone.any():
-            folders = ", ".join(found.roots)
-            raise UserError(f"nothing to look at: there is no photo and no film in {folders}")
+            raise nothing_in(found)
         self.tally = Tally(unchanged=int((~plan.pending).sum()))
         if part is None:
             files = np.flatnonzero(plan.pending)

@@ -110,3 +110,4 @@ def test_what_is_not_there_is_named(tmp_path, capsys):
     assert "there is no such file or folder" in capsys.readouterr().err
     assert main(["index", str(tmp_path), "--library", str(tmp_path / "lib")]) == 2
     assert "there is no photo and no film" in capsys.readouterr().err
+    assert not (tmp_path / "lib").exists(), "no folder is left of a library without anything"
