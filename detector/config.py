@@ -167,8 +167,8 @@ class OptimConfig:
     needs --init: new heads have none yet)."""
     only_points: bool = False
     """Learn nothing but the points, on weights from --init: boxes and scores stay exactly as they
-    are, and a step takes a third of the time. The best epoch is then the one with the lowest
-    validation loss."""
+    are, neither is computed, and a step takes 0.4 of the time of one with them. The best epoch is
+    the one with the lowest error of the points; AP50 is not measured, as it stays."""
     best: Literal["ap", "loss"] = "ap"
     """What makes an epoch the best, whose weights are best.pt: the highest AP50 on the validation
     pictures, or the lowest validation loss (as where there is no AP)."""

@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detector.backbone import Pyramid, SingleMap, load_backbone
 from detector.config import ModelConfig
-from detector.points import AROUND, GRID, PointsHead
+from detector.points import AROUND, GRID, SAMPLES, PointsHead
 from detector.stages import (
     ContextRoIAlign,
     ExactAnchors,
@@ -79,7 +79,10 @@ class FaceRCNN(GeneralizedRCNN):
     the batch, and ``landmarks`` (N, 5, 2) with ``config.points``. ``targets`` are dicts of
     ``boxes`` (N, 4), ``labels`` (N,) ones and, optionally, ``ignore`` (M, 4); with
     ``config.points`` also of ``points`` (N, 5, 2), NaN where it is not known, for a fifth loss.
+    With ``only_points`` that is the only one, and neither proposals nor heads are run for it.
     """
+
+    only_points = False
 
     def __init__(
         self,
@@ -90,6 +93,13 @@ class FaceRCNN(GeneralizedRCNN):
     ) -> None:
         super().__init__(backbone, rpn, roi_heads, Normalize())
         self.config = config
+
+    def forward(self, images: Tensor, targets: Targets | None = None):  # type: ignore[no-untyped-def]
+        if not (self.training and self.only_points):
+            return super().forward(images, targets)
+        pictures, _ = self.transform(images, targets)
+        features = self.backbone(pictures.tensors)
+        return self.roi_heads.points_losses(features, pictures.image_sizes, targets)
 
     def eager_outputs(
         self, losses: dict[str, Tensor], detections: Targets
@@ -103,6 +113,8 @@ class FaceRCNN(GeneralizedRCNN):
     def counted(self) -> dict[tuple[str, ...], int]:
         """How many things the last losses of training mode are means over, by their names."""
         heads = self.roi_heads
+        if self.only_points:
+            return {("loss_points",): heads.counted_points}
         return {
             ("loss_objectness", "loss_rpn_box_reg"): self.rpn.counted,
             ("loss_classifier", "loss_box_reg"): heads.counted,
@@ -178,7 +190,7 @@ def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     nn.init.constant_(rpn.head.cls_logits.bias, -math.log(99.0))
     nn.init.constant_(roi_heads.box_predictor.cls_score.bias[1:], -2.0)
     roi_heads.points = PointsHead(config.channels) if config.points else None
-    roi_heads.points_pool = ContextRoIAlign(["0", "1", "2", "3"], GRID, 1, AROUND)
+    roi_heads.points_pool = ContextRoIAlign(["0", "1", "2", "3"], GRID, SAMPLES, AROUND)
     roi_heads.quality = True
     roi_heads.objectness = config.objectness
     roi_heads.shift = math.log(config.score_calibration / (1 - config.score_calibration))

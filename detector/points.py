@@ -20,9 +20,16 @@ OTHER_SIDE = (1, 0, 2, 4, 3)
 ROUND = 0.03
 """Errors below this, in sides of the box, count by their square: labels are no better."""
 
-
 GRID = 14
 """Cells to a side of the maps that points are found from."""
+
+SAMPLES = 2
+"""How many samples are averaged for a cell, in each direction: taken from maps that are finer than
+the cells, they show where a large face's points are to a fraction of one."""
+
+SHAKEN = 0.05
+"""How far the sides of the boxes that points are learned from lie from the true ones (standard
+deviation, in widths and heights): a found box is not exact either."""
 
 AROUND = 1.3
 """How many sides of the box those maps span: points of a turned head lie at its edge."""
@@ -65,6 +72,12 @@ def points_in_pixels(relative: Tensor, boxes: Tensor) -> Tensor:
     """Points (K, 5, 2) of `PointsHead` and the boxes (K, 4) -> points in pixels."""
     corner, other = boxes[:, None, :2], boxes[:, None, 2:]
     return (corner + other) / 2 + relative * (other - corner)
+
+
+def shaken(boxes: Tensor) -> Tensor:
+    """Boxes (K, 4) with every side moved at random, by `SHAKEN` of the width or height."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return boxes + SHAKEN * torch.randn_like(boxes) * torch.cat((sides, sides), dim=1)
 
 
 def points_loss(relative: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, int]:

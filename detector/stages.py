@@ -6,8 +6,6 @@ of their own box (`detector.losses`), a look around each proposal, and exact box
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,7 +15,7 @@ from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou, clip_boxes
 
 from detector.backbone import Separable
 from detector.losses import assign_anchors, detection_losses
-from detector.points import PointsHead, points_in_pixels, points_loss
+from detector.points import PointsHead, points_in_pixels, points_loss, shaken
 
 Targets = list[dict[str, Tensor]]
 
@@ -200,7 +198,7 @@ class IgnoringRoIHeads(RoIHeads):
             result["landmarks"] = points_in_pixels(own, result["boxes"])
 
     def _quality_losses(self, features, proposals, image_shapes, targets) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
-        proposals, matched, labels, wanted = self.select_training_samples(proposals, targets)
+        proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         logits, deltas = self.box_predictor(self.box_head(pooled))
         on_face = (torch.cat(labels) > 0).nonzero().squeeze(1)
@@ -214,22 +212,24 @@ class IgnoringRoIHeads(RoIHeads):
         )
         losses = {"loss_classifier": classifier, "loss_box_reg": boxes}
         if self.points is not None:
-            points = [
-                target["points"][of].to(boxes.dtype)
-                if len(target["points"])
-                else of.new_full((len(of), 5, 2), math.nan, dtype=boxes.dtype)
-                for target, of in zip(targets, matched, strict=True)
-            ]
-            # From where the boxes will be, not from the proposals, as in use.
-            moved = self.box_coder.decode_single(
-                deltas[on_face, 4:8].detach().float(), torch.cat(proposals)[on_face]
-            )
-            of_image = [(one > 0).sum().item() for one in labels]
-            pooled = self.points_pool(features, list(moved.split(of_image)), image_shapes)
-            losses["loss_points"], self.counted_points = points_loss(
-                self.points(pooled), moved, torch.cat(points)[on_face]
-            )
+            losses |= self.points_losses(features, image_shapes, targets)
         return losses
+
+    def points_losses(
+        self, features: dict[str, Tensor], image_shapes: list[tuple[int, int]], targets: Targets
+    ) -> dict[str, Tensor]:
+        """``loss_points``, from the true boxes of the faces with points, shaken.
+
+        So they are learned from where boxes will be in use, not from proposals, which the loss then
+        does not need.
+        """
+        assert self.points is not None
+        known = [target["points"].isfinite().all(dim=2).any(dim=1) for target in targets]
+        boxes = [shaken(t["boxes"][of].float()) for t, of in zip(targets, known, strict=True)]
+        points = [t["points"][of] for t, of in zip(targets, known, strict=True)]
+        relative = self.points(self.points_pool(features, boxes, image_shapes))
+        loss, self.counted_points = points_loss(relative, torch.cat(boxes), torch.cat(points))
+        return {"loss_points": loss}
 
     def postprocess_detections(
         self,
@@ -270,9 +270,10 @@ class ContextRoIAlign(MultiScaleRoIAlign):
     """
 
     def __init__(self, levels: list[str], size: int, sampling_ratio: int, context: float) -> None:
-        # A grid over a region of s pixels has cells of s / size: with stride 32 for 32 * size
-        # pixels every region is pooled from the level whose stride is nearest below its cell.
-        super().__init__(levels, size, sampling_ratio, canonical_scale=32 * size, canonical_level=5)
+        # The samples of a region of s pixels are s / (size * sampling_ratio) apart: with stride 32
+        # for 32 times as many pixels, it is pooled from the level whose stride is nearest below.
+        scale = 32 * size * sampling_ratio
+        super().__init__(levels, size, sampling_ratio, canonical_scale=scale, canonical_level=5)
         self.context = context
 
     def forward(

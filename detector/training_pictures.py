@@ -26,7 +26,6 @@ from typing import Any
 from detector.shipped import FOLDER
 from faces.errors import UserError
 from faces.filenames import folded, last_part
-from faces.files import atomic_write
 from faces.networks.shipped import shipped_file
 
 LIST = "training_pictures.txt.gz"
@@ -110,20 +109,6 @@ def pictures_of(record: str, provenance: Mapping[str, Any]) -> TrainingPictures 
     if provenance.get("written") != written:
         return None
     return TrainingPictures(names=_name_keys(names))
-
-
-def write_list(folder: Path, written: str, names: Iterable[str]) -> Path:
-    """Write the names of the pictures of the weights that were ``written`` then; returns the file.
-
-    Raises UserError for names that are not WIDER FACE's, which mean nothing elsewhere.
-    """
-    lines = sorted({name.strip() for name in names if name.strip()})
-    for name in lines:
-        if not _WIDER.fullmatch(_stem(name)):
-            raise UserError(f"{name!r} is no name of a picture of WIDER FACE")
-    with atomic_write(folder / LIST) as file:
-        file.write(gzip.compress("\n".join([written, *lines]).encode(), mtime=0))
-    return folder / LIST
 
 
 def report_seen(

@@ -74,7 +74,6 @@ def open_contestant(contestant: Contestant, threads: int, min_score: float) -> D
     """Make a contestant on the CPU. It is given pictures of the size that is compared.
 
     Args:
-        contestant: which.
         threads: CPU threads, whatever the runtime.
         min_score: faces below this score (0..1) are left out (MTCNN has thresholds of its own).
 

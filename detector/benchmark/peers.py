@@ -49,8 +49,6 @@ class OnnxPeer(OneByOne):
     """A network of one input in ONNX Runtime, on the CPU.
 
     Args:
-        path: the ONNX file.
-        threads: CPU threads.
         min_score: boxes below it (0..1) are left out.
     """
 

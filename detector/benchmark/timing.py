@@ -75,7 +75,6 @@ def contest(
     The order changes from image to image.
 
     Args:
-        builds: contestants by name.
         images: RGB uint8 (H, W, 3).
         threads: for libraries that read the number from the environment; ``builds`` must set it for
             all others.
@@ -123,8 +122,6 @@ class Process(Closing):
     """A contestant alive in a process of its own; use as a context manager, or `close` it.
 
     Args:
-        build: makes the contestant.
-        threads: see `contest`.
         patience: seconds to wait for an answer.
 
     Every method raises ContestantFailed when the contestant does.

@@ -110,10 +110,7 @@ def divide(
     """Divide pictures: about ``share`` of them to validate on, groups whole.
 
     Args:
-        files: name and file of each picture.
-        faces: how many faces each shows.
         share: wanted part (0..1) to validate on; see also `LEAST`.
-        seed: of the draw.
         groups_of: the group of each picture; those of one stay together.
 
     Raises UserError when too few pictures differ.

@@ -60,7 +60,6 @@ def repair(
     """Write a repaired copy of checked sets to ``out``, which appears when it is complete.
 
     Args:
-        reports: from `check.check_set`.
         out: a folder that does not exist yet or is empty, outside the checked ones. It gets
             ``images`` and ``annotations`` with the same sub-folders in both (for each set in a
             folder of its own where there are several), and ``repairs.json``.

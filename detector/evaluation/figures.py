@@ -123,7 +123,6 @@ def cut_out(
     """A part of an image, enlarged to about ``cell`` pixels before the boxes are drawn.
 
     Args:
-        path: the image's file.
         around: x1 y1 x2 y2, in the middle third of the part.
         errors: boxes to be red.
         matches, image: the image's faces (green) and, from ``threshold`` on, detections (orange).

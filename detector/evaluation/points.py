@@ -26,9 +26,7 @@ def points_errors(
     """The normalized mean error and its distribution; None where no face has a point.
 
     Args:
-        truth: as it was matched.
         points: of the detections of each image, (N, 5, 2), in their order.
-        matches: from `matching.match`.
         threshold: score from which a detection counts.
     """
     of_faces = np.concatenate(

@@ -112,7 +112,6 @@ def evaluate_detections(
         truth, detections: see `matching.match`. With the lists of WIDER FACE in the truth, easy,
             medium and hard AP come first.
         attributes: further groups, each with a value for every face, see `by_file`.
-        progress: called with the name of each step before it starts.
         points: of the detections, in their order, (N, 5, 2); None where the detector finds none.
     """
     common = {

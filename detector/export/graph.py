@@ -24,7 +24,7 @@ from torchvision.ops import nms, roi_align
 
 from detector.export.dense import DenseLayers
 from detector.model import FaceRCNN
-from detector.points import AROUND, GRID, points_in_pixels
+from detector.points import AROUND, GRID, SAMPLES, points_in_pixels
 from detector.stages import enlarge
 
 
@@ -68,7 +68,7 @@ class FaceGraph(nn.Module):
         self.pooled = len(pool.featmap_names)
         self.grid = int(pool.output_size[0])
         self.samples = int(pool.sampling_ratio)
-        self.canonical_cell = float(pool.canonical_scale) / self.grid
+        self.canonical_step = float(pool.canonical_scale) / (self.grid * self.samples)
         self.canonical_level = float(pool.canonical_level)
         self.context = float(getattr(pool, "context", 1.0))
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
@@ -101,7 +101,7 @@ class FaceGraph(nn.Module):
         features, anchors = self.dense(images)
         height, width = images.shape[1], images.shape[2]
         boxes, of_proposal, image = self.propose(anchors, height, width)
-        pooled, order = self.pool(features, boxes, image, self.grid, self.context)
+        pooled, order = self.pool(features, boxes, image, self.grid, self.samples, self.context)
         boxes, image = boxes.index_select(0, order), image.index_select(0, order)
         of_proposal = of_proposal.index_select(0, order)
         logits, moves = self.predictor(self.head(pooled))
@@ -185,17 +185,23 @@ class FaceGraph(nn.Module):
         return boxes.index_select(0, chosen), all_logits.flatten().index_select(0, chosen), image
 
     def pool(
-        self, features: list[Tensor], boxes: Tensor, image: Tensor, grid: int, context: float
+        self,
+        features: list[Tensor],
+        boxes: Tensor,
+        image: Tensor,
+        grid: int,
+        samples: int,
+        context: float,
     ) -> tuple[Tensor, Tensor]:
         """RoIAlign from the level that suits each box (Lin et al. 2017, equation 1).
 
         Returns the boxes, ``context`` times as large, as maps (R, C, grid, grid), level by level,
-        and which box each is.
+        and which box each is. A cell is the mean of ``samples`` in each direction.
         """
         boxes = enlarge(boxes, context)
         sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
         wanted = torch.floor(
-            self.canonical_level + torch.log2(sides / (self.canonical_cell * grid)) + 1e-6
+            self.canonical_level + torch.log2(sides / (self.canonical_step * grid * samples)) + 1e-6
         ).clamp(self.finest, self.finest + self.pooled - 1)
         rois = torch.cat((image[:, None].to(boxes.dtype), boxes), dim=1)
         order, pooled = [], []
@@ -208,7 +214,7 @@ class FaceGraph(nn.Module):
                     rois.index_select(0, here),
                     [grid, grid],
                     0.5 ** (self.finest + level),
-                    self.samples,
+                    samples,
                 )
             )
         return torch.cat(pooled), torch.cat(order)
@@ -241,7 +247,7 @@ class PointsGraph(FaceGraph):
     def __init__(self, model: FaceRCNN, grouped: bool = False) -> None:
         super().__init__(model, grouped)
         self.points = copy.deepcopy(model.roi_heads.points).cpu()
-        self.points_grid, self.around = GRID, AROUND
+        self.points_grid, self.points_samples, self.around = GRID, SAMPLES, AROUND
 
     def forward(  # type: ignore[override]
         self,
@@ -250,7 +256,9 @@ class PointsGraph(FaceGraph):
         nms_threshold: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         boxes, scores, image, features = self.find(images, score_threshold, nms_threshold)
-        pooled, order = self.pool(features, boxes, image, self.points_grid, self.around)
+        pooled, order = self.pool(
+            features, boxes, image, self.points_grid, self.points_samples, self.around
+        )
         points = points_in_pixels(self.points(pooled), boxes.index_select(0, order))
         # Back in their order. The exporter does not know that there are as many as boxes.
         place = order[:, None, None].expand(-1, 5, 2)

@@ -71,9 +71,6 @@ def check(
     """Run every case through both.
 
     Args:
-        expected: the checkpoint.
-        actual: the exported file.
-        cases: see `make_cases`.
         nms_threshold: overlap (IoU) above which both drop the lesser of two boxes.
         limit: how many boxes both give for an image at most.
     """

@@ -49,7 +49,6 @@ class Exported:
     """One published file.
 
     Args:
-        path: the file.
         report: the JSON file beside it that says how it compares with the checkpoint.
         outcomes: the same in memory; none for an int8 file.
         agreement: how an int8 file compares with the float32 one; None for others.
@@ -71,7 +70,6 @@ def export_checkpoint(
     """Write ``checkpoint`` in each of ``formats``: compare first, then publish.
 
     Args:
-        checkpoint: a file of `faces train`.
         folder: where to; None is beside the checkpoint. The files have the checkpoint's name.
         formats: which ones; "int8" brings "onnx", the file that it belongs to.
         pictures: RGB uint8 (H, W, 3) of any size to compare on besides the built-in cases.
@@ -171,7 +169,6 @@ def publish_int8(
     Args:
         whole: the file that it will lie beside.
         content: the same network as `serialize` gives it for "int8".
-        path: where to.
         photos: RGB uint8 (H, W, 3); every other one calibrates, the rest compare.
 
     Raises UserError for too few photos or faces, and `ParityError` as `export_checkpoint` does.

@@ -48,8 +48,6 @@ class FaceDetector:
     """The `detector.types.Detector` around any network.
 
     Args:
-        network: see `Network`.
-        resize: how pictures are brought to size.
         score_threshold: faces below this score (0..1) are left out.
         batch_size: pictures that go through the network at once, at most.
         arithmetic: what it computes in: not float32 at speed "fast", see

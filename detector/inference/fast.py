@@ -48,7 +48,6 @@ def fast_network(
     with a warning, where nothing is faster.
 
     Args:
-        path: an exported ONNX file.
         normal: the same file as ONNX Runtime runs it.
         resize: all are timed on pictures that this makes of a landscape of 640x480.
         score_threshold, nms_threshold, threads: see `detector.inference.load.load_detector`.

@@ -35,7 +35,6 @@ class OpenVinoNetwork:
     """Runs a compiled model; a `detector.inference.detect.Network`.
 
     Args:
-        compiled: from `open_openvino`.
         score_threshold: boxes below it are not even given (0..1).
         nms_threshold: overlap (IoU) above which the better of two boxes stays.
     """

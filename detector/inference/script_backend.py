@@ -19,8 +19,6 @@ class ScriptNetwork:
     """Runs a scripted `detector.export.graph.FaceGraph`; a `detector.inference.detect.Network`.
 
     Args:
-        module: the loaded file.
-        device: where it runs.
         score_threshold: boxes below it are not even given (0..1).
         nms_threshold: overlap (IoU) above which the better of two boxes stays; None takes the
             file's own.

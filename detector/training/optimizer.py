@@ -100,8 +100,6 @@ def accumulate_gradients(
             counts[names] += count
             for name in names:
                 sums[name] += losses[name].item() * weight
-            if not total.requires_grad:  # where only the points learn
-                continue
             new = torch.autograd.grad(total, learning, retain_graph=True, allow_unused=True)
             before = gradients.setdefault(names, [None] * len(learning))
             gradients[names] = [

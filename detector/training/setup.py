@@ -20,14 +20,8 @@ from detector.data.parts import Part, find_parts
 from detector.inference.metadata import inference_resize
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
-from detector.training.dataset import (
-    FaceDataset,
-    FaceIndex,
-    ShuffledBatches,
-    ValidationBatches,
-    make_loader,
-    mix,
-)
+from detector.training.batches import ShuffledBatches, make_loader, mix
+from detector.training.dataset import FaceDataset, FaceIndex, ValidationBatches
 from detector.training.distributed import World, check_copies
 from detector.training.start import inherit, settle
 from detector.training.transforms import train_transform
@@ -76,6 +70,8 @@ def open_data(
     """
     data, optim, arch = config.data, config.optim, config.model.arch
     train, valid, division = open_index(data, world, division, resumed)
+    if optim.only_points and train.has_points:
+        train = train.with_points()  # no crop for a face that teaches nothing
     batches = ShuffledBatches(
         # The published recipe of `reference` shows every picture once.
         train.faces if arch == "fpn" else np.ones_like(train.faces),
@@ -191,6 +187,7 @@ def start_network(
     if optim.only_points:
         model.requires_grad_(False)
         model.roi_heads.points.requires_grad_(True)
+        model.only_points = True
     return model, replace(config, optim=optim), pictures
 
 
@@ -199,6 +196,7 @@ def running_average(
 ) -> FaceRCNN:
     """A copy of the network that holds the running average of its weights."""
     average = build_model(model.config, pretrained=False).to(device)
+    average.only_points = model.only_points
     average.load_state_dict(saved["weights"] if saved else model.state_dict())
     return average
 

@@ -23,6 +23,10 @@ T = TypeVar("T")
 INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration", "points")
 """Fields of `ModelConfig` which say what the weights' numbers mean, and what they find."""
 
+ONLY_POINTS: dict[str, Any] = {"batch_norm": "frozen", "best": "loss", "ap_every": 0}
+"""The fields of `OptimConfig` that follow from ``only_points``: the boxes stay as they are, and
+with them AP50."""
+
 
 def settled(value: T | None) -> T:
     """A setting that `settle` has chosen; raises ValueError where it was not called."""
@@ -48,7 +52,7 @@ def settle(optim: OptimConfig, model: FaceRCNN, *, resumed: bool = False) -> Opt
             raise UserError(
                 "only_points needs points, and a trained detector to add them to: give init"
             )
-        optim = replace(optim, batch_norm="frozen", best="loss")
+        optim = replace(optim, **ONLY_POINTS)
     chosen = replace(
         optim,
         freeze=(0 if scratch else 4) if optim.freeze is None else optim.freeze,
@@ -92,9 +96,11 @@ def inherit(config: ModelConfig, parent: ModelConfig) -> ModelConfig:
 
 
 def left_open(config: Any, name: str) -> bool:
-    """Whether a field has the value that means "as the weights want it"."""
+    """Whether a field has the value that means "as the weights want it", or others decide it."""
     if isinstance(config, ModelConfig) and name in INHERITED:
         return bool(getattr(config, name) == getattr(ModelConfig(), name))
+    if isinstance(config, OptimConfig) and config.only_points and name in ONLY_POINTS:
+        return True
     return getattr(config, name) is None
 
 

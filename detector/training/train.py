@@ -33,7 +33,8 @@ from detector.checkpoint import save_checkpoint, saving
 from detector.config import TrainConfig, to_dict
 from detector.inference.torch_backend import pick_device, trains_in_bf16
 from detector.model import FaceRCNN
-from detector.training.dataset import Batch, mix
+from detector.training.batches import mix
+from detector.training.dataset import Batch
 from detector.training.distributed import World, join_world, own_device
 from detector.training.optimizer import (
     accumulate_gradients,
@@ -73,7 +74,6 @@ class FitResult:
     """How a call of `fit` ended.
 
     Args:
-        run: the run folder.
         history: one dict an epoch.
         stopped_by: the signal that ended it early, or None when all epochs are done.
         main: whether this is the process that reports (under torchrun, only one does).
@@ -110,8 +110,6 @@ class Trainer:
 
     Args:
         config: ``config.run`` is its folder.
-        world: the processes that take part.
-        device: where this one computes.
         source: the rank whose folder holds the run to go on with; None begins a new one.
     """
 

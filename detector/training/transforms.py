@@ -22,18 +22,24 @@ from detector.points import OTHER_SIDE
 
 FACE, IGNORED = 1, -1
 
+MOST_ENLARGED = 1.25
+"""How many times a crop enlarges a picture at most: in use pictures are only ever shrunk."""
+
+LARGE_MOST_ENLARGED = 2.5
+"""The same of large crops: few pictures have a face of hundreds of pixels."""
+
 
 class FaceCrop(v2.Transform):
     """A square crop that shows one face at a size drawn log-uniformly, so small ones are learned.
 
-    With probability ``face_crops`` one face is chosen at random, the picture is rescaled so that
-    the face gets a size within ``face_sizes`` (geometric mean of its sides, pixels), and the crop
-    holds it at a random place. Otherwise, and for pictures without faces, the crop is 0.4 to 1.4
-    times the longest side, anywhere. The picture is never enlarged more than 2.5 times, nor shrunk
-    so far that its longest side fills less than 1 / 1.6 of the crop.
+    With probability ``face_crops`` a size is drawn from ``face_sizes`` (geometric mean of the
+    sides, pixels), up to what the picture's largest face reaches, and then one of the faces that
+    reach it without being enlarged more than `MOST_ENLARGED` times. The crop holds that face at a
+    random place. Otherwise, and for pictures without faces, the crop is up to 1.4 times the longest
+    side, anywhere. The picture's longest side always fills at least 1 / 1.6 of the crop, for which
+    a small picture may be enlarged more.
 
-    With ``largest`` the face is not any but the largest of the picture: few others can be shown at
-    sizes of hundreds of pixels.
+    With ``largest`` the face is always the largest, enlarged up to `LARGE_MOST_ENLARGED` times.
     """
 
     def __init__(
@@ -54,19 +60,23 @@ class FaceCrop(v2.Transform):
         longest = max(height, width)
         faces = target["boxes"][target["labels"] == FACE].as_subclass(Tensor)
         choose, place_x, place_y, level, which = torch.rand(5).tolist()
+        least = self.size / (1.6 * longest)
+        most = LARGE_MOST_ENLARGED if self.largest else max(MOST_ENLARGED, least)
+        most = min(most, LARGE_MOST_ENLARGED)
         if len(faces) and choose < self.face_crops:
-            areas = (faces[:, 2:] - faces[:, :2]).prod(dim=1)
-            chosen = int(areas.argmax()) if self.largest else int(which * len(faces))
-            x1, y1, x2, y2 = faces[chosen].tolist()
+            own = (faces[:, 2:] - faces[:, :2]).prod(dim=1).sqrt()
             low, high = self.face_sizes
+            high = max(low, min(high, float(own.max()) * most))
             wanted = low * (high / low) ** level
-            scale = wanted / math.sqrt((x2 - x1) * (y2 - y1))
-            scale = min(max(scale, self.size / (1.6 * longest)), 2.5)
-            side = self.size / scale
+            fit = (own >= min(wanted / most, float(own.max()))).nonzero().squeeze(1)
+            chosen = int(own.argmax() if self.largest else fit[int(which * len(fit))])
+            x1, y1, x2, y2 = faces[chosen].tolist()
+            side = self.size / min(max(wanted / float(own[chosen]), least), most)
             left = (x1 + x2) / 2 - side * (0.15 + 0.7 * place_x)
             top = (y1 + y2) / 2 - side * (0.15 + 0.7 * place_y)
         else:
-            side = max(longest * 0.4 * (1.4 / 0.4) ** level, self.size / 2.5)
+            shortest = max(0.25 * longest, self.size / most)
+            side = shortest * max(1.4 * longest / shortest, 1.0) ** level
             left = (width - side) * place_x
             top = (height - side) * place_y
         # Padding teaches nothing: keep the crop inside the picture as far as it fits.

@@ -210,9 +210,12 @@ def _losses_and_faces(
     features = model.backbone(pictures.tensors)
     if isinstance(features, Tensor):
         features = OrderedDict([("0", features)])
-    proposals, losses = model.rpn(pictures, features, targets)
-    _, of_heads = model.roi_heads(features, proposals, pictures.image_sizes, targets)
-    weighted = model.eager_outputs({**of_heads, **losses}, [])
+    if model.only_points:
+        weighted = model.roi_heads.points_losses(features, pictures.image_sizes, targets)
+    else:
+        proposals, losses = model.rpn(pictures, features, targets)
+        _, of_heads = model.roi_heads(features, proposals, pictures.image_sizes, targets)
+        weighted = model.eager_outputs({**of_heads, **losses}, [])
     assert isinstance(weighted, dict)
     if not ap:
         return weighted, []

@@ -114,6 +114,7 @@ def test_large_faces_have_their_score_above():
     assert (strip < 60).all(axis=1).any(), "dark text"
 
 
+@pytest.mark.slow
 def test_lines_and_captions_grow_with_the_picture():
     small, large = gray(768, 1024), gray(768 * 4, 1024 * 4)
     box = (500, 300, 620, 450)

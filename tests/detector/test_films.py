@@ -266,6 +266,7 @@ def test_pixels_become_square(tmp_path, programs, sar, shape):
 # -- sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "begins"),
     [((), 0.0), (("-itsoffset", "0.7"), 0.7), (("-itsoffset", "-0.5"), -0.5)],

@@ -32,6 +32,7 @@ def millions(config: ModelConfig) -> float:
     return sum(p.numel() for p in model.parameters()) / 1e6
 
 
+@pytest.mark.slow
 def test_fpn_is_small_and_reference_is_as_published() -> None:
     assert millions(ModelConfig()) == pytest.approx(2.67, abs=0.4)
     reference = build_model(ModelConfig(arch="reference"), pretrained=False)
@@ -50,6 +51,7 @@ def test_anchors_cover_the_faces_that_fpn_is_for() -> None:
     assert max(b / a for a, b in itertools.pairwise(sizes)) < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize("config", [TINY_MODEL, replace(TINY_MODEL, arch="reference")])
 @pytest.mark.parametrize("size", [(128, 128), (96, 160), (160, 96)])
@@ -263,6 +265,7 @@ def test_a_batch_that_ignored_faces_fill_has_losses_and_gradients(arch: str) -> 
     assert all(grad is not None and not grad.any() for grad in gradients)
 
 
+@pytest.mark.slow
 def test_both_losses_of_fpn_are_means_over_faces() -> None:
     """Twice the same picture, or one beside it without faces, has the same loss of the boxes."""
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from detector.checkpoint import load_checkpoint
 from detector.config import DataConfig, ModelConfig, TrainConfig
 from detector.data.voc.annotation import VocAnnotation, VocObject, read_voc, write_voc
 from detector.evaluation.evaluate import evaluate
+from detector.export.graph import PointsGraph, face_graph
 from detector.inference.load import load_detector
 from detector.model import build_model
 from detector.points import (
@@ -25,17 +27,28 @@ from detector.points import (
     GRID,
     MEAN_FACE,
     OTHER_SIDE,
+    SHAKEN,
     PointsHead,
     points_in_pixels,
     points_loss,
+    shaken,
 )
 from detector.training.dataset import FaceIndex
-from detector.training.train import fit
+from detector.training.distributed import World
+from detector.training.setup import open_data
+from detector.training.train import Trainer, fit
 from detector.training.transforms import FaceCrop, Flip, Square, Tilt, train_transform
 from faces.errors import UserError
 from scripts.main import main
-from tests.detector.training.runs import without_pictures
+from tests.detector.training.runs import same_run, saved_progress, without_pictures
+from tests.small_export import write_checkpoint
 from tests.tiny import TINY_MODEL, make_data, make_faces, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def _empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch.setattr)
+
 
 POINTS = torch.tensor([[[30.0, 40], [50, 42], [41, 52], [33, 60], [48, 61]]])
 BOX = torch.tensor([[20.0, 25, 60, 75]])
@@ -164,6 +177,7 @@ def test_the_loss_counts_known_points_only() -> None:
     assert loss.requires_grad  # every process of torchrun has a gradient
 
 
+@pytest.mark.slow
 def test_the_head_learns_where_points_are() -> None:
     """From maps that show them, as pooled ones do; better than any fixed face could be."""
     torch.manual_seed(0)
@@ -215,15 +229,14 @@ def test_points_are_found_to_a_fraction_of_a_cell() -> None:
 
 
 def test_weights_of_another_head_are_refused(tmp_path: Path) -> None:
-    data = make_faces(tmp_path / "data" / "train", 6)
-    config = tiny_config(data.parent, tmp_path / "run")
-    make_faces(tmp_path / "data" / "val", 3)
-    fit(replace(config, model=replace(config.model, points=True)))
-    saved = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    config = TrainConfig(model=replace(TINY_MODEL, points=True))
+    path = write_checkpoint(tmp_path / "a.pt", build_model(config.model, pretrained=False), config)
+    assert load_detector(path).detect(np.zeros((64, 64, 3), np.uint8)).landmarks is not None
+    saved = torch.load(path, weights_only=True)
     del saved["weights"]["roi_heads.points.prior"]
-    torch.save(saved, tmp_path / "old.pt")
+    torch.save(saved, path)
     with pytest.raises(UserError, match="weights are not those of the network"):
-        load_detector(tmp_path / "old.pt")
+        load_detector(path)
 
 
 def test_the_index_reads_points_and_knows_where_there_are_none(tmp_path: Path) -> None:
@@ -258,24 +271,173 @@ def test_only_points_needs_a_trained_detector(tmp_path: Path) -> None:
         fit(config)
 
 
+def test_boxes_are_shaken_by_a_part_of_their_sides() -> None:
+    boxes = BOX.repeat(4000, 1)
+    torch.manual_seed(0)
+    off = (shaken(boxes) - boxes) / torch.tensor([40.0, 50, 40, 50])
+    assert off.mean(dim=0).abs().max() < 0.005
+    assert (off.std(dim=0) - SHAKEN).abs().max() < 0.005
+    assert (torch.corrcoef(off.T) - torch.eye(4)).abs().max() < 0.1  # each side for itself
+    assert shaken(BOX[:0]).shape == (0, 4)
+
+
+def test_points_are_learned_from_true_boxes_and_nothing_else_is_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shaken anew in every step; faces without points, and pictures without faces, teach nothing.
+
+    The same loss is learned beside the others where all is trained.
+    """
+    torch.manual_seed(3)
+    model = build_model(replace(TINY_MODEL, points=True), pretrained=False).train()
+    images = torch.randint(0, 255, (3, 3, 96, 96)).to(torch.uint8)
+    none = torch.full((1, 5, 2), math.nan)
+    labels = torch.ones(2, dtype=torch.int64)
+    targets: list[dict[str, torch.Tensor]] = [
+        {"boxes": torch.cat((BOX, BOX + 9)), "labels": labels, "points": torch.cat((none, POINTS))},
+        {"boxes": BOX[:0], "labels": labels[:0], "points": POINTS[:0]},
+        {"boxes": BOX, "labels": labels[:1], "points": none},
+    ]
+    model.eval()  # where batch norms keep their statistics, so that both see the same maps
+    model.training = model.rpn.training = model.roi_heads.training = True
+    drawn = [BOX + 10, BOX + 8]
+    boxes: list[torch.Tensor] = []
+
+    def shake(of: torch.Tensor) -> torch.Tensor:
+        boxes.append(of)
+        return of + (1.0 if len(boxes) <= len(targets) else -1.0)
+
+    monkeypatch.setattr("detector.stages.shaken", shake)
+    together = model(images, targets)["loss_points"]
+    assert [of.tolist() for of in boxes] == [(BOX + 9).tolist(), [], []]
+    monkeypatch.setattr(model.rpn, "forward", None)
+    monkeypatch.setattr(model.roi_heads, "forward", None)
+    model.only_points = True
+    found = []
+    for _ in range(2):
+        boxes.clear()
+        found.append(model(images, targets))
+    boxes.extend(BOX for _ in targets)
+    found.append(model(images, targets))
+    assert all(losses.keys() == {"loss_points"} for losses in found)
+    assert torch.equal(found[0]["loss_points"], together)
+    assert torch.equal(found[0]["loss_points"], found[1]["loss_points"])
+    assert not torch.equal(found[0]["loss_points"], found[2]["loss_points"])
+    assert model.counted() == {("loss_points",): 5}
+    for losses, box in ((found[0], drawn[0]), (found[2], drawn[1])):
+        maps = model.backbone(model.transform(images)[0].tensors)
+        heads = model.roi_heads
+        pooled = heads.points_pool(maps, [box, BOX[:0], BOX[:0]], [(96, 96)] * 3)
+        expected, _ = points_loss(heads.points(pooled), box, POINTS)
+        assert torch.equal(losses["loss_points"], expected)
+    empty = model(images, [targets[1]] * 3)["loss_points"]
+    assert empty.item() == 0
+    empty.backward()
+    assert all(p.grad is not None for p in model.roi_heads.points.parameters())
+
+
+@pytest.mark.parametrize(
+    ("side", "level"), [(20, 0), (170, 0), (175, 1), (340, 1), (350, 2), (680, 2), (700, 3)]
+)
+def test_points_are_pooled_from_maps_finer_than_their_cells(side: int, level: int) -> None:
+    """Two samples a cell, at least a stride apart where that can be: in use and exported.
+
+    A face of 200 pixels has a cell every 19, its maps are of stride 8; box and score have 32.
+    """
+    model = build_model(replace(TINY_MODEL, points=True), pretrained=False).eval()
+    maps = {str(i): torch.full((1, 8, 256 // 2**i, 256 // 2**i), float(i)) for i in range(4)}
+    box = 512 + torch.tensor([[-side, -side, side, side]]) / 2
+    pooled = model.roi_heads.points_pool(maps, [box], [(1024, 1024)])
+    assert torch.allclose(pooled, torch.full_like(pooled, level))
+    graph = face_graph(model)
+    assert isinstance(graph, PointsGraph)
+    exported, _ = graph.pool(
+        list(maps.values()), box, torch.zeros(1), GRID, graph.points_samples, AROUND
+    )
+    assert torch.allclose(exported, pooled)
+
+
+def test_only_faces_with_points_are_shown_where_only_they_are_learned(tmp_path: Path) -> None:
+    folder = make_faces(tmp_path / "faces" / "train", 9)  # 0, 4 and 8 have none
+    pictures = folder.parent
+    make_faces(pictures / "val", 4)
+    [item] = read_voc(folder / "annotations" / "face_01.xml").objects
+    bare = replace(item, xyxy=(1.0, 1.0, 30.0, 40.0), landmarks=())
+    write_voc(
+        folder / "annotations" / "face_01.xml", VocAnnotation("face_01.png", 96, 96, (bare, item))
+    )
+    config = tiny_config(pictures, tmp_path / "run", only_points=True)
+    data = open_data(config, World(), torch.device("cpu"))
+    assert [int(data.train.name(i)[5:7]) for i in range(len(data.train))] == [1, 2, 3, 5, 6, 7]
+    assert data.train.labels(0).tolist() == [-1, 1]
+    assert data.train.faces.tolist() == [1] * 6
+    assert len(data.valid) == 4
+    every = open_data(tiny_config(pictures, tmp_path / "run"), World(), torch.device("cpu"))
+    assert len(every.train) == 9
+    assert every.train.labels(1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_only_points_says_their_error_and_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    without_pictures(monkeypatch.setattr)
+    data = make_faces(tmp_path / "faces" / "train", 8).parent
+    make_faces(data / "val", 4, seed=1)
+    config = tiny_config(data, tmp_path / "parent", epochs=1)
+    fit(replace(config, model=replace(config.model, points=True)))
+    parent = tmp_path / "parent" / "best.pt"
+    optim = replace(
+        config.optim, only_points=True, epochs=2, learning_rate=1e-2, accumulate=accumulate
+    )
+    config = replace(config, init=parent, optim=optim)
+    history = fit(replace(config, run=tmp_path / "whole")).history
+    for line in history:
+        assert line["train"].keys() == line["valid"].keys() == {"loss", "loss_points"}
+        assert 0 < line["valid"]["loss_points"] < 1
+        assert line["ap50"] is None  # that of the boxes, which stay as they are
+    before = load_checkpoint(parent)["weights"]
+    after = load_checkpoint(tmp_path / "whole" / "last.pt")["weights"]
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(name.startswith("roi_heads.points.") for name in changed)
+
+    steps = history[0]["step"]
+    original = Trainer.step
+
+    def stop_in_the_second_epoch(self: Trainer, parts: Any) -> dict[str, float]:
+        if self.progress.step == steps:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, parts)
+
+    monkeypatch.setattr(Trainer, "step", stop_in_the_second_epoch)
+    stopped = fit(replace(config, run=tmp_path / "halves"))
+    assert stopped.stopped_by == signal.SIGTERM
+    assert saved_progress(tmp_path / "halves")[1:] == (1, steps + 1)
+    monkeypatch.setattr(Trainer, "step", original)
+    fit(replace(config, run=tmp_path / "halves", resume=tmp_path / "halves"))
+    same_run(tmp_path / "whole", tmp_path / "halves")
+
+
+@pytest.mark.slow
 def test_points_that_nothing_keeps_right_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Boxes without points train the body under them: no points are better than wrong ones."""
     data = make_faces(tmp_path / "faces" / "train", 6).parent
     make_faces(data / "val", 3)
-    config = tiny_config(data, tmp_path / "parent")
+    config = tiny_config(data, tmp_path / "parent", epochs=1)
     fit(replace(config, model=replace(config.model, points=True)))
     parent = tmp_path / "parent" / "best.pt"
     plain = make_data(tmp_path / "plain")
     child = tmp_path / "child" / "best.pt"
-    fit(replace(tiny_config(plain, child.parent), init=parent))
+    fit(replace(tiny_config(plain, child.parent, epochs=1), init=parent))
     assert "the trained detector will find none (`faces prepare points`)" in caplog.text
     saved = load_checkpoint(child)
     assert not saved["config"]["model"]["points"]
     assert not any("points" in name for name in saved["weights"])
     assert load_detector(child).detect(np.zeros((64, 64, 3), np.uint8)).landmarks is None
-    fit(replace(tiny_config(data, tmp_path / "kept"), init=parent))
+    fit(replace(tiny_config(data, tmp_path / "kept", epochs=1), init=parent))
     assert load_checkpoint(tmp_path / "kept" / "best.pt")["config"]["model"]["points"]
     only = tiny_config(plain, tmp_path / "only", only_points=True)
     with pytest.raises(UserError, match=r"points: no face of .* has a point"):
@@ -359,10 +521,9 @@ def boxes_and_scores(model: Path | str, image: NDArray[np.uint8]) -> tuple[bytes
 
 @pytest.mark.slow
 def test_points_are_added_to_a_detector_which_stays_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The commands that somebody would type; it is better after them than any fixed face."""
-    without_pictures(monkeypatch.setattr)
     from skimage.data import astronaut
 
     from detector.shipped import find_checkpoint
@@ -407,6 +568,7 @@ def test_points_are_added_to_a_detector_which_stays_as_it_is(
     assert any("landmarks" in path.read_text() for path in lines)
 
 
+@pytest.mark.slow
 def test_the_shipped_detector_finds_points() -> None:
     """In every file of it; on the astronaut within 0.05 of the box's side (0.02 measured)."""
     from skimage.data import astronaut

@@ -15,6 +15,7 @@ from faces.errors import UserError
 from scripts.main import main
 
 
+@pytest.mark.slow
 def test_it_finds_the_face_in_each_portrait_and_nothing_else_with_confidence() -> None:
     detector = load_detector()
     for name, image in portraits().items():
@@ -37,6 +38,7 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     assert payload["config"]["data"]["image_path"] is None
 
 
+@pytest.mark.slow
 def test_both_files_find_the_same() -> None:
     network, checkpoint = (
         load_detector(path)
@@ -72,6 +74,7 @@ def test_a_damaged_or_missing_file_is_refused(
     assert find("mine.pt") == Path("mine.pt")
 
 
+@pytest.mark.slow
 def test_detect_needs_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

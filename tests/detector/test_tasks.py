@@ -68,6 +68,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         faces.train(**settings)
 
 
+@pytest.mark.slow
 def test_it_trains(tmp_path):
     config = tiny_config(make_data(tmp_path), tmp_path / "run", epochs=1)
     result = faces.train(config)

@@ -17,7 +17,6 @@ class LabeledImage:
     """One image and its boxes, which lie in the image as its tool shows it.
 
     Args:
-        path: the image's file.
         name: where the image goes below ``images/``: forward slashes, never leaving the folder.
         width, height: the size in pixels as the label file gives it; 0 when it gives none.
         objects: boxes, counted from 0 with exclusive ends, as written: they may be empty, inverted
@@ -42,7 +41,6 @@ class Dataset:
     """All images of a source by their split.
 
     Args:
-        format: the name of the format it was read from.
         splits: the images of "train", "val", "test".
         notes: what was passed over and what was taken differently than written, for people.
     """

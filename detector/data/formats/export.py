@@ -56,7 +56,6 @@ def export_dataset(
         dataset: boxes must have an area and lie in their pictures, which ``width`` and ``height``
             give upright; `from_voc.read_sets` makes them so.
         out: a folder that does not exist yet or is empty.
-        format: see the top of this module.
         placement: copy the pictures, or link them. Those that EXIF turns and those of a kind that
             few tools read (HEIC, AVIF, GIF) are written again, upright.
 
@@ -154,7 +153,6 @@ def card(
     """The text of a card (https://huggingface.co/docs/hub/datasets-cards).
 
     Args:
-        name: of the data set.
         format: as `faces prepare export --format` calls it.
         images, boxes: how many, by split.
         told: what is other than it was, in words, and how often.

@@ -21,7 +21,6 @@ def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset
     """All pictures with an annotation, by the name of their set.
 
     Args:
-        sets: from `find_sets`.
         classes: object names to take; empty: all.
 
     One rule with training and evaluation: corners are sorted, boxes cut off at the edges, those

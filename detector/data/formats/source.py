@@ -89,8 +89,6 @@ class Source:
         Args:
             listed: the name as written, with folders of any system.
             near: the folder it is relative to, if it is.
-            where: file and line or index, for messages.
-            split: the split that it belongs to.
 
         For each of its `readings` in turn: the very place; the image of that name (in any letter
         case) whose folders agree with the listed ones most; of those the ones under ``near``, then
@@ -252,7 +250,6 @@ class Labels:
         Args:
             name: says which a single one is.
             points: x y in pixels.
-            where: for messages.
             group: what is kept together has the same; None: the tool does not say.
         """
         place = place_of(name)

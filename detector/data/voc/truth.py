@@ -93,10 +93,8 @@ def read_faces(
     """Read one annotation to train or evaluate on.
 
     Args:
-        path: the annotation.
         size: (height, width) of its image in pixels; None when there is no image.
         classes: object names that are faces; empty: all, nameless ones too.
-        image: for messages.
         voc: what was read already, see `annotated`.
 
     Raises UserError as `read_voc` does, and when the annotation is for an image of another size.
@@ -140,8 +138,6 @@ def check_truth(faces: Iterable[VocFaces], where: str, classes: Sequence[str] = 
     """Refuse a set without a face to count; say in the log what was read in spite of a flaw.
 
     Args:
-        faces: of all annotations of the set.
-        where: the set, for messages.
         classes: the wanted object names; empty: all.
 
     Raises UserError, see `why_no_face`.

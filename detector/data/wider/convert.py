@@ -74,7 +74,6 @@ def convert(
     Args:
         source: the folder that holds ``wider_face_split`` and ``WIDER_{split}``, as folders or as
             the official zip files, or torchvision's root with a folder ``widerface`` in it.
-        out: the folder to write to.
         split: "test" has no published truth; only its images are placed.
         truth: take the text file or the MATLAB file; auto: the text file where there is one.
         placement: "link" makes symbolic links, hard links where those are not allowed (Windows),

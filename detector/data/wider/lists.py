@@ -64,10 +64,6 @@ class WiderImage:
 def parse_text(data: bytes, where: str) -> list[WiderImage]:
     """Read ``wider_face_{train,val}_bbx_gt.txt``; any line ends.
 
-    Args:
-        data: the file's bytes.
-        where: the file's name, for messages.
-
     Raises UserError, naming file and line, where the file breaks the format, lists an image twice
     or names one outside the folder of images.
     """

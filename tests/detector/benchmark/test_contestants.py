@@ -150,6 +150,7 @@ def test_parameters_and_sizes_of_packages():
     assert torchvision.file_bytes() is None
 
 
+@pytest.mark.slow
 def test_the_untrained_reference_is_the_published_recipe():
     [reference] = line_up([], skip=("mtcnn", "torchvision"))
     assert round(reference.parameters() / 1e6, 1) == 82.4

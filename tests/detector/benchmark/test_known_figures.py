@@ -15,7 +15,7 @@ from detector.data.submission import image_name
 from detector.evaluation import wider
 from faces.images.find import find_images
 
-pytestmark = [pytest.mark.data, pytest.mark.slow]
+pytestmark = [pytest.mark.data, pytest.mark.slow(12)]
 
 
 @pytest.fixture(scope="module")

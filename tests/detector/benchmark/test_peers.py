@@ -212,6 +212,7 @@ def test_mtcnn_without_a_face_is_empty(size, mtcnn):
     assert len(mtcnn.detect(np.zeros((*size, 3), np.uint8))) == 0
 
 
+@pytest.mark.slow
 def test_torchvision_is_the_same_each_time_and_leaves_the_random_state_alone():
     import torch
 

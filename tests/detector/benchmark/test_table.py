@@ -146,6 +146,7 @@ def test_the_machine_is_described():
     assert {"python", "onnxruntime", "torch", "date", "system", "memory"} <= set(found)
 
 
+@pytest.mark.slow
 def test_the_scatter_is_drawn_when_there_is_an_ap(tmp_path):
     path = tmp_path / "scatter.png"
     assert draw_scatter(path, RESULTS, SETUP)

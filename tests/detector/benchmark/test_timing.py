@@ -74,6 +74,7 @@ def test_threads_are_in_the_environment_of_the_contestants_only(log, monkeypatch
     assert "OMP_NUM_THREADS" in THREAD_VARIABLES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "reason", "seen"),
     [
@@ -106,6 +107,7 @@ def test_one_that_goes_silent_has_failed(log):
     assert not process.process.is_alive()
 
 
+@pytest.mark.slow
 def test_memory_is_the_contestants_own(log):
     builds = {"hog": partial(Fake, "hog", log, hog=300), "small": partial(Fake, "small", log)}
     results = contest(builds, images(1))

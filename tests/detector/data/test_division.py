@@ -61,6 +61,7 @@ def drawn(files: list[tuple[str, Path]], share: float = 0.1, seed: int = 0) -> D
     return divide(files, [1] * len(files), share, seed, alike_groups)
 
 
+@pytest.mark.slow
 def test_variants_of_a_picture_are_one_group_and_other_pictures_are_not(tmp_path: Path) -> None:
     pictures = {f"{i}.png": scene(i) for i in range(30)}
     for i in range(30):
@@ -83,6 +84,7 @@ def test_a_turned_photo_is_like_its_upright_copy(tmp_path: Path) -> None:
     assert alike_groups([tmp_path / "turned.jpg", tmp_path / "upright.png"]).tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_near_duplicates_never_lie_in_both_parts(tmp_path: Path) -> None:
     pictures = {f"{i:02d}.png": scene(i) for i in range(60)}
     for i in range(0, 60, 3):
@@ -103,6 +105,7 @@ def test_the_versions_of_a_picture_that_roboflow_made_stay_together(tmp_path: Pa
     assert alike_groups([path for _, path in files]).tolist() == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_it_is_the_same_every_time_and_another_with_another_seed(tmp_path: Path) -> None:
     files = write(tmp_path / "a", {f"{i}.png": scene(i) for i in range(40)})
     first = drawn(files)

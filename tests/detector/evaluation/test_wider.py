@@ -109,6 +109,7 @@ def test_equal_scores_do_not_make_a_perfect_detector_worthless(score, caplog):
     assert aps([faces("a", THREE, listed=ALL)], {"a": rows})["hard"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_the_same_as_the_slow_implementation(seed, ties):

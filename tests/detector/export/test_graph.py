@@ -33,6 +33,7 @@ def graph_run(model: FaceRCNN, grouped: bool = False):  # type: ignore[no-untype
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True])
 def test_it_gives_what_torchvision_gives(
     model: FaceRCNN, grouped: bool, monkeypatch: pytest.MonkeyPatch
@@ -44,6 +45,7 @@ def test_it_gives_what_torchvision_gives(
     assert 750 in [outcome.faces for outcome in outcomes]  # the limit was reached
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_reference")
 def test_the_reference_gives_what_torchvision_gives() -> None:
     config = preset("reference")

@@ -69,6 +69,7 @@ def test_a_score_at_the_threshold_or_at_the_limit_may_be_left_out() -> None:
     assert not outcome((BOXES[[0, 1]], near[:2]), (BOXES[[0, 2]], near[[0, 2]])).passed
 
 
+@pytest.mark.slow
 def test_the_cases_are_what_the_promise_says() -> None:
     cases = make_cases([np.zeros((64, 96, 3), np.uint8)])
     sizes = {case.images.shape[1:3] for case in cases}

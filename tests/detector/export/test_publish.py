@@ -173,6 +173,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "serialize", serialize)
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_file_that_differs_is_not_published(
     assert 0.01 < worst < 10
 
 
+@pytest.mark.slow
 def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = write_checkpoint(tmp_path / "small.pt", talkative_model())
 
@@ -225,7 +227,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_reference")
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_the_reference_is_exported_as_well(keep: Keep) -> None:
     """Made once and kept, with its reports, until what decides about the files changes."""
 

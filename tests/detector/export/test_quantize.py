@@ -34,6 +34,7 @@ def small(small_export: SmallExport, tmp_path: Path) -> Path:
     return Path(shutil.copy(small_export.onnx, tmp_path / "small.onnx"))
 
 
+@pytest.mark.slow
 def test_the_inner_layers_are_in_int8_and_the_description_stays(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,7 @@ def test_the_inner_layers_are_in_int8_and_the_description_stays(
     assert len(fast.detect_batch(crowds(3, 64, 160))) == 3
 
 
+@pytest.mark.slow
 def test_a_file_that_finds_other_faces_is_not_written(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

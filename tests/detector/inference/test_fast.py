@@ -81,6 +81,7 @@ def test_a_damaged_int8_file_is_named(monkeypatch: pytest.MonkeyPatch, pair: Pat
         choose(monkeypatch, pair, 0.5, None)
 
 
+@pytest.mark.slow
 def test_the_shipped_int8_file_belongs_to_the_shipped_one_and_finds_its_faces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -62,6 +62,7 @@ def shared(a: Detections, b: Detections) -> float:
     return float((near & alike).any(axis=1).mean())
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_it_finds_the_same_faces(
     gain: None, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
@@ -77,6 +78,7 @@ def test_it_finds_the_same_faces(
         assert shared(a.above(0.5), b) == shared(b.above(0.5), a) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_single_images_give(
     fast: Callable[..., Any], photos: list[np.ndarray]
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_batch_gives_what_single_images_give(
         assert shared(a, detector.detect(photo)) > 0.9
 
 
+@pytest.mark.slow
 def test_thresholds_are_obeyed(fast: Callable[..., Any], photos: list[np.ndarray]) -> None:
     def count(score: float, nms: float | None = None) -> int:
         found = fast(score_threshold=score, nms_threshold=nms).detect(photos[1])
@@ -96,6 +99,7 @@ def test_thresholds_are_obeyed(fast: Callable[..., Any], photos: list[np.ndarray
     assert count(0.02, 0.9) > count(0.02) == count(0.02, 0.5) > count(0.02, 0.05)
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_detector(fast: Callable[..., Any], photos: list[np.ndarray]) -> None:
     detector = fast(score_threshold=0.3)
     expected = [detector.detect(photo) for photo in photos]

@@ -16,6 +16,7 @@ from detector.config import TrainConfig, to_dict
 from detector.training import show
 from detector.training.train import Trainer
 from faces.history import TIMINGS, read_history
+from tests.figures import empty_figures
 
 FILES = {"config.json", "history.jsonl", "last.pt", "best.pt", "loss.png", "samples.png"}
 
@@ -43,14 +44,10 @@ def same_run(one: Path, other: Path) -> None:
 def without_pictures(put: Callable[[Any, str, Any], None]) -> None:
     """Have runs write empty pictures; ``put`` is ``setattr``, or sets it for a while."""
 
-    def save(figure: Any, path: Path) -> None:
-        path.touch()
-
     def draw_samples(*arguments: Any) -> None:
         arguments[-1].touch()
 
-    put(show, "plot_histories", lambda histories: None)
-    put(show, "save_figure", save)
+    empty_figures(put, show)
     put(show, "draw_samples", draw_samples)
 
 

@@ -84,6 +84,7 @@ def test_one_set_is_divided_and_its_boxes_stay_with_their_pictures(one_set: Path
             assert part.faces[i] == whole.faces[k]
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_division_where_evaluate_and_resume_find_it(
     one_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,15 +16,8 @@ from detector.config import DataConfig
 from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from detector.inference.resize import Resize
 from detector.training import dataset
-from detector.training.dataset import (
-    FaceDataset,
-    FaceIndex,
-    ShuffledBatches,
-    ValidationBatches,
-    collate,
-    make_loader,
-    mix,
-)
+from detector.training.batches import ShuffledBatches, make_loader, mix
+from detector.training.dataset import FaceDataset, FaceIndex, ValidationBatches, collate
 from detector.training.transforms import train_transform
 from faces.errors import UserError
 from tests.tiny import make_voc

@@ -71,6 +71,7 @@ def test_a_disk_that_fills_up_after_validating_costs_only_that(
     same_run(finished, run)
 
 
+@pytest.mark.slow
 def test_a_history_that_cannot_be_written_is_no_traceback(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_pictures_that_fail_do_not_end_a_run(
     assert bool(warnings[0].exc_info) == (not isinstance(error, UserError | OSError))
 
 
+@pytest.mark.slow
 def test_events_that_fail_do_not_end_a_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_loss_that_is_not_finite_stops_with_everything_needed(data: Path, tmp_
     assert bad["losses"].keys() >= {"loss", "loss_objectness"}
 
 
+@pytest.mark.slow
 def test_a_broken_step_keeps_the_last_good_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def flags(data: Path, run: Path, *more: str) -> list[str]:
     return ["--config", str(path), "--run", str(run), *more]
 
 
+@pytest.mark.slow
 def test_auto_begins_a_run_and_then_goes_on_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,7 +122,7 @@ def together(*commands: list[Any]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_gradients_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
     script = tmp_path / "gradients.py"
@@ -166,7 +166,7 @@ STOPPED = textwrap.dedent(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 @pytest.mark.skipif(sys.platform == "win32", reason="forks; POSIX signals")
 def test_two_processes_stopped_and_resumed_equal_an_uninterrupted_run(
     data: Path, tmp_path: Path
@@ -205,7 +205,7 @@ def test_a_broken_picture_on_one_process_ends_all_and_the_run_is_saved(
     assert step == 4 * epoch + batch
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_torchrun_trains_and_writes_once(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     path = tmp_path / "config.toml"

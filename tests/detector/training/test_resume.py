@@ -87,6 +87,7 @@ def test_a_signal_while_validating_stops_it_and_resuming_repeats_only_that(
     same_run(finished, run)
 
 
+@pytest.mark.slow
 def test_a_validation_picture_that_went_is_told_on_resuming(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,6 +195,7 @@ def test_resuming_clears_away_what_a_killed_process_left(
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_fewer_pictures_on_resuming_never_make_the_learning_rate_negative(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     config = tiny_config(data, tmp_path / "run", batch_size=1, epochs=2, cooldown=1.0)
@@ -208,6 +210,7 @@ def test_fewer_pictures_on_resuming_never_make_the_learning_rate_negative(tmp_pa
     assert optimizer.param_groups[0]["lr"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "remedy"), [(2, "torchrun --nproc-per-node 2"), (1, None)])
 def test_resuming_with_another_number_of_processes_is_refused(
     data: Path, finished: Path, tmp_path: Path, before: int, remedy: str | None

@@ -28,7 +28,7 @@ from detector.config import (
 from detector.inference.torch_backend import open_checkpoint
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
-from detector.training.dataset import mix
+from detector.training.batches import mix
 from detector.training.start import inherit, settle
 from detector.training.train import fit
 from faces.errors import UserError
@@ -90,6 +90,7 @@ def test_new_heads_cannot_keep_the_statistics_they_do_not_have() -> None:
     assert settle(asked, trained(model)).batch_norm == "frozen"
 
 
+@pytest.mark.slow
 def test_a_run_from_scratch_moves_everything_and_tells_pictures_apart(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     make_voc(data / "train", 40)
@@ -115,6 +116,7 @@ def test_a_run_from_scratch_moves_everything_and_tells_pictures_apart(tmp_path: 
         assert (one - other).norm() > 0.05 * one.norm(), name
 
 
+@pytest.mark.slow
 def test_an_old_run_that_cannot_learn_is_not_gone_on_with(tmp_path: Path) -> None:
     """As releases left it that kept four random blocks and all statistics of the body."""
     data = make_data(tmp_path / "data")
@@ -139,6 +141,7 @@ def test_an_old_run_that_cannot_learn_is_not_gone_on_with(tmp_path: Path) -> Non
     assert chosen(checkpoint_config(child).optim) == (0, "all", 1.0)
 
 
+@pytest.mark.slow
 def test_what_was_chosen_is_kept_on_resuming(tmp_path: Path) -> None:
     """By then the weights have learned, and would be taken for others than it began with."""
     data = make_data(tmp_path / "data")
@@ -184,6 +187,7 @@ def test_weak_proposals_of_a_new_network_are_looked_at() -> None:
         TrainConfig(model=ModelConfig(min_objectness=1.0))
 
 
+@pytest.mark.slow
 def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
     parent = replace(TINY_MODEL, score_calibration=0.9, objectness=0.25)
     assert inherit(TINY_MODEL, parent) == parent

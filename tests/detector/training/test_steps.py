@@ -60,6 +60,7 @@ def test_a_short_run_spends_at_most_a_tenth_of_its_steps_on_the_warm_up() -> Non
     assert optimizer.param_groups[0]["lr"] == 1.0
 
 
+@pytest.mark.slow
 def test_amsgrad_reaches_the_optimizer(data: Path, tmp_path: Path) -> None:
     fit(tiny_config(data, tmp_path / "run", epochs=1, amsgrad=True))
     state = load_checkpoint(tmp_path / "run" / "last.pt")["training"]["optimizer"]
@@ -90,6 +91,7 @@ def test_plateau_is_stepped_on_the_validation_loss_once_warm(
     assert [line["lr"] for line in result.history] == pytest.approx(rates)
 
 
+@pytest.mark.slow
 def test_every_step_sets_the_learning_rate(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,7 +92,7 @@ def test_training_learns(tmp_path: Path) -> None:
     assert average_precision(tmp_path / "run" / "last.pt", tmp_path / "val") > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_training_learns_from_scratch(tmp_path: Path) -> None:
     """With four frozen random blocks and a body without statistics it found nothing, ever."""
     make_voc(tmp_path / "train", 64, seed=0)
@@ -140,6 +140,7 @@ def test_missing_folders_are_named(data: Path, tmp_path: Path, flag: str) -> Non
         fit(config)
 
 
+@pytest.mark.slow
 def test_model_file_and_figure_are_written_where_asked(
     data: Path, tmp_path: Path, draws: None
 ) -> None:
@@ -153,6 +154,7 @@ def test_model_file_and_figure_are_written_where_asked(
     assert b"<svg" in (tmp_path / "out" / "loss.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_another_runs_weights(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,12 +211,14 @@ def test_a_run_knows_its_training_pictures_and_those_it_began_from(
     assert len(pictures(tmp_path / "run")) == 8 + 4
 
 
+@pytest.mark.slow
 def test_tensorboard_events_on_request(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     fit(replace(tiny_config(data, tmp_path / "run", epochs=1), tensorboard=True))
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
 
 
+@pytest.mark.slow
 def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished: Path) -> None:
     start = load_checkpoint(finished / "best.pt")["weights"]
     fit(replace(tiny_config(data, tmp_path / "run", freeze=2), init=finished / "best.pt"))
@@ -232,6 +236,7 @@ def test_frozen_blocks_and_statistics_stay(data: Path, tmp_path: Path, finished:
     )
 
 
+@pytest.mark.slow
 def test_running_average() -> None:
     model, average = build_model(TINY_MODEL), build_model(TINY_MODEL)
     before = {k: v.clone() for k, v in average.state_dict().items()}

@@ -41,18 +41,52 @@ def test_crops_keep_boxes_on_their_faces() -> None:
         np.testing.assert_allclose(found, box, atol=1.5)
 
 
-def test_crops_rescale_the_chosen_face_over_the_whole_range() -> None:
-    crop = FaceCrop(320, (16.0, 128.0), 1.0)
-    sizes = []
-    for seed in range(300):
+def sizes_in(crop: FaceCrop, boxes: list[list[float]], side: int, times: int) -> list[list[float]]:
+    """The sizes of the faces, ignored ones apart, in so many crops of a square picture."""
+    found = []
+    for seed in range(times):
         torch.manual_seed(seed)
-        _, target = crop(*sample([[100, 80, 140, 120]], size=(800, 800)))
-        [[x1, y1, x2, y2]] = target["boxes"].tolist()
-        sizes.append(((x2 - x1) * (y2 - y1)) ** 0.5)
-    logs = np.log2(sizes)
-    assert logs.min() > 3.8
-    assert logs.max() < 6.7  # enlarged at most 2.5 times: 100 pixels
-    assert np.histogram(logs, bins=[4, 5, 6, 6.7])[0].min() > 50
+        _, target = crop(*sample(boxes, size=(side, side)))
+        shown = target["boxes"].as_subclass(torch.Tensor)[target["labels"] == 1]
+        found.append((shown[:, 2:] - shown[:, :2]).prod(dim=1).sqrt().tolist())
+    return found
+
+
+@pytest.mark.slow
+def test_crops_rescale_a_face_over_the_whole_range_and_enlarge_it_little() -> None:
+    crop = FaceCrop(320, (16.0, 128.0), 1.0)
+    logs = np.log2([size for [size] in sizes_in(crop, [[300, 280, 380, 360]], 800, 300)])
+    assert logs.min() > 3.95
+    assert logs.max() < 6.7  # 100 pixels: 1.25 times its own 80
+    assert np.histogram(logs, bins=[4, 4.9, 5.8, 6.7])[0].min() > 70
+
+
+@pytest.mark.slow
+def test_a_size_is_shown_by_a_face_that_reaches_it() -> None:
+    crop = FaceCrop(320, (16.0, 128.0), 1.0)
+    apart = [[20, 20, 40, 40], [1000, 1000, 1200, 1200]]
+    sizes = sizes_in(crop, apart, 1280, 300)
+    largest = [max(size) for size in sizes]
+    assert 120 < max(largest) < 129
+    assert sum(size > 64 for size in largest) > 70  # a third of the range
+    # Below 25 pixels, 22 % of the range, half of the crops are of the small face.
+    near = [min(size) for size in sizes if 15.5 < min(size) < 25.5]
+    assert 15 < len(near) < 60
+    # Where the largest reaches little, all sizes are up to that.
+    sizes = sizes_in(crop, [[20, 20, 40, 40]], 800, 100)
+    tiny, _ = np.histogram([size for [size] in sizes], bins=[15.5, 18.5, 21.5, 25.5])
+    assert tiny.sum() == 100
+    assert tiny.min() > 20
+
+
+def test_a_small_picture_fills_the_crop() -> None:
+    crop = FaceCrop(320, (16.0, 128.0), 1.0)
+    widths = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image, _ = crop(*sample([[10, 10, 40, 40]], size=(90, 90)))
+        widths.append(int((np.asarray(image[0]) != 124).any(axis=0).sum()))
+    assert min(widths) >= 199
 
 
 def test_large_crops_show_the_largest_face_larger_than_others_can() -> None:

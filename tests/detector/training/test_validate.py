@@ -61,6 +61,7 @@ def eager(config: ModelConfig) -> FaceRCNN:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_reference")
 @pytest.mark.parametrize(
     "config",
@@ -105,6 +106,7 @@ class Together(World):
         return [self.shares[rank] for rank in sorted(self.shares)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 9])
 def test_any_number_of_processes_gives_the_same_figures(tmp_path: Path, size: int) -> None:
     batches = batches_of(folder_of_all_kinds(tmp_path), Resize("fit", 96))

@@ -54,7 +54,6 @@ def read_labels(
     """An image with the boxes of its label file.
 
     Args:
-        image: its file.
         path: the file of its labels; None: it shows nothing.
         names: the classes by number.
         dims: how many points each box has, and how many numbers each point; None: no points.

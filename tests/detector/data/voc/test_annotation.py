@@ -79,6 +79,7 @@ def read(text: str | bytes) -> VocAnnotation:
     return parse_voc(root, Path("x.xml"), flaws)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(annotations)
 def test_what_is_written_is_read_back(annotation: VocAnnotation) -> None:

@@ -208,6 +208,7 @@ listed = st.dictionaries(
 ).filter(lambda x: len({f"{a}/{b}".casefold() for a, b in x}) == len(x))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(listed)
 def test_text_to_voc_and_back_loses_nothing(faces: dict[tuple[str, str], list[Any]]) -> None:
