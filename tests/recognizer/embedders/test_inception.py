@@ -156,6 +156,7 @@ def test_the_cache_is_where_facenet_pytorch_keeps_its_own(
     assert inception_weights.cache_folder() == theirs()
 
 
+@pytest.mark.slow
 def test_trained_weights_are_taken_with_or_without_the_classifier(
     network: InceptionFaces, weights: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_trained_weights_are_taken_with_or_without_the_classifier(
         assert torch.equal(opened.net.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_a_network_without_trained_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "random.pt"
     torch.save(InceptionFaces().net.state_dict(), path)
@@ -200,6 +202,7 @@ def test_auto_takes_inception_where_its_weights_are(
     assert asked == [weights, None]
 
 
+@pytest.mark.slow
 def test_it_runs_with_torch_where_the_cache_cannot_be_written(
     weights: Path, network: InceptionFaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:

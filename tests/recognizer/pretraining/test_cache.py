@@ -53,6 +53,7 @@ def test_faces_are_cut_once_and_again_only_when_their_photo_changes(
     assert opener.opened == opened + 2
 
 
+@pytest.mark.slow
 def test_other_processes_make_the_same(tmp_path: Path, opener: Opener) -> None:
     found = photos(tmp_path / "photos", people=2, each=2)
     here = collect(found, tmp_path / "here", "one", opener)

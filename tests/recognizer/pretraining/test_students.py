@@ -39,6 +39,7 @@ def test_both_sizes_keep_what_they_promise() -> None:
         assert least < count < most
 
 
+@pytest.mark.slow
 def test_what_it_begins_with(tmp_path: Path) -> None:
     assert init_file("mini", "mini") == shipped_file("mini.pt")
     assert init_file("small", "own.pt") == Path("own.pt")

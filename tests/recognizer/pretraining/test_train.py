@@ -15,6 +15,7 @@ from faces.history import read_history
 from recognizer.data.lfw import Lfw
 from recognizer.embedders.checkpoint import open_mini
 from recognizer.embedders.mini import MiniConfig, MiniResNet
+from recognizer.pretraining import train
 from recognizer.pretraining.batches import UNNAMED, Material, batches
 from recognizer.pretraining.cache import Faces
 from recognizer.pretraining.config import PretrainConfig
@@ -25,14 +26,24 @@ from recognizer.pretraining.students import Teacher
 from recognizer.pretraining.train import MarginLoss, Trainer
 from recognizer.pretraining.variants import RIM, cut, merge, vary
 from scripts.main import main
+from tests.figures import empty_figures
 from tests.recognizer.pretraining.made import RECIPE, SIZE, Opener, cached, some_faces
 
 SHAPE = MiniConfig(size=SIZE, widths=(4, 8, 8, 16), depths=(0, 1, 1, 1), dimension=8)
 
 
+@pytest.fixture
+def draws() -> None:
+    """A test that names it has its figures drawn for real."""
+
+
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_empty_figures(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.set_num_threads(1)
+    if "draws" not in request.fixturenames:
+        empty_figures(monkeypatch.setattr, train)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +119,7 @@ def test_nobody_who_judges_is_learned_from(made: Any) -> None:
     assert (cosines[division.material.used] < 0.5).all()
 
 
+@pytest.mark.slow
 def test_a_batch_follows_from_its_number_alone(made: Any, opener: Opener) -> None:
     faces, people = made
     material = divide(faces, people, 0.0, 0).material
@@ -146,6 +158,14 @@ def test_variants_differ_and_leave_the_face_alone() -> None:
     np.testing.assert_array_equal(face, before)
 
 
+def test_nearly_a_third_of_the_variants_are_cut_and_nothing_else() -> None:
+    face = np.full((SIZE + 2 * RIM, SIZE + 2 * RIM, 3), (200, 120, 90), np.uint8)
+    crops = [vary(face, np.random.default_rng(seed)) for seed in range(300)]
+    middle = [crop[SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4] for crop in crops]
+    as_it_is = [bool((part == face[0, 0]).all()) for part in middle]
+    assert 0.3 < np.mean(as_it_is) < 0.5  # 0.1 would be so by chance
+
+
 def test_landmarks_without_error_give_the_crop_itself() -> None:
     class Sure:  # draws no error
         def random(self) -> float:
@@ -153,6 +173,9 @@ def test_landmarks_without_error_give_the_crop_itself() -> None:
 
         def normal(self, mean: float, spread: Any, shape: Any = None) -> Any:
             return np.zeros(shape)
+
+        def uniform(self, low: float, high: float) -> float:
+            return low
 
     from recognizer.crop import TEMPLATE
 
@@ -323,7 +346,8 @@ def fit(trainer: Trainer, made: Any, opener: Opener, stop_at: int | None = None)
         trainer.save()
 
 
-def test_training_learns_and_writes(tmp_path: Path, opener: Opener) -> None:
+@pytest.mark.slow
+def test_training_learns_and_writes(tmp_path: Path, opener: Opener, draws: None) -> None:
     made, tmp_path = cached(tmp_path / "made", people=10), tmp_path / "run"
     trainer = trainer_for(tmp_path, made, hold_out=0.5)
     fit(trainer, made, opener)
@@ -344,6 +368,7 @@ def test_training_learns_and_writes(tmp_path: Path, opener: Opener) -> None:
     np.testing.assert_allclose(given, trainer.embed(faces), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [7, 33])
 def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(
     tmp_path: Path, made: Any, opener: Opener, stop_at: int

@@ -85,7 +85,13 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "weights", ["mini-83612e3c845adcd3", "mini-f0e5d24019d029ad", "mini-9dbfb75c21ea9b1a"]
+    "weights",
+    [
+        "mini-83612e3c845adcd3",
+        "mini-f0e5d24019d029ad",
+        "mini-9dbfb75c21ea9b1a",
+        "mini-1e65f84e27506996",
+    ],
 )
 def test_what_was_measured_for_shipped_weights_stays(weights):
     """Libraries and galleries of a former release are grouped and named as before."""

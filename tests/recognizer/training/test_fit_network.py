@@ -41,6 +41,7 @@ def faces(people: int = 3, each: int = 6, strangers: int = 0) -> LabeledCrops:
     return LabeledCrops(np.stack(crops), tuple(names))
 
 
+@pytest.mark.slow
 def test_from_nothing_it_learns_a_closed_circle(tmp_path):
     torch.manual_seed(0)
     lines: list[dict] = []
@@ -66,6 +67,7 @@ def test_from_nothing_it_learns_a_closed_circle(tmp_path):
     assert own.min() > (vectors[:6] @ vectors[6:].T).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["last-block", "full"])
 def test_a_trained_network_changes_as_deep_as_it_may(tmp_path, depth):
     network = small()
@@ -105,6 +107,7 @@ def run(folder: Path, stop_after: int | None = None, resume: bool = False) -> di
     return open_mini(path)[0].state_dict()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = run(tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -116,6 +119,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
     assert read_history(tmp_path / "cut") == read_history(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_another_run_is_not_resumed(tmp_path):
     fit_network(small(), RECIPE, faces(), tmp_path, QUICK)
     with pytest.raises(UserError, match="3 classes and 18 photos"):
