@@ -32,8 +32,8 @@ env: $(MARKER) ## make .venv and install the project into it (once; again when i
 test: lint ## lint, check types and run every test (those on real data where ../shared/data exists)
 	$(PYTEST) $(PYTEST_ARGS)
 
-quick: env ## run the tests that take seconds
-	$(PYTEST) -m "not data and not slow" $(PYTEST_ARGS)
+quick: env ## run every test that takes less than half a second, and name those that took longest
+	$(PYTEST) -m "not data and not slow" --durations 5 --durations-min 2 $(PYTEST_ARGS)
 
 test-benchmarks: env ## run the tests of benchmarks/, which measure what the documents say
 	$(PYTEST) tests/benchmarks $(PYTEST_ARGS)

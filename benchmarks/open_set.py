@@ -2,6 +2,7 @@
 
     python -m benchmarks.open_set --lfw ../shared/data/lfw --folds 6
     python -m benchmarks.open_set --lfw ../shared/data/lfw --folds 1 2 3 4 5 --enrolled 50x3 20x6
+    python -m benchmarks.open_set --lfw ../shared/data/lfw --mask-photos --detector shipped
 
 Some people are enrolled with some photos, their other photos are probes, and everybody else is a
 stranger who must stay unknown. Means of five draws of who is enrolled; the thresholds are the
@@ -10,7 +11,10 @@ photos, and with copies that wear masks. The second: the rule over its threshold
 is the FPIR, 100 % less "own name" the FNIR of ISO/IEC 19795-1), with the head of masked copies.
 
 Masks are drawn by the code that draws those of the training, with other seeds: nobody's name is
-known for photos of real masked faces here (Face Mask Detection has boxes, no names).
+known for photos of real masked faces here (Face Mask Detection has boxes, no names). They are
+drawn on crops that are aligned as the bare face is; with ``--mask-photos`` on the photos, and the
+face is looked for and aligned with the mask, as a camera would. Faces are where LFW has them, and
+aligned by O-Net; with ``--detector`` both come from a detector with five points.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from detector.inference.load import load_detector
+from detector.shipped import find_model
 from faces.files import atomic_write_text
+from faces.images.read import read_image
 from faces.text import text_table
 from pipeline.enroll.photo_faces import crop_photos, face_finder
 from recognizer.data.lfw import read_lfw
+from recognizer.data.photos import center_box, main_face
 from recognizer.embedders.load import load_embedder
 from recognizer.evaluation.identification import operating_point
+from recognizer.landmarks import LandmarkNet
 from recognizer.rule import Thresholds, default_thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.training.augment import STRONG, Augmentation
@@ -43,10 +52,12 @@ from recognizer.training.head_samples import (
     embed_all,
     geometry,
     samples_of_crops,
+    stack,
     vary,
     with_copies,
     without_masks,
 )
+from recognizer.training.masks import draw_mask
 from recognizer.types import Embedder
 
 HEADS = ("no head", "photos", "copies", "masked copies")
@@ -66,17 +77,66 @@ class Photos:
     masked: NDArray[np.float32]
 
 
+Cut = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Photo -> the crop of its face, (1, S, S, 3); (0, S, S, 3) where none is found."""
+
+
 def read_photos(
-    root: Path, folds: Sequence[int], embedder: Embedder, cache: Path | None = None
+    root: Path,
+    folds: Sequence[int],
+    embedder: Embedder,
+    cache: Path | None = None,
+    detector: Path | None = None,
+    mask_photos: bool = False,
 ) -> Photos:
-    """The photos of LFW's folds. ``cache`` keeps the crops."""
+    """The photos of LFW's folds.
+
+    Args:
+        root, folds, embedder: which photos, and what describes their faces.
+        cache: keeps the crops that are made without a detector.
+        detector: what finds the faces and the points to align them by; None is LFW's place, O-Net.
+        mask_photos: draw masks on the photos, not on the crops. A face that is not found behind one
+            has a vector of zeros, which is like nobody's.
+    """
     lfw = read_lfw(root).of_folds(*folds)
-    find, recipe = face_finder("center", None, 1)
-    crops, usable, _ = crop_photos(lfw.images, embedder, find, recipe, cache)
-    masked = vary(crops, Augmentation(flip=0, mask=1), PROBE_SEED, geometry(embedder))
-    return Photos(
-        np.array(lfw.people)[usable], crops, embed_all(embedder, crops), embed_all(embedder, masked)
-    )
+    people, cut = np.array(lfw.people), _cutter(detector, embedder)
+    if detector is None:
+        find, recipe = face_finder("center", None, 1)
+        crops, usable, _ = crop_photos(lfw.images, embedder, find, recipe, cache)
+    else:
+        cuts = [cut(read_image(path)) for path in tqdm(lfw.images, desc="photos", disable=None)]
+        usable = np.array([len(one) > 0 for one in cuts])
+        crops = stack([one[0] for one in cuts if len(one)], embedder.size)
+    bare = embed_all(embedder, crops)
+    if not mask_photos:
+        masked = vary(crops, Augmentation(flip=0, mask=1), PROBE_SEED, geometry(embedder))
+        return Photos(people[usable], crops, bare, embed_all(embedder, masked))
+    behind = np.zeros_like(bare)
+    points = LandmarkNet(threads=1)
+    for i, which in enumerate(tqdm(np.flatnonzero(usable), desc="masks", disable=None)):
+        photo = read_image(lfw.images[which])
+        (five,), _ = points(photo, center_box(photo))
+        masked = cut(draw_mask(photo, np.random.default_rng((PROBE_SEED, int(which))), five))
+        if len(masked):
+            behind[i] = embedder.embed(masked)[0]
+    return Photos(people[usable], crops, bare, behind)
+
+
+def _cutter(path: Path | None, embedder: Embedder) -> Cut:
+    """A photo's main face, aligned by the detector's points; None is LFW's place and O-Net."""
+    if path is None:
+        return lambda image: embedder.crop(image, center_box(image))
+    detector = load_detector(find_model(path), threads=1)
+
+    def cut(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        found = detector.detect(image)
+        if found.landmarks is None:
+            raise SystemExit(f"{path} finds no points")
+        box = main_face(found.xyxy, *image.shape[:2])
+        row = np.flatnonzero((found.xyxy == box).all(axis=1))[:1]
+        return embedder.crop(image, box, found.landmarks[row])
+
+    return cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +269,20 @@ def main() -> int:
     parser.add_argument("--enrolled", nargs="+", default=["40x3"], help="PEOPLExPHOTOS")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--cache", type=Path, help="a file that keeps the crops: they are faces")
+    parser.add_argument("--detector", type=Path, help="align by its points; shipped, or a file")
+    parser.add_argument("--mask-photos", action="store_true", help="draw masks before aligning")
     parser.add_argument("--out", type=Path, help="a JSON file for all figures")
     arguments = parser.parse_args()
     embedder = load_embedder(arguments.embedder, threads=1)
-    photos = read_photos(arguments.lfw, arguments.folds, embedder, arguments.cache)
+    photos = read_photos(
+        arguments.lfw,
+        arguments.folds,
+        embedder,
+        arguments.cache,
+        arguments.detector,
+        arguments.mask_photos,
+    )
+    print(f"{len(photos.people)} photos; behind a mask {int((~photos.masked.any(1)).sum())} unseen")
     results = []
     for words in tqdm(arguments.enrolled, desc="sizes", disable=None):
         people, count = (int(word) for word in words.split("x"))

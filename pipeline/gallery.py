@@ -105,7 +105,6 @@ class Gallery(Closing):
         """Add a photo of a person, new or known, by the rule of `faces enroll`.
 
         Args:
-            name: the person's.
             photo: a path, a Pillow image or an array (see `faces.images.read.as_image`) with one
                 face; or an embedding, float (D,), of `faces.Face.embedding` or the embedder.
             largest: of several faces take the largest instead of refusing the photo.

@@ -120,7 +120,6 @@ def make_config(
 
     Args:
         tls_cert, tls_key: PEM files; None for a server without TLS.
-        more: further arguments of `uvicorn.Config`.
 
     Raises UserError when the files for TLS are no good.
     """

@@ -2,7 +2,7 @@
 
 Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
 Networks", 2016. The weights are those of facenet-pytorch 2.5.3 (MIT license), converted by
-`python -m scripts.ship_embedder --onet`.
+`python -m scripts.shipping.embedder --onet`.
 """
 
 from __future__ import annotations

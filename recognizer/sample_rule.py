@@ -42,8 +42,6 @@ def decide(
     """Which photos of one person become samples.
 
     Args:
-        snapshot: who is known.
-        name: the person's, known or new.
         vectors: one for each photo, unit float32 (N, D).
         gates: how near a duplicate may be; None takes duplicates.
         force: take photos that do not look like the others, or of which somebody has said that they

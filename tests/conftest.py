@@ -225,10 +225,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if "chromium" in getattr(item, "fixturenames", ()):
+    """Marks that follow from what a test asks for.
+
+    A browser, a server of databases and exported files take seconds to start or to make.
+    """
+    asked = set(getattr(item, "fixturenames", ()))
+    if "chromium" in asked:
         item.add_marker("browser")
-    if "postgres_server" in getattr(item, "fixturenames", ()):
+    if "postgres_server" in asked:
         item.add_marker("postgres")
+    marks = {mark.name for mark in item.iter_markers()}
+    if "slow" not in marks and ("keep" in asked or marks & {"browser", "postgres"}):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)  # without pytest-xdist there is no such hook
@@ -260,11 +268,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not hasattr(config, "workerinput"):
         return
     tests = Counter(item.path for item in items)
-    long = Counter(
-        item.path
-        for item in items
-        if item.get_closest_marker("slow", item.get_closest_marker("data"))
-    )
+    long: Counter[Path] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("slow") or item.get_closest_marker("data")
+        if mark is not None:
+            long[item.path] += mark.args[0] if mark.args else 1
     items.sort(key=lambda item: (-long[item.path], -tests[item.path]))
 
 

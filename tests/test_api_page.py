@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import faces
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_it_is_made_without_a_warning_and_holds_every_name(tmp_path):
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     line = re.search(r"^\t\$\(BIN\)/python (.* pdoc .*)$", text, re.MULTILINE)

@@ -96,6 +96,7 @@ def python_blocks(path: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
 def test_what_is_written_for_python_runs(name, tmp_path, monkeypatch):
     """All but training, which the examples of the docstrings show with small settings."""

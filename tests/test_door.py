@@ -13,7 +13,7 @@ import pytest
 import faces
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = {"train", "export", "evaluate"}
+SLOW = {"FaceAnalyzer", "Gallery", "train", "export", "evaluate"}
 
 LOOK = """
 import sys, json, time

@@ -80,6 +80,7 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.slow
 def test_people_in_a_folder_are_named(tmp_path: Path) -> None:
     """One of two is introduced, by a photo that is mirrored here; a third photo has no face."""
     collins, hopper = (portraits()[name] for name in ("eileen_collins", "grace_hopper"))
@@ -98,7 +99,7 @@ def test_people_in_a_folder_are_named(tmp_path: Path) -> None:
     assert "d.txt" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_detector_is_trained_on_your_photos(tmp_path: Path) -> None:
     make_scenes(tmp_path / "wider", train=8, val=3)
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import subprocess
@@ -42,10 +43,27 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
+@functools.cache
+def nodes(source: str) -> list[ast.AST]:
+    """What may import, or decides whether it does; looking through everything takes a second."""
+    return [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Call) and "import" in called(node))
+        or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+
+
+def called(node: ast.Call) -> str:
+    """The name of what is called, "" where it has none."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
 def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
     """Every import of a module's source, inside functions too: (line, absolute name)."""
     package = module.rsplit(".", 1)[0]
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -54,11 +72,8 @@ def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ".".join([package, node.module or ""])
             else:
                 yield node.lineno, node.module or ""
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            # importlib.import_module("...") and __import__("...") of a fixed name
-            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if name in ("import_module", "__import__") and node.args:
-                first = node.args[0]
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
+            for first in node.args[:1]:  # a fixed name
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
                     yield node.lineno, first.value
 
@@ -118,12 +133,17 @@ def test_a_right_direction_is_let_through(module, source):
 
 def needs(source: str, module: str, known: Container[str]) -> set[str]:
     """Modules of ours that a module imports, inside functions too; for type checking aside."""
-    tree = ast.parse(source)
-    for node in list(ast.walk(tree)):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            node.body = []
-    found = set()
-    for node in ast.walk(tree):
+    for_types = {
+        id(inner)
+        for node in nodes(source)
+        if isinstance(node, ast.If)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    found: set[str] = set()
+    for node in nodes(source):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -193,6 +213,7 @@ assert "matplotlib.pyplot" not in sys.modules, "pyplot holds figures and picks a
 """
 
 
+@pytest.mark.slow
 def test_importing_everything_has_no_effects(tmp_path):
     """No output, no log handlers, no threads, no files, no change of random state."""
     names = [name for name in MODULES if not name.startswith("benchmarks")]

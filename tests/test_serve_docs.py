@@ -64,6 +64,7 @@ def run(server: Live, folder: Path, command: list[str], source: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(None in (shutil.which("curl"), shutil.which("sh")), reason="no curl here")
 def test_curl(server, tmp_path):
     first, second, third = blocks("sh")
@@ -113,6 +114,7 @@ def imencode(suffix, frame):
 """
 
 
+@pytest.mark.slow
 def test_the_camera_client_of_liveness_md(server, tmp_path):
     """With a film in place of the camera: made beforehand for a known sequence."""
     pytest.importorskip("requests")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from faces.errors import UserError
-from faces.files import atomic_write_text, file_digest
+from faces.files import file_digest
 
 DIGESTS = "SHA256SUMS"
 
@@ -26,11 +26,3 @@ def shipped_file(folder: Path, name: str) -> Path:
     if found != wanted:
         raise UserError(f"the shipped network {path} is damaged: {remedy}")
     return path
-
-
-def write_digests(folder: Path) -> list[Path]:
-    """List the digests of all networks, and lists that go with them; returns their paths."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".pt", ".gz"))
-    lines = [f"{file_digest(path)}  {path.name}\n" for path in files]
-    atomic_write_text(folder / DIGESTS, "".join(lines))
-    return files

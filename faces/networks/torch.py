@@ -18,7 +18,6 @@ def read_checkpoint(
     """Read a checkpoint of this program onto the CPU.
 
     Args:
-        path: the file.
         format: what its ``format`` must be.
         version: what its ``version`` must be.
         what: such a file holds: "detector".

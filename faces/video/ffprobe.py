@@ -63,7 +63,6 @@ def film_facts(path: Path, size: tuple[int, int] | None = None) -> FilmFacts | N
     """Read the head of a film; None without ``ffprobe``, or when it cannot.
 
     Args:
-        path: of the file.
         size: (width, height) as stored, of the picture track meant, where there are several.
     """
     told = _ask(

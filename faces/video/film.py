@@ -49,7 +49,6 @@ class VideoReader(Closing):
     the film says so and ``ffprobe`` is installed (see `faces.video.ffprobe`).
 
     Attributes:
-        path: of the file.
         fps: frames a second, usually; a fraction such as 29.97 is kept. Where the file's word does
             not fit the times of its frames, these decide.
         rate: frames a second that a film of a constant rate needs to show these: `fps`, or more
@@ -242,7 +241,6 @@ class VideoWriter(Closing):
         """Append an RGB uint8 (H, W, 3) frame; all have the size of the first.
 
         Args:
-            image: the frame.
             time: seconds from the first frame. The rate of the file is constant, so the frame
                 before is repeated until then, or left out where two fall on one place. None: right
                 after the frame before.

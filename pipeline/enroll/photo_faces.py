@@ -78,8 +78,6 @@ def crop_photos(
     """A crop of each photo.
 
     Args:
-        paths: the photos.
-        embedder: cuts the crops.
         find_face: which face of a photo is meant; it may raise `Refused`.
         recipe: how it is found, in words; part of the cache's identity, as is the crop recipe.
         cache: a file that keeps the crops for the next time; None keeps none. It holds faces:

@@ -33,13 +33,7 @@ Why = Literal["no_face", "several_faces", "poor_photo"]
 
 
 class Refused(Exception):
-    """A photo that cannot be used.
-
-    Args:
-        reasons: why, a sentence each.
-        why: the kind of reason.
-        faces: how many were found.
-    """
+    """A photo that cannot be used."""
 
     def __init__(self, *reasons: str, why: Why = "poor_photo", faces: int = 1) -> None:
         super().__init__(*reasons)
@@ -87,8 +81,6 @@ def sample_of(
 
     Args:
         image: RGB uint8 (H, W, 3).
-        detector, embedder: what finds and what describes the face.
-        gates, largest: see `one_face`.
         keep_crop: with the picture of the face, so that another embedder can use it later.
         source: where the photo comes from.
 

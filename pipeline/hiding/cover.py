@@ -122,7 +122,6 @@ def write_hidden(
         film: which was looked at.
         target: ends in .mp4; it appears when it is whole.
         cover: of its frames; those after them were not looked at and are left out.
-        each: called after each frame.
 
     Raises UserError when it is another film by now, OSError when it cannot be written.
     """

@@ -80,7 +80,6 @@ class Whom:
         """Whether a face that one look has taken for this may be shown.
 
         Args:
-            match: who it is by this look.
             threshold: the cosine from which on a face has a name.
         """
         if match.name is not None:
@@ -102,7 +101,6 @@ class Hider:
     """Collects, while a loop looks at every frame of a film, who is where; a sink.
 
     Args:
-        whom: see `Whom`.
         threshold: the cosine from which on a face has a name.
 
     Attributes:

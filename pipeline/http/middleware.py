@@ -22,13 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """ASGI middleware; the endpoint may leave ``operation``, ``key`` and ``code`` in the state.
-
-    Args:
-        app: the application inside.
-        options: limits and origins.
-        metrics: told of refusals.
-    """
+    """ASGI middleware; the endpoint may leave ``operation``, ``key`` and ``code`` in the state."""
 
     def __init__(self, app: ASGIApp, options: HttpOptions, metrics: Metrics) -> None:
         self._app, self._options, self._metrics = app, options, metrics

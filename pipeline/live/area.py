@@ -74,9 +74,6 @@ def _inside(points: NDArray[np.float32], zone: Polygon) -> NDArray[np.bool_]:
 class AreaFile:
     """The areas that were drawn on the page, by the cameras' names; used by one thread.
 
-    Args:
-        path: of the file, made when the first is drawn.
-
     Raises UserError when it is damaged.
     """
 

@@ -13,11 +13,7 @@ WINDOW = 2.0
 
 
 class FrameRate:
-    """Counts frames and looks of one loop.
-
-    Attributes:
-        dropped: see `pipeline.types.Stats`.
-    """
+    """Counts frames and looks of one loop."""
 
     def __init__(self) -> None:
         self.dropped = 0

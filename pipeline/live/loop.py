@@ -15,9 +15,9 @@ which needs a lock: assigning ``loop.recognizer``, assigning ``loop.notes``, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -27,16 +27,14 @@ from numpy.typing import NDArray
 
 from detector.types import Detector
 from faces.closing import Closing
-from pipeline.live.area import Area, Polygon
-from pipeline.live.changes import OTHER_PLACE, SAME_PLACE, PlaceWatch, SceneWatch
+from pipeline.live.area import Area
+from pipeline.live.following import Following, LoopOptions, photo_faces
 from pipeline.live.frame_rate import FrameRate
-from pipeline.live.naming import Namer, NamingOptions
 from pipeline.live.patience import GaveUp, Patience
-from pipeline.live.tasks import Embedded, FaceNetworks, Failure, Seen, attempt, box_of, face_quality
-from pipeline.live.tracking import FaceTracker
+from pipeline.live.tasks import FaceNetworks, Failure, Seen, attempt
 from pipeline.live.worker import Worker
-from pipeline.types import Face, FrameFaces, Look, Note, Picture, Sighting, Source, Tick
-from recognizer.types import Embedder, Match, Recognizer
+from pipeline.types import Face, FrameFaces, Look, Note, Picture, Source, Tick
+from recognizer.types import Embedder, Recognizer
 
 T = TypeVar("T")
 
@@ -44,36 +42,12 @@ PATIENCE = 0.1
 """Seconds to wait for a frame before the loop turns without one."""
 
 
-@dataclass(frozen=True)
-class LoopOptions:
-    """What the loop looks at."""
-
-    # detect on every Nth frame, and whenever the picture or a face in it changes all at once; faces
-    # are moved on in between
-    every: int = 1
-    min_face: int = 20  # faces narrower or lower than this many pixels are left out
-    start_score: float = 0.5  # see `pipeline.live.tracking.FaceTracker`
-    # False for photos, which have nothing to do with one another: no tracks, every face is embedded
-    follow: bool = True
-    naming: NamingOptions = field(default_factory=NamingOptions)
-    camera: str | None = None  # its name, where there are several
-    zones: tuple[Polygon, ...] = ()  # see `pipeline.live.area.Area`
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or self.min_face < 1:
-            raise ValueError("every and min_face must be at least 1")
-
-
 class Loop(Closing):
     """Turns frames into `Tick`s; a context manager that stops its worker.
 
     Args:
         detector: finds faces; a low threshold (0.3) lets weak detections continue tracks.
-        embedder: makes vectors.
-        recognizer: names vectors; see the attribute.
-        options: see `LoopOptions`.
         worker: who detects and embeds; a `Worker` unless given.
-        numbers: of the tracks, see `FaceTracker`.
 
     Raises ValueError when the recognizer belongs to another embedder.
     """
@@ -83,7 +57,7 @@ class Loop(Closing):
         detector: Detector,
         embedder: Embedder,
         recognizer: Recognizer,
-        options: LoopOptions = LoopOptions(),
+        options: LoopOptions = LoopOptions(),  # noqa: B008 (immutable)
         worker: Worker | None = None,
         numbers: Iterator[int] | None = None,
     ) -> None:
@@ -93,18 +67,13 @@ class Loop(Closing):
         self.notes: tuple[Note, ...] = ()
         self._recognizer = self._fitting(recognizer)
         self._worker = worker or Worker()
-        self._tracker = FaceTracker(options.start_score, numbers=numbers)
-        self._namer = Namer(options.naming)
+        self._following = Following(options, self._worker.inline, numbers)
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._watched: dict[int, float] = {}  # track -> until, seconds of the source
         self._photo_faces: tuple[Face, ...] = ()
         self._last: Tick | None = None
         self._meter = FrameRate()
         self._since = options.every  # frames since one was given to the detector
-        self._scene = SceneWatch()
-        self._cut, self._seen = 0, -1  # the first frame of this shot; the newest looked at
         self._looking, self._turning = Patience("looking at a frame"), Patience("a frame")
-        self._places = PlaceWatch()
 
     # -- for other threads
 
@@ -143,19 +112,17 @@ class Loop(Closing):
 
     def watch(self, track: int, seconds: float) -> None:
         """Embed a track at every look for some seconds of the source (0 ends it); for teaching."""
-        if seconds > 0:
-            self._watched[track] = self._now + seconds
-        else:
-            self._watched.pop(track, None)
+        now = self._last.picture.time if self._last else 0.0
+        self._following.watch(track, now + seconds if seconds > 0 else None)
 
     def embeddings(self, track: int) -> NDArray[np.float32]:
         """What is kept of a track, float32 (K, D); K is 0 for one that is gone or not looked at."""
-        vectors = self._namer.embeddings(track)
+        vectors = self._following.namer.embeddings(track)
         return vectors if len(vectors) else np.zeros((0, self.embedder.dimension), np.float32)
 
     def forget(self, track: int) -> None:
         """Drop what was seen of a track and who it was taken for."""
-        self._namer.forget(track)
+        self._following.namer.forget(track)
 
     @property
     def failures(self) -> int:
@@ -218,17 +185,22 @@ class Loop(Closing):
         recognizer = self._recognizer  # once: see the property
         self._since += 1
         if self.options.follow:
-            self._watch_for_changes(picture)
+            due = self._worker.inline and self._since >= self.options.every
+            before = None if self._last is None else self._last.picture
+            if self._following.has_changed(picture, before, due):
+                self._since = self.options.every
         elif self._worker.inline:
             self._photo_faces = ()  # each photo is looked at below; if that fails, it has no faces
         looks = self._look(picture, recognizer)
         while (
             picture.wait > 0
-            and self._awaited(picture)
+            and self._following.awaits(picture)
             and self._worker.wait(picture.captured + picture.wait)
         ):
             looks += self._look(picture, recognizer)
-        faces = self._faces(picture, recognizer)
+        faces = self._photo_faces
+        if self.options.follow:
+            faces = self._following.faces(picture, recognizer)
         tick = Tick(
             picture,
             self._frame(picture, faces, recognizer.version),
@@ -248,14 +220,6 @@ class Loop(Closing):
             looks += self._collect(recognizer)
         return looks
 
-    def _awaited(self, picture: Picture) -> bool:
-        """Whether a look would tell more of this frame: it begins a shot of which nothing was seen
-        yet, or shows a face that was not named since it came or may have changed."""
-        return self._seen < self._cut or any(
-            track.at(picture.time, picture.size) is not None and self._namer.waits(track.id)
-            for track in self._tracker.tracks
-        )
-
     def _frame(self, picture: Picture, faces: tuple[Face, ...], version: int) -> FrameFaces:
         camera = self.options.camera
         return FrameFaces(picture.index, picture.time, picture.size, faces, version, camera)
@@ -274,27 +238,6 @@ class Loop(Closing):
 
     # -- what comes of them
 
-    def _watch_for_changes(self, picture: Picture) -> None:
-        """See that this frame goes on from the last one; look at it now if it does not."""
-        if picture.index < self._cut:  # a source that counts again
-            self._cut, self._seen = picture.index, -1
-        if self._scene.cut(picture.image):
-            self._cut, self._since = picture.index, self.options.every
-            self._tracker.reset()
-            self._namer.keep(())
-            self._places.clear()
-            return
-        if self._worker.inline and self._since >= self.options.every:
-            self._places.clear()
-            return  # it is looked at now in any case
-        if self._last is not None:
-            for track in self._tracker.tracks:
-                alike = self._places.alike(track, self._last.picture, picture)
-                if alike < SAME_PLACE:
-                    self._since = self.options.every
-                if alike < OTHER_PLACE:
-                    self._namer.doubt(track.id, picture.time)
-
     def _collect(self, recognizer: Recognizer) -> Iterator[Look]:
         """The looks that are complete, as far as the worker has got."""
         for result in self._worker.finished():
@@ -302,94 +245,21 @@ class Loop(Closing):
                 self._looking.failed(result.error, f" (frame {result.index})")
                 continue
             if isinstance(result, Seen):
-                if self.options.follow and result.picture.index < self._cut:
-                    continue  # of the shot before: nobody is there any more
-                self._seen = result.picture.index
-                look, chosen = self._follow(result)
+                taken = self._following.take(result)
+                if taken is None:
+                    continue
+                look, chosen = taken
                 if chosen:
                     job = partial(self._looker.embed, look, chosen)
                     self._worker.submit(partial(attempt, job, result.picture.index))
                     continue
             else:
-                look = self._learn(result, recognizer)
+                look = self._following.learn(result, recognizer)
             self._meter.look()
             self._looking.fine()
             if not self.options.follow:
-                self._photo_faces = _photo_faces(look, recognizer)
+                self._photo_faces = photo_faces(look, recognizer)
             yield look
-
-    def _follow(self, seen: Seen) -> tuple[Look, tuple[int, ...]]:
-        """Detections -> sightings on tracks, and which of them to embed."""
-        picture, found = seen.picture, seen.detections
-        if not self.options.follow:  # weaker ones are for tracks that go on
-            found = found.above(self.options.start_score)  # in descending order, as `seen.sharp`
-        ids: Sequence[int | None] = [None] * len(found)
-        crossing: set[int] = set()
-        if self.options.follow:
-            ids = self._tracker.update(found, picture.time)
-            tracks = self._tracker.tracks
-            crossing = {track.id for track in tracks if track.crossing}
-            self._namer.keep([track.id for track in tracks])
-            for track in tracks:
-                if track.doubtful:
-                    self._namer.doubt(track.id, picture.time)
-            self._places.take(ids, seen.views, {track.id for track in tracks})
-        sightings = tuple(
-            Sighting(
-                box := box_of(found.xyxy[i]),
-                score := float(found.score[i]),
-                ids[i],
-                seen.sharp[i],
-                face_quality(box, score, seen.sharp[i]),
-                ids[i] in crossing,
-                landmarks=None if found.landmarks is None else found.landmarks[i],
-            )
-            for i in range(len(found))
-        )
-        if not self.options.follow:
-            return Look(picture, sightings), tuple(range(len(found)))
-        self._watched = {t: until for t, until in self._watched.items() if until > picture.time}
-        chosen = self._namer.choose(
-            sightings, picture.time, self._watched, seen.views, self._worker.inline
-        )
-        return Look(picture, sightings), tuple(chosen)
-
-    def _learn(self, done: Embedded, recognizer: Recognizer) -> Look:
-        """The vectors become votes; a track on which there is another face gets a new number."""
-        sightings = list(done.look.sightings)
-        alive = {track.id for track in self._tracker.tracks}
-        for i, crop, vector in zip(done.chosen, done.crops, done.vectors, strict=True):
-            seen = replace(sightings[i], crop=crop, embedding=vector)
-            track = seen.track
-            if track in alive:
-                found = self._namer.learn(
-                    track, vector, seen.quality, done.look.picture.time, recognizer
-                )
-                if found.other:
-                    track = self._part(track)
-                seen = replace(seen, track=track, match=found.match)
-            sightings[i] = seen
-        return replace(done.look, sightings=tuple(sightings))
-
-    def _part(self, track: int) -> int:
-        new = self._tracker.part(track)
-        self._namer.move(track, new)
-        self._places.forget(track)
-        self._watched.pop(track, None)
-        return new
-
-    def _faces(self, picture: Picture, recognizer: Recognizer) -> tuple[Face, ...]:
-        if not self.options.follow:
-            return self._photo_faces
-        tracks = self._tracker.tracks
-        boxes = {track.id: track.at(picture.time, picture.size) for track in tracks}
-        names = self._namer.names([track.id for track in tracks], recognizer)
-        return tuple(
-            Face(box, track.score, track.id, *names[track.id])
-            for track in tracks
-            if (box := boxes[track.id]) is not None
-            and not (track.misses and self._places.is_gone(track.id, box, picture))
-        )
 
     def _obey(self) -> None:
         while True:
@@ -399,10 +269,6 @@ class Loop(Closing):
                 return
             command()
 
-    @property
-    def _now(self) -> float:
-        return self._last.picture.time if self._last else 0.0
-
     def _fitting(self, recognizer: Recognizer) -> Recognizer:
         fingerprint = getattr(recognizer, "fingerprint", self.embedder.fingerprint)
         if fingerprint != self.embedder.fingerprint:
@@ -411,19 +277,6 @@ class Loop(Closing):
                 f"{self.embedder.fingerprint}"
             )
         return recognizer
-
-
-def _photo_faces(look: Look, recognizer: Recognizer) -> tuple[Face, ...]:
-    """Every face named by itself."""
-    matches: Sequence[Match] = ()
-    if look.sightings:
-        matches = recognizer.identify(
-            np.stack([s.embedding for s in look.sightings if s.embedding is not None])
-        )
-    return tuple(
-        Face(sighting.box, sighting.score, None, match, 1.0, landmarks=sighting.landmarks)
-        for sighting, match in zip(look.sightings, matches, strict=True)
-    )
 
 
 def _run(command: Callable[[], Any], future: Future[Any]) -> None:

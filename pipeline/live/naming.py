@@ -136,9 +136,6 @@ class Namer:
         they are new or in doubt.
 
         Args:
-            sightings: of one picture.
-            time: of the picture, in seconds.
-            watched: see above.
             views: of each sighting its `pipeline.live.changes.face_view`; without them no change is
                 noticed.
             whole: take all that cannot wait, however many they are.

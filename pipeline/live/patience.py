@@ -20,9 +20,6 @@ class Patience:
     Args:
         what: that fails, for the messages: "looking at a frame".
         many: failures in a row after which `failed` raises.
-
-    Attributes:
-        failures: in all.
     """
 
     def __init__(self, what: str, many: int = MANY) -> None:

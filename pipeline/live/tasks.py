@@ -73,8 +73,6 @@ class FaceNetworks:
     """The two networks.
 
     Args:
-        detector: finds faces.
-        embedder: makes vectors.
         area: which faces count; another one may be assigned at any time, from any thread.
     """
 

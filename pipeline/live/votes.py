@@ -38,7 +38,6 @@ def elect(votes: Sequence[Vote], present: str | None, named: bool) -> tuple[Matc
     """The name that the votes agree on, and the share of them for it, 0..1.
 
     Args:
-        votes: at least one.
         present: the name until now, which stays unless another one clearly outweighs it.
         named: whether there was one until now (``present`` may be None for somebody unknown).
     """

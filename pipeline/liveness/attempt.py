@@ -28,11 +28,7 @@ class Sample:
 
 
 class Attempt:
-    """One attempt of one person; nothing of the face outlives it but the vector of who passed.
-
-    Args:
-        challenge: fresh.
-    """
+    """One attempt of one person; nothing of the face outlives it but the vector of who passed."""
 
     def __init__(self, challenge: Challenge) -> None:
         self.challenge = challenge

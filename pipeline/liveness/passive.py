@@ -25,7 +25,6 @@ class PassiveLiveness:
 
     Args:
         scales: sides of the crops, in sides of the face box; one for each network behind.
-        network: see `Network`.
     """
 
     def __init__(self, scales: Sequence[float], network: Network) -> None:

@@ -72,10 +72,7 @@ def naming(
     Left out is what the one rule refuses, and what looks like somebody else.
 
     Args:
-        store: of the people.
         ids: numbers of unknown faces, see `UnknownFace`.
-        name: whose they are, known or new.
-        gates: how near a duplicate may be.
         sure: do it although `AlreadyKnown` was raised.
 
     Raises AlreadyKnown when they look like somebody else, or not like the person of this name;

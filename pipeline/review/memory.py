@@ -54,10 +54,8 @@ class Memory(Closing):
     """A sink; a context manager that writes what is left when it ends.
 
     Args:
-        store: of the people.
         kept: for how long unknown faces are kept; None keeps none.
         source: what the camera is called, where there is one.
-        gates: what a face must have to be kept.
     """
 
     def __init__(

@@ -77,7 +77,6 @@ class AuditLog:
         """One line, on the disk when this returns. Raises OSError when it cannot be written.
 
         Args:
-            action: what is done.
             person: the name; only its pseudonym is written.
             facts: more fields; must hold nothing personal.
         """

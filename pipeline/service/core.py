@@ -43,13 +43,10 @@ class Service:
     """Everything that the adapters offer.
 
     Args:
-        models: see `pipeline.service.vision.Models`.
         people: None for a server that knows nobody; needs ``models.embedder``.
-        limits: what is taken from callers.
         fit: None for a server that does not train.
         gates: what a photo must be to be enrolled; None takes every photo with one face.
         keep_crops: also store a picture of each enrolled face, for another embedder later.
-        metrics: told of everything.
         spans: None for a server that is not traced.
     """
 

@@ -39,7 +39,6 @@ class People:
         store: opened with the fingerprint of the embedder in use; closed by `close`.
         audit: told of every change before it is made, and of its end; None for no record.
         poll: seconds.
-        observe: told the seconds of a commit.
     """
 
     def __init__(

@@ -158,7 +158,6 @@ class Events(Closing):
     """Tells events to everyone who wants them; a sink.
 
     Args:
-        presences: see `Presences`.
         listeners: called with each event and the tick that brought it, in the loop's thread.
     """
 

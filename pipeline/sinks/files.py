@@ -93,9 +93,6 @@ class Showing:
     """Hands ticks to sinks, so that an error in one on one frame ends neither it nor the others.
 
     Files that cannot be written and readers who have left do end it, as does a `UserError`.
-
-    Args:
-        sinks: anything with ``show``.
     """
 
     def __init__(self, sinks: Sequence[Shows]) -> None:
@@ -155,7 +152,6 @@ class Recorder(Closing):
             shorter. Else every frame is at its own time, see `VideoWriter.write`.
         film: which film is shown: its rate is taken instead of ``fps``, it says when its last frame
             is over, and its sound is copied, see `copy_sound`.
-        camera: of several the one that is recorded.
     """
 
     def __init__(
@@ -231,11 +227,7 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 class Snapshots:
-    """Saves drawn pictures into a folder, each with its faces as JSON beside it.
-
-    Args:
-        folder: made when the first is saved.
-    """
+    """Saves drawn pictures into a folder, each with its faces as JSON beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -112,7 +112,6 @@ class RawFrames:
         stream: binary, read to its end.
         size: (width, height) of every picture.
         fps: frames a second.
-        layout: how a pixel is stored.
     """
 
     def __init__(
@@ -151,7 +150,6 @@ class PlayedFile:
     """A video file that plays at its own speed, as if it were a camera.
 
     Args:
-        path: of the file.
         again: begin again at its end instead of ending.
 
     Attributes:

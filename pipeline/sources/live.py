@@ -64,12 +64,8 @@ class LiveSource(Closing):
             where its UserError belongs.
         name: for messages, without secrets.
         reopen: wait for a capture that is gone and open it again; else its end is the end.
-        mirror: exchange left and right.
-        pauses: see ``FIRST_PAUSE``.
-        together: for one of several cameras.
 
     Attributes:
-        fps: as the capture says.
         film: the film that is played; None for a camera.
         mirrored: left and right are exchanged.
         dropped: frames that were replaced by newer ones before anybody took them.

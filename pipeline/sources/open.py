@@ -62,13 +62,9 @@ class EverySource(Closing):
 
     Args:
         pictures: gives them in order, None at the end; called in the thread.
-        name: for messages.
-        fps: frames a second.
         frames: how many there will be, None when nobody knows.
         follow: whether its frames belong together; photos do not.
-        finish: called when it is closed.
         check: raises UserError after the end when not everything could be read.
-        film: the film that the frames are of.
     """
 
     dropped = 0
@@ -123,8 +119,6 @@ def open_source(
     Args:
         what: a camera's index or name, a video file, an ``rtsp://`` or ``http://`` address, a
             folder of pictures (or one picture), or ``-`` for raw frames on the standard input.
-        options: see `SourceOptions`.
-        stdin: in place of the standard input.
 
     Raises UserError when it cannot be opened.
     """

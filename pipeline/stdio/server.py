@@ -53,7 +53,6 @@ class StdioServer:
 
     Args:
         service: closed by whoever made it.
-        source: descriptor to read from.
         sink: written and flushed a line at a time.
     """
 

@@ -59,12 +59,10 @@ class Trainer:
     """Takes batches, and makes of all of them and the store a new state of the store.
 
     Args:
-        store: of the people.
         editing: held while the store is changed, here as by everybody else.
         swapped: called with the new snapshot when it is saved; ``editing`` is held.
         ended: called with the ids of the batches that are done with and what went wrong (empty when
             they are saved); ``editing`` is held.
-        fit: see `fit_apart`.
 
     Batches whose training broke down are kept in memory and tried again with the next one; those
     that made somebody worse are dropped.

@@ -28,12 +28,7 @@ the way from the threshold of names to 1."""
 
 
 class AlreadyKnown(UserError):
-    """The face looks like somebody known under another name; or the name is somebody else's.
-
-    Attributes:
-        name: of that person.
-        similarity: cosine of the face with them.
-    """
+    """The face looks like somebody known under another name; or the name is somebody else's."""
 
     def __init__(self, message: str, name: str, similarity: float) -> None:
         super().__init__(message)
@@ -41,13 +36,7 @@ class AlreadyKnown(UserError):
 
 
 def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> None:
-    """Raise AlreadyKnown for a face under another name, or a name with another face.
-
-    Args:
-        snapshot: who is known.
-        vector: of the face, float32 (D,).
-        name: that it shall get.
-    """
+    """Raise AlreadyKnown for a face under another name, or a name with another face."""
     [decision] = decide(snapshot, name, vector[None], None)
     other = decision.looks_like
     if other is not None:
@@ -94,9 +83,7 @@ def samples_of_face(
     single ones nearer to it than to the rest of the person (very near, when there is no rest).
 
     Args:
-        store: of the people.
         face: its vector, float32 (D,).
-        wrong: the name that it has.
         source: of the teaching that its track was part of, if any.
         stricter: see `pipeline.teaching.gathering.TeachOptions`.
     """
@@ -162,8 +149,6 @@ def deny(
     """These faces of one person are not ``wrong``; samples of ``wrong`` that show them go.
 
     Args:
-        store: of the people.
-        wrong: the name that they have.
         faces: the clearest first; all of one source, to which more may be added later.
         source, stricter: see `samples_of_face`.
     """

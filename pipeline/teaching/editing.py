@@ -50,13 +50,9 @@ class PeopleEditing(Closing):
         loop: the loop, or those of several cameras; its ``recognizer`` and ``notes`` are assigned
             here from now on.
         store: of the loop's embedder; it is used until `close`.
-        embedder: the loop's.
-        options: see `TeachOptions`.
         fit: how a head is taught; see `pipeline.teaching.fit_process.Fit`.
 
     Attributes:
-        embedder: the loop's.
-        store, options: as they were given.
         prompt: notes of the window (what is being typed), shown with those made here.
     """
 

@@ -90,7 +90,6 @@ class Gatherer:
         first: the clicked example; it is trusted.
         bar: the cosine from which on a face gets a name.
         time: of the click, seconds of the source.
-        options: see `TeachOptions`.
         denied: faces of which somebody has said that they are not this person, (M, D).
 
     Attributes:
@@ -161,7 +160,6 @@ class Gatherer:
 
         Args:
             look: of the loop; those from before the click are left aside.
-            gallery: everybody known.
         """
         time = look.picture.time
         if time < self._begun or self.done:

@@ -106,7 +106,6 @@ class LiveTeaching(PeopleEditing):
         """Enroll the face of a track at once and begin to gather more of it.
 
         Args:
-            track: of the face.
             name: the person's; they may be known already and learn more.
             sure: do it although `AlreadyKnown` was raised.
             chosen: what `choose` gave when the face was clicked, so that the right one is taught
@@ -185,8 +184,6 @@ class LiveTeaching(PeopleEditing):
         """The name on a track is wrong: the crops of this face move to ``name``.
 
         Args:
-            track: of the face.
-            name: whose face it is.
             chosen: what `choose` gave when the face was clicked; with it, the face may be out of
                 the picture by now.
 

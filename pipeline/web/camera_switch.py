@@ -93,7 +93,6 @@ class CameraSwitch:
         """A frame of a browser; its index, or None when another browser's are looked at.
 
         Args:
-            owner: the browser.
             image: RGB uint8 (H, W, 3).
             captured: `time.monotonic` seconds when it came.
         """
@@ -133,7 +132,6 @@ class CameraTiles(CameraSwitch):
     """In place of the switch, where no browser's camera takes the place of the machine's.
 
     Args:
-        cameras: of the machine.
         areas: the file that keeps what is drawn.
     """
 

@@ -58,7 +58,6 @@ class Desk:
     """Any thread may call any method.
 
     Args:
-        live: changes the people.
         memory: keeps unknown faces; None where it is not asked for.
         open_detector: opens what finds faces in photos, when the first one comes.
         shelf: a library of `faces index`; None where there is none.

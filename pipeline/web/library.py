@@ -73,7 +73,6 @@ def add_library(app: FastAPI, broadcast: Broadcast, looking: asyncio.Semaphore) 
     """The routes of a library; all are 404 where the page has none.
 
     Args:
-        app: gets them.
         broadcast: whose desk has the library.
         looking: held while a photo is looked at.
     """

@@ -48,7 +48,6 @@ class LivenessCheck:
     Args:
         embedder: of the loop; another person who goes on with a challenge is noticed by it.
         open_landmarks: opens what finds five points in a face; called when first needed.
-        new_challenge: makes a fresh one.
     """
 
     def __init__(

@@ -41,7 +41,6 @@ class Page(Closing):
     """A sink that shows every tick in browsers; a context manager.
 
     Args:
-        live: does what is asked on the page.
         switch: the loop's source; browsers may give it their frames.
         desk: people, review and photos; None leaves them out.
         host: to listen on; only this machine reaches a loopback address.

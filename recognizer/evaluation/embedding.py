@@ -39,8 +39,6 @@ def embed_photos(
 
     Args:
         embedder: its recipe cuts the crops for all contestants; it is one of them only if named.
-        contestants: by name.
-        find_face: which face of a photo is meant.
         boxes: how it was found, in words that change when the answers would; part of the recipe.
         cache: folder for vectors; None keeps none.
         progress: wraps the numbers of the photos that are not known yet.

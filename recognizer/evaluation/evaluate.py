@@ -33,15 +33,11 @@ class Setup:
 
     Args:
         source: the data set and the embedder, in words.
-        fingerprint: of the embedder.
         boxes: how faces were found, in words.
         threshold: of the embedder; None chooses it by ``fmr``, as for every other contestant.
         fmr: false match rate by which thresholds are chosen.
         enroll, nonmated: see `identification.split`.
         test_folds: of the listed pairs; None tests each in turn.
-        max_photos: see `photos.limit`.
-        resamples: of the bootstrap.
-        seed: of all that is drawn.
     """
 
     source: str
@@ -62,7 +58,6 @@ class Evaluation:
     """The report, and what its pictures are drawn from.
 
     Args:
-        operating: the embedder's threshold.
         photos: those evaluated, to which ``worst`` refers.
     """
 
@@ -90,14 +85,12 @@ def evaluate(
     """Evaluate vectors of photos.
 
     Args:
-        photos: all of them.
         vectors, failed: of every photo by every contestant, see `embedding.embed_photos`; the
             embedder is the first contestant.
         pairs: listed pairs of these very photos.
         snapshot: who is enrolled; None enrolls some of the photos.
         labels: for the audit, kinds of labels and each photo's label.
         yaw: by how many degrees the face of each photo is turned, NaN where that is not known.
-        progress: called with the name of each step before it starts.
 
     Raises UserError as `verification.by_folds`, and for fewer than two photos.
     """

@@ -25,7 +25,6 @@ def draw_roc(path: Path, curves: Mapping[str, Roc], counts: Mapping[str, int], t
     """TAR over FAR (PNG), FAR on a log axis from the rate of one false match on.
 
     Args:
-        curves: by contestant.
         counts: impostor pairs of each.
 
     Returns whether there was a curve to draw.
@@ -159,7 +158,6 @@ def draw_worst(
 
     Args:
         crops: RGB uint8 (S, S, 3) of each photo in a pair.
-        names: of all photos.
     """
     if not pairs:
         return False

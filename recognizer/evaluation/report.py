@@ -136,11 +136,7 @@ def _section(report: dict[str, Any], scores: dict[str, Scores]) -> Section:
 
 
 def choose_threshold(scores: Scores, fmr: float, where: str) -> Operating | None:
-    """The lowest threshold with at most this false match rate; None with too few impostor pairs.
-
-    Args:
-        where: the pairs, in words.
-    """
+    """The lowest threshold with at most this false match rate; None with too few impostor pairs."""
     threshold = threshold_for(scores.impostor, fmr)
     if threshold is None:
         return None
@@ -154,7 +150,6 @@ class Trial:
     Args:
         snapshot: gallery, head and thresholds whose rule names the probes.
         embeddings, failed: of the probes, float32 (N, D) and bool (N,).
-        origin: where the thresholds come from, in words.
     """
 
     snapshot: Snapshot

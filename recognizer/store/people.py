@@ -13,10 +13,7 @@ SQLite files in this mode it belongs on a local disk, not on a network share.
 from __future__ import annotations
 
 import json
-import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any, Literal
@@ -24,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.closing import Closing
 from faces.errors import UserError
 from faces.text import counted
 from recognizer.gallery import Head
@@ -34,23 +30,20 @@ from recognizer.snapshot import Snapshot
 from recognizer.store import journal
 from recognizer.store import read as store_read
 from recognizer.store import write as store_write
-from recognizer.store.address import Place, PostgresAddress, place
-from recognizer.store.database import Connection, Database
+from recognizer.store.address import Place, place
+from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.journal import Act, Doing
 from recognizer.store.read import PersonInfo, Sample
-from recognizer.store.schema import SqliteFile
-from recognizer.store.tables import SCHEMA
+from recognizer.store.transactions import Transactions, database_at
 from recognizer.store.write import Change, NewSample, set_meta
-
-logger = logging.getLogger(__name__)
 
 
 class StoreChanged(UserError):
     """Somebody else has changed the file meanwhile."""
 
 
-class Store(Closing):
+class Store(Transactions):
     """People, their vectors, the classifier head and the thresholds, bound to one fingerprint.
 
     Threads may share a store: reading and writing have a connection and a lock each, so a thread
@@ -61,17 +54,10 @@ class Store(Closing):
 
     def __init__(self, path: Place, thresholds: Thresholds | None) -> None:
         """Use `open` or `open_existing`."""
-        self.path = path
-        self._database = _database(path)
+        super().__init__(path)
         self._defaults = thresholds
         self._calibrated: tuple[str, Thresholds] | None = None
-        self._reader, self._writer = self._database.connect(), self._database.connect()
-        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._cached: Snapshot | None = None
-        meta = store_read.meta(self._reader)
-        self._fingerprint, self._dimension = str(meta["contract"]), int(meta["dimension"])
-        if int(meta.get("unscrubbed", 0)):
-            self._scrub()
 
     @classmethod
     def open(
@@ -92,7 +78,7 @@ class Store(Closing):
         Raises UserError for a file that is foreign, newer, or of another fingerprint.
         """
         path = place(path)
-        _database(path).prepare({"contract": fingerprint, "dimension": dimension})
+        database_at(path).prepare({"contract": fingerprint, "dimension": dimension})
         store = cls._opened(path, thresholds)
         if (store.fingerprint, store.dimension) != (fingerprint, dimension):
             other, people = store.fingerprint, store.people()
@@ -107,34 +93,18 @@ class Store(Closing):
     def open_existing(cls, path: str | Place) -> Store:
         """Open a file that must be there, whatever its fingerprint; see `open`."""
         path = place(path)
-        _database(path).prepare(None)
+        database_at(path).prepare(None)
         return cls._opened(path)
 
     @classmethod
     def _opened(cls, path: Place, thresholds: Thresholds | None = None) -> Store:
-        with _database(path).explained():
+        with database_at(path).explained():
             return cls(path, thresholds)
 
     @staticmethod
     def exists(path: str | Place) -> bool:
         """Whether there is something to open. Raises UserError for a server that is not there."""
-        return _database(place(path)).exists()
-
-    def close(self) -> None:
-        """The last one to close the file also folds its log into it."""
-        self._database.close()
-        self._reader.close()
-        self._writer.close()
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the embedder whose vectors it holds."""
-        return self._fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length D of its vectors."""
-        return self._dimension
+        return database_at(place(path)).exists()
 
     # -- reading
 
@@ -217,14 +187,6 @@ class Store(Closing):
             text = store_read.meta(db).get("head")
             return None if text is None else json.loads(text)
 
-    def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Until another program may have changed something, ``stop`` is set, or the time is over.
-
-        A database tells of changes at once; a file has to be looked at, which is what the
-        ``seconds`` are for. One thread may wait.
-        """
-        self._database.wait(stop, seconds)
-
     # -- changing
 
     def add(
@@ -298,7 +260,7 @@ class Store(Closing):
         server overwrites them when it uses the room again, and its log and backups are kept as its
         keeper decides. Raises UserError when there is nobody of that name.
         """
-        with self._forgetting() as db:
+        with self.forgetting() as db:
             store_write.remove(db, name, lambda: self._thresholds(db).gallery)
 
     def move_samples(self, ids: Sequence[int], name: str) -> None:
@@ -340,7 +302,7 @@ class Store(Closing):
         if change.head is not None and change.head.fingerprint != self._fingerprint:
             raise ValueError(f"a head for {change.head.fingerprint}, not {self._fingerprint}")
         scrubs = change.forgets and change.doing is None
-        with self._forgetting() if scrubs else self.changing(change.doing) as db:
+        with self.forgetting() if scrubs else self.changing(change.doing) as db:
             if change.expected not in (None, store_read.version(db)):
                 raise StoreChanged(f"{self.path} was changed meanwhile: try again")
             store_write.apply(db, change, partial(self._bar, db))
@@ -372,14 +334,14 @@ class Store(Closing):
         What it takes away is gone from the file's bytes, as with `remove`. Raises UserError when
         there is nothing, or something else was done since.
         """
-        with self._forgetting() as db:
+        with self.forgetting() as db:
             undone = journal.undo(db, act)
             store_write.forget_empty(db)
         return undone
 
     def forget_acts(self) -> None:
         """Give up what could be undone: former names and samples leave the file and its log."""
-        with self._forgetting() as db:
+        with self.forgetting() as db:
             journal.expire(db, keep=0)
 
     def rebind(
@@ -399,71 +361,11 @@ class Store(Closing):
         Head and thresholds belong to the old embedder and go. Raises UserError when the file has
         changed since ``seen``.
         """
-        with self._forgetting() as db:
+        with self.forgetting() as db:
             if store_read.version(db) != seen:
                 raise UserError(f"{self.path} was changed by another program meanwhile: try again")
             store_write.rebind(db, fingerprint, dimension, vectors)
         self._fingerprint, self._dimension = fingerprint, dimension
-
-    # -- inside
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One moment: what another program writes meanwhile is not seen."""
-        with self._read_lock, self._database.explained(), self._database.reading(self._reader):
-            self._check_unchanged(self._reader)
-            yield self._reader
-
-    @contextmanager
-    def noting(self) -> Iterator[Connection]:
-        """A transaction that changes nothing of who is known: ``version`` stays."""
-        with self._write_lock, self._database.explained(), self._database.changing(self._writer):
-            self._check_unchanged(self._writer)
-            yield self._writer
-
-    @contextmanager
-    def changing(self, doing: Doing | None = None) -> Iterator[Connection]:
-        """A transaction; ``doing`` is what a person does by it, so that it can be undone."""
-        with self.noting() as db:
-            with (
-                nullcontext()
-                if doing is None
-                else journal.recorded(db, doing, self._database.noted)
-            ):
-                yield db
-            db.execute("UPDATE meta SET value = CAST(value AS BIGINT) + 1 WHERE key = 'version'")
-
-    @contextmanager
-    def _forgetting(self) -> Iterator[Connection]:
-        """A change after which what it took away shall not be found in the file's bytes.
-
-        The note that this is still to be done is part of the change: whoever opens the file next
-        does it, should we be killed.
-        """
-        with self.changing() as db:
-            yield db
-            set_meta(db, "unscrubbed", 1)
-        with self._write_lock, self._database.explained():
-            self._scrub()
-
-    def _scrub(self) -> None:
-        in_the_way = self._database.scrub(self._writer)
-        if in_the_way is not None:
-            logger.warning(
-                "%s: %s; the change is made, but the bytes of what was removed are overwritten "
-                "only when the file is opened next",
-                self.path, in_the_way,
-            )  # fmt: skip
-
-    def _check_unchanged(self, db: Connection) -> None:
-        meta = store_read.meta(db)
-        schema = self._database.schema(db)
-        if (meta["contract"], int(meta["dimension"])) != (self._fingerprint, self._dimension):
-            raise UserError(
-                f"{self.path} was rebuilt for another embedder ({meta['contract']}): start again"
-            )
-        if schema != SCHEMA:
-            raise UserError(f"{self.path} was upgraded by a newer version of faces: update faces")
 
     def _check(self, embeddings: NDArray[np.float32]) -> None:
         if embeddings.ndim != 2 or embeddings.shape[1] != self._dimension:
@@ -471,12 +373,3 @@ class Store(Closing):
         length = np.linalg.norm(embeddings, axis=1)
         if not np.allclose(length, 1, atol=1e-3):  # also refuses what is not finite
             raise ValueError(f"vectors must have length 1, got {length}")
-
-
-def _database(where: Place) -> Database:
-    """What is at this place; nothing is opened yet."""
-    if isinstance(where, PostgresAddress):
-        from recognizer.store.postgres import Postgres
-
-        return Postgres(where)
-    return SqliteFile(where)

@@ -98,11 +98,9 @@ def draw_background(
 
     Args:
         gallery: whose head it is; its fingerprint says which spread is the right one.
-        count: how many.
         masked: half of them wear masks. For a head that is taught with masked faces, which would
             otherwise take every mask for its own people. Without a measured spread this has no
             effect.
-        seed: the same gives the same vectors.
         path: of the measured spreads.
 
     Raises UserError when the file of spreads is damaged.

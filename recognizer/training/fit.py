@@ -96,7 +96,6 @@ def fit_head(
         background: unit vectors (M, D) of nobody in the gallery, in random order, see
             `recognizer.training.background`. With M = 0 the head has no class "unknown" and names
             everybody.
-        options: learning rate, epochs, and so on.
         photos: for each sample the number of the photo it comes from, int (N,), so that copies of
             one photo are held out together; None: each is a photo of its own.
         start: go on from this head, of the same people, instead of from the means.

@@ -60,7 +60,6 @@ def fit_network(
         recipe: by which the crops were made; goes into the file.
         faces: of two people at least, two photos each or more.
         run: gets last.pt after every epoch, history.jsonl, loss.png and in the end embedder.pt.
-        options: learning rate, epochs, and so on; None takes the defaults.
         trained: False for a network from nothing, which then has nothing to keep.
         resume: go on from ``run``/last.pt, which was made with the same faces and options.
         progress: called with a line of history after each epoch.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import logging
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
@@ -54,7 +55,6 @@ def parse(
             their names do not become prefixes.
         arguments: the flags, without the program's name; ``--batch-size`` and ``--batch_size`` are
             the same.
-        prog: as typed, "faces train".
         description: one or two sentences at the top of ``--help``.
         examples: command lines, one a line, shown at the end of ``--help``.
         default: a ready instance whose values replace the dataclass's defaults.
@@ -79,7 +79,16 @@ def parse(
 
     def build(default: Any) -> Any:
         given = {} if default is None else {"default": default}
-        result, left = read(return_unknown_args=True, **given)
+        try:
+            with redirect_stderr(io.StringIO()):
+                result, left = read(return_unknown_args=True, **given)
+        except (SystemExit, UserError) as error:
+            if isinstance(error, SystemExit) and error.code == 0:  # --help
+                raise
+            # What an unknown flag leaves behind may have been taken for something else.
+            if _has_unknown_flag(partial(read, **given)):
+                return read(**given)
+            return read(return_unknown_args=True, **given)[0]
         if not left:
             return result
         with_them = _append(result, left)
@@ -102,10 +111,23 @@ def parse(
         raise
 
 
+def _has_unknown_flag(read: Callable[[], Any]) -> bool:
+    """Whether a strict reading ends at a flag that there is not."""
+    said = io.StringIO()
+    with suppress(SystemExit, UserError), redirect_stderr(said):
+        read()
+    found = re.search(r"Unrecognized options: (.*)", said.getvalue())
+    return found is not None and any(map(_is_flag, re.split(r"[ ,]+", found[1])))
+
+
+def _is_flag(argument: str) -> bool:
+    return argument.startswith("-") and argument != "-"
+
+
 def _append(options: Any, left: Sequence[str]) -> Any | None:
     """The options with what stands behind a flag at the end of their list of names or files; None
     for options without such a list, or where a flag is among ``left``."""
-    if any(argument.startswith("-") and argument != "-" for argument in left):
+    if any(map(_is_flag, left)):
         return None
     types = get_type_hints(type(options), include_extras=True)
     for owner in fields(options):

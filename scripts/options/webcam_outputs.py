@@ -59,9 +59,7 @@ def open_sinks(
     """All that the flags ask for besides window and page; ``stack`` ends what it stands on.
 
     Args:
-        options: the flags.
         cameras: their sources by their names; one without a name where there is one only.
-        stack: see above.
     """
     from pipeline.sinks.events import Events, Presences, now
     from pipeline.sinks.files import JsonLines, Recorder, file_name

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.open_set import Draw, Photos, draw, rates, read_photos, snapshots, with_bars
+from benchmarks.open_set import (
+    Draw,
+    Photos,
+    _cutter,
+    draw,
+    rates,
+    read_photos,
+    snapshots,
+    with_bars,
+)
 from recognizer.gallery import Gallery
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
@@ -38,6 +47,35 @@ def test_rates_count_names_given():
     assert found == pytest.approx({"known": 2 / 3, "wrong": 1 / 3, "fpir": 0})
     found = rates(with_bars(snapshot, None, 0.7), photos, drawn)
     assert found == pytest.approx({"known": 2 / 3, "wrong": 1 / 3, "fpir": 1 / 3})
+
+
+def test_a_photo_is_cut_by_the_points_of_its_main_face():
+    """Of the larger of two faces; without a detector where LFW has it, and none is nothing."""
+    from pathlib import Path
+
+    from skimage.data import astronaut
+
+    cuts = []
+
+    class Cutting:
+        def crop(self, image, xyxy, landmarks=None):
+            cuts.append((xyxy, landmarks))
+            return np.zeros((len(xyxy), 4, 4, 3), np.uint8)
+
+    face = astronaut()[:256, 96:352]
+    both = np.zeros((256, 512, 3), np.uint8)
+    both[:, :256], both[:128, 320:448] = face, face[::2, ::2]
+    cut = _cutter(Path("shipped"), Cutting())
+    assert len(cut(both)) == 1
+    [(box, points)] = cuts
+    assert 80 < box[0, 2] - box[0, 0] < 110
+    assert points.shape == (1, 5, 2)
+    inside = (points[0] > box[:, :2]) & (points[0] < box[:, 2:])
+    assert inside.all()
+    assert len(cut(np.zeros((200, 200, 3), np.uint8))) == 0
+    _cutter(None, Cutting())(np.zeros((250, 250, 3), np.uint8))
+    assert cuts[-1][0].shape == (1, 4)
+    assert cuts[-1][1] is None
 
 
 @pytest.mark.data

@@ -183,6 +183,7 @@ def test_a_wild_first_epoch_does_not_flatten_the_rest():
     assert figure.axes[0].get_ylim()[1] < 3
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_does_not_stop_the_picture(tmp_path):
     save_figure(plot_histories({"fpn": [line(1, math.nan), line(2, 1.0)]}), tmp_path / "a.png")
     save_figure(plot_histories({"fpn": [line(1, math.nan)]}), tmp_path / "b.png")

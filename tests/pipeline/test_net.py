@@ -18,6 +18,7 @@ def test_answers_leave_at_once() -> None:
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.slow
 def test_an_address_that_is_taken_is_refused() -> None:
     with (
         listen("127.0.0.1", 0) as listener,

@@ -36,6 +36,7 @@ def known(tmp_path) -> faces.Gallery:
         yield gallery
 
 
+@pytest.mark.slow
 def test_three_lines_name_a_face_as_the_command_and_the_service_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(astronaut()).save("eileen.png")
@@ -229,6 +230,7 @@ def test_a_film_gives_every_frame_with_its_people(film, known):
     assert len({face.track for tick in ticks for face in tick.faces}) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_ends_cleanly_wherever_it_is_left(film, tmp_path, known):
     before = threads()
     networks = (Here(), FakeEmbedder(), tmp_path / "people.db")

@@ -134,6 +134,7 @@ def test_inputs_are_left_alone():
 cosines = st.lists(st.integers(-5, 10).map(lambda n: n / 10), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(cosines, cosines)
 def test_random_lists_against_the_slow_way(genuine, impostor):

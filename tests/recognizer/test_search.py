@@ -34,6 +34,7 @@ def test_exact_search_is_the_plain_maximum(monkeypatch):
     assert cosine.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [64, 128, 500, 512, 600])
 def test_codes_find_whom_exact_search_finds(dimension):
     pytest.importorskip("faiss")

@@ -46,6 +46,7 @@ def benchmark(*arguments) -> int:
     return run_command("scripts.benchmark", [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_formats_side_by_side_and_one_that_is_broken(tmp_path, photos, capsys):
     models = [write_our_onnx(tmp_path / "model.onnx"), write_our_checkpoint(tmp_path / "best.pt")]
     broken = tmp_path / "broken.onnx"
@@ -72,6 +73,7 @@ def test_formats_side_by_side_and_one_that_is_broken(tmp_path, photos, capsys):
     assert onnx["peak_bytes"] < checkpoint["peak_bytes"]
 
 
+@pytest.mark.slow
 def test_ap_is_judged_on_all_images_and_drawn(tmp_path, wider, capsys):
     model = write_our_onnx(tmp_path / "model.onnx")
     out = tmp_path / "out"

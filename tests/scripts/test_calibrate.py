@@ -39,6 +39,7 @@ def crowd(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_per_person(crowd, capsys):
     store = Store.open(Path("people.db"), EMBEDDER.fingerprint, EMBEDDER.dimension)
     store.add("Ada", np.eye(1, EMBEDDER.dimension, dtype=np.float32))
@@ -56,6 +57,7 @@ def test_a_folder_per_person(crowd, capsys):
     assert thresholds.head >= 0.7
 
 
+@pytest.mark.slow
 def test_a_list_of_pairs(crowd, capsys):
     lines = ["1\t110"]
     lines += [f"p{i % 40:02d}\t1\t{2 + i // 60}" for i in range(110)]
@@ -72,6 +74,7 @@ def test_a_list_of_pairs(crowd, capsys):
     assert "there are 110" in errors
 
 
+@pytest.mark.slow
 def test_defaults_for_an_embedder(crowd, capsys):
     flags = ["--fmr", "0.01", "--defaults", "weights", "--quiet"]
     assert main(["calibrate", "--folders", str(crowd), *flags]) == 0
@@ -85,6 +88,7 @@ def test_defaults_for_an_embedder(crowd, capsys):
     assert not np.allclose(spreads["plain"].mean, spreads["masked"].mean)
 
 
+@pytest.mark.slow
 def test_a_photo_without_a_face_is_left_out_and_said(crowd, capsys, tmp_path):
     import shutil
 

@@ -59,6 +59,7 @@ def test_long_commands_can_be_pasted():
     assert tuple(shlex.split(pasted.replace("\\\n", " "))) == command
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_ends_the_walk_with_its_exit_code(tmp_path, monkeypatch, capfd):
     """The first command is a real one, and finds nothing to convert."""
     monkeypatch.setattr(demo, "write_pictures", lambda out: (out / "wider").mkdir(parents=True))
@@ -299,7 +300,7 @@ def test_a_strip_shows_four_frames_and_the_timeline(tmp_path):
 # -- the whole of it
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_the_whole_walk_on_a_few_scenes(tmp_path, monkeypatch, capfd):
     from scripts.demo_parts import scenes, wall_film
 

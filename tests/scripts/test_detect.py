@@ -153,6 +153,7 @@ def edge(image: np.ndarray, x: int) -> int:
     return int(np.abs(np.diff(image[54:86, x + 3 : x + 27].astype(int), axis=1)).max())
 
 
+@pytest.mark.slow
 def test_a_film_that_starts_late_and_has_sound_is_done_in_full(photos, capsys):
     make_video(Path("party.mp4"), 25, 12.5)
     ffmpeg(Path("late.mkv"), "-i", "party.mp4", *SOUND, "-c:v", "copy", "-output_ts_offset", "5")
@@ -171,6 +172,7 @@ def test_an_animation_is_a_film_as_it_is_for_run(photos, capsys):
         assert video.frames == 6, "0.6 s at ten frames a second"
 
 
+@pytest.mark.slow
 def test_hidden_faces_of_a_video_stay_hidden_in_a_frame_where_they_are_missed(photos, monkeypatch):
     make_video(Path("party.mp4"))
     calls = iter(range(100))

@@ -48,6 +48,7 @@ def start(*arguments: str, seconds: float = 0, after: str = "") -> subprocess.Po
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_images_need_none_of_the_heavy_libraries(photos):
     names = "'torch', 'torchvision', 'matplotlib', 'scipy', 'cv2', 'skimage', 'lxml', 'onnx'"
     after = f"print([name for name in ({names}) if name in sys.modules])"
@@ -57,6 +58,7 @@ def test_images_need_none_of_the_heavy_libraries(photos):
     assert out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
 @pytest.mark.parametrize("number", [signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGINT)])
 def test_a_run_that_is_stopped_leaves_complete_lines_and_pictures(photos, number):
@@ -81,6 +83,7 @@ def test_a_run_that_is_stopped_leaves_complete_lines_and_pictures(photos, number
         assert not [name for name in files("found") if name.startswith(".")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipe")
 def test_a_reader_of_the_lines_may_leave(photos):
     for i in range(40):
@@ -108,6 +111,7 @@ def test_the_example_of_the_documentation_runs(photos, capsys, monkeypatch):
     assert second == "photos/trip/c.jpg [[ 80.  50. 110.  90.]]"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_finds_what_it_finds_from_python(tmp_path):
     import torch
 
@@ -181,6 +185,7 @@ def onnx_file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_onnx_file_answers_at_once_without_torch(photos):
     """Processor time, from the start of Python to the written picture; the clock depends on what
     else the machine does."""

@@ -116,6 +116,7 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_model_on_wider_face(model, wider, tmp_path, capsys):
     out = tmp_path / "out"
     assert evaluate(model, "--wider", wider, "--out", out) == 0
@@ -221,6 +222,7 @@ def test_flat_files_are_found_by_their_stem(wider, tmp_path):
     assert report(tmp_path / "out")["wider_face"]["hard"]["ap"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_missing_detections_are_never_passed_over_in_silence(wider, tmp_path, capsys):
     folder = detections(tmp_path / "found", ["0--A/one", "1--B/three"])
     flags = ["--detections", folder, "--wider", wider, "--out", tmp_path / "out"]
@@ -299,6 +301,7 @@ def test_flags_that_do_not_fit_together(tmp_path, monkeypatch, capsys, flags, me
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_it_says_which_images_the_model_was_trained_on(tmp_path, wider, voc, capsys):
     from detector.checkpoint import save_checkpoint
     from detector.training_pictures import TrainingPictures
@@ -341,6 +344,7 @@ def test_images_without_a_face_that_counts_are_refused(model, wider, tmp_path, c
     assert "none of the 1 images to evaluate has a face" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_judged(tmp_path):
     from detector.checkpoint import save_checkpoint
     from detector.config import to_dict
@@ -359,6 +363,7 @@ def test_a_checkpoint_is_judged(tmp_path):
     assert found["images"] == 3
 
 
+@pytest.mark.slow
 def test_the_images_to_look_at_first(model, voc, tmp_path, capsys):
     """One label too many, one that lacks, one that lies beside its face: each a row, once."""
     missing, extra = voc / "xml/1--B/three.xml", voc / "xml/0--A/one.xml"

@@ -42,6 +42,7 @@ def presentations(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_labeled_pictures(presentations, tmp_path, capsys):
     model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])  # everything is live: 0.79
     arguments = [str(presentations), "--model", str(model), "--quiet"]
@@ -59,6 +60,7 @@ def test_labeled_pictures(presentations, tmp_path, capsys):
     assert "APCER  0.0%" in text
 
 
+@pytest.mark.slow
 def test_no_bar_is_drawn_into_a_file_of_logs(presentations, tmp_path, capsys):
     model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])
     assert main([str(presentations), "--model", str(model), "--simulate", "1"]) == 0
@@ -67,6 +69,7 @@ def test_no_bar_is_drawn_into_a_file_of_logs(presentations, tmp_path, capsys):
     assert "attempts" not in error
 
 
+@pytest.mark.slow
 def test_a_broken_file_is_named_and_the_rest_is_judged(presentations, tmp_path, capsys):
     (presentations / "live" / "broken.jpg").write_bytes(b"nothing")
     model = model_file(tmp_path / "2.7_x.onnx", ["N", 3, 80, 80])

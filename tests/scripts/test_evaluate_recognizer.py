@@ -86,6 +86,7 @@ def no_pictures(monkeypatch) -> None:
     monkeypatch.setattr("recognizer.evaluation.evaluate.draw", lambda *arguments: [])
 
 
+@pytest.mark.slow
 def test_the_layout_of_lfw(lfw, tmp_path, capsys):
     out = tmp_path / "out"
     assert evaluate("--lfw", lfw, "--out", out, "--baseline", "--enroll", 1) == 0
@@ -118,6 +119,7 @@ def test_a_tested_fold_and_json(lfw, no_pictures, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_folder_for_each_person_with_a_detector(folders, whole_picture, tmp_path, capsys):
     out = tmp_path / "out"
     Image.new("RGB", (SIDE, SIDE)).save(folders / "P00" / "black.png")

@@ -8,20 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pipeline.teaching.fit
 from faces.history import read_history
 from recognizer.snapshot import Snapshot
 from recognizer.store.people import Store
 from recognizer.training.fit import Stopped
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
+from tests.figures import empty_figures
 from tests.pipeline.people_photos import PatchDetector, person, save
+
+pytestmark = pytest.mark.slow  # a head is trained in nearly every test
 
 EMBEDDER = FakeEmbedder()
 
 
+@pytest.fixture
+def draws():
+    """A test that names it has its figure drawn for real."""
+
+
 @pytest.fixture(autouse=True)
-def _networks(tmp_path, monkeypatch):
-    """Fakes in place of the networks, and a folder of its own to work in."""
+def _networks(request, tmp_path, monkeypatch):
+    """Fakes in place of the networks, empty figures, and a folder of its own to work in."""
+    if "draws" not in request.fixturenames:
+        empty_figures(monkeypatch.setattr, pipeline.teaching.fit)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr("recognizer.embedders.load.load_embedder", lambda *args, **more: EMBEDDER)
@@ -54,7 +65,7 @@ def face(number: int, variant: int) -> np.ndarray:
     return EMBEDDER.embed(EMBEDDER.crop(image, np.array([[0, 0, 80, 80]], np.float32)))
 
 
-def test_enrolled_people_are_taught(capsys):
+def test_enrolled_people_are_taught(capsys, draws):
     enroll(1, 2, 3)
     capsys.readouterr()
     assert main(["fit", "--quiet"]) == 0
@@ -69,7 +80,7 @@ def test_enrolled_people_are_taught(capsys):
         best = taught.head.probabilities(face(number, 50))[0, known].argmax()
         assert taught.head.names[known[int(best)]] == f"P{number}"
     history = read_history(Path("runs/head"))
-    assert Path("runs/head/loss.png").is_file()
+    assert Path("runs/head/loss.png").read_bytes().startswith(b"\x89PNG")
     assert history[-1]["epoch"] == len(history)
     with Store.open_existing(Path("people.db")) as store:
         provenance = store.head_provenance()

@@ -57,6 +57,7 @@ def enroll(keep: bool) -> None:
             store.add(f"P{number}", embedder.embed(crops), pictures)
 
 
+@pytest.mark.slow
 def test_from_scratch_makes_an_embedder_and_a_file_of_people(capsys):
     scratch = ["--network", "mini", "--from-scratch", "--from-folders", people("photos")]
     flags = [*scratch, "--gallery", "new.db", "--run", "run", *SHORT]
@@ -75,6 +76,7 @@ def test_from_scratch_makes_an_embedder_and_a_file_of_people(capsys):
     assert "give another --gallery" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [["--network", "mini", "--from-scratch"],
@@ -96,6 +98,7 @@ def test_a_run_that_was_stopped_before_its_head_goes_on(way, monkeypatch):
     assert snapshot.fingerprint == load_embedder("run/embedder.pt").fingerprint
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_network_takes_everybody_along(capsys):
     enroll(keep=True)
     with Store.open_existing(Path("people.db")) as store:
@@ -114,6 +117,7 @@ def test_a_fine_tuned_network_takes_everybody_along(capsys):
     assert "already holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stop_after_everybody_was_embedded_anew_says_so(monkeypatch, capsys):
     """The gallery belongs to the new embedder by then, and its old head is gone."""
 

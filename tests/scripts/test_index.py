@@ -105,6 +105,7 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch, capsys):
     assert "another `faces index` is at work" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_named(tmp_path, capsys):
     assert main(["index", str(tmp_path / "nowhere"), "--library", str(tmp_path / "lib")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err

@@ -155,6 +155,7 @@ def start(tmp_path: Path, *flags: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_stdio_with_a_real_detector(checkpoint, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     process = start(tmp_path, "--stdio", "--detect-only", "--model", str(checkpoint),
@@ -177,6 +178,7 @@ def test_stdio_with_a_real_detector(checkpoint, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "stderr.txt"]  # nothing else was written
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for others")
 def test_http_with_tls_and_a_key(checkpoint, tmp_path):
     import httpx

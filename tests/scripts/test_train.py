@@ -20,6 +20,7 @@ from faces.errors import UserError
 from faces.history import read_history
 from scripts.main import main
 from scripts.train import read_arguments
+from tests.detector.training.runs import without_pictures
 from tests.tiny import make_data, make_voc, tiny_config
 
 
@@ -50,7 +51,7 @@ def test_the_published_command_line_is_understood() -> None:
     assert config.fig_path == Path("loss.png")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_the_published_command_line_trains_the_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,9 +143,11 @@ def tiny_flags(data: Path) -> list[str]:
     ).split()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_pictures(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     data = make_data(tmp_path / "data")
     flags = tiny_flags(data)
@@ -164,6 +167,7 @@ def test_a_resumed_run_keeps_its_settings(
     assert [line["epoch"] for line in read_history(Path("r"))] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -186,9 +190,11 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(
     assert not (tmp_path / "runs" / "fpn" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_without_a_finite_validation_loss_there_is_no_best_checkpoint_to_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_pictures(monkeypatch.setattr)
     data = make_data(tmp_path / "data")
     losses = iter([math.nan, math.nan, 0.7, 0.5])
     monkeypatch.setattr(train, "validate", lambda *a, **k: Validation({"loss": next(losses)}, 0.0))

@@ -40,6 +40,7 @@ def events(path: str) -> list[tuple[str, str | None]]:
     return [(event["event"], event["name"]) for event in lines(path)]
 
 
+@pytest.mark.slow
 def test_all_outputs_at_once(world, capsys):
     film(count=40)
     enroll("Ada")
@@ -62,6 +63,7 @@ def test_all_outputs_at_once(world, capsys):
     assert "frames shown" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_film_is_recorded_with_its_sound(world):
     """It has ten frames a second, then a pause of a second, and starts late."""
     film(count=40, fps=20)
@@ -86,6 +88,7 @@ def test_events_may_be_printed(world, capsys):
     assert ("seen", "Ada") in [(event["event"], event["name"]) for event in out]
 
 
+@pytest.mark.slow
 def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     film(count=200)
     enroll("Zoe")  # the file is there, Ada is not
@@ -124,6 +127,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_ctrl_c_ends_it_and_keeps_the_recording(tmp_path):
     video = film(str(tmp_path / "party.mp4"), count=30)
@@ -287,6 +291,7 @@ def several(*flags: str, code: int = 0) -> list[dict[str, Any]]:
     return lines("a.jsonl")
 
 
+@pytest.mark.slow
 def test_several_cameras_at_once(world, capsys):
     film(count=40)
     film("other.mp4", count=40)

@@ -30,12 +30,7 @@ def take_photos(
     take_largest: bool,
     gates: Gates | None,
 ) -> list[Photo]:
-    """Find the one face of each picture.
-
-    Args:
-        take_largest: take the largest of several faces instead of refusing.
-        gates: what else a photo must be.
-    """
+    """Find the one face of each picture."""
     photos: list[Photo] = []
     for i, (picture, faces) in enumerate(zip(pictures, vision.detect(pictures, call), strict=True)):
         try:

@@ -24,13 +24,7 @@ More = Sequence[Sequence[dict[str, Any]]]
 
 
 class FaceOperations:
-    """Looks at photos and changes nothing.
-
-    Args:
-        vision: the models.
-        people: None where nobody is known.
-        metrics: told of faces and names.
-    """
+    """Looks at photos and changes nothing."""
 
     def __init__(self, vision: Vision, people: People | None, metrics: Metrics) -> None:
         self._vision, self._people, self._metrics = vision, people, metrics
@@ -105,13 +99,7 @@ class FaceOperations:
 def _images(
     found: Sequence[Detections], alive: Liveness, more: More | None = None
 ) -> list[dict[str, Any]]:
-    """For each image the fields of `types.Detected`.
-
-    Args:
-        found: faces of each image.
-        alive: liveness of each of them.
-        more: further fields of each of them.
-    """
+    """For each image the fields of `types.Detected`."""
     return [
         {
             "width": faces.image_size[1],

@@ -26,8 +26,6 @@ class LivenessOperations:
     Args:
         vision: its models have ``landmarks`` where challenges are offered.
         people: who can be recognized; None for nobody.
-        outcome: told how each challenge has ended.
-        new_challenge: makes a fresh one.
         clock: seconds that only go forward; what a caller says about time is not believed.
     """
 

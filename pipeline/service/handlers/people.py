@@ -23,8 +23,6 @@ class PeopleOperations:
     """Changes who is known, and says who is.
 
     Args:
-        vision: the models.
-        people: None where nobody is known.
         gates: what a photo must be to be enrolled; None takes every photo with one face.
         keep_crops: also store a picture of each enrolled face, for another embedder later.
     """

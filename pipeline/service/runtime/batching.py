@@ -70,10 +70,8 @@ class Stage:
     """One kind of work and those who wait for it.
 
     Args:
-        name: for metrics.
         run: does a batch: payloads -> results in the same order; an exception in place of a result
             belongs to that payload alone.
-        most: payloads in a batch.
         wait: seconds that a batch which is not full waits for more ...
         expected: ... as long as this says that more is on its way.
     """
@@ -118,9 +116,6 @@ class Workers:
     """Threads that do the work of one or several stages; they own what ``run`` touches.
 
     Args:
-        name: of the threads.
-        stages: they take turns.
-        threads: how many.
         observe: told the seconds of each batch (stage's name) and of waiting ("queue").
     """
 

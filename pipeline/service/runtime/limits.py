@@ -42,7 +42,6 @@ class Shares:
 
     Args:
         what: for messages, "images waiting".
-        total: how much there is.
         part: fraction (0..1] that one caller may hold.
         pause: seconds after which a refused caller should come back.
     """

@@ -103,6 +103,7 @@ def test_a_file_that_is_no_video_is_named(tmp_path, content):
         VideoReader(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mpg", "a.ts", "a.mov"])
 def test_an_interlaced_film_is_refused_instead_of_read_as_unset_memory(tmp_path, name):
     codec = "prores_ks" if name == "a.mov" else "mpeg2video"  # whose track says "progressive"

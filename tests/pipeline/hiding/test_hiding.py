@@ -100,6 +100,7 @@ def test_a_face_without_a_name_that_may_be_somebody_is_hidden():
     assert not Whom(unknown=True).shows(Match(None, 0.1, None, "none", "Ada"), 0.469)
 
 
+@pytest.mark.slow
 def test_somebody_who_is_there_too_briefly_to_be_sure_is_hidden():
     frames = [{"Ada": ADA, "Bob": BOB}] * 60
     frames[20:] = [{"Bob": BOB}] * 40  # Ada for two thirds of a second: looked at at 0, 8 and 16

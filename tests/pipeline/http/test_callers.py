@@ -100,6 +100,7 @@ def test_a_body_that_is_too_large_is_not_read(tmp_path):
             assert b"413 " in connection.recv(1000)
 
 
+@pytest.mark.slow
 def test_one_address_cannot_take_all_connections(tmp_path):
     with live(tmp_path, HttpOptions(connections_per_address=5)) as server:
         held = [raw(server, b"GET /") for _ in range(5)]

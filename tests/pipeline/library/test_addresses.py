@@ -75,6 +75,7 @@ def bucket(server, photos, monkeypatch):
     client.delete_bucket(Bucket="family")
 
 
+@pytest.mark.slow
 def test_a_bucket_is_indexed_like_a_folder(bucket, photos, tmp_path):
     library, local = tmp_path / "lib", tmp_path / "local"
     tally = index(library, "s3://family/2024")

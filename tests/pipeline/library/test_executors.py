@@ -41,6 +41,7 @@ def executor():
     executor.close()
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_library_whatever_a_file_kills(photos, tmp_path, executor):
     alone, together = tmp_path / "alone", tmp_path / "together"
     index(alone, photos, shard=10)
@@ -57,6 +58,7 @@ def test_processes_make_the_same_library_whatever_a_file_kills(photos, tmp_path,
     assert bad["digest"] is None, "it is tried again the next time"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced(photos, tmp_path, executor):
     def kill(count: int) -> None:
         if not killed:
@@ -82,6 +84,7 @@ class OtherLooker(QuickLooker):
         return Manifest("another", "another", 48, {})
 
 
+@pytest.mark.slow
 def test_workers_with_other_networks_are_refused(photos, tmp_path):
     executor = Processes(SETTINGS, MANIFEST, OtherLooker)
     try:
@@ -95,6 +98,7 @@ def died_early(settings: LookSettings) -> QuickLooker:
     os._exit(3)
 
 
+@pytest.mark.slow
 def test_processes_that_end_before_they_begin_end_the_run(photos, tmp_path):
     executor = Processes(SETTINGS, MANIFEST, died_early)
     try:
@@ -117,6 +121,7 @@ executor.close()
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_finished_part_and_leaves_no_process(photos, tmp_path):
     library = tmp_path / "lib"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

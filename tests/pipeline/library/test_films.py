@@ -31,6 +31,7 @@ def film(path: Path, frames: int = 24) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_film_has_a_row_for_each_track_at_its_sharpest(tmp_path):
     film(tmp_path / "party.mp4")
     tally = index(tmp_path / "lib", tmp_path / "party.mp4")
@@ -44,6 +45,7 @@ def test_a_film_has_a_row_for_each_track_at_its_sharpest(tmp_path):
     assert index(tmp_path / "lib", tmp_path / "party.mp4").unchanged == 1
 
 
+@pytest.mark.slow
 def test_a_film_that_is_cut_short_keeps_what_was_seen(tmp_path):
     writer_path = tmp_path / "cut.avi"
     sharp = photo(person(1))

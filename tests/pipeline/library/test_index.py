@@ -35,6 +35,7 @@ def library(tmp_path: Path) -> Path:
     return tmp_path / "lib"
 
 
+@pytest.mark.slow
 def test_every_file_has_a_row_and_every_face_its_own(library, photos):
     tally = index(library, photos)
     assert (tally.looked, tally.faces, tally.failed) == (4, 3, 1)
@@ -265,6 +266,7 @@ def test_when_a_photo_was_taken_and_which_side_is_up(library, tmp_path):
     assert b["taken"] is None
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_where_it_was(library, photos):
     class Killed(Here):
         def send(self, worker, items):
@@ -337,6 +339,7 @@ def test_warnings_name_what_failed(library, photos, caplog):
     assert f"{(photos / 'd.jpg').as_posix()}: " in caplog.text
 
 
+@pytest.mark.slow
 def test_workers_that_die_cost_no_photo_and_make_none_twice(library, photos):
     for i in range(40):
         save(photos / f"p{i:02}.png", person(i))

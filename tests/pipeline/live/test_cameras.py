@@ -109,6 +109,7 @@ def ticks(several: Cameras, clock: Clock, seconds: float) -> Iterator[Tick]:
     yield from several.run(lambda: clock.now > seconds)
 
 
+@pytest.mark.slow
 def test_no_camera_slows_another(clock, caplog):
     """One stalls, one floods, one breaks down: the fourth has what it has alone."""
     several = cameras(
@@ -130,6 +131,7 @@ def test_no_camera_slows_another(clock, caplog):
     assert "the other cameras go on" in caplog.text
 
 
+@pytest.mark.slow
 def test_pictures_give_way_while_a_look_takes_long(clock):
     embedder = CountingEmbedder()
     never, often = Later(10**9), Later(0)

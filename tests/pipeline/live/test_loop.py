@@ -314,12 +314,13 @@ def test_photos_have_nothing_to_do_with_one_another():
     assert third.faces.faces == ()
 
 
+@pytest.mark.slow
 def test_what_is_kept_does_not_grow():
     live = loop("Ada")
     for i in range(0, 30 * 120, 15):  # a new face every two seconds
         live.step(picture(i, {f"P{i // 60}": (20 + 60 * (i // 60 % 4), 30)}))
-    assert len(live._namer._memories) <= 3
-    assert len(live._tracker.tracks) <= 3
+    assert len(live._following.namer._memories) <= 3
+    assert len(live._following.tracker.tracks) <= 3
 
 
 @pytest.mark.parametrize("values", [{"every": 0}, {"min_face": 0}])

@@ -20,6 +20,7 @@ def angle(limit):
     return st.floats(-math.radians(limit), math.radians(limit))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     yaw=angle(60), pitch=angle(60), roll=angle(90),

@@ -93,6 +93,7 @@ def ask_and_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tu
         yield ask, clock
 
 
+@pytest.mark.slow
 def test_a_head_passes_and_a_photo_does_not(ask_and_clock):
     ask, clock = ask_and_clock
     last = play(ask, person(), clock)[-1]

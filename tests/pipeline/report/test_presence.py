@@ -142,6 +142,7 @@ def test_only_what_belongs_to_a_report_is_replaced(tmp_path, monkeypatch):
     assert found == ["annotated.mp4", "report.json", "thumbnails/01-Ada.jpg", "timeline.png"]
 
 
+@pytest.mark.slow
 def test_the_timeline_has_a_row_for_everyone_and_an_end():
     heights = [
         draw_timeline(made([[face(f"P{k}", k) for k in range(count)]] * 3)).shape[0]

@@ -83,6 +83,7 @@ def test_nothing_is_kept_unless_it_is_asked_for(tmp_path):
     world.store.close()
 
 
+@pytest.mark.slow
 def test_faces_are_grouped_over_several_passes_and_named_together(world):
     for _ in range(3):
         world.watch(*[{"Bob": BOB, "Cleo": ADA}] * 12, *[{}] * 30)

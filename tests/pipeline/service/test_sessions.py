@@ -85,6 +85,7 @@ def person() -> Any:
     return actor
 
 
+@pytest.mark.slow
 def test_a_turning_head_passes_and_is_named(service, clock):
     ask = asking(service)
     ask("enroll", FRAME, {"name": "Ada"})
@@ -100,6 +101,7 @@ def test_a_turning_head_passes_and_is_named(service, clock):
     assert 'faces_challenges_total{outcome="passed"} 1.0' in service.metrics.render().decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("turn", "sway"), [((0, 0), (0.15, 6.0)), ((20, 60), (0.3, 6.0))], ids=["moved", "tilted"]
 )
@@ -114,12 +116,14 @@ def test_a_photo_held_up_and_moved_about_fails(service, clock, turn, sway):
         assert last["person"] is None
 
 
+@pytest.mark.slow
 def test_a_mirrored_camera_is_believed(service, clock):
     ask = asking(service)
     wrong = play(ask, person(), clock, mirrored=True)[-1]
     assert (wrong["status"], wrong["reason"]) == ("failed", "wrong-movement")
 
 
+@pytest.mark.slow
 def test_without_an_embedder_there_is_a_verdict_but_no_name(clock):
     service = make(clock)
     last = play(asking(service), person(), clock)[-1]
@@ -272,6 +276,7 @@ def test_one_picture_at_a_time(clock):
     service.close()
 
 
+@pytest.mark.slow
 def test_nothing_of_a_face_is_kept_with_the_verdict(service, clock):
     ask = asking(service)
     told = play(ask, person(), clock)

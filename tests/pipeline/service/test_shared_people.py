@@ -60,6 +60,7 @@ def servers(postgres_server, tmp_path) -> Iterator[list[Service]]:
         service.close()
 
 
+@pytest.mark.slow
 def test_a_person_enrolled_at_one_server_is_known_at_the_other(servers):
     one, other = servers
     assert name_of(other, 1) is None

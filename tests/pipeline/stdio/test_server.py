@@ -268,6 +268,7 @@ def child(folder: Path, *options: str) -> Iterator[Child]:
         started.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the noise is made with POSIX means")
 def test_stdout_carries_nothing_but_answers_whoever_prints(tmp_path):
     with child(tmp_path, "0", "noise") as server:
@@ -281,6 +282,7 @@ def test_stdout_carries_nothing_but_answers_whoever_prints(tmp_path):
         assert f"{noise}\n" in log
 
 
+@pytest.mark.slow
 def test_the_end_of_input_drains_and_exits_with_0(tmp_path):
     with child(tmp_path, "0.05") as server:
         for i in range(12):
@@ -291,6 +293,7 @@ def test_the_end_of_input_drains_and_exits_with_0(tmp_path):
         assert server.process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for others")
 def test_sigterm_finishes_what_runs(tmp_path):
     with child(tmp_path, "0.1") as server:
@@ -305,6 +308,7 @@ def test_sigterm_finishes_what_runs(tmp_path):
         assert sorted(answer["id"] for answer in answers) == list(range(5))
 
 
+@pytest.mark.slow
 def test_progress_of_a_job_is_streamed(tmp_path):
     with child(tmp_path) as server:
         server.send(id=9, op="fit")
@@ -320,6 +324,7 @@ def test_progress_of_a_job_is_streamed(tmp_path):
     assert news == sorted(set(news))
 
 
+@pytest.mark.slow
 def test_every_acknowledged_enrolment_survives_kill_9(tmp_path):
     with child(tmp_path) as server:
         for i in range(60):
@@ -339,6 +344,7 @@ def test_every_acknowledged_enrolment_survives_kill_9(tmp_path):
     assert acknowledged <= known
 
 
+@pytest.mark.slow
 def test_logs_hold_no_names_and_no_images(tmp_path):
     with child(tmp_path) as server:
         for fields in (

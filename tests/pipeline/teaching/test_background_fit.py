@@ -38,6 +38,7 @@ def never() -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_the_process_gives_the_same_head_as_the_thread():
     here, apart = fit_here(crowd(), None, never), fit_apart(crowd(), None, never)
     assert apart.names == here.names == (*crowd().people, None)

@@ -35,6 +35,7 @@ def test_a_wrong_name_is_corrected_while_it_gathers(world):
     assert world.stored() == {"Ada": 8}
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_corrected_although_the_face_has_left_since_the_click(world):
     world.step(frames=3)
     world.teach(ADA, "Bob")
@@ -49,6 +50,7 @@ def test_a_wrong_name_is_corrected_although_the_face_has_left_since_the_click(wo
     assert world.names(world.step(BOTH, 3)) == {"Ada", None}
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_corrected_on_a_track_that_was_never_taught(world):
     world.step(frames=3)
     world.live.teach(world.track(ADA), "Bob")

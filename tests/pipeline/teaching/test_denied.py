@@ -40,6 +40,7 @@ def lax(tmp_path) -> Iterator[World]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_gone_with_the_next_frame_and_after_a_restart(lax, tmp_path):
     samples = lax.stored()["Ada"]
     lax.live.deny(lax.track(BOB))
@@ -80,6 +81,7 @@ def test_not_ada_while_she_is_taught_from_this_face_leaves_nothing_of_it(world):
     assert called(world) == {"Ada": None, "Bob": None}
 
 
+@pytest.mark.slow
 def test_samples_of_the_wrong_face_go_with_it_and_come_back_with_undo(world):
     world.step(frames=3)
     world.teach(ADA, "Ada")

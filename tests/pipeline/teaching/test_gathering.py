@@ -316,7 +316,7 @@ def film_crossing(seed: int) -> int:
     return len(ada.examples)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_faces_that_cross_swap_and_hide_one_another_are_never_mixed():
     counts = [film_crossing(seed) for seed in range(100, 108)]
     assert np.mean(counts) > 12
@@ -414,7 +414,7 @@ def mini() -> Embedder:
 
 
 @pytest.mark.data
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("bar", [0.45, 0.7])
 def test_real_people_who_cross_are_never_mixed(shared_data, mini, bar):
     folder = shared_data / "lfw" / "images"

@@ -57,6 +57,7 @@ def test_esc_leaves_no_trace(world):
     world.live.cancel()  # nothing to do any more
 
 
+@pytest.mark.slow
 def test_esc_while_it_learns_leaves_what_was_known(tmp_path):
     gate = Gate()
     world = World(tmp_path / "people.db", gate)
@@ -90,6 +91,7 @@ def test_somebody_known_is_pointed_out_before_there_is_a_duplicate(world):
     assert "Augusta" in world.stored()
 
 
+@pytest.mark.slow
 def test_a_new_teaching_while_it_learns_loses_nothing(tmp_path):
     gate = Gate()
     world = World(tmp_path / "people.db", gate)
@@ -186,6 +188,7 @@ def test_somebody_forgotten_in_the_middle_does_not_come_back(tmp_path, moment):
     world.close()
 
 
+@pytest.mark.slow
 def test_renaming_and_merging_reach_what_is_being_gathered(world):
     world.step(frames=3)
     world.live.teach(world.track(ADA), "Adda")

@@ -46,6 +46,7 @@ def listed(photos, folds=2):
     return Lfw(photos.paths, photos.people, first, second, same, fold)
 
 
+@pytest.mark.slow
 def test_a_whole_judgment_as_json_text_and_pictures(tmp_path):
     photos, vectors, failed = case([4] * 12 + [1] * 60, dimension=8, noise=0.8, failed=[3])
     vectors["noise"] = np.where(failed[:, None], 0, np.roll(vectors["ours"], 2, axis=0))
@@ -131,6 +132,7 @@ def test_with_too_few_pairs_for_the_rate_the_nearest_stranger_decides():
     assert found.report["every_pair"]["results"][0]["tar"][0]["tar"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counts", "words"),
     [([6], "there is one person only"), ([1] * 6, "no person has two photos")],

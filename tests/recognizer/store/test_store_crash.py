@@ -18,6 +18,8 @@ from recognizer.store import unknown
 from recognizer.store.people import Store
 from recognizer.types import unit
 
+pytestmark = pytest.mark.slow(5)
+
 ROOT = Path(__file__).resolve().parents[3]
 DIMENSION = 32
 SAMPLES = 3  # of every enrollment
@@ -133,7 +135,6 @@ def test_a_killed_writer_leaves_only_whole_enrolments(tmp_path):
         check_reported(check(path), reported)
 
 
-@pytest.mark.slow
 def test_a_killed_writer_leaves_only_whole_enrolments_at_many_moments(tmp_path):
     random_moment = random.Random(1)
     for i in range(12):

@@ -114,7 +114,7 @@ def test_the_boxes_are_the_same_on_every_machine(made):
     """Two users who compare their demos must compare the same thing."""
     text = (made / "wider_face_split" / "wider_face_val_bbx_gt.txt").read_bytes()
     assert hashlib.sha256(text).hexdigest() == (
-        "02cf1f9dc03ecd3e0dacb522055ded2ae809abbc2583a6ed5044ca85496fb77f"
+        "304262c40b8a4ed33a3d7bc193c743688f974a794022efbe8f5f5868395e6734"
     )
 
 
@@ -179,6 +179,7 @@ def test_boxes_and_occlusion_say_what_is_seen(seed):
             np.testing.assert_allclose(measured + offset, [x, y, x + w, y + h], atol=slack)
 
 
+@pytest.mark.slow
 def test_a_face_that_is_nearly_hidden_is_not_annotated(monkeypatch):
     """Two people in one spot: of the one behind nothing is left to see."""
     spots = [(100.0, 100.0, 40.0), (100.0, 100.0, 90.0)]

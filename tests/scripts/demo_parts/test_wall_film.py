@@ -35,6 +35,7 @@ def test_boxes_lie_in_the_picture(film):
             assert y2 - y1 > 40
 
 
+@pytest.mark.slow
 def test_nothing_beyond_the_wall_is_ever_seen(film, monkeypatch):
     """That would be black; the wall is made white here."""
     monkeypatch.setattr(film, "_wall", Image.new("RGB", film._wall.size, "white"))

@@ -66,6 +66,18 @@ class Check:
     """Write a repaired copy."""
 
 
+@dataclass(frozen=True)
+class Perhaps:
+    folder: tyro.conf.Positional[Path | None] = None
+    """A folder, or none."""
+    least: float = 0.5
+    """From 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise UserError("--least must be between 0 and 1")
+
+
 PREPARE: Any = (
     Annotated[Wider, tyro.conf.subcommand("wider")]
     | Annotated[Check, tyro.conf.subcommand("check")]
@@ -218,6 +230,9 @@ def test_a_list_of_files_may_go_on_behind_a_flag(arguments):
         (Photos, "Bob a.png --gallry x b.png", "--gallry"),
         (Photos, "Bob a.png --gallery x b.png -q", "-q"),
         (Wider, "a b", "b"),
+        (Perhaps, "--bogus 3", "Unrecognized options: --bogus"),
+        (Perhaps, "--least 2 --bogus", "Unrecognized options: --bogus"),
+        (Perhaps, "--least few", "--least"),
     ],
 )
 def test_what_belongs_to_no_list_is_a_mistake(options, arguments, unknown, capsys):

@@ -52,6 +52,7 @@ def left_behind(settle: str, **environment: str) -> int:
     return int(out.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the settings")
 def test_little_is_left_behind():
     assert left_behind("yes") < 30

@@ -181,6 +181,7 @@ def test_a_missing_extra_is_told_with_its_remedy(monkeypatch, asker):
     assert asker in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_without_it_does_not_import_the_sdk():
     modules = "sys, pipeline.stdio.server, pipeline.http.server"
     code = f"import {modules}; print('opentelemetry.sdk' in sys.modules)"
@@ -190,6 +191,7 @@ def test_a_server_without_it_does_not_import_the_sdk():
     assert out.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_spans_reach_a_collector_over_http(monkeypatch):
     got: list[tuple[str, bytes]] = []
 

@@ -1,19 +1,12 @@
 """Make a run's checkpoint the detector that is shipped.
 
-    python -m scripts.ship runs/fpn/best.pt --score-calibration 0.8 --calibrate photos
-    python -m scripts.ship runs/old/best.pt --score-calibration 0.8 --calibrate photos \
-        --pictures names.txt
+    python -m scripts.shipping.detector runs/fpn/best.pt --score-calibration 0.8 --calibrate photos
 
 `--score-calibration`: the score that is to become 0.5, the default threshold everywhere;
 `benchmarks/false_positives.py` measures at which score the false positives end. The order of the
 scores stays.
 
 `--calibrate`: a folder of training photos for the int8 file, as for `faces export`.
-
-`--pictures`: names of the training pictures, one a line, for a checkpoint that is older than its
-own record of them. They are kept beside the weights, for `faces evaluate` to warn.
-
-For maintainers, so it is no command of `faces`.
 """
 
 from __future__ import annotations
@@ -24,6 +17,7 @@ from pathlib import Path
 
 from faces.errors import UserError
 from scripts.main import run_program
+from scripts.shipping.digests import write_digests
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,10 +33,9 @@ def main(argv: Sequence[str]) -> int:
     from detector.export.publish import publish_int8, run_checkpoint, run_exported, serialize
     from detector.inference.torch_backend import open_checkpoint
     from detector.shipped import CHECKPOINT, FOLDER, INT8, NETWORK
-    from detector.training_pictures import pictures_of, write_list
+    from detector.training_pictures import pictures_of
     from faces.files import atomic_write
     from faces.networks.onnx_export import store_in_half
-    from faces.networks.shipped import write_digests
     from scripts.export import calibration_photos
 
     parser = argparse.ArgumentParser(
@@ -53,20 +46,13 @@ def main(argv: Sequence[str]) -> int:
         "--score-calibration", "--half", type=float, required=True, help="score that becomes 0.5"
     )
     parser.add_argument("--calibrate", type=Path, required=True, help="photos for int8")
-    parser.add_argument("--pictures", type=Path, help="names of the training pictures, one a line")
     args = parser.parse_args(argv)
     if not 0 < args.score_calibration < 1:
         raise UserError("--score-calibration must be between 0 and 1")
     photos = calibration_photos(args.calibrate)
     payload = load_checkpoint(args.checkpoint)
-    known = pictures_of(payload.get("pictures", ""), payload["provenance"])
-    if args.pictures is not None:
-        names = args.pictures.read_text(encoding="utf-8").splitlines()
-        write_list(FOLDER, payload["provenance"]["written"], names)
-    elif known is None:
-        raise UserError(
-            f"{args.checkpoint} does not know its training pictures: name them with --pictures"
-        )
+    if pictures_of(payload.get("pictures", ""), payload["provenance"]) is None:
+        raise UserError(f"{args.checkpoint} does not know its training pictures")
     del payload["format"], payload["version"]
     payload.pop("training", None)
     payload.pop("split", None)
@@ -116,4 +102,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program("scripts.ship")
+    run_program("scripts.shipping.detector")

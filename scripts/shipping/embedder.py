@@ -1,7 +1,4 @@
-"""`python -m scripts.ship_embedder`: put trained networks into recognizer/weights.
-
-For maintainers, so it is no command of `faces`.
-"""
+"""`python -m scripts.shipping.embedder`: put trained networks into recognizer/weights."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from pathlib import Path
 
 from scripts.main import run_program
 from scripts.options.command_line import log_to_stderr, parse
+from scripts.shipping.digests import write_digests
 
 DESCRIPTION = """Put trained networks into recognizer/weights, in half precision, with their
 digests."""
 
 EXAMPLES = """\
-python -m scripts.ship_embedder --onet
-python -m scripts.ship_embedder --mini runs/mini/last.pt"""
+python -m scripts.shipping.embedder --onet
+python -m scripts.shipping.embedder --mini runs/mini/last.pt"""
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,10 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Write the files and the list of digests."""
     options: Options = parse(
-        Options, argv, "python -m scripts.ship_embedder", DESCRIPTION, EXAMPLES
+        Options, argv, "python -m scripts.shipping.embedder", DESCRIPTION, EXAMPLES
     )
     log_to_stderr()
     from faces.files import atomic_write
-    from faces.networks.shipped import write_digests
     from recognizer.shipped import FOLDER
 
     if options.onet:
@@ -91,4 +88,4 @@ def onet() -> bytes:
 
 
 if __name__ == "__main__":
-    run_program("scripts.ship_embedder")
+    run_program("scripts.shipping.embedder")
