@@ -99,6 +99,7 @@ def answering(reply: bytes | None) -> tuple[str, list[bytes]]:
     return f"127.0.0.1:{server.getsockname()[1]}", got
 
 
+@pytest.mark.slow
 def test_a_silent_host_does_not_keep_others_from_being_opened(monkeypatch):
     """OpenCV opens one stream at a time: it is not asked before somebody has answered."""
     monkeypatch.setattr("pipeline.sources.captures.TIMEOUT_MS", 1500)

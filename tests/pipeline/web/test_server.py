@@ -109,6 +109,7 @@ def cut_off(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_open_pages_go_on_and_one_address_may_have_several(monkeypatch):
     monkeypatch.setattr(server, "HEADER_SECONDS", 2.0)
     monkeypatch.setattr(server, "PER_ADDRESS", 4)

@@ -219,6 +219,7 @@ def test_spans_reach_a_collector_over_http(monkeypatch):
     assert path == "/v1/traces"
 
 
+@pytest.mark.slow
 def test_an_absent_collector_delays_the_end_by_little(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     service = make_service(spans=open_spans("telemetry"))
