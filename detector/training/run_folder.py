@@ -1,4 +1,4 @@
-"""The folder of a training run: made for a new run, or found for one to go on with.
+"""The folder of a training run: free for a new one, or found for one to go on with.
 
 On several machines each has a folder of its own, and its own copy of the pictures.
 """
@@ -41,7 +41,7 @@ PLACES = {"run", "init", "data_dir", *FOUR_PATHS, "backbone_weights"}
 
 
 def open_run(config: TrainConfig, world: World) -> tuple[TrainConfig, int | None]:
-    """Make the run folder, or find the one to go on with.
+    """Choose the folder of a new run, or find the one to go on with.
 
     A run that goes on keeps its settings: those that ``config`` leaves open are taken from it.
 
@@ -59,7 +59,7 @@ def open_run(config: TrainConfig, world: World) -> tuple[TrainConfig, int | None
     problem = None
     try:
         if source is None:
-            _make(folder, world)
+            _check_free(folder, world)
         else:
             config = _go_on(config, folder, world, source)
     except UserError as error:
@@ -88,7 +88,8 @@ def _furthest(folder: Path, world: World) -> int | None:
     return every.index(max(every)) if max(every) >= 0 else None
 
 
-def _make(folder: Path, world: World) -> None:
+def _check_free(folder: Path, world: World) -> None:
+    """It is made once data and network are there: a run that cannot begin leaves nothing behind."""
     if world.local:
         return
     if (folder / "config.json").exists():
@@ -97,7 +98,6 @@ def _make(folder: Path, world: World) -> None:
             "another folder"
         )
     check_writable(folder, "--run")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _go_on(config: TrainConfig, folder: Path, world: World, source: int) -> TrainConfig:

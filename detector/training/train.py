@@ -140,6 +140,7 @@ class Trainer:
         if world.main:
             check_outputs(self.config, self.model)
         if world.local == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(to_dict(self.config), indent=2)
             atomic_write_text(self.folder / "config.json", text + "\n")
         if not world.main:

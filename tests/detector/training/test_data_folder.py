@@ -167,3 +167,11 @@ def test_what_does_not_go_together(
     monkeypatch.chdir(tmp_path)
     assert main(flags.split()) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    config = TrainConfig(run=tmp_path / "runs" / "none", data=DataConfig(tmp_path / "empty"))
+    with pytest.raises(UserError, match="no annotations"):
+        fit(config)
+    assert not (tmp_path / "runs").exists()
