@@ -83,8 +83,8 @@ def test_a_photo_is_cut_by_the_points_of_its_main_face():
 def test_unknown_stays_unknown_on_lfw(shared_data):
     """The shipped embedder at its shipped thresholds on fold 6, on which it was not trained.
 
-    docs/recognition.md has 0.7 % of strangers named, 90 % of bare and 36 % of masked probes known,
-    and 60 % of masked ones by a head that practiced masks; the bounds leave room for one draw.
+    docs/recognition.md has 0.8 % of strangers named, 97 % of bare and 81 % of masked probes known,
+    and 87 % of masked ones by a head that practiced masks; the bounds leave room for one draw.
     """
     from recognizer.embedders.load import load_embedder
 
@@ -97,7 +97,8 @@ def test_unknown_stays_unknown_on_lfw(shared_data):
         bare = rates(snapshot, photos, drawn)
         assert bare["fpir"] <= 0.02, kind
         assert bare["wrong"] <= 0.02, kind
-        assert bare["known"] >= 0.82, kind
+        assert bare["known"] >= 0.92, kind
     before, after = (rates(snapshot, photos, drawn, masked=True) for snapshot in made.values())
-    assert after["known"] >= before["known"] + 0.12
+    assert before["known"] >= 0.75
+    assert after["known"] >= before["known"] + 0.02
     assert after["fpir"] <= 0.03
