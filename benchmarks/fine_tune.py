@@ -146,7 +146,7 @@ def judge(work: Path, way: str, embedder: Embedder) -> dict[str, float]:
     known = [i for i, name in enumerate(snapshot.head.names) if name is not None]
     likely = snapshot.head.probabilities(vectors)[:, known].argmax(axis=1)
     by_head = np.array([row[str(snapshot.head.names[known[i]])] for i in likely])
-    nearest = snapshot.gallery.nearest(vectors)[0]
+    nearest = np.array(snapshot.gallery.nearest(vectors)[0])
     given = snapshot.identify(vectors)
     named = np.array([-1 if match.name is None else row[match.name] for match in given])
     matrix = naming.confusion_matrix(len(people), truth, named)
@@ -158,7 +158,7 @@ def judge(work: Path, way: str, embedder: Embedder) -> dict[str, float]:
     bar = threshold_for(scores.impostor, 1e-3)
     assert bar is not None
     return {
-        "rank1_nearest": float((nearest == truth).mean()),
+        "rank1_nearest": float((nearest == np.array(names)).mean()),
         "rank1_head": float((by_head == truth).mean()),
         "f1_head": naming.macro(naming.per_person(people, closed))["f1"] or 0.0,
         "right": float((named == truth).mean()),

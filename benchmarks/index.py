@@ -15,6 +15,7 @@ within 10 %, Ray costs less than 10 %); 1: not so.
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import sys
 import tempfile
@@ -39,21 +40,34 @@ from pipeline.library.scan import scan
 SETTINGS = LookSettings()
 SIZES = ((480, 640), (768, 1024), (1080, 1440), (640, 427), (700, 933))
 
+POOL = 1000
+"""Pictures that are made; more files are these with another comment in them."""
 
-def make_pictures(folder: Path, count: int, sources: Sequence[Any]) -> None:
-    """Different JPEG files of several sizes, with the faces of ``sources`` in other places."""
+
+def make_pictures(folder: Path, count: int, sources: Sequence[Any], large: int = 1) -> None:
+    """Different JPEG files of several sizes, with the faces of ``sources`` in other places.
+
+    Every ``large``-th is of full size, the others have a quarter of its width and height.
+    """
     random = np.random.default_rng(0)
-    for i in tqdm(range(count), desc="making pictures", disable=None):
-        height, width = SIZES[i % len(SIZES)]
+    pool: list[bytes] = []
+    for i in tqdm(range(min(count, POOL)), desc="making pictures", disable=None):
+        height, width = (side // (4 if i % large else 1) for side in SIZES[i % len(SIZES)])
         image = Image.fromarray(sources[i % len(sources)])
         scale = max(width / image.width, height / image.height)
         image = image.resize((round(image.width * scale) + 8, round(image.height * scale) + 8))
         x, y = random.integers(0, 8, 2).tolist()
-        path = folder / f"{i // 1000:04}" / f"{i:07}.jpg"
+        data = io.BytesIO()
+        image.crop((x, y, x + width, y + height)).save(data, "JPEG", quality=90)
+        pool.append(data.getvalue())
+    for i in range(count):
+        path = folder / f"{i // POOL:04}" / f"{i:07}.jpg"
         path.parent.mkdir(exist_ok=True)
-        pixels = np.array(image.crop((x, y, x + width, y + height)))
-        pixels[0, :3] = random.integers(0, 256, (3, 3))  # no two files are the same
-        Image.fromarray(pixels).save(path, quality=90)
+        # A comment behind the first marker: no two files are the same, and most differ in size.
+        comment = b"%d" % i + bytes(int(random.integers(0, 1000)))
+        segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+        jpeg = pool[i % len(pool)]
+        path.write_bytes(jpeg[:2] + segment + jpeg[2:])
 
 
 def looks(paths: Sequence[Path], ready: Any, go: Any, result: Any) -> None:
@@ -166,10 +180,11 @@ def ray(folder: Path, jobs: int, rounds: int) -> bool:
 
 
 def memory(folder: Path, jobs: int) -> bool:
-    """Print the memory of all processes, ten times in a run; whether it stays."""
+    """Print the memory of all processes, twenty times in a run; whether it stays."""
     manifest = Looker(SETTINGS).manifest
     executor = Processes(SETTINGS, manifest)
     samples: list[tuple[int, float, float]] = []
+    print("| pictures | asking process, MB | largest worker, MB |\n|--:|--:|--:|", flush=True)
     with tempfile.TemporaryDirectory() as library:
         run = Indexing(Path(library), manifest, scan([str(folder)]))
         step, done = max(1, run.count // 20), 0
@@ -184,16 +199,16 @@ def memory(folder: Path, jobs: int) -> bool:
                 workers = [
                     c.memory_info().rss for c in me.children() if "spawn" in str(c.cmdline())
                 ]
-                samples.append((done, me.memory_info().rss / 2**20, max(workers) / 2**20))
+                own, largest = me.memory_info().rss / 2**20, max(workers) / 2**20
+                samples.append((done, own, largest))
+                # At once: a run that is ended says something, too.
+                print(f"| {done:,} | {own:.0f} | {largest:.0f} |", flush=True)
 
         try:
             run.run(executor, jobs, note)
         finally:
             executor.close()
             bar.close()
-    print("| pictures | asking process, MB | largest worker, MB |\n|--:|--:|--:|")
-    for done, own, largest in samples:
-        print(f"| {done:,} | {own:.0f} | {largest:.0f} |")
     half = len(samples) // 2
     early, late = samples[len(samples) // 4 : half], samples[half:]
     growth = [
@@ -219,7 +234,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as made:
-        make_pictures(Path(made), options.memory or options.pictures, sources)
+        # What grows grows with their number; so 100,000 need 1 GB of disk and half an hour.
+        large = 49 if options.memory else 1
+        make_pictures(Path(made), options.memory or options.pictures, sources, large)
         if options.memory:
             fine = memory(Path(made), options.jobs)
         elif options.ray:

@@ -32,6 +32,7 @@ EXTRAS = {
     "heic": ("pi_heif",),
     "index": ("pyarrow",),
     "remote": ("aiohttp", "fsspec", "s3fs"),
+    "gcs": ("gcsfs",),
     "ray": ("ray",),
     "large": ("faiss",),
     "postgres": ("pg8000",),

@@ -33,7 +33,7 @@ class GalleryWatch(Closing):
         store: Store,
         current: Callable[[], int],
         swap: Callable[[Snapshot], None],
-        pause: float = 1.0,
+        pause: float = 0.5,
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         self._store, self._current, self._swap, self._pause = store, current, swap, pause
@@ -50,7 +50,9 @@ class GalleryWatch(Closing):
                 return
             try:
                 if self._store.version() != self._current():
-                    self._swap(self._store.snapshot())
+                    snapshot = self._store.snapshot()
+                    snapshot.gallery.prepare()  # here, and not while somebody waits
+                    self._swap(snapshot)
                 self.problem = None
             except Exception as error:  # busy, or damaged meanwhile
                 before, self.problem = self.problem, error

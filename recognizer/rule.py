@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from recognizer.gallery import Gallery, Head
 from recognizer.shipped import FOLDER
-from recognizer.types import Match, cosines_of
+from recognizer.types import Match
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ def identify(
         classes = [head.names[i] for i in probabilities.argmax(axis=1)]
         confidences = probabilities.max(axis=1).tolist()
     found = []
-    for vector, row, cosine, name, confidence in zip(
+    for vector, person, cosine, name, confidence in zip(
         embeddings, nearest, cosines, classes, confidences, strict=True
     ):
         if denied is not None and len(denied):
@@ -93,10 +91,11 @@ def identify(
 
             if name is not None and barred(name):
                 name, confidence = None, None
-            if row >= 0 and barred(gallery.people[row]):
-                row, cosine = _next_nearest(vector, gallery, barred)
-        person = gallery.people[row] if row >= 0 else None
-        similarity = float(cosine) if row >= 0 else None
+            others: set[str] = set()
+            while person is not None and barred(person):
+                others.add(person)
+                [person], [cosine] = gallery.nearest(vector[None], without=others)
+        similarity = None if person is None else float(cosine)
         if (
             name is not None
             and confidence is not None
@@ -113,10 +112,8 @@ def identify(
 
 def _likeness(face: NDArray[np.float32], name: str, gallery: Gallery) -> float:
     """The cosine with somebody's prototype; 1 where the gallery has none, as nobody can say."""
-    row = bisect_left(gallery.people, name)
-    if row == len(gallery.people) or gallery.people[row] != name:
-        return 1.0
-    return float(gallery.prototypes[row] @ face)
+    prototype = gallery.prototype(name)
+    return 1.0 if prototype is None else float(prototype @ face)
 
 
 def is_denied(
@@ -138,17 +135,6 @@ def is_denied(
     near = float((no @ face).max())
     own = float((gallery.of(name) @ face).max(initial=-1.0))
     return near > TOLD * thresholds.gallery and near >= own
-
-
-def _next_nearest(
-    face: NDArray[np.float32], gallery: Gallery, barred: Callable[[str], bool]
-) -> tuple[int, float]:
-    """Position and cosine of the nearest person who is not barred; -1, -1 when all are."""
-    cosines = cosines_of(gallery.prototypes, face)
-    for row in np.argsort(-cosines):
-        if not barred(gallery.people[row]):
-            return int(row), float(cosines[row])
-    return -1, -1.0
 
 
 def default_thresholds(fingerprint: str, path: Path = DEFAULTS) -> Thresholds:

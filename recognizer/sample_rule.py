@@ -49,8 +49,7 @@ def decide(
         enrolled_before: the photos may be those of the samples in ``snapshot``, so they are
             compared for duplicates with each other only.
     """
-    mine = np.array([known == name for known in snapshot.gallery.names], bool)
-    own = snapshot.gallery.embeddings[mine]
+    own = snapshot.gallery.of(name)
     too_low = [None] * len(vectors) if force else unlike(own, vectors, TOLD * snapshot.same)
     taken = [] if enrolled_before else list(own)
     found = []
@@ -84,10 +83,9 @@ def somebody_else(
     [match] = snapshot.identify(vector[None])
     if match.name is None or match.name == name:
         return None
-    people = snapshot.gallery.people
-    if match.name not in people:  # a class of the head alone
+    own = snapshot.gallery.prototype(match.name)
+    if own is None:  # a class of the head alone
         return match.name, match.similarity or 0.0
-    own = snapshot.gallery.prototypes[people.index(match.name)]
     return match.name, float(cosines_of(own, vector))
 
 

@@ -30,12 +30,20 @@ CANDIDATES = 1000
 
 _BLOCK = 1 << 24  # cosines held at a time: 64 MB
 
+EVERYBODY = np.zeros(0, np.int64)
+"""Nobody is passed over."""
+
 
 class Index(Protocol):
     """Finds the nearest of its vectors."""
 
-    def search(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """For unit vectors (N, D): position of the nearest (N,) and the cosine (N,)."""
+    def search(
+        self, queries: NDArray[np.float32], without: NDArray[np.int64] = EVERYBODY
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For unit vectors (N, D): position of the nearest (N,) and the cosine (N,).
+
+        Positions in ``without`` are passed over; where all are, it is -1, and the cosine -1.
+        """
 
 
 def build_index(vectors: NDArray[np.float32], exact_limit: int = EXACT_LIMIT) -> Index:
@@ -68,13 +76,18 @@ class ExactIndex:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._vectors = vectors
 
-    def search(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        best = np.empty(len(queries), np.int64)
-        cosine = np.empty(len(queries), np.float32)
+    def search(
+        self, queries: NDArray[np.float32], without: NDArray[np.int64] = EVERYBODY
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        best = np.full(len(queries), -1, np.int64)
+        cosine = np.full(len(queries), -1, np.float32)
+        if len(without) == len(self._vectors):
+            return best, cosine
         step = max(1, _BLOCK // len(self._vectors))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             cosines = queries[part] @ self._vectors.T
+            cosines[:, without] = -np.inf
             best[part] = cosines.argmax(axis=1)
             cosine[part] = np.take_along_axis(cosines, best[part, None], axis=1)[:, 0]
         return best, cosine
@@ -119,18 +132,25 @@ class CompactIndex:
             self._blocks.append(part.astype(np.float16))
             self._index.add(self._whole(part))
 
-    def search(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        best = np.empty(len(queries), np.int64)
-        cosine = np.empty(len(queries), np.float32)
-        if not len(queries):
-            return best, cosine
-        count = min(CANDIDATES, len(self))
-        _, candidates = self._index.search(self._whole(queries), count)
-        for i, (query, rows) in enumerate(zip(queries, candidates, strict=True)):
-            rows = rows[rows >= 0]  # fewer were found
-            cosines = self._rows(rows) @ query
-            nearest = int(cosines.argmax())
-            best[i], cosine[i] = rows[nearest], cosines[nearest]
+    def search(
+        self, queries: NDArray[np.float32], without: NDArray[np.int64] = EVERYBODY
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        best = np.full(len(queries), -1, np.int64)
+        cosine = np.full(len(queries), -1, np.float32)
+        left, count = np.arange(len(queries)), CANDIDATES
+        while len(left) and len(self) > len(without):
+            count = min(count, len(self))
+            _, candidates = self._index.search(self._whole(queries[left]), count)
+            for i, rows in zip(left, candidates, strict=True):
+                rows = rows[rows >= 0]  # fewer were found
+                rows = rows[~np.isin(rows, without)]
+                if len(rows):
+                    cosines = self._rows(rows) @ queries[i]
+                    nearest = int(cosines.argmax())
+                    best[i], cosine[i] = rows[nearest], cosines[nearest]
+            # All candidates were passed over: a crowd that was alike, and is gone.
+            left = left[best[left] < 0] if count < len(self) else left[:0]
+            count *= 8
         return best, cosine
 
     def _rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

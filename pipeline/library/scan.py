@@ -78,7 +78,8 @@ def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named
         files, searched = list_address(argument, _wanted)
         names = [name for name, _, _ in files]
         facts: Iterable[tuple[int, float]] = ((size, modified) for _, size, modified in files)
-        base = argument.split("*")[0].rpartition("/")[0] if "*" in argument else argument
+        # What a pattern leaves out of a folder is there all the same, and nobody asks each file.
+        base, searched = argument, searched and "*" not in argument
     else:
         path = Path(argument).expanduser()
         if named and not path.is_dir():  # no pattern, and it may be gone

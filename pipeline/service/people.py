@@ -50,7 +50,8 @@ class People:
     ) -> None:
         self.store, self._audit, self._observe = store, audit, observe
         self._refreshing = threading.Lock()
-        self._snapshot = _ready(store.snapshot())
+        self._snapshot = store.snapshot()
+        self._snapshot.gallery.prepare()
         self._watch = GalleryWatch(store, lambda: self.version, self._swap, poll, _unreadable)
 
     @property
@@ -80,7 +81,8 @@ class People:
         with self._refreshing, stored():
             snapshot = self.store.snapshot()
             if snapshot.version != self.version:
-                self._snapshot = _ready(snapshot)
+                snapshot.gallery.prepare()
+                self._snapshot = snapshot
         return self._snapshot
 
     def close(self) -> None:
@@ -121,10 +123,9 @@ class People:
                 self._audit.append(action, name, state="done", **facts)
 
     def _swap(self, snapshot: Snapshot) -> None:
-        snapshot = _ready(snapshot)
         with self._refreshing:
-            if self.store.version() != snapshot.version:
-                return  # changed since: the next look sees it
+            if snapshot.version <= self.version:
+                return  # a request was faster
             self._snapshot = snapshot
         logger.info("people changed", extra={"fields": {"version": snapshot.version}})
 
@@ -134,12 +135,6 @@ def need_people(people: People | None) -> People:
     if people is None:
         raise ServiceError("unavailable", "this server only detects: it knows nobody")
     return people
-
-
-def _ready(snapshot: Snapshot) -> Snapshot:
-    """With what is made when first needed: here, and not while somebody waits."""
-    _ = snapshot.gallery.people, snapshot.gallery.prototypes
-    return snapshot
 
 
 def _unreadable(error: Exception) -> None:

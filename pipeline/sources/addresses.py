@@ -1,11 +1,13 @@
 """Files that lie in buckets and on servers: ``s3://``, ``gs://``, ``http(s)://``, through fsspec.
 
 Nothing here runs unless somebody gives an address. Who may read it is settled as each service's own
-programs have it (AWS_PROFILE, AWS_ENDPOINT_URL, ~/.aws, ...): no secrets of ours.
+programs have it (AWS_PROFILE, AWS_ENDPOINT_URL, ~/.aws, GOOGLE_APPLICATION_CREDENTIALS, ...): no
+secrets of ours.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,20 +97,27 @@ def _open(address: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(address, **_OPTIONS.get(urlsplit(address).scheme, {}))
+        return fsspec.core.url_to_fs(address, **_options(urlsplit(address).scheme))
     except ImportError as error:
-        missing = {"s3": "'faces[remote]'", "http": "'faces[remote]'", "https": "'faces[remote]'"}
-        package = missing.get(urlsplit(address).scheme, "gcsfs")
-        raise UserError(f"{name}: {error}: pip install {package}") from error
+        extra = {"gs": "gcs", "gcs": "gcs"}.get(urlsplit(address).scheme, "remote")
+        raise UserError(f"{name}: {error}: pip install 'faces[{extra}]'") from error
     except ValueError as error:
         raise UserError(f"{name}: {error}: give s3://, gs:// or http(s)://") from error
+    except Exception as error:  # credentials that are there and no good, of whatever library
+        raise UserError(f"{name}: cannot be opened: {_first_line(error)}") from error
 
 
-# Listings are asked for again, and a web server's user and password come from ~/.netrc.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    scheme: {"client_kwargs": {"trust_env": True}, "use_listings_cache": False}
-    for scheme in ("http", "https")
-} | {"s3": {"use_listings_cache": False}}
+def _options(scheme: str) -> dict[str, Any]:
+    """What fsspec is told: listings are asked for again."""
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if scheme in ("http", "https"):  # user and password of a web server come from ~/.netrc
+        return options | {"client_kwargs": {"trust_env": True}}
+    if scheme in ("gs", "gcs") and os.environ.get("STORAGE_EMULATOR_HOST"):
+        # As Google's own programs do, nobody is asked who we are. gcsfs asks over gRPC what kind a
+        # bucket is, which emulators do not speak, and waits for a minute.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        return options | {"token": "anon"}
+    return options if scheme in ("s3", "gs", "gcs") else {}
 
 
 def _asked(address: str, call: Callable[[], T]) -> T:
@@ -120,10 +129,14 @@ def _asked(address: str, call: Callable[[], T]) -> T:
     except Exception as error:  # every service has exceptions of its own, botocore's without a base
         # fsspec says of a server that does not answer that there is no such file.
         first = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
+        reason = _first_line(first)
         if isinstance(first, FileNotFoundError):
             reason = "there is no such file or folder"
         raise UserError(f"{without_secrets(address)}: cannot be read: {reason}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _modified(facts: dict[str, Any]) -> float:

@@ -202,10 +202,7 @@ class Gatherer:
         """Greatest cosine with anybody else: in the gallery, or in the picture since the click."""
         best = -1.0
         if len(gallery):
-            cosines = gallery.prototypes @ vector
-            if self.name in gallery.people:
-                cosines[gallery.people.index(self.name)] = -1.0
-            best = float(cosines.max())
+            best = float(gallery.nearest(vector[None], without=[self.name])[1][0])
         if self._denied is not None and len(self._denied):
             best = max(best, float((self._denied @ vector).max()))
         if self._others:

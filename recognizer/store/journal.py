@@ -106,8 +106,13 @@ def undo(db: Connection, number: int | None) -> Act:
 def _take_back(db: Connection, act: int, table: str, ops: str) -> None:
     columns = WHOLE[table]
     changed = CHANGES[table]
+    noted = f"FROM undo_{table} WHERE act = ?"
+    if db.execute(f"SELECT count(*) {noted} AND op != 'I'", (act,)).fetchone()[0] == 0:
+        if "I" in ops:  # an import: all at once
+            db.execute(f"DELETE FROM {table} WHERE id IN (SELECT id {noted})", (act,))
+        return
     rows = db.execute(
-        f"SELECT op, {', '.join(columns)} FROM undo_{table} WHERE act = ? ORDER BY seq DESC", (act,)
+        f"SELECT op, {', '.join(columns)} {noted} ORDER BY seq DESC", (act,)
     ).fetchall()
     for op, *values in rows:
         row = dict(zip(columns, values, strict=True))

@@ -6,6 +6,7 @@ pauses.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -28,7 +29,7 @@ from recognizer.store.schema import BUSY_SECONDS
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0  # a server that says nothing for so long is taken for lost
 PAUSES = 0.2, 5.0  # seconds before the second try to connect, and at most
-ROWS_AT_A_TIME = 200  # of an executemany
+ROWS_AT_A_TIME = 200  # that are copied go over the wire together
 
 _AWAY = ("08", "57P", "53300", "25P03")  # no server, going down, starting, too many connections
 _BROKEN = (InterfaceError, OSError, struct.error, IndexError)  # what a link that ends gives
@@ -75,8 +76,10 @@ class Connection:
         self._link, self._socket = self._server.link()
         return self.run(sql, parameters)
 
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """One statement over the link as it is."""
+    def run(
+        self, sql: str, parameters: Sequence[Any] = (), copied: Iterable[str] | None = None
+    ) -> Rows:
+        """One statement over the link as it is; ``copied`` is what a COPY takes."""
         link = self._link
         if link is None:
             raise self._server.lost("the connection is closed")
@@ -85,7 +88,8 @@ class Connection:
             raise ValueError(f"{len(parameters)} parameters for: {sql}")
         text = parts[0] + "".join(f":p{i}{part}" for i, part in enumerate(parts[1:]))
         try:
-            rows = link.run(text, **{f"p{i}": value for i, value in enumerate(parameters)})
+            values = {f"p{i}": value for i, value in enumerate(parameters)}
+            rows = link.run(text, stream=copied, **values)
         except DatabaseError as error:
             if state_of(error).startswith(_AWAY) or facts_of(error).get("S") in ("FATAL", "PANIC"):
                 self.close()
@@ -105,13 +109,15 @@ class Connection:
         return Rows(rows, link.row_count)
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """One statement for each row; rows that are inserted go many at a time."""
-        rows, (head, values, group) = iter(parameters), sql.partition(" VALUES ")
-        size = ROWS_AT_A_TIME if values else 1
-        while part := list(islice(rows, size)):
-            together = [value for row in part for value in row]
-            many = ", ".join([group] * len(part))
-            self.execute(f"{head} VALUES {many}" if values else sql, together)
+        """One statement for each row; rows that are inserted are copied, within a transaction."""
+        insert = _INSERT.fullmatch(sql)
+        if insert is None:
+            for row in parameters:
+                self.execute(sql, row)
+            return
+        lines = ("\t".join(map(_copied, row)) + "\n" for row in parameters)
+        parts = iter(lambda: "".join(islice(lines, ROWS_AT_A_TIME)), "")
+        self.run(f"COPY {insert[1]} FROM STDIN", (), parts)
 
     def readable(self, seconds: float) -> bool:
         """Whether the server has sent something without being asked, within so many seconds."""
@@ -131,6 +137,19 @@ class Connection:
         if link is not None:
             with suppress(Exception):
                 link.close()
+
+
+_INSERT = re.compile(r"INSERT INTO (\w+(?: \([\w, ]+\))?) VALUES \((?:\?, )*\?\)")
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def _copied(value: object) -> str:
+    """A value as COPY reads it."""
+    if value is None:
+        return r"\N"
+    if isinstance(value, bytes):
+        return rf"\\x{value.hex()}"
+    return str(value).translate(_ESCAPED)
 
 
 class Server:

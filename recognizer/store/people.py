@@ -58,6 +58,7 @@ class Store(Transactions):
         self._defaults = thresholds
         self._calibrated: tuple[str, Thresholds] | None = None
         self._cached: Snapshot | None = None
+        self._bind(self._fingerprint, self._dimension)
 
     @classmethod
     def open(
@@ -121,10 +122,7 @@ class Store(Transactions):
         with self.reading() as db:
             version = store_read.version(db)
             if self._cached is None or self._cached.version != version:
-                who = db, self._fingerprint, self._dimension, self.path
-                gallery = store_read.gallery(*who)
-                denied = store_read.gallery(*who, denied=True)
-                head = store_read.head(db, self._fingerprint, self._dimension, self.path)
+                gallery, denied, head = self._galleries.read(db)
                 self._cached = Snapshot(gallery, head, self._thresholds(db), version, denied)
             return self._cached
 
@@ -365,7 +363,13 @@ class Store(Transactions):
             if store_read.version(db) != seen:
                 raise UserError(f"{self.path} was changed by another program meanwhile: try again")
             store_write.rebind(db, fingerprint, dimension, vectors)
+        self._bind(fingerprint, dimension)
+
+    # -- inside
+
+    def _bind(self, fingerprint: str, dimension: int) -> None:
         self._fingerprint, self._dimension = fingerprint, dimension
+        self._galleries = store_read.Galleries(fingerprint, dimension, self.path)
 
     def _check(self, embeddings: NDArray[np.float32]) -> None:
         if embeddings.ndim != 2 or embeddings.shape[1] != self._dimension:

@@ -21,7 +21,7 @@ from recognizer.store.address import PostgresAddress
 from recognizer.store.database import StoreUnreachable
 from recognizer.store.link import PAUSES, Connection, Server, facts_of, state_of
 from recognizer.store.schema import APPLICATION_ID, BUSY_SECONDS
-from recognizer.store.tables import SCHEMA, STEPS, noting_triggers
+from recognizer.store.tables import NEXT, SCHEMA, STEPS, noting_triggers, touching_triggers
 
 log = logging.getLogger(__name__)
 
@@ -186,18 +186,20 @@ class Postgres(Server):
                 for statement in filter(str.strip, step.split(";")):
                     db.execute(statement)
             for name, table, event, op, values in noting_triggers():
-                db.execute(
-                    f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                    "BEGIN IF coalesce(current_setting('faces.act', true), '') <> '' THEN "
-                    f"INSERT INTO faces.undo_{table} (act, op, {', '.join(values)}) "
-                    "VALUES (CAST(current_setting('faces.act') AS BIGINT), "
-                    f"'{op}', {', '.join(values.values())}); END IF; RETURN NULL; END $$"
-                )
-                db.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
-                db.execute(
-                    f"CREATE TRIGGER {name} AFTER {event} ON {table} "
-                    f"FOR EACH ROW EXECUTE FUNCTION {name}()"
-                )
+                _trigger(
+                    db, name, table, event, op,
+                    f"INSERT INTO faces.undo_{table} (act, op, {', '.join(values)}) SELECT "
+                    f"CAST(current_setting('faces.act') AS BIGINT), '{op}', "
+                    f"{', '.join(values.values())}",
+                    "IF coalesce(current_setting('faces.act', true), '') <> '' THEN {} END IF;",
+                )  # fmt: skip
+            for name, table, event, op, who in touching_triggers():
+                _trigger(
+                    db, name, table, event, op,
+                    f"INSERT INTO faces.touched SELECT DISTINCT {who}, "
+                    f"{NEXT.replace('meta', 'faces.meta')}",
+                    after="ON CONFLICT (person) DO UPDATE SET version = excluded.version",
+                )  # fmt: skip
             if version == 0 and create is not None:
                 rows = {"version": 0, "unscrubbed": 0, "application": APPLICATION, **create}
                 for key, value in {**rows, "schema": SCHEMA}.items():
@@ -205,6 +207,34 @@ class Postgres(Server):
             elif version < SCHEMA:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA),))
                 log.info("%s: upgraded from version %d to %d", self.address, version, SCHEMA)
+
+
+def _trigger(
+    db: Connection,
+    name: str,
+    table: str,
+    event: str,
+    op: str,
+    select: str,
+    around: str = "{}",
+    after: str = "",
+) -> None:
+    """One that runs a SELECT over NEW and OLD: for all rows at once where they are inserted or
+    deleted, which may be a million, and row by row where they are changed, as PostgreSQL then
+    looks at the columns."""
+    rows = {"I": "NEW TABLE AS them", "D": "OLD TABLE AS them"}.get(op)
+    if rows is not None:
+        select = re.sub(r"\b(NEW|OLD)\.", "them.", select) + " FROM them"
+    db.execute(
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"{around.format(f'{select} {after};')} RETURN NULL; END $$"
+    )
+    db.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
+    db.execute(
+        f"CREATE TRIGGER {name} AFTER {event} ON {table} "
+        + (f"REFERENCING {rows} FOR EACH STATEMENT " if rows else "FOR EACH ROW ")
+        + f"EXECUTE FUNCTION {name}()"
+    )
 
 
 @contextmanager

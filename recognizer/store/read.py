@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,19 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.text import counted
-from recognizer.gallery import Gallery, Head
+from recognizer.gallery import Altered, Gallery, Head
 from recognizer.store.address import Place
 from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture
 
 PAGE = 20_000
 """Vectors that are read at a time."""
+
+AMONG = 500
+"""Values that are asked for at a time."""
+
+FEW = 10_000
+"""People who may have changed since everything was read; with more, it is read again."""
 
 
 @dataclass(frozen=True)
@@ -79,33 +86,124 @@ def version(db: Connection) -> int:
     return int(db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
 
 
-def gallery(
-    db: Connection, fingerprint: str, dimension: int, path: Place, *, denied: bool = False
-) -> Gallery:
-    """Everybody's vectors, sorted by name; with ``denied`` those of faces that they are not."""
-    names: list[str] = []
-    blobs = bytearray()
-    number = -1
-    while True:
-        rows = db.execute(
-            "SELECT name, embedding, sample.id FROM sample JOIN person ON person.id = person_id "
-            "WHERE denies = ? AND sample.id > ? ORDER BY sample.id LIMIT ?",
-            (int(denied), number, PAGE),
-        ).fetchall()
-        for name, blob, number in rows:
-            if len(blob) != 4 * dimension:
-                raise UserError(_damaged(path, f"the vector of sample {number}"))
-            names.append(name)
-            blobs += blob
-        if len(rows) < PAGE:
-            break
-    order = sorted(range(len(names)), key=names.__getitem__)  # keeps the numbers ascending
-    vectors = np.frombuffer(blobs, "<f4").reshape(-1, dimension)[order]
-    names = [names[i] for i in order]
-    try:
-        return Gallery(fingerprint, tuple(names), vectors)
-    except ValueError as error:
-        raise UserError(_damaged(path, str(error))) from error
+class Galleries:
+    """Who is known, kept in memory: of what has changed since, only that is read again.
+
+    Args:
+        fingerprint, dimension: of the embedder.
+        path: whose people they are, for what is said of damage.
+    """
+
+    def __init__(self, fingerprint: str, dimension: int, path: Place) -> None:
+        self._fingerprint, self._dimension, self._path = fingerprint, dimension, path
+        self._version = -1
+        self._own = self._denied = Gallery.empty(fingerprint, dimension)
+        self._head: Head | None = None
+        self._read_all: tuple[Gallery, Gallery, NDArray[np.int64]] | None = None
+        # Since everything was read: what people of these numbers are called now, and the vectors of
+        # everybody who has, or had, one of these names: theirs, and those that they are not.
+        self._called: dict[int, str | None] = {}
+        self._changed: tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+
+    def read(self, db: Connection) -> tuple[Gallery, Gallery, Head | None]:
+        """Everybody's vectors, sorted by name, those of faces that they are not, and the head.
+
+        Raises UserError for what is damaged.
+        """
+        now = version(db)
+        if now != self._version:
+            seen, self._version = self._version, -1  # should it fail, everything is read again
+            numbers: list[int] = []
+            if now > seen >= 0:
+                rows = db.execute("SELECT person FROM touched WHERE version > ?", (seen,))
+                numbers = [number for (number,) in rows]
+            if now < seen or seen < 0 or len(self._called) + len(numbers) > FEW:
+                self._read_everything(db)
+            else:
+                self._read_some(db, numbers)
+            self._version = now
+        return self._own, self._denied, self._head
+
+    def _read_everything(self, db: Connection) -> None:
+        self._called, self._changed = {}, ({}, {})
+        self._own, numbers = self._gallery(db, 0)
+        self._denied, _ = self._gallery(db, 1)
+        self._read_all = self._own, self._denied, numbers
+        self._head = head(db, self._fingerprint, self._dimension, self._path)
+
+    def _gallery(self, db: Connection, denies: int) -> tuple[Gallery, NDArray[np.int64]]:
+        """With the number of the person of each vector."""
+        names: list[str] = []
+        people: list[int] = []
+        blobs = bytearray()
+        number = -1
+        while True:
+            rows = db.execute(
+                "SELECT name, person_id, embedding, sample.id FROM sample "
+                "JOIN person ON person.id = person_id "
+                "WHERE denies = ? AND sample.id > ? ORDER BY sample.id LIMIT ?",
+                (denies, number, PAGE),
+            ).fetchall()
+            for name, person, blob, number in rows:
+                names.append(name)
+                people.append(person)
+                blobs += self._whole(blob, number)
+            if len(rows) < PAGE:
+                break
+        order = sorted(range(len(names)), key=names.__getitem__)  # keeps the numbers ascending
+        vectors = np.frombuffer(blobs, "<f4").reshape(-1, self._dimension)[order]
+        with self._sound():
+            gallery = Gallery(self._fingerprint, tuple(names[i] for i in order), vectors)
+        return gallery, np.array(people, np.int64)[order]
+
+    def _read_some(self, db: Connection, numbers: Sequence[int]) -> None:
+        """The people of these numbers, 0 for the head."""
+        assert self._read_all is not None
+        own, denied, all_numbers = self._read_all
+        people = [number for number in numbers if number]
+        names = {name for number in people if (name := self._called.get(number)) is not None}
+        for row in np.flatnonzero(np.isin(all_numbers, people)).tolist():
+            if int(all_numbers[row]) not in self._called:
+                names.add(own.names[row])
+        self._called.update(dict.fromkeys(people))
+        found: tuple[dict[str, list[bytes]], dict[str, list[bytes]]] = ({}, {})
+        for number, name, denies, blob, sample in among(
+            db,
+            "SELECT person_id, name, denies, embedding, sample.id FROM sample "
+            "JOIN person ON person.id = person_id WHERE person_id IN (?) ORDER BY sample.id",
+            people,
+        ):
+            self._called[number] = name
+            found[denies].setdefault(name, []).append(self._whole(blob, sample))
+            names.add(name)
+        for changed, blobs in zip(self._changed, found, strict=True):
+            for name in names:
+                vectors = np.frombuffer(b"".join(blobs.get(name, ())), "<f4")
+                changed[name] = vectors.reshape(-1, self._dimension)
+        with self._sound():
+            self._own, self._denied = map(Altered, (own, denied), self._changed)
+        in_head = () if self._head is None else self._head.names
+        if 0 in numbers or not names.isdisjoint(in_head):
+            self._head = head(db, self._fingerprint, self._dimension, self._path)
+
+    def _whole(self, blob: bytes, sample: int) -> bytes:
+        if len(blob) != 4 * self._dimension:
+            raise UserError(_damaged(self._path, f"the vector of sample {sample}"))
+        return blob
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise UserError(_damaged(self._path, str(error))) from error
+
+
+def among(db: Connection, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+    """The rows of a statement in which ``(?)`` stands for any number of values."""
+    for start in range(0, len(values), AMONG):
+        part = values[start : start + AMONG]
+        yield from db.execute(sql.replace("(?)", f"({', '.join('?' * len(part))})"), part)
 
 
 def head(db: Connection, fingerprint: str, dimension: int, path: Place) -> Head | None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from faces.errors import UserError
-from recognizer.store.tables import SCHEMA, STEPS, noting_triggers
+from recognizer.store.tables import NEXT, SCHEMA, STEPS, noting_triggers, touching_triggers
 
 logger = logging.getLogger(__name__)
 
@@ -251,6 +251,13 @@ def _upgrade(db: sqlite3.Connection, path: Path, create: dict[str, object] | Non
         for step in STEPS[version:]:
             for statement in step.split(";"):
                 db.execute(statement)  # executescript would commit first
+        for name, table, event, _, who in touching_triggers():
+            db.execute(f"DROP TRIGGER IF EXISTS {name}")
+            db.execute(
+                f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN "
+                f"INSERT INTO touched VALUES ({who}, {NEXT}) "
+                "ON CONFLICT (person) DO UPDATE SET version = excluded.version; END"
+            )
         if version == 0 and create is not None:
             rows = {"version": 0, "unscrubbed": 0, **create}
             db.executemany("INSERT INTO meta VALUES (?, ?)", list(rows.items()))

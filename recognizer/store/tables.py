@@ -90,6 +90,15 @@ STEPS = (
     CREATE INDEX undo_sample_act ON undo_sample (act);
     CREATE INDEX undo_unknown_act ON undo_unknown (act);
     """,
+    """
+    CREATE TABLE touched (
+        -- the version in which a person, 0 for the head, became what they are, or went: so that who
+        -- holds an older one reads no more than that. A number is all that is left of who went.
+        person INTEGER PRIMARY KEY,
+        version INTEGER NOT NULL
+    );
+    CREATE INDEX touched_version ON touched (version);
+    """,
 )
 SCHEMA = len(STEPS)
 
@@ -133,3 +142,27 @@ def noting_triggers() -> Iterator[tuple[str, str, str, str, dict[str, str]]]:
             ]  # fmt: skip
             values = {column: f"{row}.{column}" for column in kept}
             yield f"undo_{table}_{op.lower()}", table, event, op, values
+
+
+NEXT = "(SELECT CAST(value AS BIGINT) + 1 FROM meta WHERE key = 'version')"
+"""The version that a change makes, while it is being made."""
+
+
+def touching_triggers() -> Iterator[tuple[str, str, str, str, str]]:
+    """What keeps the table ``touched``: for each trigger its name, table, event, letter, and the
+    number of whom it touches.
+
+    New vectors for samples that stay mean another embedder: everybody starts again then.
+    """
+    for table, event, who in (
+        ("sample", "INSERT", "NEW.person_id"),
+        ("sample", "UPDATE OF person_id, denies", "OLD.person_id"),
+        ("sample", "UPDATE OF person_id, denies", "NEW.person_id"),
+        ("sample", "DELETE", "OLD.person_id"),
+        ("person", "UPDATE OF name", "NEW.id"),
+        ("head_class", "INSERT", "0"),
+        ("head_class", "UPDATE OF person_id", "0"),
+        ("head_class", "DELETE", "0"),
+    ):
+        op = event[0]
+        yield f"touched_{table}_{op.lower()}{'_old' if 'OLD' in who else ''}", table, event, op, who

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from faces.files import atomic_write
 from faces.text import counted
+from recognizer.gallery import Gallery
 from recognizer.names import clean_name
 from recognizer.sample_rule import decide
 from recognizer.snapshot import Snapshot
@@ -146,6 +147,7 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     snapshot = store.snapshot()
+    denied_before = snapshot.denied or Gallery.empty(store.fingerprint, store.dimension)
     known: dict[str, set[bytes]] = {}
     for name, vector in zip(snapshot.gallery.names, snapshot.gallery.embeddings, strict=True):
         known.setdefault(name, set()).add(vector.tobytes())
@@ -164,7 +166,7 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
             fresh = fine
         if fresh:
             new[name] = fresh
-        said = {s.embedding.tobytes() for s in store.samples(name, denied=True)} if there else set()
+        said = {vector.tobytes() for vector in denied_before.of(name)}
         wrong = [s for s in denied.get(name, ()) if s.embedding.tobytes() not in said]
         if wrong:
             denies[name] = wrong

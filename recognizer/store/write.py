@@ -20,7 +20,7 @@ from recognizer.store import journal
 from recognizer.store.database import Connection
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.journal import Doing
-from recognizer.store.read import to_blob
+from recognizer.store.read import among, to_blob
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +73,12 @@ def apply(db: Connection, change: Change, bar: Cosine) -> None:
         name, ids = change.move
         move_samples(db, ids, name, bar)
     for name, samples in change.deny.items():
-        person = _known_or_new(db, name, _now()) if name in change.add else person_id(db, name)
+        known = _known_or_new(db, [name], _now())[name] if name in change.add else None
+        person = person_id(db, name) if known is None else known
         db.executemany(_INSERT, [_row(person, sample, _now(), 1) for sample in samples])
     add_samples(db, change.add, bar)
-    forget_empty(db)
+    if change.remove:
+        forget_empty(db)
     if change.new_head:
         save_head(db, change.head, change.provenance)
 
@@ -92,10 +94,14 @@ def add_samples(
 ) -> None:  # fmt: skip
     """Names must be clean. ``bar``: see `lift`."""
     now = _now()
+    numbers = _known_or_new(db, list(people), now)
+    denied = "SELECT DISTINCT person_id FROM sample WHERE denies = 1 AND person_id IN (?)"
+    doubted = {number for (number,) in among(db, denied, list(numbers.values()))}
     for name, samples in people.items():
-        person = _known_or_new(db, name, now)
-        lift(db, person, [sample.embedding for sample in samples], bar)
-        db.executemany(_INSERT, [_row(person, sample, now) for sample in samples])
+        if numbers[name] in doubted:
+            lift(db, numbers[name], [sample.embedding for sample in samples], bar)
+    rows = (_row(numbers[name], sample, now) for name in people for sample in people[name])
+    db.executemany(_INSERT, rows)
 
 
 def lift(
@@ -174,7 +180,7 @@ def remove(db: Connection, name: str, same: Cosine) -> None:
 
 def move_samples(db: Connection, ids: Sequence[int], name: str, bar: Cosine) -> None:
     """See `recognizer.store.people.Store.move_samples`; ``name`` is clean. ``bar``: see `lift`."""
-    person = _known_or_new(db, name, _now())
+    person = _known_or_new(db, [name], _now())[name]
     moving = "SELECT embedding FROM sample WHERE id = ? AND denies = 0"
     faces = [row[0] for number in ids for row in db.execute(moving, (int(number),))]
     lift(db, person, [np.frombuffer(face, "<f4") for face in faces], bar)
@@ -277,13 +283,22 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _known_or_new(db: Connection, name: str, now: str) -> int:
-    db.execute(
-        "INSERT INTO person (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, now)
-    )
-    return person_id(db, name)
+def _known_or_new(db: Connection, names: Sequence[str], now: str) -> dict[str, int]:
+    """The numbers of people, who are made where they are new; names are clean."""
+    which = "SELECT name, id FROM person WHERE name IN (?)"
+    numbers = dict(among(db, which, names))
+    new = [name for name in names if name not in numbers]
+    if new:
+        rows = [(name, now) for name in new]
+        db.executemany("INSERT INTO person (name, created) VALUES (?, ?)", rows)
+        numbers.update(among(db, which, new))
+    return numbers
 
 
 def forget_empty(db: Connection) -> None:
     """Nobody is known of whom there is no sample."""
-    db.execute("DELETE FROM person WHERE id NOT IN (SELECT person_id FROM sample WHERE denies = 0)")
+    # Not NOT IN: PostgreSQL would compare everybody with every sample, were they many.
+    db.execute(
+        "DELETE FROM person WHERE NOT EXISTS "
+        "(SELECT 1 FROM sample WHERE person_id = person.id AND denies = 0)"
+    )

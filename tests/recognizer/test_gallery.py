@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recognizer.gallery import Gallery
+from recognizer.gallery import Altered, Gallery
 from recognizer.types import cosines_of, unit
 
 
@@ -16,8 +16,8 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 def test_nobody():
     gallery = Gallery.empty("c", 8)
     assert (len(gallery), gallery.people, gallery.prototypes.shape) == (0, (), (0, 8))
-    position, cosine = gallery.nearest(vectors(3))
-    assert position.tolist() == [-1, -1, -1]
+    who, cosine = gallery.nearest(vectors(3))
+    assert who == [None, None, None]
     assert cosine.tolist() == [-1, -1, -1]
 
 
@@ -32,10 +32,13 @@ def test_prototypes_are_the_unit_means_of_people_in_any_order():
 
 def test_the_nearest_person_and_the_cosine():
     gallery = Gallery.empty("c", 8).add("Bob", vectors(3)).add("Anna", vectors(2, 1))
-    position, cosine = gallery.nearest(gallery.prototypes[::-1])
-    assert [gallery.people[i] for i in position] == ["Bob", "Anna"]
+    who, cosine = gallery.nearest(gallery.prototypes[::-1])
+    assert who == ["Bob", "Anna"]
     assert cosine == pytest.approx(1, abs=1e-6)
-    assert [array.shape for array in gallery.nearest(vectors(1)[:0])] == [(0,), (0,)]
+    who, _ = gallery.nearest(gallery.prototypes, without=["Bob", "Nobody"])
+    assert who == ["Anna", "Anna"]
+    assert gallery.nearest(gallery.prototypes, without=["Bob", "Anna"])[0] == [None, None]
+    assert list(map(len, gallery.nearest(vectors(1)[:0]))) == [0, 0]
 
 
 def test_no_cosine_is_beyond_one():
@@ -56,9 +59,54 @@ def test_a_change_is_a_new_gallery():
     two = one.add("Anna", vectors(1, 1))
     three = two.remove("Bob")
     assert [g.people for g in (one, two, three)] == [("Bob",), ("Anna", "Bob"), ("Anna",)]
-    assert one.nearest(vectors(1))[0].tolist() == [0]
+    assert one.nearest(vectors(1))[0] == ["Bob"]
     with pytest.raises(KeyError, match="Cleo"):
         three.remove("Cleo")
+
+
+@pytest.mark.parametrize("limit", [1000, 16])  # compared with everybody, and by codes
+def test_an_altered_gallery_is_what_it_would_be_if_it_were_made_anew(monkeypatch, limit):
+    if limit < 1000:
+        pytest.importorskip("faiss")
+        from recognizer import gallery as module
+        from recognizer.search import build_index
+
+        monkeypatch.setattr(module, "build_index", lambda vectors: build_index(vectors, limit))
+    names = sorted(f"P{i % 40:02}" for i in range(100))
+    base = Gallery("c", tuple(names), vectors(100))
+    changed = {
+        "P03": vectors(0),  # gone
+        "P07": vectors(4, 5),  # with other vectors
+        "Aaron": vectors(2, 6),  # new ones, before and behind all others and among them
+        "Zoe": vectors(1, 7),
+        "P11b": vectors(1, 8),
+        "Nobody": vectors(0),  # was never there
+    }
+    rows = [(n, v) for n, v in zip(names, base.embeddings, strict=True) if n not in changed]
+    rows += [(name, vector) for name in changed for vector in changed[name]]
+    rows.sort(key=lambda row: row[0])
+    anew = Gallery("c", tuple(n for n, _ in rows), np.stack([v for _, v in rows]))
+    altered = Altered(base, changed)
+    altered.prepare()
+    assert len(altered) == len(anew)
+    assert altered.people == anew.people
+    assert altered.names == anew.names
+    assert np.array_equal(altered.embeddings, anew.embeddings)
+    assert np.array_equal(altered.prototypes, anew.prototypes)
+    probes = np.concatenate([base.embeddings, *changed.values(), vectors(50, 9)])
+    for without in ((), ["P07", "P12", "Zoe"], anew.people):
+        who, cosine = altered.nearest(probes, without)
+        expected, best = anew.nearest(probes, without)
+        assert who == expected
+        assert cosine == pytest.approx(best, abs=1e-3)
+    for name in (*changed, "P12", "Somebody"):
+        assert np.array_equal(altered.of(name), anew.of(name))
+        one, other = altered.prototype(name), anew.prototype(name)
+        assert (one is None) == (other is None) == (name not in anew.people)
+        assert one is None or np.array_equal(one, other)
+    emptied = Altered(base, dict.fromkeys(base.people, vectors(0)))
+    assert (len(emptied), emptied.people) == (0, ())
+    assert emptied.nearest(probes[:2])[0] == [None, None]
 
 
 @pytest.mark.parametrize(

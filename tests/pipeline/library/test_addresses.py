@@ -1,10 +1,12 @@
-"""Photos in buckets and on web servers: a local S3 server and Python's own web server."""
+"""Photos in buckets and on web servers: local servers of S3 and of Google Cloud Storage, and
+Python's own web server."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +89,8 @@ def test_a_bucket_is_indexed_like_a_folder(bucket, photos, tmp_path):
     assert [row["path"] for row in there][:2] == ["s3://family/2024/a b.png"] * 2
     executor = Here()
     assert index(library, "s3://family/2024/", executor=executor).unchanged == 3
-    assert index(library, "s3://family/2024/*.png", executor=executor).unchanged == 1
+    tally = index(library, "s3://family/2024/*.png", executor=executor)
+    assert (tally.unchanged, tally.gone) == (1, 0), "the others are there all the same"
     assert executor.looker.looked == 0
 
 
@@ -120,7 +123,6 @@ def test_a_web_servers_folder_and_single_files(web, tmp_path):
         ("{web}nowhere.png", "there is no such file"),
         ("http://127.0.0.1:9/a.png", "onnect"),
         ("http://ann:secret@127.0.0.1/a.png", "leave them out"),
-        ("gs://bucket/a", "pip install gcsfs"),
         ("ftps://x/y", "give s3://"),
     ],
 )
@@ -128,6 +130,91 @@ def test_addresses_that_cannot_be_used(web, address, message):
     with pytest.raises(UserError, match=message) as raised:
         scan([address.format(web=web)])
     assert "secret" not in str(raised.value)
+
+
+@pytest.fixture(autouse=True)
+def without_grpc(monkeypatch):
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # before gcsfs is imported
+
+
+@pytest.fixture
+def google(photos, monkeypatch):
+    """A server that speaks Google's JSON API, with the photos in a bucket."""
+    pytest.importorskip("gcsfs")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    host, port = server._api._httpd.server_address[:2]
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    import gcsfs
+
+    bucket = gcsfs.GCSFileSystem(token="anon", skip_instance_cache=True)
+    bucket.mkdir("family")
+    for path in photos.rglob("*"):
+        if path.is_file():
+            bucket.pipe(f"family/2024/{path.relative_to(photos).as_posix()}", path.read_bytes())
+    yield bucket
+    server.stop()
+
+
+def test_a_bucket_of_google_is_indexed_like_a_folder(google, photos, tmp_path):
+    library, local = tmp_path / "lib", tmp_path / "local"
+    tally = index(library, "gs://family/2024")
+    assert (tally.looked, tally.faces, tally.failed) == (3, 3, 1)
+    index(local, photos)
+    same = ("digest", "face", "x1", "y2", "quality", "embedding", "width", "error", "size")
+    there, here = rows(library), rows(local)
+    assert [[r[c] for c in same] for r in there] == [[r[c] for c in same] for r in here]
+    assert [row["path"] for row in there][:2] == ["gs://family/2024/a b.png"] * 2
+    executor = Here()
+    assert index(library, "gs://family/2024/", executor=executor).unchanged == 3
+    assert index(library, "gs://family/2024/*.png", executor=executor).unchanged == 1
+    google.rm("family/2024/sub/ä.png")
+    tally = index(library, "gs://family", executor=executor)
+    assert (tally.unchanged, tally.gone, executor.looker.looked) == (2, 1, 0)
+    for missing in ("gs://nobodys/2024", "gs://family/nowhere", "gs://family/2025/a.png"):
+        with pytest.raises(UserError, match="there is no such file"):
+            scan([missing])
+
+
+def test_a_bucket_of_google_that_may_not_be_read_says_so(monkeypatch):
+    pytest.importorskip("gcsfs")
+
+    class Forbidding(Handler):
+        def do_GET(self):
+            self.send_error(403, "ann has no storage.objects.list access")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UserError, match=r"gs://family/.*cannot be read: .*(403|orbidden)"):
+            scan(["gs://family/2024"])
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("content", ["{}", "no JSON", '{"type": "secret"}'])
+def test_credentials_that_are_no_good_are_an_error_and_not_shown(monkeypatch, tmp_path, content):
+    pytest.importorskip("gcsfs")
+    file = tmp_path / "key.json"
+    file.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")
+    with pytest.raises(UserError, match="gs://family") as raised:
+        list_address("gs://family/2024", lambda name: True)
+    assert "secret" not in str(raised.value)
+
+
+def test_what_to_install_for_buckets_of_google(monkeypatch):
+    from fsspec.registry import _registry
+
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for protocol in ("gs", "gcs"):
+        monkeypatch.delitem(_registry, protocol, raising=False)
+    with pytest.raises(UserError, match=r"gs://bucket/.*pip install 'faces\[gcs\]'"):
+        scan(["gs://bucket/a"])
 
 
 def test_a_file_that_vanishes_after_the_scan_has_a_reason_and_is_tried_again(web, photos, tmp_path):

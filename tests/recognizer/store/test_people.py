@@ -18,7 +18,7 @@ from recognizer.rule import Thresholds, read_defaults
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
 from recognizer.store.schema import connect
-from recognizer.store.write import NewSample
+from recognizer.store.write import Change, NewSample
 from recognizer.types import unit
 
 DIMENSION = 16
@@ -147,6 +147,88 @@ def test_the_snapshot_is_the_same_object_until_something_changes(store, path):
     assert second.version == store.version() == first.version + 1
     assert first.gallery.people == ("Anna",)
     assert second.gallery.people == ("Anna", "Bob")
+
+
+def test_of_a_change_only_what_changed_is_read_again_and_nothing_is_missed(
+    store, path, monkeypatch
+):
+    """The snapshot of a store that saw every change is that of one that is opened anew."""
+    store.add_samples({f"P{i:02}": [NewSample(v) for v in vectors(3, i)] for i in range(30)})
+    store.deny("P05", [NewSample(vectors(1, 100)[0])])
+    with Store.open(path, "c", DIMENSION) as reader:
+        reader.snapshot()
+        monkeypatch.setattr(
+            reader._galleries, "_read_everything", lambda db: pytest.fail("all of it was read")
+        )
+
+        def stolen() -> None:  # a name goes to somebody else within what the reader has not seen
+            store.remove("P07")
+            store.rename("P08", "P07")
+            store.add("P08", vectors(2, 101))
+
+        for change in (
+            lambda: store.add("Aaron", vectors(2, 102)),
+            lambda: store.add("P01", vectors(1, 103)),
+            lambda: store.rename("P02", "Zoe"),
+            lambda: store.rename("Zoe", "P02b"),
+            lambda: store.merge("P03", "P04"),
+            lambda: store.deny("P05", [NewSample(vectors(1, 104)[0])]),
+            lambda: store.add("P05", vectors(1, 104)),  # which lifts what was denied
+            lambda: store.remove("P06"),
+            stolen,
+            lambda: store.move_samples([store.samples("P09")[0].id], "P10"),
+            lambda: store.move_samples([s.id for s in store.samples("P11")], "Nina"),
+            lambda: store.apply(Change(remove=[s.id for s in store.samples("P12")])),
+            lambda: store.save_head(head("P01", "P13", "P14", None)),
+            lambda: store.rename("P13", "P13b"),
+            lambda: store.remove("P14"),
+            lambda: store.save_thresholds(Thresholds(0.5, 0.4)),
+            lambda: store.merge("P15", "P16"),
+            store.undo,
+            lambda: store.add_samples({"Q1": [NewSample(vectors(1, 105)[0])]}),
+            store.undo,
+            lambda: store.save_head(None),
+            store.undo,
+        ):
+            change()
+            seen = reader.snapshot()
+            with Store.open(path, "c", DIMENSION) as other:
+                expected = other.snapshot()
+            assert (seen.version, seen.thresholds) == (expected.version, expected.thresholds)
+            for one, two in ((seen.gallery, expected.gallery), (seen.denied, expected.denied)):
+                assert (one.names, one.people, len(one)) == (two.names, two.people, len(two))
+                assert np.array_equal(one.embeddings, two.embeddings)
+            assert (seen.head is None) == (expected.head is None)
+            if seen.head is not None:
+                assert seen.head.names == expected.head.names
+                assert np.array_equal(seen.head.weight, expected.head.weight)
+
+
+def test_when_many_have_changed_all_are_read_again(store, path, monkeypatch):
+    monkeypatch.setattr("recognizer.store.read.FEW", 3)
+    with Store.open(path, "c", DIMENSION) as reader:
+        assert reader.snapshot().gallery.people == ()
+        for i in range(9):
+            store.add(f"P{i}", vectors(2, i))
+            assert reader.snapshot().gallery.people == tuple(f"P{j}" for j in range(i + 1))
+            assert len(reader._galleries._called) <= 3
+
+
+def test_a_file_of_an_older_version_tells_of_changes_too(file, monkeypatch):
+    from recognizer.store import schema
+
+    with monkeypatch.context() as old:
+        old.setattr(schema, "SCHEMA", 3)
+        old.setattr(schema, "STEPS", schema.STEPS[:3])
+        old.setattr(schema, "touching_triggers", list)
+        old.setattr("recognizer.store.transactions.SCHEMA", 3)
+        with Store.open(file, "c", DIMENSION) as store:
+            store.add("Anna", vectors(2))
+    with Store.open(file, "c", DIMENSION) as reader, Store.open(file, "c", DIMENSION) as store:
+        assert reader.snapshot().gallery.people == ("Anna",)
+        store.add("Bob", vectors(1, 1))
+        store.rename("Anna", "Ann")
+        assert reader.snapshot().gallery.people == ("Ann", "Bob")
 
 
 def test_a_change_that_fails_changes_nothing(store):

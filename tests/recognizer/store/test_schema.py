@@ -93,7 +93,7 @@ def test_a_file_of_version_1_is_upgraded_with_everything_in_it(path, caplog):
         assert store.undo().what == "this is not Anna"
         assert store.snapshot().denied.names == ()
         store.remove("Bob")
-    assert "upgraded from version 1 to 3" in caplog.text
+    assert "upgraded from version 1 to 4" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO), Store.open(path, "c", DIMENSION) as store:
         assert store.snapshot().gallery.people == ("Anna",)
@@ -106,7 +106,7 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(path, tmp_path):
     new = tmp_path / "new.db"
     Store.open(new, "c", DIMENSION).close()
     assert schema(path) == schema(new)
-    assert schema(new)[0] == SCHEMA == len(STEPS) == 3
+    assert schema(new)[0] == SCHEMA == len(STEPS) == 4
 
 
 def test_an_upgrade_that_fails_leaves_the_old_file(path, monkeypatch):
