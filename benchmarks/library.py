@@ -194,13 +194,15 @@ def _embedded(
         height, width = image.shape[:2]
         rim = round(options.border * max(height, width))
         image = np.pad(image, ((rim, rim), (rim, rim), (0, 0)), mode="edge")
-        box = np.array([[rim, rim, rim + width, rim + height]], np.float32)
+        box, points = np.array([[rim, rim, rim + width, rim + height]], np.float32), None
         if options.faces == "center":
             box = center_box(image)
         elif detector is not None:
-            found = main_face(detector.detect(image).xyxy, *image.shape[:2])
-            box = found if len(found) else box
-        crops.append(embedder.crop(image, box)[0])
+            found = detector.detect(image)
+            found = found[main_face(found.xyxy, *image.shape[:2])]
+            if len(found):
+                box, points = found.xyxy, found.landmarks
+        crops.append(embedder.crop(image, box, points)[0])
         if len(crops) == 32 or len(vectors) * 32 + len(crops) == len(paths):
             faces = np.stack(crops)
             vectors.append(peer.embed(faces))

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from detector.inference.load import load_detector
 from detector.shipped import find_model
 from faces.files import atomic_write_text
+from faces.images.masks import draw_mask
 from faces.images.read import read_image
 from faces.text import text_table
 from pipeline.enroll.photo_faces import crop_photos, face_finder
@@ -57,7 +58,6 @@ from recognizer.training.head_samples import (
     with_copies,
     without_masks,
 )
-from recognizer.training.masks import draw_mask
 from recognizer.types import Embedder
 
 HEADS = ("no head", "photos", "copies", "masked copies")
@@ -132,9 +132,8 @@ def _cutter(path: Path | None, embedder: Embedder) -> Cut:
         found = detector.detect(image)
         if found.landmarks is None:
             raise SystemExit(f"{path} finds no points")
-        box = main_face(found.xyxy, *image.shape[:2])
-        row = np.flatnonzero((found.xyxy == box).all(axis=1))[:1]
-        return embedder.crop(image, box, found.landmarks[row])
+        row = main_face(found.xyxy, *image.shape[:2])
+        return embedder.crop(image, found.xyxy[row], found.landmarks[row])
 
     return cut
 

@@ -36,6 +36,14 @@ LIFT = 0.08
 """How far above a face box's middle the middle of the aligned crop lies, in sides of the square
 (median of 604 faces of WIDER FACE; the crop's side is 1.08 of the box's longer one)."""
 
+ALIGNED: NDArray[np.float32] = (TEMPLATE / TEMPLATE_SIDE).astype(np.float32)
+"""Where an upright face's five points lie in a crop of side 1 that is aligned by them, (5, 2)."""
+
+# The same in a square crop around a face box without margin.
+_IN_BOX: NDArray[np.float32] = ((ALIGNED - 0.5) * 1.08 + (0.5, 0.5 - 1.08 * LIFT)).astype(
+    np.float32
+)
+
 LandmarkFinder = Callable[
     [NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.bool_]]
 ]
@@ -169,3 +177,13 @@ def _shrink(
     offset = np.array([left, top]) + 0.5 * step - 0.5
     new = np.column_stack([matrix[:, :2] * step, matrix[:, :2] @ offset + matrix[:, 2]])
     return np.asarray(small, np.uint8), new
+
+
+def landmarks_in(recipe: CropRecipe) -> NDArray[np.float32]:
+    """Where an upright face's five points lie in the crops of a recipe: pixels, float32 (5, 2)."""
+    if recipe.kind == "aligned":
+        return ALIGNED * np.float32(recipe.size)
+    shrunk = (_IN_BOX - 0.5) / np.float32(1 + recipe.margin) + 0.5
+    if recipe.kind == "stretched":  # faces are about 1.3 times as high as wide
+        shrunk = (shrunk - 0.5) * np.array([1.3, 1], np.float32) + 0.5
+    return (shrunk * recipe.size).astype(np.float32)

@@ -183,7 +183,8 @@ def _write_defaults(
     crops = []
     for row in _bar(options, rows):
         image = read_image(photos.paths[row])
-        crops.append(embedder.crop(image, find_face(image))[0])
+        face = find_face(image)
+        crops.append(embedder.crop(image, face.xyxy, face.landmarks)[0])
     faces: NDArray[np.uint8] = stack(crops, embedder.size)
     masked = vary(faces, MASK_ONLY, 0, geometry(embedder))
     spreads = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recognizer.data.lfw import Lfw
-    from recognizer.data.photos import FaceBox, Photos
+    from recognizer.data.photos import FaceFinder, Located, Photos
     from recognizer.evaluation.contestants import Contestant
     from recognizer.evaluation.evaluate import Evaluation
     from recognizer.evaluation.report import Operating
@@ -253,13 +253,13 @@ def _snapshot(options: Options, embedder: Embedder) -> Snapshot | None:
     return snapshot
 
 
-def _face_finder(options: Options) -> tuple[FaceBox, str]:
+def _face_finder(options: Options) -> tuple[FaceFinder, str]:
     """The function that says where the face is, and its name in the report and the cache."""
     import numpy as np
 
     from pipeline.enroll.photo_faces import face_finder
     from pipeline.enroll.photos import Refused
-    from recognizer.data.photos import bordered
+    from recognizer.data.photos import Located, bordered
     from recognizer.quality import Gates
 
     where = options.boxes
@@ -268,11 +268,11 @@ def _face_finder(options: Options) -> tuple[FaceBox, str]:
     gates = Gates() if options.gates else None
     find, words = face_finder(where, options.detector, options.threads, gates)
 
-    def good(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def good(image: NDArray[np.uint8]) -> Located:
         try:
             return find(image)
         except Refused:
-            return np.zeros((0, 4), np.float32)
+            return Located(np.zeros((0, 4), np.float32))
 
     if options.border:
         words += f"; border {options.border:g}"
@@ -288,12 +288,12 @@ def _labels(options: Options, photos: Photos) -> dict[str, list[str]] | None:
     return read_labels(options.by, photos.people, photos.names, options.by_key, columns)
 
 
-def _yaw(options: Options, photos: Photos, find_face: FaceBox) -> NDArray[np.float32]:
+def _yaw(options: Options, photos: Photos, find_face: FaceFinder) -> NDArray[np.float32]:
     """By how many degrees each face is turned, (N,); NaN where that cannot be seen."""
     import numpy as np
 
     from faces.images.read import read_image
-    from recognizer.landmarks import LandmarkNet, yaw
+    from recognizer.landmarks import LandmarkNet, found_before, yaw
 
     landmarks = LandmarkNet(threads=options.threads)
     found = np.full(len(photos), np.nan, np.float32)
@@ -302,7 +302,9 @@ def _yaw(options: Options, photos: Photos, find_face: FaceBox) -> NDArray[np.flo
             image = read_image(photos.paths[i])
         except UserError:  # it was named when it was embedded
             continue
-        points, trusted = landmarks(image, find_face(image))
+        face = find_face(image)
+        find = landmarks if face.landmarks is None else found_before(face.landmarks)
+        points, trusted = find(image, face.xyxy)
         if trusted.any():
             [found[i]] = yaw(points)
     return found
@@ -342,7 +344,7 @@ def _threshold(options: Options, embedder: Embedder, snapshot: Snapshot | None) 
 
 
 def _crops(
-    embedder: Embedder, find_face: FaceBox, result: Evaluation
+    embedder: Embedder, find_face: FaceFinder, result: Evaluation
 ) -> dict[int, NDArray[np.uint8]]:
     """The faces of the worst pairs, as the network saw them."""
     from faces.images.read import read_image
@@ -350,7 +352,8 @@ def _crops(
     crops = {}
     for i in sorted({i for pair in result.worst for i in (pair.first, pair.second)}):
         image = read_image(result.photos.paths[i])
-        crops[i] = embedder.crop(image, find_face(image))[0]
+        face = find_face(image)
+        crops[i] = embedder.crop(image, face.xyxy, face.landmarks)[0]
     return crops
 
 

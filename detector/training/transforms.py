@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -19,6 +20,7 @@ from torchvision.transforms.v2 import functional
 from detector.config import DataConfig
 from detector.inference.resize import PAD_COLOR
 from detector.points import OTHER_SIDE
+from faces.images.masks import draw_mask
 
 FACE, IGNORED = 1, -1
 
@@ -27,6 +29,9 @@ MOST_ENLARGED = 1.25
 
 LARGE_MOST_ENLARGED = 2.5
 """The same of large crops: few pictures have a face of hundreds of pixels."""
+
+LEAST_MASKED = 6.0
+"""Pixels from the eyes to the mouth of a face that is worth a mask."""
 
 
 class FaceCrop(v2.Transform):
@@ -134,6 +139,35 @@ class Flip(v2.Transform):
         return image, {**target, "boxes": functional.horizontal_flip(boxes), "points": points}
 
 
+class Masks(v2.Transform):
+    """Draws masks over some faces whose five points are known, which stay where they are.
+
+    Each with probability ``share``, if its eyes and mouth are `LEAST_MASKED` pixels apart.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        points = target["points"]
+        lengths = (points[:, 3:].mean(dim=1) - points[:, :2].mean(dim=1)).norm(dim=1)
+        fit = (lengths >= LEAST_MASKED) & points.isfinite().all(dim=2).all(dim=1)
+        if not fit.any():
+            return image, target
+        chosen = fit & (torch.rand(len(points)) < self.share)
+        picture = image.permute(1, 2, 0).as_subclass(Tensor).numpy().copy()  # (H, W, 3)
+        for i in chosen.nonzero().squeeze(1).tolist():
+            five = points[i].numpy()
+            side = min(round(5 * float(lengths[i])), *picture.shape[:2])  # holds a scarf
+            low = np.round(five.mean(axis=0) - side / 2).astype(int)
+            left, top = low.clip(0, np.array(picture.shape[1::-1]) - side).tolist()
+            part = picture[top : top + side, left : left + side]
+            rng = np.random.default_rng(int(torch.randint(2**62, ())))
+            part[:] = draw_mask(part, rng, five - (left, top))
+        return tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1)), target
+
+
 class Tilt(v2.Transform):
     """Turns a square about its center by up to ``degrees`` and stretches it in one direction.
 
@@ -231,6 +265,7 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
         [
             crop,
             Flip(),
+            Masks(share=0.15),
             Tilt(degrees=20.0, stretch=1.25, share=0.5),
             v2.RandomApply([v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5)], p=0.8),
             v2.RandomGrayscale(p=0.1),

@@ -14,7 +14,7 @@ from faces.files import file_digest
 from faces.images.read import read_image
 from pipeline.enroll.photos import Refused, one_face
 from recognizer.data.photo_cache import Answer, PhotoCache
-from recognizer.data.photos import FaceBox, center_box, main_face
+from recognizer.data.photos import FaceFinder, Located, center_face, main_face
 from recognizer.quality import Gates
 from recognizer.training.head_samples import stack
 from recognizer.types import Embedder
@@ -29,7 +29,7 @@ def face_finder(
     threads: int | None,
     gates: Gates | None = None,
     largest: bool = False,
-) -> tuple[FaceBox, str]:
+) -> tuple[FaceFinder, str]:
     """The function that says where the face is, and words that change when its answers would.
 
     Args:
@@ -44,19 +44,27 @@ def face_finder(
     """
     find, words = _faces_finder(where, detector, threads)
     if gates is None:
-        return (lambda image: main_face(find(image), *image.shape[:2])), words.format("main")
 
-    def find_good(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return one_face(image, find(image), gates, largest)[None]
+        def find_main(image: NDArray[np.uint8]) -> Located:
+            found = find(image)
+            return found[main_face(found.xyxy, *image.shape[:2])]
+
+        return find_main, words.format("main")
+
+    def find_good(image: NDArray[np.uint8]) -> Located:
+        found = find(image)
+        return found[np.array([one_face(image, found.xyxy, gates, largest)])]
 
     which = "largest" if largest else "only"
     return find_good, f"{words.format(which)}; {gates}"
 
 
-def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> tuple[FaceBox, str]:
-    """All faces of a photo, (N, 4); the words say for "{}" which of them is meant."""
+def _faces_finder(
+    where: Where, detector: Path | None, threads: int | None
+) -> tuple[FaceFinder, str]:
+    """All faces of a photo; the words say for "{}" which of them is meant."""
     if where != "detect":
-        return center_box, "known place in the center of LFW's images"
+        return center_face, "known place in the center of LFW's images"
     from detector.inference.load import load_detector
     from detector.shipped import SHIPPED, find_model
 
@@ -64,13 +72,18 @@ def _faces_finder(where: Where, detector: Path | None, threads: int | None) -> t
     network = load_detector(path, threads=threads)
     digest = file_digest(path)[:16]
     name = path.name.replace("{", "{{").replace("}", "}}")
-    return lambda image: network.detect(image).xyxy, f"the {{}} one found by {name} ({digest})"
+
+    def find(image: NDArray[np.uint8]) -> Located:
+        found = network.detect(image)
+        return Located(found.xyxy, found.landmarks)
+
+    return find, f"the {{}} one found by {name} ({digest}), with its points"
 
 
 def crop_photos(
     paths: Sequence[Path],
     embedder: Embedder,
-    find_face: FaceBox,
+    find_face: FaceFinder,
     recipe: str,
     cache: Path | None,
     progress: Callable[[int], object] = lambda count: None,
@@ -117,9 +130,11 @@ def crop_photos(
     return stack(crops, embedder.size), usable, refusals
 
 
-def _answer(image: NDArray[np.uint8], embedder: Embedder, find_face: FaceBox) -> Answer:
+def _answer(image: NDArray[np.uint8], embedder: Embedder, find_face: FaceFinder) -> Answer:
     try:
-        found = embedder.crop(image, find_face(image))
+        face = find_face(image)
     except Refused as refused:
         return refused.reasons
-    return found[0] if len(found) else ("no face was found",)
+    return (
+        embedder.crop(image, face.xyxy, face.landmarks)[0] if len(face) else ("no face was found",)
+    )

@@ -42,8 +42,8 @@ class Refused(Exception):
 
 def one_face(
     image: NDArray[np.uint8], boxes: NDArray[np.float32], gates: Gates | None, largest: bool
-) -> NDArray[np.float32]:
-    """The box (4,) of the one face that is good enough.
+) -> int:
+    """The position of the one face that is good enough.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -62,10 +62,10 @@ def one_face(
             faces=len(boxes),
         )
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    box: NDArray[np.float32] = boxes[int(areas.argmax())]
-    if gates is not None and (refusals := gates.refusals(measure(image, box))):
+    row = int(areas.argmax())
+    if gates is not None and (refusals := gates.refusals(measure(image, boxes[row]))):
         raise Refused(*refusals, faces=len(boxes))
-    return box
+    return row
 
 
 def sample_of(
@@ -87,10 +87,9 @@ def sample_of(
     Raises Refused.
     """
     found = detector.detect(image)
-    box = one_face(image, found.xyxy, gates, largest)
-    chosen = found[(found.xyxy == box).all(axis=1)][:1]
+    chosen = found[[one_face(image, found.xyxy, gates, largest)]]
     vector = embedder.embed(embedder.crop(image, chosen.xyxy, chosen.landmarks))[0]
-    return NewSample(vector, FacePicture.of(image, box) if keep_crop else None, source)
+    return NewSample(vector, FacePicture.of(image, chosen.xyxy[0]) if keep_crop else None, source)
 
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.errors import UserError
 from faces.images.find import find_images
 from pipeline.enroll.photo_faces import Where, crop_photos, face_finder
-from recognizer.data.photos import FaceBox, read_folders
+from recognizer.data.photos import FaceFinder, read_folders
 from recognizer.gallery import Gallery
 from recognizer.names import clean_name
 from recognizer.quality import Gates
@@ -145,7 +145,7 @@ class Sources:
         return vectors[np.random.default_rng(seed).permutation(len(vectors))]
 
     def _crops(
-        self, paths: Sequence[Path], embedder: Embedder, found: tuple[FaceBox, str], name: str
+        self, paths: Sequence[Path], embedder: Embedder, found: tuple[FaceFinder, str], name: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         find, recipe = found
         with self.bar("photos", len(paths), "photos") as tick:

@@ -13,8 +13,25 @@ from faces.errors import UserError
 from faces.filenames import nfc
 from faces.images.find import find_images
 
-FaceBox = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""RGB uint8 (H, W, 3) -> the face that is meant, float32 (1, 4), or (0, 4) when there is none."""
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Where faces of a picture are."""
+
+    xyxy: NDArray[np.float32]  # float32 (N, 4)
+    # the five points to align them by, float32 (N, 5, 2); None: they are to be looked for
+    landmarks: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Located:
+        """Those faces alone."""
+        return Located(self.xyxy[rows], None if self.landmarks is None else self.landmarks[rows])
+
+
+FaceFinder = Callable[[NDArray[np.uint8]], Located]
+"""RGB uint8 (H, W, 3) -> the one face that is meant, or none."""
 
 LFW_SIDE = 150
 LFW_BOX = (28.0, 12.0, 123.0, 141.0)
@@ -98,7 +115,7 @@ def limit(person: NDArray[np.int64], most: int, seed: int = 0) -> NDArray[np.int
 
 
 def center_box(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Where the face is in LFW's images, float32 (1, 4): a `FaceBox` without a detector.
+    """Where the face is in LFW's images, float32 (1, 4), without a detector.
 
     Images of 250 x 250 pixels are taken as LFW's whole ones, all others as its central part at any
     scale.
@@ -110,28 +127,34 @@ def center_box(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (box * (np.array([width, height] * 2, np.float32) / np.float32(LFW_SIDE)))[None]
 
 
-def bordered(find: FaceBox, border: float) -> FaceBox:
+def center_face(image: NDArray[np.uint8]) -> Located:
+    """`center_box` as a `FaceFinder`."""
+    return Located(center_box(image))
+
+
+def bordered(find: FaceFinder, border: float) -> FaceFinder:
     """Look for the face with black around the photo, as a part of its longer side.
 
     A detector does not find a face that fills the photo.
     """
 
-    def look(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def look(image: NDArray[np.uint8]) -> Located:
         rim = round(border * max(image.shape[:2]))
-        return find(np.pad(image, ((rim, rim), (rim, rim), (0, 0)))) - np.float32(rim)
+        found = find(np.pad(image, ((rim, rim), (rim, rim), (0, 0))))
+        points = None if found.landmarks is None else found.landmarks - np.float32(rim)
+        return Located(found.xyxy - np.float32(rim), points)
 
     return look if border else find
 
 
-def main_face(xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Of several faces (N, 4) the one a photo is of, (1, 4); (0, 4) of none.
+def main_face(xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.int64]:
+    """Of several faces (N, 4) the position of the one a photo is of, (1,); (0,) of none.
 
     Large and central: the area less twice the squared distance from the middle of the photo, as in
     `model_zoo/scrfd.py` of https://github.com/deepinsight/insightface.
     """
     if not len(xyxy):
-        return np.zeros((0, 4), np.float32)
+        return np.zeros(0, np.int64)
     area = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
     middle = (xyxy[:, :2] + xyxy[:, 2:]) / 2 - np.array([width, height], np.float32) / 2
-    best = int(np.argmax(area - 2 * (middle**2).sum(axis=1)))
-    return xyxy[best : best + 1]
+    return np.array([np.argmax(area - 2 * (middle**2).sum(axis=1))])

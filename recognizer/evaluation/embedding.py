@@ -14,7 +14,7 @@ from faces.errors import UserError
 from faces.files import file_digest
 from faces.images.read import read_image
 from recognizer.data.photo_cache import PhotoCache
-from recognizer.data.photos import FaceBox, Photos
+from recognizer.data.photos import FaceFinder, Photos
 from recognizer.evaluation.contestants import Contestant
 from recognizer.types import Embedder
 
@@ -28,7 +28,7 @@ def embed_photos(
     photos: Photos,
     embedder: Embedder,
     contestants: Mapping[str, Contestant],
-    find_face: FaceBox,
+    find_face: FaceFinder,
     boxes: str,
     cache: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
@@ -80,9 +80,9 @@ def embed_photos(
                 logger.warning("%s; it is left out", error)
                 unread.add(digest)
                 continue
-            box = find_face(image)
-            if len(box):
-                batch[digest] = embedder.crop(image, box)
+            face = find_face(image)
+            if len(face):
+                batch[digest] = embedder.crop(image, face.xyxy, face.landmarks)
             else:
                 for known in caches.values():
                     known[digest] = NO_FACE

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.crop import CropRecipe
+from recognizer.crop import CropRecipe, landmarks_in
 from recognizer.pretraining.cache import RIM, Faces, Maker, Teach, processes, start_worker
 from recognizer.pretraining.config import PretrainConfig
 from recognizer.pretraining.variants import merge, vary
-from recognizer.training.masks import landmarks_in
 from recognizer.types import unit
 
 AHEAD = 3  # batches that other processes make before they are asked for

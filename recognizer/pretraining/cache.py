@@ -26,7 +26,8 @@ from faces.errors import UserError
 from faces.files import atomic_write, refuse_pipe
 from faces.images.read import read_image
 from recognizer.crop import CropRecipe, LandmarkFinder, align_matrix, box_matrix, warp
-from recognizer.data.photos import FaceBox
+from recognizer.data.photos import FaceFinder, Located
+from recognizer.landmarks import found_before
 from recognizer.types import unit
 
 log = logging.getLogger(__name__)
@@ -57,21 +58,23 @@ class Maker:
 
     recipe: CropRecipe  # by which crops are cut
     teach: Teach  # the teacher
-    find_face: FaceBox  # which face of a photo without boxes is meant
+    find_face: FaceFinder  # which face of a photo without boxes is meant
     find_landmarks: LandmarkFinder | None = None  # for an aligned recipe
 
     def cut(self, photo: Photo) -> NDArray[np.uint8]:
         """Its faces with a rim, uint8 (N, S + 2 RIM, S + 2 RIM, 3); N is 0 where none is sure."""
-        image, xyxy = read_image(photo.path), photo.xyxy
-        if xyxy is None:
-            xyxy = self.find_face(image)
+        image = read_image(photo.path)
+        found = self.find_face(image) if photo.xyxy is None else Located(photo.xyxy)
         size, side = self.recipe.size, self.recipe.size + 2 * RIM
         if self.recipe.kind != "aligned":
-            matrices = [box_matrix(box, size, self.recipe.margin) for box in xyxy]
-        elif self.find_landmarks is None:
-            raise ValueError("an aligned crop needs landmarks")
+            matrices = [box_matrix(box, size, self.recipe.margin) for box in found.xyxy]
         else:
-            points, trusted = self.find_landmarks(image, xyxy)
+            find = self.find_landmarks
+            if found.landmarks is not None:
+                find = found_before(found.landmarks)
+            if find is None:
+                raise ValueError("an aligned crop needs landmarks")
+            points, trusted = find(image, found.xyxy)
             matrices = [align_matrix(points[i], size) for i in np.flatnonzero(trusted)]
         faces = np.zeros((len(matrices), side, side, 3), np.uint8)
         for face, matrix in zip(faces, matrices, strict=True):

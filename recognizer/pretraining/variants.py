@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.images.masks import draw_mask
 from recognizer.crop import TEMPLATE, TEMPLATE_SIDE, align_matrix, warp
 from recognizer.pretraining.cache import RIM
-from recognizer.training.masks import draw_mask
 
 Face = Any
 """RGB uint8 (S, S, 3); to OpenCV's type stubs an array holds any numbers."""

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from recognizer.training.masks import draw_mask
+from faces.images.masks import draw_mask
+from recognizer.crop import ALIGNED
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ def augment(
         face: RGB uint8 (S, S, 3).
         how: which changes, and how strong.
         rng: the same state gives the same copy.
-        landmarks: for the mask, see `recognizer.training.masks.draw_mask`.
+        landmarks: for the mask, see `faces.images.masks.draw_mask`. None takes `ALIGNED`, moved a
+            little at random, since the face then need not be exactly there.
     """
     if rng.random() < how.mask:  # first: a mask turns, blurs and darkens with the face
+        if landmarks is None:
+            landmarks = (ALIGNED + rng.normal(0, 0.012, 2)) * face.shape[0]
         face = draw_mask(face, rng, landmarks)
     face = _move(face, how, rng)
     if how.brightness or how.contrast or how.color:

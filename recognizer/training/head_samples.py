@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
-from recognizer.crop import CropRecipe
+from recognizer.crop import CropRecipe, landmarks_in
 from recognizer.gallery import Gallery
 from recognizer.store.people import Store
 from recognizer.training.augment import Augmentation, augment, augment_all
-from recognizer.training.masks import landmarks_in
 from recognizer.types import Embedder, frozen
 
 BATCH = 32

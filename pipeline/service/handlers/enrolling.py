@@ -34,8 +34,7 @@ def take_photos(
     photos: list[Photo] = []
     for i, (picture, faces) in enumerate(zip(pictures, vision.detect(pictures, call), strict=True)):
         try:
-            one_face(picture, faces.xyxy, gates, take_largest)
-            photos.append(largest(faces))
+            photos.append(faces[[one_face(picture, faces.xyxy, gates, take_largest)]])
         except Refused as refused:
             details = {"image": i, "faces": len(faces)}
             message = f"image {i} cannot be used: {'; '.join(refused.reasons)}"

@@ -8,7 +8,14 @@ import torch
 from torchvision import tv_tensors
 
 from detector.config import DataConfig
-from detector.training.transforms import FaceCrop, IgnoreSmall, Square, Tilt, train_transform
+from detector.training.transforms import (
+    FaceCrop,
+    IgnoreSmall,
+    Masks,
+    Square,
+    Tilt,
+    train_transform,
+)
 
 
 def sample(
@@ -191,3 +198,44 @@ def test_flips_move_the_boxes_too() -> None:
         assert inside > image.float().mean() + 20
         lefts.add(x1)
     assert len(lefts) > 5
+
+
+def masked(side: int, share: float, points: np.ndarray, seed: int = 0) -> np.ndarray:
+    """What became of a gray square."""
+    image = tv_tensors.Image(torch.full((3, side, side), 150, dtype=torch.uint8))
+    torch.manual_seed(seed)
+    target = {"points": torch.from_numpy(points.astype(np.float32))}
+    after, same = Masks(share)(image, target)
+    assert same is target
+    assert (after.shape, after.dtype) == (image.shape, torch.uint8)
+    assert bool((image == 150).all()), "the picture that was given stays as it is"
+    return np.abs(after.permute(1, 2, 0).numpy().astype(int) - 150).max(axis=2) > 8
+
+
+FIVE = np.array([[10, 12], [22, 12], [16, 18], [12, 26], [20, 26]])
+
+
+@pytest.mark.parametrize("place", [(0, 0), (100, 40), (290, 285)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mask_covers_the_mouth_and_leaves_the_eyes_wherever_the_face_is(place, seed):
+    points = np.stack([FIVE + place, np.full((5, 2), np.nan)])
+    where = masked(320, 1.0, points, seed)
+    (x, y) = points[0, 3:].mean(axis=0).astype(int)
+    assert where[y, x]
+    assert not any(where[y, x] for x, y in points[0, :2].astype(int))
+    x, y = np.nonzero(where)[::-1]
+    assert np.hypot(x - place[0] - 16, y - place[1] - 18).max() < 60, "and nothing else"
+    assert np.array_equal(where, masked(320, 1.0, points, seed))
+
+
+def test_some_faces_get_masks_and_small_or_unknown_ones_none():
+    faces = np.stack([FIVE + np.array([40 * x, 40 * y]) for x in range(8) for y in range(8)])
+    mouths = faces[:, 3:].mean(axis=1).astype(int)
+    shares = [masked(320, 0.15, faces, seed)[mouths[:, 1], mouths[:, 0]] for seed in range(8)]
+    assert 0.08 < np.mean(shares) < 0.3
+    assert not masked(320, 1.0, faces / 3).any()
+    assert not masked(320, 1.0, np.full((3, 5, 2), np.nan)).any()
+    without_nose = FIVE.astype(np.float32)
+    without_nose[2] = np.nan
+    assert not masked(320, 1.0, without_nose[None]).any()
+    assert not masked(320, 1.0, np.zeros((0, 5, 2))).any()

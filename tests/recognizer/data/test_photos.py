@@ -8,6 +8,7 @@ from PIL import Image
 
 from faces.errors import UserError
 from recognizer.data.photos import (
+    Located,
     bordered,
     center_box,
     limit,
@@ -62,9 +63,9 @@ def test_the_known_place_of_the_face():
 
 def test_the_main_face_is_large_and_central():
     boxes = np.array([[0, 0, 30, 30], [40, 40, 60, 60], [45, 30, 65, 60]], np.float32)
-    assert main_face(boxes, 100, 100).tolist() == [[45, 30, 65, 60]]
-    assert main_face(boxes[:1], 100, 100).tolist() == [[0, 0, 30, 30]]
-    assert main_face(boxes[:0], 100, 100).shape == (0, 4)
+    assert boxes[main_face(boxes, 100, 100)].tolist() == [[45, 30, 65, 60]]
+    assert boxes[main_face(boxes[:1], 100, 100)].tolist() == [[0, 0, 30, 30]]
+    assert main_face(boxes[:0], 100, 100).shape == (0,)
 
 
 def test_photos_of_strangers_are_named_with_and_without_the_folder(tmp_path):
@@ -79,15 +80,18 @@ def test_photos_of_strangers_are_named_with_and_without_the_folder(tmp_path):
         read_strangers(tmp_path / "empty")
 
 
-def test_a_face_is_looked_for_in_a_border_and_found_in_the_photo():
+@pytest.mark.parametrize("points_too", [True, False])
+def test_a_face_is_looked_for_in_a_border_and_found_in_the_photo(points_too):
     seen = []
 
     def find(image):
         seen.append(image)
-        return np.array([[10, 12, 30, 40]], np.float32)
+        points = np.full((1, 5, 2), 20, np.float32) if points_too else None
+        return Located(np.array([[10, 12, 30, 40]], np.float32), points)
 
-    box = bordered(find, 0.125)(np.full((80, 40, 3), 9, np.uint8))
-    assert box.tolist() == [[0, 2, 20, 30]]
+    found = bordered(find, 0.125)(np.full((80, 40, 3), 9, np.uint8))
+    assert found.xyxy.tolist() == [[0, 2, 20, 30]]
+    assert (found.landmarks == 10).all() if points_too else found.landmarks is None
     assert seen[0].shape == (100, 60, 3)
     assert seen[0][0].max() == 0
     assert bordered(find, 0.0) is find

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faces.errors import UserError
-from recognizer.data.photos import center_box, read_folders
+from recognizer.data.photos import Located, center_box, center_face, read_folders
 from recognizer.evaluation.contestants import OnnxPeer, PixelBaseline
 from recognizer.evaluation.embedding import embed_photos
 from tests.fake_embedder import FakeEmbedder
@@ -26,7 +26,7 @@ class Counting(FakeEmbedder):
 
 
 def face_unless_black(image):
-    return center_box(image)[: int(image.any())]
+    return Located(center_box(image)[: int(image.any())])
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_another_network_or_another_box_has_a_cache_of_its_own(photos, tmp_path)
     embed(photos, embedder, tmp_path)
     embed(photos, other, tmp_path)
     assert other.embedded == 4
-    embed_photos(photos, embedder, {"ours": embedder}, center_box, "another box", tmp_path)
+    embed_photos(photos, embedder, {"ours": embedder}, center_face, "another box", tmp_path)
     assert embedder.embedded == 4 + 5  # the black one has a box now
 
 

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from recognizer.crop import CropRecipe
+from recognizer.data.photos import Located
 from recognizer.pretraining.cache import Faces, Maker, Photo, collect
 from recognizer.pretraining.students import Teacher
 
@@ -72,9 +73,9 @@ def photos(folder: Path, people: int, each: int, loose: int = 0) -> list[Photo]:
     return found
 
 
-def whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def whole(image: NDArray[np.uint8]) -> Located:
     """The face is the whole picture."""
-    return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+    return Located(np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32))
 
 
 class Opener:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from faces.errors import UserError
 from recognizer.crop import CropRecipe
-from recognizer.data.photos import bordered
+from recognizer.data.photos import Located, bordered
 from recognizer.landmarks import LandmarkNet
 from recognizer.pretraining import cache
 from recognizer.pretraining.cache import RIM, Maker, Photo, collect
@@ -114,9 +114,9 @@ def test_aligned_faces_have_a_rim_and_may_need_a_border(tmp_path: Path, opener: 
     recipe, net = CropRecipe(112, 0.08, "aligned"), LandmarkNet(threads=1)
     seen = []
 
-    def find(image: np.ndarray) -> np.ndarray:
+    def find(image: np.ndarray) -> Located:
         seen.append(image.shape)
-        return ASTRONAUT_BOX + 51
+        return Located(ASTRONAUT_BOX + 51)
 
     maker = Maker(recipe, Teacher(opener.teacher, 1), bordered(find, 0.1), net)
     [face] = maker.cut(Photo(path, np.concatenate([ASTRONAUT_BOX, nothing])))
@@ -128,3 +128,11 @@ def test_aligned_faces_have_a_rim_and_may_need_a_border(tmp_path: Path, opener: 
     [found] = maker.cut(Photo(path))
     assert seen == [(512 + 102, 512 + 102, 3)]
     assert np.abs(found.astype(int) - face).mean() < 2
+
+    points, _ = net(astronaut(), ASTRONAUT_BOX)
+
+    def find_points(image: np.ndarray) -> Located:
+        return Located(ASTRONAUT_BOX + 51, points + 51)
+
+    alone = Maker(recipe, Teacher(opener.teacher, 1), bordered(find_points, 0.1))  # no other net
+    assert np.abs(alone.cut(Photo(path))[0].astype(int) - face).mean() < 0.1

@@ -1,7 +1,7 @@
 """Synthetic masks: a cloth, a surgical or a cone mask or a scarf drawn over the lower face.
 
-The idea of drawing masks on photos of known people, so that a recognizer learns to look at what a
-mask leaves free, is that of MaskTheFace (Anwar and Raychowdhury, "Masked Face Recognition for
+The idea of drawing masks on photos of known people, so that a network learns to look at what a mask
+leaves free, is that of MaskTheFace (Anwar and Raychowdhury, "Masked Face Recognition for
 Secure Authentication", 2020). The drawing here is our own: polygons in the face's own directions,
 lit as the skin below them is.
 """
@@ -11,17 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-
-from recognizer.crop import LIFT, TEMPLATE, TEMPLATE_SIDE, CropRecipe
-
-# Where an upright face lies in a crop of side 1 whose recipe aligns it, (5, 2) x y.
-ALIGNED: NDArray[np.float32] = (TEMPLATE / TEMPLATE_SIDE).astype(np.float32)
-
-# The same in a square crop around a face box without margin: the box's middle is lower than the
-# aligned crop's, whose side is 1.08 of the box's longer one; see `recognizer.crop.LIFT`.
-_IN_BOX: NDArray[np.float32] = ((ALIGNED - 0.5) * 1.08 + (0.5, 0.5 - 1.08 * LIFT)).astype(
-    np.float32
-)
 
 # Outlines of the right half, from the middle of the upper edge down to the chin. Across: 1 is the
 # distance from the eyes to the mouth; down: 0 is the height of the eyes, 1 that of the mouth.
@@ -44,7 +33,7 @@ _FINER = 4  # polygons are drawn this many times larger and shrunk, for smooth e
 def draw_mask(
     face: NDArray[np.uint8],
     rng: np.random.Generator,
-    landmarks: NDArray[np.floating] | None = None,
+    landmarks: NDArray[np.floating],
 ) -> NDArray[np.uint8]:
     """A copy of a face crop whose lower face wears a mask of random kind, size and color.
 
@@ -52,14 +41,11 @@ def draw_mask(
         face: RGB uint8 (S, S, 3).
         rng: decides everything; the same state gives the same mask.
         landmarks: eyes, nose and corners of the mouth, (5, 2) x y in pixels of the crop, left ones
-            (as seen) first. None takes `ALIGNED`, moved a little at random, since the
-            face then need not be exactly there.
+            (as seen) first.
 
     Raises ValueError for landmarks of another shape, or whose eyes are level with the mouth.
     """
     side = face.shape[0]
-    if landmarks is None:
-        landmarks = (ALIGNED + rng.normal(0, 0.012, 2)) * side
     origin, across, down = _directions(np.asarray(landmarks, np.float64))
     kind = str(rng.choice(list(_SHAPES), p=[0.4, 0.3, 0.2, 0.1]))
     outline = _outline(_SHAPES[kind], rng)
@@ -80,16 +66,6 @@ def draw_mask(
         cloth *= _pleats(origin, down, side, rng)
     mixed = face * (1 - alpha) + cloth * alpha
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-
-
-def landmarks_in(recipe: CropRecipe) -> NDArray[np.float32]:
-    """Where an upright face's five points lie in the crops of a recipe: pixels, float32 (5, 2)."""
-    if recipe.kind == "aligned":
-        return ALIGNED * np.float32(recipe.size)
-    shrunk = (_IN_BOX - 0.5) / np.float32(1 + recipe.margin) + 0.5
-    if recipe.kind == "stretched":  # faces are about 1.3 times as high as wide
-        shrunk = (shrunk - 0.5) * np.array([1.3, 1], np.float32) + 0.5
-    return (shrunk * recipe.size).astype(np.float32)
 
 
 def _directions(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recognizer.training.masks import ALIGNED, draw_mask
+from faces.images.masks import draw_mask
+from recognizer.crop import ALIGNED
 
 
 def skin(side: int = 112, level: int = 150) -> np.ndarray:
@@ -44,8 +45,8 @@ def test_the_mask_follows_the_landmarks():
 
 def test_the_same_seed_gives_the_same_mask_and_others_differ():
     face = skin()
-    first = [draw_mask(face, np.random.default_rng(i)) for i in range(12)]
-    again = [draw_mask(face, np.random.default_rng(i)) for i in range(12)]
+    first = [draw_mask(face, np.random.default_rng(i), ALIGNED * 112) for i in range(12)]
+    again = [draw_mask(face, np.random.default_rng(i), ALIGNED * 112) for i in range(12)]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({a.tobytes() for a in first}) == 12
     areas = {int(changed(face, a).sum()) for a in first}
@@ -56,7 +57,7 @@ def test_the_face_that_was_given_stays_as_it_is():
     face = skin()
     before = face.copy()
     face.flags.writeable = False
-    masked = draw_mask(face, np.random.default_rng(0))
+    masked = draw_mask(face, np.random.default_rng(0), ALIGNED * 112)
     assert np.array_equal(face, before)
     assert masked.dtype == np.uint8
     assert masked.shape == face.shape
