@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.blank import LIMIT
+
 COMPARED_SIDE = 112
 """Sharpness is measured at the resolution that the embedders see; larger faces are shrunk to it."""
 
@@ -33,6 +35,10 @@ class Gates:
     max_similarity: float = 0.97
     """A photo whose vector has a greater cosine than this with one that is there already adds
     nothing: it is the same photo, or the next one of a burst."""
+
+    max_blank: float = LIMIT
+    """Greatest cosine with what the embedder answers to a face that cannot be seen (turned away,
+    hidden, out of focus), as a part of the threshold for one person."""
 
     def refusals(self, quality: Quality) -> list[str]:
         """One sentence, with the measured value and the limit, for each gate that refuses."""

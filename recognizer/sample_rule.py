@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.blank import find_blank
 from recognizer.quality import Gates
 from recognizer.rule import TOLD
 from recognizer.snapshot import Snapshot
@@ -23,7 +24,7 @@ class Decision:
     """Whether a photo becomes a sample."""
 
     # None when it does, else the kind of reason
-    why: Literal["duplicate_photo", "another_face"] | None = None
+    why: Literal["poor_photo", "duplicate_photo", "another_face"] | None = None
     reason: str = ""  # a sentence; empty when it does
     similarity: float | None = None  # with the person's other photos, where that is the reason
     # somebody else who would be named on it, and the cosine; that alone refuses nothing
@@ -43,17 +44,30 @@ def decide(
 
     Args:
         vectors: one for each photo, unit float32 (N, D).
-        gates: how near a duplicate may be; None takes duplicates.
+        gates: how near a duplicate may be; None takes duplicates, and blank faces (see
+            `recognizer.blank`).
         force: take photos that do not look like the others, or of which somebody has said that they
             are not this person.
         enrolled_before: the photos may be those of the samples in ``snapshot``, so they are
             compared for duplicates with each other only.
     """
     own = snapshot.gallery.of(name)
-    too_low = [None] * len(vectors) if force else unlike(own, vectors, TOLD * snapshot.same)
+    blank = None
+    if gates is not None:
+        blank = find_blank(snapshot.fingerprint, snapshot.same, gates.max_blank)
+    poor = [None if blank is None else blank.refusal(vector) for vector in vectors]
+    seen = np.array([reason is None for reason in poor], bool)
+    too_low: list[float | None] = [None] * len(vectors)
+    if not force:
+        cosines = unlike(own, vectors[seen], TOLD * snapshot.same)
+        for row, cosine in zip(np.flatnonzero(seen).tolist(), cosines, strict=True):
+            too_low[row] = cosine
     taken = [] if enrolled_before else list(own)
     found = []
-    for vector, cosine in zip(vectors, too_low, strict=True):
+    for vector, unseen, cosine in zip(vectors, poor, too_low, strict=True):
+        if unseen is not None:
+            found.append(Decision("poor_photo", unseen))
+            continue
         other = somebody_else(snapshot, name, vector)
         if not force and snapshot.denies(vector, name):
             reason = f"somebody has said of this face that it is not {name}"

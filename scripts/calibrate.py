@@ -174,6 +174,7 @@ def _write_defaults(
 ) -> None:  # fmt: skip
     """Thresholds, and the spread of one photo of each person, bare and with a drawn mask."""
     from faces.images.read import read_image
+    from recognizer.blank import blank_faces
     from recognizer.calibrate import write_defaults
     from recognizer.training.augment import MASK_ONLY
     from recognizer.training.background import measure_spread, write_spreads
@@ -189,7 +190,7 @@ def _write_defaults(
     masked = vary(faces, MASK_ONLY, 0, geometry(embedder))
     spreads = {
         kind: measure_spread(embed_all(embedder, some))
-        for kind, some in (("plain", faces), ("masked", masked))
+        for kind, some in (("plain", faces), ("masked", masked), ("blank", blank_faces(faces)))
     }
     folds = f", folds {' '.join(map(str, options.folds))}" if options.folds else ""
     data = f"{(options.lfw or options.folders or Path()).name}{folds}, {len(rows)} people"

@@ -35,6 +35,7 @@ from pipeline.library.who.everybody import Kept, People, people_of
 from pipeline.library.who.grouping import RULE
 from pipeline.library.who.naming import known_of, means, name_groups
 from pipeline.library.who.neighbors import neighbors
+from recognizer.blank import find_blank
 from recognizer.names import clean_name
 from recognizer.rule import default_thresholds
 from recognizer.snapshot import Snapshot
@@ -42,9 +43,10 @@ from recognizer.snapshot import Snapshot
 logger = logging.getLogger(__name__)
 
 POOR = 0.15
-"""Faces of a lower ``quality`` join groups, but found none: tiny and blurred faces are alike."""
+"""Faces of a lower ``quality`` join groups, but found none: tiny and blurred faces are alike. So do
+those that are blank, see `recognizer.blank`."""
 
-_FORMAT = 2  # of what is kept in cache/; grows when grouping or naming changes its answers
+_FORMAT = 3  # of what is kept in cache/; grows when grouping or naming changes its answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,8 @@ class Library(Closing):
         """What somebody means who has seen a list: a number, a name, or the name of a face.
 
         Numbers and names are those of the last list that was worked out, whatever has been decided
-        since. Raises UserError for what is not there.
+        since; a name that is new since then means the faces that were given it. Raises UserError
+        for what is not there.
         """
         if re.fullmatch(r"[0-9a-f]{16}-\d+", target):
             rows = np.flatnonzero(self.faces.face == target)
@@ -166,11 +169,30 @@ class Library(Closing):
         else:
             chosen = names[kept["group"]] == clean_name(target)
         rows = np.flatnonzero(np.isin(self.faces.face, kept["face"][chosen].astype(object)))
+        if not len(rows) and not target.isdecimal():
+            name = clean_name(target)
+            if len(rows := self._decided(name)):
+                return Meant(name, rows)
         if not len(rows):
             near = get_close_matches(target, set(names.tolist()) - {""}, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"`faces library people {self.folder}`"
             raise UserError(f"there is nobody {target!r} in the last list: see {hint}")
         return Meant(str(names[kept["group"][chosen][0]]) or None, rows)
+
+    def _poor(self, embeddings: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which faces, rows (N,) with these vectors (N, D), are hard to see."""
+        fingerprint = self.manifest.embedder
+        blank = find_blank(fingerprint, default_thresholds(fingerprint).gallery)
+        poor: NDArray[np.bool_] = self.faces.quality[rows] < POOR
+        return poor if blank is None else poor | blank(embeddings)
+
+    def _decided(self, name: str) -> NDArray[np.int64]:
+        """Rows of the faces of which it was decided that they are this person."""
+        facts = self.decisions.facts()
+        if not any(fact.name == name for fact in facts):
+            return np.empty(0, np.int64)
+        known = known_of(facts, [face_key(self.faces, row) for row in range(len(self.faces))])
+        return np.flatnonzero(known.person == known.who.index(name))
 
     def keys(self, rows: NDArray[np.int64]) -> list[FaceKey]:
         """How decisions know these faces, each once."""
@@ -205,7 +227,7 @@ class Library(Closing):
             known_of(self.decisions.facts(), [face_key(faces, row) for row in unique.tolist()]),
             known,
             time=time,
-            poor=faces.quality[unique] < POOR,
+            poor=self._poor(embeddings, unique),
             graph=(pairs["a"], pairs["b"], pairs["c"]),
         )
         return {

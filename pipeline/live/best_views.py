@@ -66,7 +66,9 @@ class BestViews:
                 self.drop(track)
             elif sighting.embedding is not None:
                 self._recent.setdefault(track, deque(maxlen=RECENT)).append(sighting.embedding)
-                best = _Best(look.picture, sighting, refusal(look, sighting, self._options.gates))
+                options = self._options
+                bad = refusal(look, sighting, options.gates, options.blank)
+                best = _Best(look.picture, sighting, bad)
                 old = self._best.get(track)
                 if old is None or best.worth >= old.worth:
                     self._best[track] = best

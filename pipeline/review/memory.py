@@ -20,6 +20,7 @@ from faces.errors import UserError
 from pipeline.live.naming import SURE
 from pipeline.teaching.gathering import refusal
 from pipeline.types import Face, Look, Picture, Sighting, Tick
+from recognizer.blank import find_blank
 from recognizer.quality import Gates
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
@@ -63,6 +64,7 @@ class Memory(Closing):
     ) -> None:
         self.kept = kept
         self._store, self._source, self._gates = store, source, gates or Gates()
+        self._blank = find_blank(store.fingerprint, store.snapshot().same, self._gates.max_blank)
         self._run = uuid.uuid4().hex[:8]
         self._passes: dict[int, _Pass] = {}
         self._known: dict[str, str] = {}
@@ -112,7 +114,7 @@ class Memory(Closing):
             return
         if face.agreement is None or _sure(face) or self._is_judged(sighting.embedding):
             return
-        if refusal(look, sighting, self._gates) is not None:
+        if refusal(look, sighting, self._gates, self._blank) is not None:
             return
         assert sighting.track is not None
         one = self._passes.setdefault(

@@ -26,7 +26,9 @@ CODES: dict[str, Code] = {
     "too_large": Code(413, "too many bytes, pixels or images"),
     "no_face": Code(422, "a photo that must show one face shows none"),
     "several_faces": Code(422, "a photo that must show one face shows more"),
-    "poor_photo": Code(422, "a photo is too small, blurred or dark to enroll"),
+    "poor_photo": Code(
+        422, "a photo is too small, blurred or dark to enroll, or shows too little of the face"
+    ),
     "duplicate_photo": Code(422, "a photo shows nothing new; only within the answer of enroll"),
     "another_face": Code(422, "a photo does not look like the other ones of the person"),
     "not_found": Code(404, "there is no such person, job or session"),

@@ -23,6 +23,7 @@ from pipeline.teaching.fit_process import Fit, fit_apart
 from pipeline.teaching.gathering import TeachOptions
 from pipeline.teaching.progress import TeachingRun
 from pipeline.types import Note, Tick
+from recognizer.blank import find_blank
 from recognizer.names import clean_name
 from recognizer.snapshot import Snapshot
 from recognizer.store.journal import Act
@@ -81,7 +82,11 @@ class PeopleEditing(Closing):
         self._later = ThreadPoolExecutor(1, "faces-note")  # what the loop must not wait for
         self._session: TeachingRun | None = None
         self._thumbnails: tuple[int, dict[str, bytes | None]] = (-1, {})
-        loop.recognizer = store.snapshot()
+        snapshot = store.snapshot()
+        loop.recognizer = snapshot
+        if options.blank is None:
+            blank = find_blank(store.fingerprint, snapshot.same, options.gates.max_blank)
+            self.options = replace(options, blank=blank)
         self._trainer = Trainer(store, self._editing, self.swap, self._ended, fit)
 
     def choose(self, track: int, *, poor: bool = False) -> Chosen:

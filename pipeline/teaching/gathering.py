@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.types import Look, Sighting
+from recognizer.blank import Blank
 from recognizer.gallery import Gallery
 from recognizer.quality import Gates, measure
 from recognizer.store.face_picture import FacePicture
@@ -37,6 +38,7 @@ ADVICE = {
     "blur": "hold still",
     "exposure": "the light is bad",
     "edge": "come into the picture",
+    "blank": "look at the camera",
 }
 """What to do, by the first word of a gate's refusal."""
 
@@ -59,6 +61,7 @@ class TeachOptions:
     # people), or all (so that another embedder can use them later)
     pictures: Literal["none", "first", "all"] = "first"
     gates: Gates = field(default_factory=Gates)  # what a face must have
+    blank: Blank | None = None  # of the embedder: which faces show too little
 
     def __post_init__(self) -> None:
         if self.wanted < 1 or self.seconds <= 0 or self.certain < 1:
@@ -75,10 +78,14 @@ class Example:
     picture: FacePicture | None = None  # its picture, where it is to be kept
 
 
-def refusal(look: Look, sighting: Sighting, gates: Gates) -> str | None:
+def refusal(look: Look, sighting: Sighting, gates: Gates, blank: Blank | None) -> str | None:
     """Why a face is no good example (a sentence), or None."""
     refusals = gates.refusals(measure(look.picture.image, np.array(sighting.box, np.float32)))
-    return refusals[0] if refusals else None
+    if refusals:
+        return refusals[0]
+    if blank is None or sighting.embedding is None:
+        return None
+    return blank.refusal(sighting.embedding)
 
 
 class Gatherer:
@@ -267,7 +274,7 @@ class Gatherer:
         assert own.embedding is not None
         if time - self._last < options.pause:
             return
-        bad = refusal(look, own, options.gates)
+        bad = refusal(look, own, options.gates, options.blank)
         if bad is not None:
             self.message = ADVICE.get(bad.partition(":")[0], bad)
             return

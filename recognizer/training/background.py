@@ -31,7 +31,7 @@ DEFAULTS = FOLDER / "strangers.npz"
 """The spreads of the shipped embedders, written by `faces calibrate`."""
 
 RANK = 64
-KINDS = ("plain", "masked")
+KINDS = ("plain", "masked", "blank")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,8 @@ def with_strangers(
 
 
 def read_spreads(fingerprint: str, path: Path = DEFAULTS) -> dict[str, Spread]:
-    """The measured spreads of an embedder by kind, "plain" and "masked"; empty when unknown.
+    """The measured spreads of an embedder by kind, "plain", "masked" and "blank" (see
+    `recognizer.blank`); empty when unknown.
 
     Raises UserError when the file is damaged.
     """

@@ -83,7 +83,7 @@ def test_defaults_for_an_embedder(crowd, capsys):
     assert entry["measured"]["people"] == 40
     assert entry["measured"]["wanted"] == 0.01
     spreads = read_spreads(EMBEDDER.fingerprint, Path("weights/strangers.npz"))
-    assert set(spreads) == {"plain", "masked"}
+    assert set(spreads) == {"plain", "masked", "blank"}
     assert spreads["plain"].mean.shape == (EMBEDDER.dimension,)
     assert not np.allclose(spreads["plain"].mean, spreads["masked"].mean)
 

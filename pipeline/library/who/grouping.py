@@ -112,6 +112,9 @@ class Rule:
 
 RULE = Rule()
 
+FAINT = np.float32(1e-6)
+"""Weight of a face that is hard to see."""
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
@@ -157,7 +160,8 @@ def group_faces(
             (N,).
         named: numbers below this are people with a name: of two, two people.
         not_person: rows (face, number in ``person``): whom a face is not. int64 (F, 2).
-        poor: faces that are hard to see, bool (N,): they join others, but not each other.
+        poor: faces that are hard to see, bool (N,): they join others, but not each other, and who
+            else joins does not depend on them. They are alike, whoever they are.
         graph: what `neighbors` gave for these embeddings, or a part of it.
         rule: when two groups are one person.
     """
@@ -190,9 +194,14 @@ def group_faces(
     moment = state.label.copy()
     state.count_moments()
     state.join_known(person, denied)
-    if not free.all():
-        state.merge(first[free], second[free], required)
-    state.merge(first, second, required)
+    solid = np.ones(n, bool) if poor is None else state.weigh_less(poor & (person < 0))
+    for told_apart in (False, True):
+        some = np.ones(len(first), bool) if told_apart else free
+        seen = some & solid[state.label[first]] & solid[state.label[second]]
+        state.merge(first[seen], second[seen], required)
+    for told_apart in (False, True):
+        some = np.ones(len(first), bool) if told_apart else free
+        state.merge(first[some], second[some], required)
     return numbered(state.label, moment)
 
 
@@ -252,6 +261,15 @@ class _Merging:
         self.sums /= np.where(length > 0, length, 1)
         self.weight[:] = 1
 
+    def weigh_less(self, poor: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Let groups of ``poor`` faces (N,) alone count for nothing where they join; the others, by
+        the group's number (N,)."""
+        solid = np.zeros(len(self.label), bool)
+        solid[self.label[~poor]] = True
+        self.sums[~solid] *= FAINT
+        self.weight[~solid] *= FAINT
+        return solid
+
     def join_known(self, person: NDArray[np.int64], denied: NDArray[np.int64]) -> None:
         """Put the faces of each known person together, whatever they look like."""
         member = {}
@@ -281,7 +299,7 @@ class _Merging:
             part = slice(start, start + step)
             dots[part] = np.einsum("ij,ij->i", self.sums[a[part]], self.sums[b[part]])
         first, second = self.weight[a], self.weight[b]
-        return dots / (first * second) - required(first, second)
+        return dots / (first * second) - required(np.maximum(first, 1), np.maximum(second, 1))
 
     def _clashing(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs of groups cannot be one person: they share a photo, or it is known."""

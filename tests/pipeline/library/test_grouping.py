@@ -142,6 +142,33 @@ def test_poor_faces_join_others_and_not_each_other():
     assert len(set(found.group[5:])) == 3
 
 
+def test_poor_faces_that_join_bring_nobody_else():
+    """A chain from one person to faces that are like her only by way of others."""
+    turn = np.radians([0, 4, 25, 60, 95, 130])  # from her, a good face at 0 and at 4 degrees
+    rows = np.zeros((6, D), np.float32)
+    rows[:, 0], rows[:, 1] = np.cos(turn), np.sin(turn)
+    poor = np.array([0, 0, 1, 1, 1, 1], bool)
+    found = group_faces(rows, alone(6), 0.7, poor=poor).group
+    assert (found[:3] == found[0]).all()
+    assert len(set(found[2:].tolist())) == 4
+    moved = group_faces(rows, alone(6), 0.7).group
+    assert (np.bincount(moved) > 1).sum() < 4, "they would come together"
+    # Who is known to be one person stays together, however little is to be seen.
+    known = np.array([-1, -1, -1, 0, 0, 0])
+    found = group_faces(rows, alone(6), 0.7, poor=poor, person=known, named=1).group
+    assert len(set(found[3:].tolist())) == 1
+
+
+def test_a_good_face_has_its_place_before_a_poor_one_of_the_same_photo():
+    rows, _ = people(5, likeness=0.9)
+    rows[4] = rows[0] + rows[1]  # nearer to both than any other, in the photo of the last one
+    rows[4] /= np.linalg.norm(rows[4])
+    poor = np.array([0, 0, 0, 0, 1], bool)
+    found = group_faces(rows, np.array([0, 1, 2, 3, 3]), T, poor=poor).group
+    assert found[:4].tolist() == [0] * 4
+    assert found[4] != 0
+
+
 def test_no_faces_and_one_face():
     assert len(group_faces(np.zeros((0, D), np.float32), alone(0), T)) == 0
     assert group_faces(vectors(1, 1), alone(1), T).group.tolist() == [0]

@@ -110,6 +110,20 @@ def test_numbers_are_those_of_the_list_that_was_shown(library):
         library.find("Bobb")
 
 
+def test_a_name_that_was_just_given_means_those_faces_without_another_list(library):
+    library.people()
+    decide.name(library, [library.find("2")], "Bob")
+    bob = library.find("Bob")
+    assert bob.name == "Bob"
+    assert np.array_equal(bob.rows, library.find("2").rows)
+    decide.same(library, [library.find("1"), library.find(" bob ".title())])
+    assert listed(library) == [("Bob", 11)]
+    library.decisions.undo()
+    library.decisions.undo()
+    with pytest.raises(UserError, match="nobody 'Robert'"):
+        library.find("Robert")
+
+
 def test_decisions_survive_another_model(tmp_path):
     """Other vectors, other boxes, other numbers of faces: only pictures and places are the same."""
     folder = make_library(tmp_path / "lib", two_people())

@@ -16,6 +16,7 @@ from faces.images.read import read_image
 from pipeline.live.loop import Loop
 from pipeline.teaching.gathering import Example, Gatherer, TeachOptions
 from pipeline.types import Look, Picture, Sighting
+from recognizer.blank import Blank
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot
 from recognizer.types import Embedder, unit
@@ -123,6 +124,18 @@ def test_somebody_who_sits_still_gives_a_few_examples_only():
         ada.take(look(i, sighting(1, ada.examples[0].embedding)), NOBODY)
     assert len(ada.examples) == 6
     assert ada.message == "turn your head a little"
+
+
+def test_a_face_that_looks_away_is_no_example():
+    away = person(7)
+    ada = gatherer(TeachOptions(blank=Blank(away, 0.3)))
+    rng = np.random.default_rng(5)
+    turned = unit(face(ADA, rng) + 0.45 * away)  # still hers, and hardly to be seen
+    ada.take(look(1, sighting(1, turned)), NOBODY)
+    assert ada.message == "look at the camera"
+    assert len(ada.examples) == 1
+    ada.take(look(2, sighting(1, face(ADA, rng))), NOBODY)
+    assert len(ada.examples) == 2
 
 
 @pytest.mark.parametrize(
