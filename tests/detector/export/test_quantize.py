@@ -92,16 +92,29 @@ class Finds:
 def test_agreement_is_ap_with_the_other_file_as_truth() -> None:
     photos = [np.zeros((100, 100, 3), np.uint8)] * 20
     boxes = [[0, 0, 20, 20], [40, 40, 80, 80], [80, 0, 99, 20]]
-    expected = Finds(boxes, [0.9, 0.8, 0.05])
+    expected = Finds(boxes, [0.9, 0.4, 0.3])
     assert agreement(expected, expected, photos).ap == 1
-    # One that nobody is sure of may be missed; one that is sure may not, nor be boxed otherwise.
+    # As many again as those it is sure of are to be found, and boxed as well; others may be missed.
     assert agreement(expected, Finds(boxes[:2], [0.9, 0.8]), photos).ap == 1
     lost = agreement(expected, Finds(boxes[:1], [0.9]), photos)
     assert (lost.ap, lost.faces, lost.passed) == (pytest.approx(0.5), 40, False)
     moved = [boxes[0], [48, 40, 88, 80]]
     assert agreement(expected, Finds(moved, [0.9, 0.8]), photos).ap == pytest.approx(0.5)
-    with pytest.raises(UserError, match="finds 4 faces on 2 of the photos"):
+    with pytest.raises(UserError, match="finds 2 faces with a score"):
         agreement(expected, expected, photos[:2])
+
+
+def test_what_a_low_score_says_does_not_change_how_int8_is_compared() -> None:
+    """The same faces in the same order, once with unsure ones at 0.4 and once at 0.03."""
+    photos = [np.zeros((100, 100, 3), np.uint8)] * 20
+    boxes = [[0, 0, 20, 20], [40, 40, 80, 80], [80, 0, 99, 20]]
+    found = [
+        agreement(Finds(boxes, [0.9, *low]), Finds([boxes[0], boxes[2]], [0.9, low[1]]), photos)
+        for low in ((0.4, 0.35), (0.03, 0.025))
+    ]
+    assert found[0] == found[1]
+    assert found[0].faces == 40
+    assert found[0].ap == pytest.approx(0.5)
 
 
 def test_photos_that_calibrate_do_not_compare() -> None:
