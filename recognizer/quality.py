@@ -99,7 +99,8 @@ class Quality:
             four directions (motion blurs one of them only), at 112 px.
         brightness: mean, 0..255.
         contrast: standard deviation of the brightness, 0..127.
-        edge: distance to the nearest edge of the photo, as a part of ``size``.
+        edge: distance to the nearest edge of the photo, as a part of ``size``; where the five
+            points are known, at least theirs less `INSIDE`.
         side: which edge that is.
     """
 
@@ -111,8 +112,22 @@ class Quality:
     side: str
 
 
-def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
-    """Measure the face in ``box`` (4,) of an RGB image uint8 (H, W, 3)."""
+INSIDE = 0.1
+"""How far inside a face its five points lie, as a part of its size, less what may be cut off: chin
+and ears. Up to a tenth of a face that is missing costs 0.00 to 0.02 of TAR (docs/recognition.md),
+and a detector's box ends at the edge of the photo even where it cuts nothing."""
+
+
+def measure(
+    image: NDArray[np.uint8],
+    box: NDArray[np.float32],
+    landmarks: NDArray[np.float32] | None = None,
+) -> Quality:
+    """Measure the face in ``box`` (4,) of an RGB image uint8 (H, W, 3).
+
+    By its ``landmarks`` (5, 2), where there are any, a box at the edge of the photo is told from a
+    face that is cut off.
+    """
     x1, y1, x2, y2 = map(float, box)
     height, width = image.shape[:2]
     size = max(x2 - x1, y2 - y1)
@@ -128,12 +143,16 @@ def measure(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Quality:
     sharpness = float(min(bends) / max(light.var(), 1.0))
     gaps = {"left": x1, "upper": y1, "right": width - x2, "lower": height - y2}
     side = min(gaps, key=lambda name: gaps[name])
+    edge = gaps[side] / size
+    if landmarks is not None and np.isfinite(landmarks).all():
+        room = min(landmarks.min(), *((width, height) - landmarks.max(axis=0)))
+        edge = max(edge, float(room) / size - INSIDE)
     return Quality(
         size=size,
         sharpness=sharpness,
         brightness=float(light.mean()),
         contrast=float(light.std()),
-        edge=gaps[side] / size,
+        edge=max(edge, 0.0),
         side=side,
     )
 

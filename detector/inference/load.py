@@ -56,7 +56,7 @@ def load_detector(
     >>> import faces
     >>> from skimage.data import astronaut
     >>> faces.load_detector().detect(astronaut())
-    Detections(1 face in 512x512: [180 60 270 181] 0.98)
+    Detections(1 face in 512x512: [178 61 272 177] 0.97)
     """
     path = find_model(path)
     _check(max_side, score_threshold, nms_threshold, threads, batch_size, speed)

@@ -92,7 +92,11 @@ def inherit(config: ModelConfig, parent: ModelConfig) -> ModelConfig:
     """
     default = ModelConfig()
     open_ = [name for name in INHERITED if getattr(config, name) == getattr(default, name)]
-    return replace(config, **{name: getattr(parent, name) for name in open_})
+    # A child learns the scores of proposals anew, on its scale: none is left out that its parent
+    # looked at, and none that a network from scratch looks at.
+    least = min(config.min_objectness, parent.min_objectness)
+    own = {name: getattr(parent, name) for name in open_}
+    return replace(config, min_objectness=least, **own)
 
 
 def left_open(config: Any, name: str) -> bool:

@@ -53,7 +53,8 @@ def face_finder(
 
     def find_good(image: NDArray[np.uint8]) -> Located:
         found = find(image)
-        return found[np.array([one_face(image, found.xyxy, gates, largest)])]
+        row = one_face(image, found.xyxy, gates, largest, found.landmarks)
+        return found[np.array([row])]
 
     which = "largest" if largest else "only"
     return find_good, f"{words.format(which)}; {gates}"

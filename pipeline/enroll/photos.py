@@ -41,7 +41,11 @@ class Refused(Exception):
 
 
 def one_face(
-    image: NDArray[np.uint8], boxes: NDArray[np.float32], gates: Gates | None, largest: bool
+    image: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    gates: Gates | None,
+    largest: bool,
+    landmarks: NDArray[np.float32] | None = None,
 ) -> int:
     """The position of the one face that is good enough.
 
@@ -50,6 +54,7 @@ def one_face(
         boxes: all faces on it, float32 (N, 4).
         gates: what the face must have; None takes every face.
         largest: of several take the largest instead of refusing the photo.
+        landmarks: the five points of each, (N, 5, 2), if the detector finds them.
 
     Raises Refused.
     """
@@ -63,7 +68,8 @@ def one_face(
         )
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     row = int(areas.argmax())
-    if gates is not None and (refusals := gates.refusals(measure(image, boxes[row]))):
+    points = None if landmarks is None else landmarks[row]
+    if gates is not None and (refusals := gates.refusals(measure(image, boxes[row], points))):
         raise Refused(*refusals, faces=len(boxes))
     return row
 
@@ -87,7 +93,7 @@ def sample_of(
     Raises Refused.
     """
     found = detector.detect(image)
-    chosen = found[[one_face(image, found.xyxy, gates, largest)]]
+    chosen = found[[one_face(image, found.xyxy, gates, largest, found.landmarks)]]
     vector = embedder.embed(embedder.crop(image, chosen.xyxy, chosen.landmarks))[0]
     return NewSample(vector, FacePicture.of(image, chosen.xyxy[0]) if keep_crop else None, source)
 

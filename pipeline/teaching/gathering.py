@@ -80,7 +80,8 @@ class Example:
 
 def refusal(look: Look, sighting: Sighting, gates: Gates, blank: Blank | None) -> str | None:
     """Why a face is no good example (a sentence), or None."""
-    refusals = gates.refusals(measure(look.picture.image, np.array(sighting.box, np.float32)))
+    box = np.array(sighting.box, np.float32)
+    refusals = gates.refusals(measure(look.picture.image, box, sighting.landmarks))
     if refusals:
         return refusals[0]
     if blank is None or sighting.embedding is None:

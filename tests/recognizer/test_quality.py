@@ -122,3 +122,20 @@ def test_the_faces_of_lfw_pass(shared_data):
         found += refusals(image, center_box(image)[0])
     assert len(photos) > 90
     assert len(found) <= 0.03 * len(photos), found
+
+
+def test_a_box_at_the_edge_is_no_face_that_is_cut_off():
+    """By the five points: a detector's box ends where the photo does."""
+    image = np.random.default_rng(0).integers(60, 200, (150, 150, 3), np.uint8)
+    box = np.array([30, 20, 130, 150], np.float32)
+    points = np.array([[60, 70], [100, 70], [80, 95], [65, 120], [95, 120]], np.float32)
+    assert [text[:5] for text in Gates().refusals(measure(image, box))] == ["edge:"]
+    assert Gates().refusals(measure(image, box, points)) == []
+    lower = points + np.array([0, 20], np.float32)  # the chin is missing, and some of the mouth
+    assert [text[:5] for text in Gates().refusals(measure(image, box, lower))] == ["edge:"]
+    left = points - np.array([50, 0], np.float32)
+    aside = box - np.array([30, 0, 30, 0], np.float32)
+    assert [text[:5] for text in Gates().refusals(measure(image, aside, left))] == ["edge:"]
+    assert measure(image, aside, left).edge == 0
+    unknown = np.full((5, 2), np.nan, np.float32)
+    assert measure(image, box, unknown) == measure(image, box)

@@ -34,7 +34,8 @@ def take_photos(
     photos: list[Photo] = []
     for i, (picture, faces) in enumerate(zip(pictures, vision.detect(pictures, call), strict=True)):
         try:
-            photos.append(faces[[one_face(picture, faces.xyxy, gates, take_largest)]])
+            row = one_face(picture, faces.xyxy, gates, take_largest, faces.landmarks)
+            photos.append(faces[[row]])
         except Refused as refused:
             details = {"image": i, "faces": len(faces)}
             message = f"image {i} cannot be used: {'; '.join(refused.reasons)}"

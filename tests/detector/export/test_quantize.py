@@ -98,7 +98,7 @@ def test_agreement_is_ap_with_the_other_file_as_truth() -> None:
     assert agreement(expected, Finds(boxes[:2], [0.9, 0.8]), photos).ap == 1
     lost = agreement(expected, Finds(boxes[:1], [0.9]), photos)
     assert (lost.ap, lost.faces, lost.passed) == (pytest.approx(0.5), 40, False)
-    moved = [boxes[0], [48, 40, 88, 80]]
+    moved = [boxes[0], [60, 40, 100, 80]]
     assert agreement(expected, Finds(moved, [0.9, 0.8]), photos).ap == pytest.approx(0.5)
     with pytest.raises(UserError, match="finds 2 faces with a score"):
         agreement(expected, expected, photos[:2])

@@ -159,8 +159,8 @@ def test_a_new_network_is_not_calibrated_and_the_shipped_one_is() -> None:
     assert ModelConfig().score_calibration == 0.5
     assert build_model(TINY_MODEL).roi_heads.shift == 0
     shipped = load_checkpoint(find_checkpoint("shipped"))
-    assert checkpoint_config(shipped).model.score_calibration == 0.965
-    assert model_from_checkpoint(shipped).roi_heads.shift == pytest.approx(3.3168, abs=1e-4)
+    assert checkpoint_config(shipped).model.score_calibration == pytest.approx(0.6923, abs=1e-4)
+    assert model_from_checkpoint(shipped).roi_heads.shift == pytest.approx(0.8109, abs=1e-4)
     with pytest.raises(UserError, match="score_calibration must be between 0 and 1"):
         TrainConfig(model=ModelConfig(score_calibration=1.0))
 
@@ -183,6 +183,8 @@ def test_weak_proposals_of_a_new_network_are_looked_at() -> None:
     assert build_model(kept).rpn.score_thresh == 0.3
     # What learns from now on learns the overlap: not its parent's.
     assert build_model(inherit(TINY_MODEL, kept), pretrained=False).rpn.score_thresh == 0.1
+    surer = replace(TINY_MODEL, min_objectness=0.01)  # its logits were made larger
+    assert build_model(inherit(TINY_MODEL, surer), pretrained=False).rpn.score_thresh == 0.01
     with pytest.raises(UserError, match="min_objectness must be"):
         TrainConfig(model=ModelConfig(min_objectness=1.0))
 

@@ -27,6 +27,7 @@ from tests.pipeline.web.browsing import PATIENCE, wait, watched
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 EXAMPLE = Path(__file__).parents[3] / "examples/web"
+WEIGHTS = Path(__file__).parents[3] / "detector/weights/SHA256SUMS"
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,9 @@ def fetched(keep: Keep) -> Path:
     """What fetch.py fetches, once."""
     fetch = runpy.run_path(str(EXAMPLE / "fetch.py"))["fetch"]
     try:
-        return keep("example_web", (EXAMPLE / "fetch.py",), lambda folder: fetch(out=folder))
+        return keep(
+            "example_web", (EXAMPLE / "fetch.py", WEIGHTS), lambda folder: fetch(out=folder)
+        )
     except SystemExit as error:
         if "cannot be had" in str(error):
             pytest.skip(str(error))
