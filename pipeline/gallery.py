@@ -134,7 +134,8 @@ class Gallery(Closing):
         if decision.why == "duplicate_photo":
             return False
         if decision.why is not None:
-            raise UserError(f"{source}: {decision.reason}; force=True takes it all the same")
+            way = "force=True" if decision.why == "another_face" else "gates=None"
+            raise UserError(f"{source}: {decision.reason}; {way} takes it all the same")
         if decision.looks_like is not None:
             other, cosine = decision.looks_like
             log.warning("%s: added as %s, but it looks like %s (%.2f)", source, name, other, cosine)

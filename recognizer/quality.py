@@ -31,7 +31,7 @@ class Gates:
     """Least contrast: standard deviation of the brightness, 0 to 127."""
     min_edge: float = 0.01
     """Least distance to the photo's edge, as a part of the face's longer side: a face at the very
-    edge is usually cut off."""
+    edge may be cut off. Where the detector finds the five points, theirs less a tenth."""
     max_similarity: float = 0.97
     """A photo whose vector has a greater cosine than this with one that is there already adds
     nothing: it is the same photo, or the next one of a burst."""

@@ -168,7 +168,8 @@ class Enroller:
                     result = PhotoResult(path, looks_like=decision.looks_like)
                 else:
                     duplicate = decision.why == "duplicate_photo"
-                    result = PhotoResult(path, (decision.reason,), duplicate, None, not duplicate)
+                    another = decision.why == "another_face"
+                    result = PhotoResult(path, (decision.reason,), duplicate, None, another)
             else:
                 result = found
             report(result)

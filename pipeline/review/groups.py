@@ -90,6 +90,8 @@ def naming(
     vectors = np.stack([face.embedding for face in faces])
     decisions = decide(snapshot, name, vectors, gates, force=sure)
     point_out_another(decisions, name)
+    if all(decision.why == "poor_photo" for decision in decisions):
+        raise UserError(f"none of these faces can be learned from: {decisions[0].reason}")
     samples = [
         NewSample(face.embedding, face.picture, f"review {face.source}".strip(), face.seen)
         for face, decision in zip(faces, decisions, strict=True)

@@ -49,7 +49,8 @@ def point_out(snapshot: Snapshot, vector: NDArray[np.float32], name: str) -> Non
 
 def point_out_another(decisions: Sequence[Decision], name: str) -> None:
     """Raise AlreadyKnown when none of these faces is taken for the known ``name``."""
-    if any(decision.why != "another_face" for decision in decisions):
+    decisions = [decision for decision in decisions if decision.why != "poor_photo"]
+    if not decisions or any(decision.why != "another_face" for decision in decisions):
         return
     cosine, reason = decisions[0].similarity, decisions[0].reason
     if cosine is not None:

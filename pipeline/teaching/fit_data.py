@@ -111,7 +111,7 @@ class Sources:
                     rows.append(i)
                     continue
                 log.warning("%s: %s", paths[i], decision.reason)
-                self.refused += decision.why == "another_face"
+                self.refused += decision.why != "duplicate_photo"
         rows.sort()
         return Samples(
             tuple(samples.names[i] for i in rows),

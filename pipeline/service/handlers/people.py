@@ -52,8 +52,9 @@ class PeopleOperations:
         snapshot = people.refresh()
         decisions = decide(snapshot, request.name, vectors, self._gates, force=request.force)
         photos = refuse(photos, decisions)
-        if all(decision.why == "another_face" for decision in decisions):
-            raise no_photo(photos, "another_face")
+        reasons = {decision.why for decision in decisions}
+        if reasons <= {"another_face", "poor_photo"}:  # duplicates do no harm
+            raise no_photo(photos, "another_face" if "another_face" in reasons else None)
         kept = [i for i, decision in enumerate(decisions) if decision.why is None]
         version = snapshot.version
         if kept:

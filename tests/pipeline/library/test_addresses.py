@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,15 +78,21 @@ def bucket(server, photos, monkeypatch):
     client.delete_bucket(Bucket="family")
 
 
+def same_rows(library: Path, local: Path) -> list[dict[str, Any]]:
+    """The rows of a library of addresses, which are those of the same files here."""
+    same = ("digest", "face", "x1", "y2", "quality", "embedding", "width", "error", "size")
+    there, here = rows(library), rows(local)
+    assert [[r[c] for c in same] for r in there] == [[r[c] for c in same] for r in here]
+    return there
+
+
 @pytest.mark.slow
 def test_a_bucket_is_indexed_like_a_folder(bucket, photos, tmp_path):
     library, local = tmp_path / "lib", tmp_path / "local"
     tally = index(library, "s3://family/2024")
     assert (tally.looked, tally.faces, tally.failed) == (3, 3, 1)
     index(local, photos)
-    same = ("digest", "face", "x1", "y2", "quality", "embedding", "width", "error", "size")
-    there, here = rows(library), rows(local)
-    assert [[r[c] for c in same] for r in there] == [[r[c] for c in same] for r in here]
+    there = same_rows(library, local)
     assert [row["path"] for row in there][:2] == ["s3://family/2024/a b.png"] * 2
     executor = Here()
     assert index(library, "s3://family/2024/", executor=executor).unchanged == 3
@@ -162,9 +169,7 @@ def test_a_bucket_of_google_is_indexed_like_a_folder(google, photos, tmp_path):
     tally = index(library, "gs://family/2024")
     assert (tally.looked, tally.faces, tally.failed) == (3, 3, 1)
     index(local, photos)
-    same = ("digest", "face", "x1", "y2", "quality", "embedding", "width", "error", "size")
-    there, here = rows(library), rows(local)
-    assert [[r[c] for c in same] for r in there] == [[r[c] for c in same] for r in here]
+    there = same_rows(library, local)
     assert [row["path"] for row in there][:2] == ["gs://family/2024/a b.png"] * 2
     executor = Here()
     assert index(library, "gs://family/2024/", executor=executor).unchanged == 3

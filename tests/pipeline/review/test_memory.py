@@ -8,11 +8,14 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from faces.errors import UserError
 from pipeline.live.loop import Loop
 from pipeline.review.groups import denying, naming, review
 from pipeline.review.memory import BEST, Memory
 from pipeline.teaching.corrections import AlreadyKnown
 from pipeline.types import Picture, Tick
+from recognizer import sample_rule
+from recognizer.blank import Blank
 from recognizer.quality import Gates
 from recognizer.rule import Thresholds
 from recognizer.store import unknown
@@ -99,6 +102,17 @@ def test_faces_are_grouped_over_several_passes_and_named_together(world):
     assert len(review(world.store)) == 1
     assert world.store.undo().what.endswith("named Robert")
     assert len(review(world.store)) == 2
+
+
+def test_a_group_of_which_nothing_is_seen_names_nobody_in_silence(world, monkeypatch):
+    world.watch(*[{"Cleo": BOB}] * 12)
+    ids = [face.id for face in world.faces]
+    monkeypatch.setattr(
+        sample_rule, "find_blank", lambda *args: Blank(np.zeros(world.store.dimension), -1.0)
+    )
+    with pytest.raises(UserError, match="none of these faces can be learned from: blank"):
+        naming(world.store, ids, "Robert", GATES)
+    assert "Robert" not in world.store.snapshot().gallery.people
 
 
 def test_a_group_that_looks_like_somebody_else_is_asked_about(world):

@@ -15,6 +15,8 @@ from detector.inference.detect import FaceDetector
 from detector.inference.resize import Resize
 from pipeline.service.audit import entries, verify
 from pipeline.service.runtime.limits import Limits
+from recognizer import sample_rule
+from recognizer.blank import Blank
 from recognizer.quality import Gates
 from recognizer.store.people import Store
 from tests.pipeline.service.asking import ask, begin, refusal
@@ -112,6 +114,21 @@ def test_enrolling_needs_one_usable_photo(service):
     error = refusal(service, "enroll", photo(), photo(1, 2), name="Ada")
     assert error.code == "no_face"
     assert [refused["code"] for refused in error.details["refused"]] == ["no_face", "several_faces"]
+    assert ask(service, "people").people == []
+
+
+def test_a_photo_that_shows_too_little_is_poor_and_force_does_not_help(tmp_path, monkeypatch):
+    class All(Blank):
+        def refusal(self, embedding: np.ndarray) -> str | None:
+            return "blank: nothing to be seen"
+
+    monkeypatch.setattr(sample_rule, "find_blank", lambda *args: All(np.zeros(2), 0.0))
+    service = make_service(tmp_path, gates=Gates())
+    for force in (False, True):
+        error = refusal(service, "enroll", photo(1), photo(2), name="Ada", force=force)
+        assert error.code == "poor_photo"
+        assert [refused["code"] for refused in error.details["refused"]] == ["poor_photo"] * 2
+        assert "force" not in error.message
     assert ask(service, "people").people == []
 
 
