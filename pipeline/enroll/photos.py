@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.types import Detector
+from detector.types import Detections, Detector
 from faces.errors import UserError
 from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
 from faces.images.read import read_image
@@ -95,7 +95,13 @@ def sample_of(
     found = detector.detect(image)
     chosen = found[[one_face(image, found.xyxy, gates, largest, found.landmarks)]]
     vector = embedder.embed(embedder.crop(image, chosen.xyxy, chosen.landmarks))[0]
-    return NewSample(vector, FacePicture.of(image, chosen.xyxy[0]) if keep_crop else None, source)
+    return NewSample(vector, picture_of(image, chosen) if keep_crop else None, source)
+
+
+def picture_of(image: NDArray[np.uint8], face: Detections) -> FacePicture:
+    """What is kept of a photo (H, W, 3) and the one face that is chosen in it."""
+    points = None if face.landmarks is None else face.landmarks[0]
+    return FacePicture.of(image, face.xyxy[0], points)
 
 
 log = logging.getLogger(__name__)

@@ -102,7 +102,9 @@ class BestViews:
         assert sighting.embedding is not None
         picture = None
         if self._options.pictures != "none":
-            picture = FacePicture.of(best.picture.image, np.array(sighting.box, np.float32))
+            picture = FacePicture.of(
+                best.picture.image, np.array(sighting.box, np.float32), sighting.landmarks
+            )
         example = Example(sighting.embedding, picture)
         others = tuple(v for v in self._recent.get(track, ()) if v is not sighting.embedding)
         return Chosen(

@@ -154,7 +154,9 @@ class Memory(Closing):
         looks, one.looks = one.looks, []
         for quality, picture, sighting, guess in looks:
             assert sighting.embedding is not None
-            face = FacePicture.of(picture.image, np.array(sighting.box, np.float32))
+            face = FacePicture.of(
+                picture.image, np.array(sighting.box, np.float32), sighting.landmarks
+            )
             found = UnknownFace(
                 one.look, sighting.embedding, face, quality, one.camera or self._source, now, guess
             )

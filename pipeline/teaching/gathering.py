@@ -289,6 +289,8 @@ class Gatherer:
             self.message = ""
         picture = None
         if options.pictures == "all":
-            picture = FacePicture.of(look.picture.image, np.array(own.box, np.float32))
+            picture = FacePicture.of(
+                look.picture.image, np.array(own.box, np.float32), own.landmarks
+            )
         self.examples.append(Example(own.embedding, picture))
         self._last = time

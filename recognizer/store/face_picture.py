@@ -36,10 +36,17 @@ class FacePicture:
     # of the memory
     png: bytes
     box: NDArray[np.float32]  # the face in it, float32 (4,): x1 y1 x2 y2
+    # its five points in it, float32 (5, 2), where the detector found them
+    landmarks: NDArray[np.float32] | None = None
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], box: NDArray[np.float32]) -> FacePicture:
-        """Cut the face in ``box`` (4,) out of RGB uint8 (H, W, 3).
+    def of(
+        cls,
+        image: NDArray[np.uint8],
+        box: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> FacePicture:
+        """Cut the face in ``box`` (4,), with ``landmarks`` (5, 2), out of RGB uint8 (H, W, 3).
 
         A face of up to ``LONGEST`` pixels keeps its pixels, so that every recipe gives the same
         crop of the picture as of the image.
@@ -52,16 +59,32 @@ class FacePicture:
         right, bottom = min(width, math.ceil(x2 + rim)), min(height, math.ceil(y2 + rim))
         part = Image.fromarray(image[top:bottom, left:right])
         moved = np.array([x1 - left, y1 - top, x2 - left, y2 - top], np.float32)
+        points = None if landmarks is None else landmarks - np.array([left, top], np.float32)
         if longer > LONGEST:
             scale = LONGEST / longer
             size = max(1, round(part.width * scale)), max(1, round(part.height * scale))
-            moved *= np.array([size[0] / part.width, size[1] / part.height] * 2, np.float32)
+            shrunk = np.array([size[0] / part.width, size[1] / part.height], np.float32)
+            moved *= np.tile(shrunk, 2)
+            points = None if points is None else points * shrunk
             moved = np.minimum(moved, np.array(size * 2, np.float32))
             part = part.resize(size, Image.Resampling.LANCZOS)
         file = io.BytesIO()
         part.save(file, format="PNG")
-        moved.flags.writeable = False
-        return cls(file.getvalue(), moved)
+        return cls.placed(file.getvalue(), moved if points is None else np.append(moved, points))
+
+    @classmethod
+    def placed(cls, png: bytes, place: NDArray[np.float32]) -> FacePicture:
+        """A picture of `png` and `place`. Raises ValueError for another number of them."""
+        place = np.array(place, np.float32)
+        if place.size not in (4, 14):
+            raise ValueError(f"a face has a box or a box and five points, not {place.size} numbers")
+        place.flags.writeable = False
+        return cls(png, place[:4], place[4:].reshape(5, 2) if place.size > 4 else None)
+
+    @property
+    def place(self) -> NDArray[np.float32]:
+        """The box, and the five points where there are some: float32 (4,) or (14,)."""
+        return self.box if self.landmarks is None else np.append(self.box, self.landmarks)
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -78,4 +101,5 @@ class FacePicture:
 
     def crop(self, embedder: Embedder) -> NDArray[np.uint8]:
         """As this embedder wants it: uint8 (S, S, 3). Raises UserError as `image` does."""
-        return embedder.crop(self.image, self.box[None])[0]
+        points = None if self.landmarks is None else self.landmarks[None]
+        return embedder.crop(self.image, self.box[None], points)[0]

@@ -273,7 +273,7 @@ def vector_and_picture(
         vector = np.frombuffer(blob, "<f4").reshape(dimension)
         if png is None or box is None:
             return vector, None
-        return vector, FacePicture(png, np.frombuffer(box, "<f4").reshape(4))
+        return vector, FacePicture.placed(png, np.frombuffer(box, "<f4"))
     except (ValueError, UserError) as error:
         raise UserError(_damaged(path, f"{what}: {error}")) from error
 

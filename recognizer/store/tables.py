@@ -27,7 +27,8 @@ STEPS = (
     """,
     """
     ALTER TABLE sample ADD COLUMN crop BLOB;  -- PNG, see recognizer.store.face_picture
-    ALTER TABLE sample ADD COLUMN crop_box BLOB;  -- float32 x1 y1 x2 y2 of the face in it
+    ALTER TABLE sample ADD COLUMN crop_box BLOB;  -- float32 of the face in it: x1 y1 x2 y2,
+    -- and, where the detector found them, x y of its five points
     CREATE TABLE head_class (
         position INTEGER PRIMARY KEY,
         person_id INTEGER UNIQUE REFERENCES person (id) ON DELETE CASCADE,  -- NULL: unknown

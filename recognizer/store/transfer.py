@@ -100,7 +100,9 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
                     for sample in store.samples(name, denied=kind == "denied"):
                         row: dict[str, Any] = {"source": sample.source, "created": sample.created}
                         if sample.picture is not None:
-                            row["box"] = [float(value) for value in sample.picture.box]
+                            row["box"] = sample.picture.box.tolist()
+                            if sample.picture.landmarks is not None:
+                                row["landmarks"] = sample.picture.landmarks.ravel().tolist()
                             archive.writestr(_crop_name(len(there), kind), sample.picture.png)
                             crops += kind == "samples"
                         rows.append(row)
@@ -235,7 +237,8 @@ def _samples(
             if row["box"] is not None:
                 crop = _crop_name(position, kind)
                 png = _entry(archive, path, crop, MAX_PNG)
-                picture = FacePicture(png, np.array(row["box"], np.float32))
+                place = np.array(row["box"] + (row["landmarks"] or []), np.float32)
+                picture = FacePicture.placed(png, place)
                 try:
                     picture.image  # noqa: B018 (it is decoded to see whether it can be)
                 except UserError as error:
@@ -261,7 +264,7 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _people(header: dict[str, Any], path: Path, kind: str) -> dict[str, list[dict[str, Any]]]:
-    """Every name's samples of this kind as {"source", "created", "box"}, checked."""
+    """Every name's samples of this kind as {"source", "created", "box", "landmarks"}, checked."""
     people: dict[str, list[dict[str, Any]]] = {}
     listed = header["people"]
     for i, person in enumerate(listed if isinstance(listed, list) else [None]):
@@ -284,12 +287,20 @@ def _sample(row: Any, where: str) -> dict[str, Any]:
     for key, text in (("source", source), ("created", created or "")):
         if not isinstance(text, str) or len(text) > MAX_TEXT or _SURROGATE.search(text):
             raise UserError(f"{where}: {key} must be a text of at most {MAX_TEXT} characters")
-    numbers = isinstance(box, list) and all(
-        isinstance(value, int | float) and abs(value) <= MAX_PLACE for value in box
-    )
-    if box is not None and not (numbers and len(box) == 4):
+    points = row.get("landmarks")
+    if box is not None and not _numbers(box, 4):
         raise UserError(f"{where}: box must be four numbers, x1 y1 x2 y2")
-    return {"source": source, "created": created, "box": box}
+    if points is not None and not _numbers(points, 10):
+        raise UserError(f"{where}: landmarks must be ten numbers, x y of five points")
+    return {"source": source, "created": created, "box": box, "landmarks": points}
+
+
+def _numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(v, int | float) and abs(v) <= MAX_PLACE for v in values)
+    )
 
 
 def _entry(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:

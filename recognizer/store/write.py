@@ -276,7 +276,7 @@ def _row(person: int, sample: NewSample, now: str, denies: int = 0) -> tuple[obj
 
 def picture_columns(picture: FacePicture | None) -> tuple[bytes | None, bytes | None]:
     """The columns ``crop`` and ``crop_box``."""
-    return (None, None) if picture is None else (picture.png, to_blob(picture.box))
+    return (None, None) if picture is None else (picture.png, to_blob(picture.place))
 
 
 def _now() -> str:

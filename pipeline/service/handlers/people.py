@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel
 
+from pipeline.enroll.photos import picture_of
 from pipeline.service import types as t
 from pipeline.service.errors import ServiceError
 from pipeline.service.handlers.enrolling import faces_of, no_photo, refuse, refused, take_photos
@@ -15,7 +16,6 @@ from pipeline.service.runtime.batching import Call
 from pipeline.service.vision import Vision
 from recognizer.quality import Gates
 from recognizer.sample_rule import decide
-from recognizer.store.face_picture import FacePicture
 from recognizer.store.write import NewSample
 
 
@@ -46,9 +46,7 @@ class PeopleOperations:
             if not good:
                 raise no_photo(photos)
             vectors = self._vision.embed(good, call)
-            crops = [
-                FacePicture.of(picture, face.xyxy[0]) for picture, face in good if self._keep_crops
-            ]
+            crops = [picture_of(picture, face) for picture, face in good if self._keep_crops]
         snapshot = people.refresh()
         decisions = decide(snapshot, request.name, vectors, self._gates, force=request.force)
         photos = refuse(photos, decisions)
@@ -110,7 +108,7 @@ class PeopleOperations:
         with self._vision.opened(images, call) as pictures:
             [face] = faces_of(take_photos(self._vision, pictures, call, request.largest, None))
             [vector] = self._vision.embed([(pictures[0], face)], call)
-            picture = FacePicture.of(pictures[0], face.xyxy[0]) if self._keep_crops else None
+            picture = picture_of(pictures[0], face) if self._keep_crops else None
         people.must_know(request.name)
         with people.change("deny", request.name, call) as store:
             store.deny(request.name, [NewSample(vector, picture, "service")])

@@ -54,6 +54,25 @@ def test_a_large_face_is_shrunk_and_its_crop_is_nearly_the_same():
     assert np.abs(difference).mean() < 1.5
 
 
+@pytest.mark.parametrize("scale", [1, 6])
+def test_an_aligned_crop_needs_no_points_to_be_found_again(scale):
+    """Those of the photo go along; a large face is shrunk with them."""
+    size = (400 * scale, 300 * scale)
+    photo = np.asarray(Image.fromarray(PHOTO[:30, :40]).resize(size))
+    points = scale * np.float32([[172, 130], [204, 138], [187, 150], [166, 162], [194, 170]])
+    face = scale * box(150.3, 100.7, 220.2, 190.9)
+    picture = FacePicture.of(photo, face, points)
+    again = FacePicture.placed(picture.png, np.frombuffer(picture.place.tobytes(), np.float32))
+    recipe = CropRecipe(112, 0.08, "aligned")
+
+    def crop(image, box, landmarks):
+        return recipe(image, box[None], lambda *_: (landmarks[None], np.array([True]))).astype(int)
+
+    difference = crop(again.image, again.box, again.landmarks) - crop(photo, face, points)
+    assert np.abs(difference).mean() < 1.5
+    assert FacePicture.of(photo, face).landmarks is None
+
+
 def test_a_box_at_the_edge_of_a_large_photo_stays_inside():
     for width in (1001, 1337, 1999):
         image = np.zeros((width, width, 3), np.uint8)

@@ -33,7 +33,8 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 
 def picture(seed: int) -> FacePicture:
     image = np.random.default_rng(seed).integers(0, 256, (30, 30, 3), np.uint8)
-    return FacePicture.of(image, np.array([5, 6, 25, 26], np.float32))
+    points = np.float32([[10, 10], [20, 10], [15, 16], [11, 21], [19, 21]]) if seed % 2 else None
+    return FacePicture.of(image, np.array([5, 6, 25, 26], np.float32), points)
 
 
 @pytest.fixture
@@ -60,10 +61,13 @@ def file(store, tmp_path) -> Path:
 
 def state(store: Store) -> list[Any]:
     return [
-        (p.name, s.embedding.tolist(), s.source, s.created, s.picture and s.picture.png)
+        (
+            p.name, s.embedding.tolist(), s.source, s.created,
+            s.picture and (s.picture.png, s.picture.place.tolist()),
+        )
         for p in store.people()
         for s in store.samples(p.name)
-    ]
+    ]  # fmt: skip
 
 
 def test_everything_arrives(store, other, file):
