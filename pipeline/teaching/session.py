@@ -148,6 +148,9 @@ class LiveTeaching(PeopleEditing):
         with self._lock:
             self._session = session
             self._sources[chosen.track] = source
+            denied_as = self._denied.get(chosen.track)
+            if denied_as is not None and denied_as.name == name:
+                del self._denied[chosen.track]  # a denial that waits to be written is not any more
         self.swap(self.store.snapshot())
         self._trainer.change(lambda batch: batch)  # what is fitted now must know of the newcomer
         return session.describe()

@@ -10,6 +10,7 @@ import pytest
 from faces.errors import UserError
 from pipeline.sinks.name_prompt import Prompt
 from recognizer.gallery import Gallery, Head
+from recognizer.store.write import NewSample
 from tests.pipeline.teaching.world import ADA, BOB, BOTH, World, fit_here, until
 
 # -- "this is not Ada", and undo
@@ -70,6 +71,17 @@ def test_a_name_that_was_denied_can_be_undone_and_overruled(lax):
     lax.live.teach(lax.track(BOB), "Ada", sure=True)  # it was her all the time
     assert called(lax) == {"Ada": "Ada", "Bob": "Ada"}
     assert len(lax.store.snapshot().denied) == 0
+
+
+def test_a_denial_that_waits_is_not_written_once_it_is_overruled(lax):
+    """It was noted on a look before; the writer came to it only now."""
+    lax.live.deny(lax.track(BOB))
+    [denied] = lax.live._denied.values()
+    lax.live.teach(lax.track(BOB), "Ada", sure=True)
+    sample = lax.store.samples("Ada")[-1]
+    lax.live._add_denied(denied, NewSample(sample.embedding, None, denied.source))
+    assert len(lax.store.snapshot().denied) == 0
+    assert called(lax)["Bob"] == "Ada"
 
 
 def test_not_ada_while_she_is_taught_from_this_face_leaves_nothing_of_it(world):
