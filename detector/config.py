@@ -62,11 +62,11 @@ class DataConfig:
     into). A multiple of 32."""
     max_side: int = 640
     """Longest side in pixels to which validation pictures are shrunk (`fpn`)."""
-    face_sizes: tuple[float, float] = (6.0, 300.0)
+    face_sizes: tuple[float, float] = (16.0, 300.0)
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
     """Share of the crops that are centered on a face; the others fall anywhere (`fpn`)."""
-    min_face: float = 4.0
+    min_face: float = 6.0
     """Faces smaller than this in a crop (geometric mean of the sides, pixels) are ignored: neither
     positive nor negative."""
     num_workers: Annotated[int, tyro.conf.arg(aliases=["-w"])] = 2

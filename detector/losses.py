@@ -14,6 +14,11 @@ NEAREST = 9
 """Anchors of every level that a face may choose from, those whose centers are nearest to its own
 (Zhang et al. 2020, https://arxiv.org/abs/1912.02424, table 4)."""
 
+WEIGHED = (16.0, 64.0)
+"""Side in pixels of a face that counts as much in the losses as a place without one, and the side
+up to which larger faces count for more, in proportion. With equal weights the network learns little
+but specks: they are most of the faces in training crops (docs/experiments.md, 30)."""
+
 GROWTH = 4.135166556742356
 """log(1000 / 16): torchvision's bound on how much a box grows in one step."""
 
@@ -86,35 +91,52 @@ def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return overlap, overlap - (around - union) / around
 
 
-def quality_loss(logits: Tensor, quality: Tensor) -> Tensor:
+def face_weights(faces: Tensor) -> Tensor:
+    """How much each face counts in the losses: boxes (N, 4) in pixels -> (N,), above 0."""
+    one, most = WEIGHED
+    side = (faces[:, 2:] - faces[:, :2]).clamp(min=1).prod(dim=1).sqrt()
+    return side.clamp(max=most) / one
+
+
+def quality_loss(logits: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy with a target from 0 to 1, weighted by the square of how far off it is.
 
     Quality focal loss (Li et al. 2020, https://arxiv.org/abs/2006.04388): thousands of places that
-    are easily no face weigh next to nothing, so that none need be left out.
+    are easily no face weigh next to nothing, so that none need be left out. ``weights`` (N,) come
+    on top.
     """
-    off = (logits.sigmoid() - quality).detach().square()
+    off = (logits.sigmoid() - quality).detach().square() * weights
     return functional.binary_cross_entropy_with_logits(logits, quality, off, reduction="sum")
 
 
 def detection_losses(
-    logits: Tensor, deltas: Tensor, wanted: Tensor, weights: tuple[float, ...], faces: Tensor
+    logits: Tensor,
+    deltas: Tensor,
+    wanted: Tensor,
+    coder: tuple[float, ...],
+    faces: Tensor,
+    weights: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of the scores and that of the boxes, each a mean over the boxes on faces.
+    """The loss of the scores and that of the boxes, each a weighted mean over the boxes on faces.
 
     Args:
         logits: (N,) of all boxes.
         deltas: (F, 4), how the network moves those that are on faces.
         wanted: (F, 4), how they should be moved.
-        weights: of the box coder.
+        coder: the weights of the box coder.
         faces: which of the N the F are, int64 (F,).
+        weights: of the F, above 0 (see `face_weights`).
     """
     overlap, generalized = overlaps(
-        boxes_of_deltas(deltas.float(), weights), boxes_of_deltas(wanted, weights)
+        boxes_of_deltas(deltas.float(), coder), boxes_of_deltas(wanted, coder)
     )
     quality = torch.zeros_like(logits, dtype=torch.float32)
     quality[faces] = overlap.detach()
-    count = max(1, len(faces))
-    return quality_loss(logits.float(), quality) / count, (1 - generalized).sum() / count
+    every = torch.ones_like(quality)
+    every[faces] = weights
+    whole = weights.sum().clamp(min=1)
+    scores = quality_loss(logits.float(), quality, every)
+    return scores / whole, (weights * (1 - generalized)).sum() / whole
 
 
 def _centers(boxes: Tensor) -> Tensor:

@@ -110,8 +110,9 @@ class FaceRCNN(GeneralizedRCNN):
         weight = self.config.box_loss
         return {k: v * weight if k.endswith("box_reg") else v for k, v in losses.items()}
 
-    def counted(self) -> dict[tuple[str, ...], int]:
-        """How many things the last losses of training mode are means over, by their names."""
+    def counted(self) -> dict[tuple[str, ...], float]:
+        """What the last losses of training mode are means over, by their names: how many things, or
+        their weights together."""
         heads = self.roi_heads
         if self.only_points:
             return {("loss_points",): heads.counted_points}

@@ -14,7 +14,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou, clip_boxes_to_image
 
 from detector.backbone import Separable
-from detector.losses import assign_anchors, detection_losses
+from detector.losses import assign_anchors, detection_losses, face_weights
 from detector.points import PointsHead, points_in_pixels, points_loss, shaken
 
 Targets = list[dict[str, Tensor]]
@@ -50,8 +50,8 @@ class IgnoringRPN(RegionProposalNetwork):
     """
 
     score_thresh: float
-    counted = 0
-    """Anchors that the last losses are means over."""
+    counted = 0.0
+    """Anchors that the last losses are means over, `QualityRPN`: the weights of those."""
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: Targets
@@ -124,15 +124,16 @@ class QualityRPN(IgnoringRPN):
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: Targets
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """For every image: 1 for an anchor on a face, 0 beside, -1 ignored; and the face's box."""
+        """Of every anchor: what its face weighs, or 0 beside, -1 ignored; and the face's box."""
         labels, matched = [], []
         for boxes, target in zip(anchors, targets, strict=True):
             faces = target["boxes"]
             face = assign_anchors(boxes, self._per_level or [len(boxes)], faces)
-            label = (face >= 0).float()
+            its = faces[face.clamp(min=0)] if len(faces) else boxes
+            label = torch.where(face >= 0, face_weights(its), 0.0)
             _leave_out(label, boxes, target)
             labels.append(label)
-            matched.append(faces[face.clamp(min=0)] if len(faces) else boxes)
+            matched.append(its)
         return labels, matched
 
     def compute_loss(
@@ -145,13 +146,14 @@ class QualityRPN(IgnoringRPN):
         label = torch.cat(labels)
         used = (label >= 0).nonzero().squeeze(1)
         on_face = (label > 0).nonzero().squeeze(1)
-        self.counted = len(on_face)
+        self.counted = float(label[on_face].sum())
         return detection_losses(
             objectness.flatten()[used],
             pred_bbox_deltas[on_face],
             torch.cat(regression_targets)[on_face],
             self.box_coder.weights,
             (label[used] > 0).nonzero().squeeze(1),
+            label[on_face],
         )
 
 
@@ -173,8 +175,8 @@ class IgnoringRoIHeads(RoIHeads):
     shift = 0.0
     points: PointsHead | None
     points_pool: ContextRoIAlign
-    counted = 0
-    """Proposals that the last losses are means over."""
+    counted = 0.0
+    """Proposals that the last losses are means over, with ``quality`` the weights of those."""
     counted_points = 0
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
@@ -198,17 +200,24 @@ class IgnoringRoIHeads(RoIHeads):
             result["landmarks"] = points_in_pixels(own, result["boxes"])
 
     def _quality_losses(self, features, proposals, image_shapes, targets) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
-        proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
+        proposals, face, labels, wanted = self.select_training_samples(proposals, targets)
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         logits, deltas = self.box_predictor(self.box_head(pooled))
         on_face = (torch.cat(labels) > 0).nonzero().squeeze(1)
-        self.counted = len(on_face)
+        weights = torch.cat(
+            [
+                face_weights(target["boxes"][its[label > 0]])
+                for target, its, label in zip(targets, face, labels, strict=True)
+            ]
+        )
+        self.counted = float(weights.sum())
         classifier, boxes = detection_losses(
             logits[:, 1] - logits[:, 0],
             deltas[on_face, 4:8],
             torch.cat(wanted)[on_face],
             self.box_coder.weights,
             on_face,
+            weights,
         )
         losses = {"loss_classifier": classifier, "loss_box_reg": boxes}
         if self.points is not None:

@@ -90,7 +90,7 @@ def accumulate_gradients(
     """
     learning = [p for p in model.parameters() if p.requires_grad]
     gradients: dict[tuple[str, ...], list[Tensor | None]] = {}
-    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    counts: dict[tuple[str, ...], float] = defaultdict(int)
     sums: dict[str, float] = defaultdict(float)
     for batch in parts:
         losses = losses_of(batch)

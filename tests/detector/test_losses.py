@@ -15,6 +15,7 @@ from detector.losses import (
     assign_anchors,
     boxes_of_deltas,
     detection_losses,
+    face_weights,
     overlaps,
     quality_loss,
 )
@@ -114,16 +115,18 @@ def test_overlaps_of_deltas_are_those_of_the_boxes(weights: tuple[float, ...]) -
 def test_the_quality_loss_is_least_at_the_quality_and_small_for_what_is_easy() -> None:
     quality = torch.tensor([0.0, 0.3, 0.9])
     at = quality.clamp(1e-6, 1 - 1e-6).logit().requires_grad_()
-    quality_loss(at, quality).backward()
+    quality_loss(at, quality, torch.ones(3)).backward()
     assert at.grad is not None
     assert at.grad.abs().max() < 1e-6
     for off in (-1.0, 1.0):
         logits = (torch.tensor([0.3, 0.9]).logit() + off).requires_grad_()
-        quality_loss(logits, quality[1:]).backward()
+        quality_loss(logits, quality[1:], torch.ones(2)).backward()
         assert logits.grad is not None
         assert (logits.grad * off > 0).all()  # back towards the quality
-    none = torch.zeros(1)
-    assert quality_loss(torch.tensor([-5.0]), none) < 1e-4 * quality_loss(torch.tensor([2.0]), none)
+    none, one = torch.zeros(1), torch.ones(1)
+    easy = quality_loss(torch.tensor([-5.0]), none, one)
+    assert easy < 1e-4 * quality_loss(torch.tensor([2.0]), none, one)
+    torch.testing.assert_close(quality_loss(torch.tensor([-5.0]), none, 3 * one), 3 * easy)
 
 
 def test_scores_learn_the_overlap_of_their_own_box() -> None:
@@ -136,7 +139,7 @@ def test_scores_learn_the_overlap_of_their_own_box() -> None:
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
-        detection_losses(logits, deltas, wanted, weights, on_face)[0].backward()
+        detection_losses(logits, deltas, wanted, weights, on_face, torch.ones(3))[0].backward()
         optimizer.step()
     overlap, _ = overlaps(boxes_of_deltas(deltas, weights), boxes_of_deltas(wanted, weights))
     scores = logits.detach().sigmoid()
@@ -150,16 +153,78 @@ def test_box_losses_are_means_over_faces_and_learn_where_boxes_are_apart() -> No
     wanted = torch.tensor([[3.0, 0, 0, 0]])  # three sides away: without GIoU no gradient
     deltas = torch.zeros(1, 4, requires_grad=True)
     logits = torch.zeros(50)
-    _, loss = detection_losses(logits, deltas, wanted, weights, torch.tensor([0]))
+    _, loss = detection_losses(logits, deltas, wanted, weights, torch.tensor([0]), torch.ones(1))
     loss.backward()
     assert deltas.grad is not None
     assert deltas.grad[0, 0] < 0
     twice = detection_losses(
-        logits, deltas.expand(2, 4), wanted.expand(2, 4), weights, torch.tensor([0, 1])
-    )
+        logits, deltas.expand(2, 4), wanted.expand(2, 4), weights, torch.tensor([0, 1]),
+        torch.ones(2),
+    )  # fmt: skip
     torch.testing.assert_close(twice[1], loss)
     none = torch.zeros(0, dtype=torch.int64)
-    score, box = detection_losses(logits, deltas[:0], wanted[:0], weights, none)
+    score, box = detection_losses(logits, deltas[:0], wanted[:0], weights, none, torch.zeros(0))
     assert box == 0
     assert torch.isfinite(score)
     assert score > 0
+
+
+def test_a_crowd_of_specks_does_not_outweigh_a_large_face() -> None:
+    """With equal weights one of 100 pixels has as much to say as one of 8."""
+    sides = torch.tensor([8.0] * 100 + [100.0])
+    faces = torch.cat((torch.zeros(101, 2), sides[:, None].expand(101, 2)), dim=1)
+    weights = face_weights(faces)
+    assert weights[-1] == pytest.approx(8 * weights[0])
+    huge = face_weights(torch.tensor([[0.0, 0, 200, 200], [0, 0, 600, 600], [5, 5, 5, 5]]))
+    assert huge[0] == huge[1]  # beyond some size all count alike
+    assert huge[2] > 0  # a box without area gives no division by zero
+
+
+def test_losses_of_parts_give_those_of_the_whole_by_their_weights() -> None:
+    """So that a batch in parts, or on several processes, learns the same."""
+    coder = (1.0, 1.0, 1.0, 1.0)
+    wanted, deltas = some_boxes(6, 1) / 90, some_boxes(6, 2) / 90
+    logits = torch.linspace(-3, 2, 20)
+    weights = torch.tensor([0.5, 4.0, 1.0, 3.0, 0.5, 2.0])
+
+    def losses(places: slice, boxes: slice) -> Tensor:
+        on_face = torch.arange(boxes.stop - boxes.start)  # the first ones of each part
+        given = (deltas[boxes], wanted[boxes], coder, on_face, weights[boxes])
+        return torch.stack(detection_losses(logits[places], *given))
+
+    whole = losses(slice(0, 10), slice(0, 2)) * 4.5 + losses(slice(10, 20), slice(2, 6)) * 6.5
+    logits = torch.cat((logits[:2], logits[10:14], logits[2:10], logits[14:]))
+    torch.testing.assert_close(losses(slice(0, 20), slice(0, 6)), whole / 11)
+
+
+def test_the_weights_of_faces_weigh_scores_and_boxes_and_not_what_is_beside() -> None:
+    coder = (1.0, 1.0, 1.0, 1.0)
+    wanted = torch.tensor([[0.5, 0, 0, 0], [0.5, 0, 0, 0]])
+    deltas = torch.zeros(2, 4, requires_grad=True)
+    logits = torch.zeros(10, requires_grad=True)
+    grads = []
+    for weights in ((2.0, 2.0), (3.0, 1.0)):
+        logits.grad = deltas.grad = None
+        scores, boxes = detection_losses(
+            logits, deltas, wanted, coder, torch.tensor([0, 1]), torch.tensor(weights)
+        )
+        (scores + boxes).backward()
+        assert logits.grad is not None
+        assert deltas.grad is not None
+        grads.append((logits.grad, deltas.grad[:, 0]))
+    (even, _), (uneven, moves) = grads
+    torch.testing.assert_close(uneven[2:], even[2:])
+    torch.testing.assert_close(uneven[0], 3 * uneven[1])
+    torch.testing.assert_close(moves[0], 3 * moves[1])
+
+
+def test_an_anchor_weighs_what_its_face_does(grid: tuple[Tensor, list[int]]) -> None:
+    anchors, per_level = grid
+    rpn = build_model(ModelConfig(backbone_weights="none")).rpn
+    rpn._per_level = per_level
+    faces = some_boxes(12, 3, low=6.0, high=200.0)
+    [label], [matched] = rpn.assign_targets_to_anchors([anchors], [{"boxes": faces}])
+    on_face = label > 0
+    assert (box_iou(faces, matched[on_face]).amax(dim=1) == 1).all()  # every face has some
+    torch.testing.assert_close(label[on_face], face_weights(matched[on_face]))
+    assert (label[~on_face] == 0).all()

@@ -142,7 +142,7 @@ def test_ignored_faces_are_neither_positive_nor_negative() -> None:
         "ignore": torch.tensor([[48.0, 48, 72, 72]]),
     }
     labels, _ = model.rpn.assign_targets_to_anchors(anchors, [target])
-    assert labels[0].tolist() == [1, -1, 0]
+    assert labels[0].tolist() == [20 / 16, -1, 0]  # a face of 20 pixels: `face_weights`
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
     labels, _ = model.rpn.assign_targets_to_anchors(
         anchors, [{**nothing, "ignore": target["ignore"]}]
