@@ -48,6 +48,8 @@ class FacePicture:
     ) -> FacePicture:
         """Cut the face in ``box`` (4,), with ``landmarks`` (5, 2), out of RGB uint8 (H, W, 3).
 
+        Box and landmarks in its pixels; landmarks that are not all known (NaN) are left out.
+
         A face of up to ``LONGEST`` pixels keeps its pixels, so that every recipe gives the same
         crop of the picture as of the image.
         """
@@ -59,7 +61,9 @@ class FacePicture:
         right, bottom = min(width, math.ceil(x2 + rim)), min(height, math.ceil(y2 + rim))
         part = Image.fromarray(image[top:bottom, left:right])
         moved = np.array([x1 - left, y1 - top, x2 - left, y2 - top], np.float32)
-        points = None if landmarks is None else landmarks - np.array([left, top], np.float32)
+        points = None
+        if landmarks is not None and np.isfinite(landmarks).all():
+            points = landmarks - np.array([left, top], np.float32)
         if longer > LONGEST:
             scale = LONGEST / longer
             size = max(1, round(part.width * scale)), max(1, round(part.height * scale))
@@ -74,7 +78,8 @@ class FacePicture:
 
     @classmethod
     def placed(cls, png: bytes, place: NDArray[np.float32]) -> FacePicture:
-        """A picture of `png` and `place`. Raises ValueError for another number of them."""
+        """A picture of ``png`` and `place`, float32 (4,) or (14,). Raises ValueError for another
+        number of values."""
         place = np.array(place, np.float32)
         if place.size not in (4, 14):
             raise ValueError(f"a face has a box or a box and five points, not {place.size} numbers")

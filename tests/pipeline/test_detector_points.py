@@ -96,6 +96,20 @@ def test_enrolling_and_the_live_loop_align_by_them_too(
     assert asked == [1]
 
 
+def test_a_kept_picture_gives_the_vector_that_was_enrolled(
+    embedder: FaceEmbedder, asked: list[int]
+) -> None:
+    """`faces people reembed` asks O-Net only for faces without points."""
+    enrolled = sample_of(astronaut(), Finds(FOUND), embedder, None, True, True, "a.png")
+    assert enrolled.picture is not None
+    again = embedder.embed(enrolled.picture.crop(embedder)[None])[0]
+    assert float(again @ enrolled.embedding) > 0.9999
+    assert asked == []
+    without = sample_of(astronaut(), Finds(WITHOUT), embedder, None, True, True, "a.png")
+    assert without.picture is not None
+    assert without.picture.landmarks is None
+
+
 def test_points_that_are_no_face_are_not_trusted(embedder: FaceEmbedder) -> None:
     """A face upside down: the box decides, as for O-Net."""
     assert found_before(POINTS)(astronaut(), np.array([FACE]))[1].tolist() == [True]

@@ -71,6 +71,10 @@ def test_an_aligned_crop_needs_no_points_to_be_found_again(scale):
     difference = crop(again.image, again.box, again.landmarks) - crop(photo, face, points)
     assert np.abs(difference).mean() < 1.5
     assert FacePicture.of(photo, face).landmarks is None
+    points[2] = np.nan
+    assert FacePicture.of(photo, face, points).landmarks is None
+    with pytest.raises(ValueError, match="not 6 numbers"):
+        FacePicture.placed(picture.png, picture.place[:6])
 
 
 def test_a_box_at_the_edge_of_a_large_photo_stays_inside():

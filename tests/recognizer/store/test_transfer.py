@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -250,6 +251,11 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, float("nan"), 3]), "box must"),
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 10**400, 3]), "box must"),
         (lambda h: h["people"][0]["samples"][0].update(box=[1, 2, 1e300, 3]), "box must"),
+        (lambda h: h["people"][0]["samples"][0].update(landmarks=[1] * 9), "landmarks must be ten"),
+        (
+            lambda h: h["people"][0]["samples"][0].update(landmarks=[math.nan] * 10),
+            "landmarks must",
+        ),
         (lambda h: h["people"][0]["samples"][0].update(source="\ud800"), "source must be a text"),
         (lambda h: h["people"][1]["samples"][0].update(box=[1, 2, 3, 4]), "000002.png is missing"),
     ],
