@@ -66,7 +66,7 @@ class DataConfig:
     """Range in pixels that a crop rescales its chosen face to, log-uniformly (`fpn`)."""
     face_crops: float = 0.75
     """Share of the crops that are centered on a face; the others fall anywhere (`fpn`)."""
-    min_face: float = 6.0
+    min_face: float = 4.0
     """Faces smaller than this in a crop (geometric mean of the sides, pixels) are ignored: neither
     positive nor negative."""
     num_workers: Annotated[int, tyro.conf.arg(aliases=["-w"])] = 2
