@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from detector.types import Detections
 from faces.errors import UserError
 from pipeline.live.loop import Loop
 from pipeline.review.groups import denying, naming, review
@@ -32,6 +33,7 @@ class World:
     """A loop over made pictures that remembers what it cannot name."""
 
     def __init__(self, path: Place, kept: timedelta | None = WEEK, *known: str) -> None:
+        self.detector = FakeDetector()
         self.embedder = CountingEmbedder()
         self.store = Store.open(path, self.embedder.fingerprint, 64, Thresholds(0.7, 0.8))
         for name in known:
@@ -42,7 +44,7 @@ class World:
 
     def watch(self, *frames: dict[str, tuple[int, int]]) -> Tick:
         """One run of the camera, to its end."""
-        loop = Loop(FakeDetector(), self.embedder, self.store.snapshot())
+        loop = Loop(self.detector, self.embedder, self.store.snapshot())
         with Memory(self.store, self.kept, "door", GATES) as memory:
             for places in frames:
                 image = scene(places)
@@ -77,6 +79,26 @@ def test_only_the_unknown_are_kept_and_few_looks_of_each(world):
     assert len({face.look for face in world.faces}) == 1
     assert world.store.people()[0].seen is not None  # of Ada it is noted when she was here
     assert world.store.version() == 1, "nobody who watches the file has to load it again"
+
+
+def test_the_points_of_a_face_are_kept_with_it(world):
+    five = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.8], [0.65, 0.8]])
+
+    class FindsPoints(FakeDetector):
+        def detect(self, image: np.ndarray) -> Detections:
+            found = super().detect(image)
+            sides = found.xyxy[:, None, 2:] - found.xyxy[:, None, :2]
+            points = (found.xyxy[:, None, :2] + five * sides).astype(np.float32)
+            return Detections(found.xyxy, found.score, found.image_size, points)
+
+    world.detector = FindsPoints()
+    world.watch(*[{"Bob": BOB}] * 40)
+    assert world.faces
+    for face in world.faces:
+        x1, y1, x2, y2 = face.picture.box
+        assert face.picture.landmarks is not None
+        inside = (face.picture.landmarks - (x1, y1)) / (x2 - x1, y2 - y1)
+        np.testing.assert_allclose(inside, five, atol=0.02)
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(tmp_path):

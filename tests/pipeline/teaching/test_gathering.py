@@ -74,6 +74,18 @@ def test_it_takes_one_example_from_each_good_look_until_there_are_enough():
     assert cosines(ada).min() > 0.8
 
 
+def test_a_kept_picture_keeps_the_points_of_its_face():
+    five = np.array([[45, 48], [75, 48], [60, 62], [48, 78], [72, 78]], np.float32)
+    ada = gatherer(TeachOptions(pictures="all"))
+    seen = replace(sighting(1, face(ADA, np.random.default_rng(0))), landmarks=five)
+    ada.take(look(1, seen), NOBODY)
+    picture = ada.examples[1].picture
+    assert picture is not None
+    assert picture.landmarks is not None
+    in_face = five - np.array(BOXES[0][:2], np.float32)
+    np.testing.assert_allclose(picture.landmarks - picture.box[:2], in_face)
+
+
 def test_a_known_person_learns_more():
     """Her own prototype is no rival."""
     rng = np.random.default_rng(0)
