@@ -10,7 +10,7 @@ export class Tiles {
    */
   constructor(box, stage, chosen, ask) {
     Object.assign(this, { box, stage, chosen, ask });
-    this.tiles = new Map(); // camera -> {picture, zones, status, speed}
+    this.tiles = new Map(); // camera -> {figure, picture, zones, status, speed}
   }
 
   /** The picture of a camera; nothing where there is one camera only. */
@@ -22,10 +22,13 @@ export class Tiles {
     for (const { picture } of this.tiles.values()) picture.taught = track;
   }
 
-  /** What the server says of each camera; nothing where there is one only. */
+  /** What the server says of each camera, in the order they were given; nothing where there is one only. */
   update(cameras) {
-    for (const told of cameras ?? []) {
-      const { status, speed, zones } = this.tile(told.name);
+    for (const [place, told] of (cameras ?? []).entries()) {
+      const { figure, status, speed, zones } = this.tile(told.name);
+      // Pictures come in any order, and before this.
+      const there = this.box.children[place];
+      if (there !== figure) this.box.insertBefore(figure, there);
       status.hidden = !told.status;
       if (status.textContent !== (told.status ?? "")) status.textContent = told.status ?? "";
       speed.textContent = `${told.fps.toFixed(0)} frames/s · ${told.looks.toFixed(1)} detections/s`;
@@ -59,6 +62,6 @@ export class Tiles {
     const speed = element("span", caption, { className: "quiet" });
     const picture = new Picture(stage, canvas, faces, this.chosen);
     const zones = new Zones(stage, figure, caption, camera, this.ask);
-    return { picture, zones, status, speed };
+    return { figure, picture, zones, status, speed };
   }
 }
