@@ -104,6 +104,11 @@ def _open(address: str) -> tuple[Any, str]:
     except ValueError as error:
         raise UserError(f"{name}: {error}: give s3://, gs:// or http(s)://") from error
     except Exception as error:  # credentials that are there and no good, of whatever library
+        if (key := _google_key(urlsplit(address).scheme)) is not None:
+            raise UserError(
+                f"{name}: GOOGLE_APPLICATION_CREDENTIALS names {key}, which Google's library "
+                "cannot use: give the JSON file of a service account, or unset it"
+            ) from error
         raise UserError(f"{name}: cannot be opened: {_first_line(error)}") from error
 
 
@@ -117,7 +122,15 @@ def _options(scheme: str) -> dict[str, Any]:
         # bucket is, which emulators do not speak, and waits for a minute.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         return options | {"token": "anon"}
+    if _google_key(scheme) is not None:
+        # Without it gcsfs would pass over a file that is no good and ask as nobody.
+        return options | {"token": "google_default"}
     return options if scheme in ("s3", "gs", "gcs") else {}
+
+
+def _google_key(scheme: str) -> str | None:
+    """The file of credentials that a user of Google's buckets has named."""
+    return os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") if scheme in ("gs", "gcs") else None
 
 
 def _asked(address: str, call: Callable[[], T]) -> T:

@@ -199,15 +199,16 @@ def test_a_bucket_of_google_that_may_not_be_read_says_so(monkeypatch):
         thread.join()
 
 
-@pytest.mark.parametrize("content", ["{}", "no JSON", '{"type": "secret"}'])
+@pytest.mark.parametrize("content", ["{}", "no JSON", '{"type": "secret"}', None])
 def test_credentials_that_are_no_good_are_an_error_and_not_shown(monkeypatch, tmp_path, content):
     pytest.importorskip("gcsfs")
     file = tmp_path / "key.json"
-    file.write_text(content, encoding="utf-8")
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")
-    with pytest.raises(UserError, match="gs://family") as raised:
+    with pytest.raises(UserError, match=r"gs://family/.*key\.json.* or unset it") as raised:
         list_address("gs://family/2024", lambda name: True)
     assert "secret" not in str(raised.value)
 
