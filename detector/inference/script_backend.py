@@ -38,7 +38,7 @@ class ScriptNetwork:
 
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
-        images = torch.from_numpy(batch).to(self.device)
+        images = torch.from_numpy(np.require(batch, requirements="W")).to(self.device)
         found = self.module(images, self.score_threshold, self.nms_threshold)
         boxes, scores, image, *points = (output.cpu().numpy() for output in found)
         return per_image(len(batch), image, boxes, scores, *points)

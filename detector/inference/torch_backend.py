@@ -85,7 +85,11 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], ...]]:
-        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+        images = (
+            torch.from_numpy(np.require(batch, requirements="W"))
+            .to(self.device)
+            .permute(0, 3, 1, 2)
+        )
         results = self.model(images)
         names = ("boxes", "scores", "landmarks")
         return [tuple(r[name].cpu().numpy() for name in names if name in r) for r in results]

@@ -59,6 +59,19 @@ def test_every_format_gives_the_same(
     assert same(detector.detect(photos[1]), truth[1])
 
 
+def test_torch_says_nothing_of_a_picture_that_may_not_be_written(small_export: SmallExport) -> None:
+    """It warns once in a process, so a new one is asked."""
+    program = (
+        "import sys, numpy as np, faces\n"
+        "image = np.zeros((64, 64, 3), np.uint8)\n"
+        "image.flags.writeable = False\n"
+        "[faces.load_detector(path).detect(image) for path in sys.argv[1:]]"
+    )
+    files = [str(small_export.folder / f"small.{format}") for format in ("pt", "torchscript")]
+    command = [sys.executable, "-W", "error", "-c", program, *files]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_content_counts_not_the_name(
     small_export: SmallExport, photos: list[np.ndarray], tmp_path: Path, format: str
