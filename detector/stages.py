@@ -19,6 +19,9 @@ from detector.points import PointsHead, points_in_pixels, points_loss, shaken
 
 Targets = list[dict[str, Tensor]]
 
+TRAINING_OVERLAP = 0.7
+"""Proposals that overlap a better one by more (IoU) are left out in training: torchvision's 0.7."""
+
 
 def _leave_out(label: Tensor, boxes: Tensor, target: dict[str, Tensor]) -> None:
     """Label anchors that are beside all faces (0) and in a region to ignore -1, which counts not.
@@ -85,13 +88,15 @@ class IgnoringRPN(RegionProposalNetwork):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """As in torchvision, but a proposal has a fifth column: its objectness, a logit.
 
-        ``score_thresh`` applies in evaluation only: in training the head needs weak proposals too.
+        ``score_thresh`` and ``nms_thresh`` apply in evaluation only: in training the head needs
+        weak proposals too, and more than one or two for a face (`TRAINING_OVERLAP`).
         """
         logits = objectness.detach().reshape(len(image_shapes), -1)
         best = self._get_top_n_idx(logits, num_anchors_per_level)
         levels = torch.arange(len(num_anchors_per_level), device=logits.device)
         level = levels.repeat_interleave(torch.tensor(num_anchors_per_level, device=logits.device))
         threshold = 0.0 if self.training else self.score_thresh
+        overlap = TRAINING_OVERLAP if self.training else self.nms_thresh
         kept_proposals, kept_scores = [], []
         for i, size in enumerate(image_shapes):
             boxes = clip_boxes_to_image(proposals[i, best[i]], size)
@@ -99,7 +104,7 @@ class IgnoringRPN(RegionProposalNetwork):
             scores = logit.sigmoid()
             small = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < self.min_size
             good = ((scores >= threshold) & ~small).nonzero().squeeze(1)
-            kept = batched_nms(boxes[good], scores[good], level[best[i]][good], self.nms_thresh)
+            kept = batched_nms(boxes[good], scores[good], level[best[i]][good], overlap)
             kept = good[kept[: self.post_nms_top_n()]]
             kept_proposals.append(torch.cat((boxes[kept], logit[kept, None]), dim=1))
             kept_scores.append(scores[kept])

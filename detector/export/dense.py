@@ -1,14 +1,19 @@
 """What runs at every place of the image, arranged so that a runtime has little to do.
 
 Batch norm and the division by the standard deviation are folded into the convolutions, the two
-output convolutions of the proposal network are one, and the widest maps are never whole in memory.
+output convolutions of the proposal network are one, channels that nothing is made of are left out,
+and the widest maps are never whole in memory.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
+from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -18,6 +23,9 @@ from detector.model import MEAN, STD, FaceRCNN
 
 GROUP = 32
 """Channels that `InGroups` computes at a time: whole vectors of every processor, and few enough."""
+
+BLOCK = 16
+"""Channels that ONNX Runtime computes at once at most (NCHWc with AVX-512)."""
 
 
 class DenseLayers(nn.Module):
@@ -38,6 +46,9 @@ class DenseLayers(nn.Module):
         first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         first.weight.data /= torch.tensor(STD).view(1, 3, 1, 1) * 255
         blocks = model.backbone_blocks
+        for block in blocks:
+            if isinstance(block, InvertedResidual) and len(_convolutions(block)) == 3:
+                _leave_out_unused(block)
         for i in range(TAPS[0] + 1) if grouped else ():
             block = blocks[i]
             if isinstance(block, InvertedResidual) and len(_convolutions(block)) == 3:
@@ -51,6 +62,52 @@ class DenseLayers(nn.Module):
         levels = list(maps.values()) if isinstance(maps, dict) else [maps]
         found = [self.outputs(self.tower(level)).permute(0, 2, 3, 1) for level in levels]
         return levels[: self.pooled], found
+
+
+def unused_channels(model: FaceRCNN, pictures: Iterable[NDArray[np.uint8]]) -> dict[str, Tensor]:
+    """The expanded channels of the backbone's blocks that are zero everywhere in all ``pictures``.
+
+    Args:
+        model: `fpn`; is left as it is.
+        pictures: uint8 RGB (H, W, 3), H and W multiples of 32.
+
+    Returns the name of every projection's weight in ``model`` -> bool (channels,). With zeros there
+    the network gives the same for these pictures, and its exported files are without the channels.
+    """
+    dense = DenseLayers(copy.deepcopy(model).cpu().eval(), grouped=False)
+    largest: dict[str, Tensor] = {}
+    for name, block in dense.backbone.named_modules():
+        if isinstance(block, InvertedResidual) and len(convolutions := _convolutions(block)) == 3:
+            key = f"backbone.{name}.conv.2.weight"
+            wide = model.get_parameter(key).shape[1]
+            if convolutions[-1].in_channels < wide:
+                continue  # it has zeros there already
+            largest[key] = torch.zeros(wide)
+
+            def look(_: nn.Module, given: tuple[Tensor], key: str = key) -> None:
+                torch.maximum(largest[key], given[0].amax(dim=(0, 2, 3)), out=largest[key])
+
+            convolutions[-1].register_forward_pre_hook(look)
+    with torch.inference_mode():
+        for picture in pictures:
+            dense(torch.from_numpy(picture)[None])
+    return {key: most <= 0 for key, most in largest.items()}
+
+
+def _leave_out_unused(block: InvertedResidual) -> None:
+    """Leaves out the expanded channels that the projection takes nothing of, 0 times their value.
+
+    A multiple of `BLOCK` stays: ONNX Runtime would fill the last vector up in every call.
+    """
+    expand, depthwise, project = _convolutions(block)
+    used = (project.weight != 0).flatten(2).any(dim=2).any(dim=0)
+    count = min(-(-int(used.sum()) // BLOCK) * BLOCK, len(used))
+    # The used ones, and as many others as fill the vector, in their order.
+    kept = used.int().argsort(descending=True, stable=True)[:count].sort().values
+    if count < len(used):
+        block.conv[0][0] = _part(expand, kept, slice(None))  # type: ignore[index]
+        block.conv[1][0] = _part(depthwise, kept, slice(None), groups=count)  # type: ignore[index]
+        block.conv[2] = _part(project, slice(None), kept)
 
 
 class InGroups(nn.Module):
@@ -90,7 +147,11 @@ class InGroups(nn.Module):
 
 
 def _part(
-    whole: nn.Conv2d, made: slice, given: slice, groups: int = 1, bias: bool = True
+    whole: nn.Conv2d,
+    made: slice | Tensor,
+    given: slice | Tensor,
+    groups: int = 1,
+    bias: bool = True,
 ) -> nn.Conv2d:
     """The part of a convolution that makes some channels from some of the given ones."""
     weight = whole.weight.data[made, given].clone()
