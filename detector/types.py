@@ -200,7 +200,7 @@ class Detections:
         >>> from skimage.data import astronaut
         >>> found = faces.load_detector().detect(astronaut())
         >>> [crop.shape for crop in found.crops(astronaut())]
-        [(119, 96, 3)]
+        [(115, 93, 3)]
         """
         image = self._own_image(image)
         corners = np.concatenate([np.floor(self.xyxy[:, :2]), np.ceil(self.xyxy[:, 2:])], axis=1)

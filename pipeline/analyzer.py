@@ -91,7 +91,7 @@ class FaceAnalyzer(Closing):
         >>> from skimage.data import astronaut
         >>> analyzer = faces.FaceAnalyzer()
         >>> analyzer.analyze(astronaut())
-        [Face(unknown, box [177 58 272 176], score 0.96)]
+        [Face(unknown, box [177 61 270 176], score 0.95)]
         """
         image = as_image(image)
         return self._named([image], [self.detector.detect(image)])[0]

@@ -107,7 +107,7 @@ def stream(
     >>> with faces.stream("eileen.png") as frames:
     ...     for tick in frames:
     ...         print(tick.faces.time, list(tick.faces))
-    0.0 [Face(unknown, box [177 58 272 176], score 0.96)]
+    0.0 [Face(unknown, box [177 61 270 176], score 0.95)]
     """
     if embedder is None and isinstance(gallery, Gallery):
         embedder = gallery.embedder

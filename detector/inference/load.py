@@ -56,7 +56,7 @@ def load_detector(
     >>> import faces
     >>> from skimage.data import astronaut
     >>> faces.load_detector().detect(astronaut())
-    Detections(1 face in 512x512: [177 58 272 176] 0.96)
+    Detections(1 face in 512x512: [177 61 270 176] 0.95)
     """
     path = find_model(path)
     _check(max_side, score_threshold, nms_threshold, threads, batch_size, speed)

@@ -30,6 +30,15 @@ MOST_ENLARGED = 1.25
 LARGE_MOST_ENLARGED = 2.5
 """The same of large crops: few pictures have a face of hundreds of pixels."""
 
+LEAST_COVERED = 10.0
+"""Pixels of the shorter side of a face that may be hidden in part."""
+
+WEAKEST_LIGHT = 0.1
+"""How much is left of the weakest of red, green and blue in colored light."""
+
+MOST_HAZE = 0.4
+"""How much of the light is laid over the picture at most: a washed-out one has little contrast."""
+
 LEAST_MASKED = 6.0
 """Pixels from the eyes to the mouth of a face that is worth a mask."""
 
@@ -168,6 +177,66 @@ class Masks(v2.Transform):
         return tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1)), target
 
 
+class Covers(v2.Transform):
+    """Hides a part of some faces behind a piece of the same picture, as hands and heads do.
+
+    Each face of `LEAST_COVERED` pixels or more, with probability ``share``: an ellipse or rectangle
+    of 0.4 to 1 of its sides, from a place without a face, is laid over its edge, so that about half
+    of it at most is hidden. Its box and points stay, as annotators guess what is hidden. Where the
+    place that was drawn has a face, nothing is laid.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        boxes = target["boxes"].as_subclass(Tensor)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        fit = (target["labels"] == FACE) & (sides.amin(dim=1) >= LEAST_COVERED)
+        chosen = (fit & (torch.rand(len(boxes)) < self.share)).nonzero().squeeze(1).tolist()
+        if not chosen:
+            return image, target
+        before = image.as_subclass(Tensor)
+        pixels = before.clone()
+        room = torch.tensor(image.shape[:-3:-1])  # width, height
+        for i in chosen:
+            wide, high, from_x, from_y, turn, shape = torch.rand(6).tolist()
+            size = (sides[i] * (0.4 + 0.6 * torch.tensor([wide, high]))).round().long()
+            source = ((room - size + 1) * torch.tensor([from_x, from_y])).long()
+            meets = (boxes[:, :2] < source + size).all(dim=1) & (boxes[:, 2:] > source).all(dim=1)
+            if (size > room).any() or meets.any():
+                continue
+            # The center of the piece lies on the ellipse that fills the face's box.
+            angle = torch.tensor(2 * math.pi * turn)
+            edge = torch.stack((angle.cos(), angle.sin())) * sides[i] / 2
+            center = (boxes[i, :2] + boxes[i, 2:]) / 2 + edge
+            place = (center - size / 2).round().long()
+            _lay(before, pixels, source.tolist(), place.tolist(), size.tolist(), shape < 0.5)
+        return tv_tensors.Image(pixels), target
+
+
+def _lay(
+    before: Tensor,
+    after: Tensor,
+    source: list[int],
+    place: list[int],
+    size: list[int],
+    round_: bool,
+) -> None:
+    """Copies the part of ``size`` (x, y) at ``source`` to ``place``: what is inside the picture."""
+    (left, top), (w, h) = place, size
+    height, width = after.shape[-2:]
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, width), min(top + h, height)
+    if x1 >= x2 or y1 >= y2:
+        return
+    x, y = torch.arange(x1, x2) - left, torch.arange(y1, y2) - top
+    piece = before[:, source[1] + y[:, None], source[0] + x]
+    shown = after[:, y1:y2, x1:x2]
+    inside = ((2 * x + 1) / w - 1) ** 2 + (((2 * y + 1) / h - 1) ** 2)[:, None] <= 1
+    shown[:] = torch.where(inside, piece, shown) if round_ else piece
+
+
 class Tilt(v2.Transform):
     """Turns a square about its center by up to ``degrees`` and stretches it in one direction.
 
@@ -208,6 +277,30 @@ class Tilt(v2.Transform):
         return tv_tensors.Image(turned), _clipped(moved, target["labels"], points, size)
 
 
+class ColoredLight(v2.Transform):
+    """Shows a picture in the light of one color, as on a stage, in a club or through a filter.
+
+    With probability ``share``: the colors fade by a share between none and all, red, green and blue
+    are weakened to `WEAKEST_LIGHT` or more of what they were, the strongest of them not at all, and
+    up to `MOST_HAZE` of the light itself is laid over the picture.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        choose, fade, haze, *light = torch.rand(6).tolist()
+        if choose >= self.share:
+            return image, target
+        color = torch.tensor(light)
+        color = (WEAKEST_LIGHT + (1 - WEAKEST_LIGHT) * color / color.max()).view(3, 1, 1)
+        pixels = image.as_subclass(Tensor).float()
+        pixels = pixels.lerp(pixels.mean(dim=0, keepdim=True), fade)
+        pixels = pixels.lerp(torch.full_like(pixels, 255.0), haze * MOST_HAZE) * color
+        return tv_tensors.Image(pixels.round().to(torch.uint8)), target
+
+
 class Square(v2.Transform):
     """`reference`: squeeze the whole picture into a square, each axis by its own factor."""
 
@@ -241,7 +334,8 @@ def _of_boxes(sample: tuple[Tensor, dict[str, Any]]) -> tuple[Tensor, Tensor]:
 
 
 def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Transform:
-    """Crop or squeeze, flip, tilt, color, blur; boxes without area go, small ones are ignored.
+    """Crop or squeeze, then flip, hide, tilt, color, blur; boxes without area go, small ones are
+    ignored.
 
     `reference` is only squeezed, as the published recipe has it. ``large`` (`fpn`) are crops of
     twice the size with faces from half of ``image_size`` up, which the others cannot show whole: a
@@ -266,8 +360,10 @@ def train_transform(arch: str, data: DataConfig, large: bool = False) -> v2.Tran
             crop,
             Flip(),
             Masks(share=0.15),
+            Covers(share=0.2),
             Tilt(degrees=20.0, stretch=1.25, share=0.5),
             v2.RandomApply([v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5)], p=0.8),
+            ColoredLight(share=0.2),
             v2.RandomGrayscale(p=0.1),
             v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.1),
             v2.SanitizeBoundingBoxes(labels_getter=_of_boxes),

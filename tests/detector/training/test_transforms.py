@@ -9,6 +9,9 @@ from torchvision import tv_tensors
 
 from detector.config import DataConfig
 from detector.training.transforms import (
+    WEAKEST_LIGHT,
+    ColoredLight,
+    Covers,
     FaceCrop,
     IgnoreSmall,
     Masks,
@@ -239,3 +242,75 @@ def test_some_faces_get_masks_and_small_or_unknown_ones_none():
     without_nose[2] = np.nan
     assert not masked(320, 1.0, without_nose[None]).any()
     assert not masked(320, 1.0, np.zeros((0, 5, 2))).any()
+
+
+def covered(boxes: list[list[float]], share: float, seed: int, labels: list[int] | None = None):
+    """Which pixels are not as they were: faces are white on gray."""
+    image, target = sample(boxes, labels)
+    given = image.clone()
+    torch.manual_seed(seed)
+    after, same = Covers(share)(image, target)
+    assert same is target
+    assert (after.shape, after.dtype) == (image.shape, torch.uint8)
+    assert bool((image == given).all()), "the picture that was given stays as it is"
+    return (after != given).any(dim=0)
+
+
+def test_a_part_of_a_face_is_hidden_and_nothing_else_changes() -> None:
+    box = [100, 80, 140, 130]
+    shares, sides = [], set()
+    for seed in range(60):
+        changed = covered([box], 1.0, seed)
+        inside = changed[80:130, 100:140]
+        assert int(inside.sum()) == int(changed.sum()), "gray is laid on gray elsewhere"
+        shares.append(float(inside.float().mean()))
+        if inside.any():
+            y, x = inside.nonzero().float().mean(dim=0).tolist()
+            sides.add((x > 20, y > 25))
+    assert max(shares) < 0.62
+    assert np.median(shares) > 0.1
+    assert len(sides) == 4, "from every side"
+
+
+def test_pieces_hold_no_face_and_small_or_ignored_faces_are_left_alone() -> None:
+    assert not covered([[100, 80, 109, 89]], 1.0, 0).any(), "under 10 pixels"
+    assert not covered([[100, 80, 140, 130]], 1.0, 0, [-1]).any()
+    assert not covered([[100, 80, 140, 130]], 0.0, 0).any()
+    everywhere = [[x, y, x + 38.0, y + 38.0] for x in range(0, 400, 40) for y in range(0, 280, 40)]
+    assert not covered([*everywhere, [0, 0, 400, 300]], 1.0, 0).any(), "no place without a face"
+    assert not covered([], 1.0, 0).any()
+
+
+def test_a_face_over_the_edge_is_hidden_inside_the_picture() -> None:
+    seen = [covered([[0, 0, 60, 60], [340, 240, 400, 300]], 1.0, seed) for seed in range(30)]
+    assert any(changed[:60, :60].any() for changed in seen)
+    assert any(changed[240:, 340:].any() for changed in seen)
+
+
+def test_colored_light_keeps_the_order_of_light_and_dark_and_colors_all() -> None:
+    ramp = torch.linspace(0, 255, 256).repeat(3, 8, 1).to(torch.uint8)
+    lights = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        target: dict = {}
+        after, same = ColoredLight(1.0)(tv_tensors.Image(ramp), target)
+        assert same is target
+        assert after.dtype == torch.uint8
+        light = after[:, 0].int()
+        assert bool((light.diff(dim=1) >= 0).all())
+        white = light[:, -1] / 255
+        assert white.max() == 1
+        assert white.min() >= WEAKEST_LIGHT - 0.01
+        assert (light[:, -1] - light[:, 0]).max() >= 0.59 * 255, "what is laid over it hides little"
+        lights.add(int(white.argmax()))
+    assert lights == {0, 1, 2}
+
+
+def test_colored_light_fades_colors_and_leaves_most_pictures_alone() -> None:
+    red = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    red[0] = 240
+    torch.manual_seed(0)
+    after = [ColoredLight(0.2)(tv_tensors.Image(red), {})[0] for _ in range(200)]
+    changed = [picture for picture in after if not torch.equal(picture, red)]
+    assert 20 < len(changed) < 65
+    assert any(picture[1:].max() > 60 for picture in changed), "gray in the light of a color"
