@@ -314,3 +314,19 @@ def test_colored_light_fades_colors_and_leaves_most_pictures_alone() -> None:
     changed = [picture for picture in after if not torch.equal(picture, red)]
     assert 20 < len(changed) < 65
     assert any(picture[1:].max() > 60 for picture in changed), "gray in the light of a color"
+
+
+def test_training_shows_colored_light_and_hidden_faces() -> None:
+    transform = train_transform("fpn", DataConfig(image_size=160, face_sizes=(40.0, 60.0)))
+    colored, hidden = [], []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        image, target = transform(*sample([[100, 100, 140, 150]]))
+        pixels = image.as_subclass(torch.Tensor).int()
+        for x1, y1, x2, y2 in target["boxes"].tolist():
+            inner = pixels[:, round((3 * y1 + y2) / 4) : round((y1 + 3 * y2) / 4)]
+            inner = inner[:, :, round((3 * x1 + x2) / 4) : round((x1 + 3 * x2) / 4)]
+            colored.append(int((inner.amax(dim=0) - inner.amin(dim=0)).max()) > 20)
+            hidden.append(int(inner.sum(dim=0).max() - inner.sum(dim=0).min()) > 60)
+    assert 0.1 < np.mean(colored) < 0.3
+    assert 0.05 < np.mean(hidden) < 0.3
