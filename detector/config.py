@@ -214,8 +214,8 @@ class TrainConfig:
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps` (slow and may hang)."""
     precision: Precision = "auto"
     """What the network computes in while it learns: `bf16` (bfloat16 where that is safe, half the
-    memory and up to twice as fast where the processor has instructions for it), `float32`, or
-    `auto`: bf16 on CUDA and, for `fpn`, on processors that have them."""
+    memory and up to twice as fast where the processor is made for it), `float32`, or `auto`: bf16
+    on CUDA and, for `fpn`, on a processor that is faster with it, which is measured."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to torch. Bit-for-bit resuming needs the same number."""
     save_minutes: float = 10.0

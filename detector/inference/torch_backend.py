@@ -15,7 +15,7 @@ from detector.inference.metadata import Artifact
 from detector.inference.metadata import inference_resize as inference_resize  # the trainer's import
 from detector.model import FaceRCNN
 from faces.errors import UserError
-from faces.networks.torch import cpu_has_bf16
+from faces.networks.torch import cpu_gains_by_bf16
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,12 @@ def _try(device: torch.device) -> str | None:
 def trains_in_bf16(precision: Precision, device: torch.device, arch: Arch) -> bool:
     """Whether a network learns in bfloat16, see `detector.config.TrainConfig.precision`.
 
-    A processor without instructions for it computes bfloat16 several times slower than float32.
+    Not every processor that has instructions for bfloat16 is faster with it.
     """
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cpu":
-        return arch == "fpn" and cpu_has_bf16()
+        return arch == "fpn" and cpu_gains_by_bf16()
     return device.type == "cuda"
 
 

@@ -47,8 +47,8 @@ class PretrainConfig:
     hold_out: float = 0.05
     """Part (0..1) of the people with names, and of the faces without, kept for validation."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    """What the network computes in while it learns; `auto`: bfloat16 on processors that have
-    instructions for it."""
+    """What the network computes in while it learns; `auto`: bfloat16 on a processor that is
+    faster with it, which is measured."""
     seed: int = 0
     """Of the first weights, the variants and their order."""
 

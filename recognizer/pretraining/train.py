@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from faces.errors import UserError
 from faces.history import plot_histories, save_figure, write_history
-from faces.networks.torch import cpu_has_bf16, update_average
+from faces.networks.torch import cpu_gains_by_bf16, update_average
 from faces.run import stop_signals
 from recognizer.crop import CropRecipe
 from recognizer.embedders.checkpoint import load_checkpoint, save_checkpoint, save_tensors
@@ -58,7 +58,9 @@ class Trainer:
     ) -> None:
         """``knowing``: the network has learned already, and learns on at a tenth of the rates."""
         self.config, self.recipe, self.run, self.material = config, recipe, run, material
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and cpu_has_bf16())
+        self.bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and cpu_gains_by_bf16()
+        )
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.knowing = knowing

@@ -342,7 +342,9 @@ def test_proposals_are_exact_in_bfloat16(arch: str) -> None:
 def test_what_learns_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     for has in (True, False):
-        monkeypatch.setattr("detector.inference.torch_backend.cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr(
+            "detector.inference.torch_backend.cpu_gains_by_bf16", lambda has=has: has
+        )
         assert trains_in_bf16("auto", CPU, "fpn") == has
         assert not trains_in_bf16("auto", CPU, "reference")  # as published
         assert trains_in_bf16("auto", cuda, "reference")
