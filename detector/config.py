@@ -113,6 +113,9 @@ class ModelConfig:
     )
     """The uncalibrated score (0..1) that is reported as 0.5 (`fpn`), measured by `faces calibrate`;
     0.5 leaves the scores as they are."""
+    temperature: Annotated[float, tyro.conf.Suppress] = 1.0
+    """What the logit of a calibrated score is divided by (`fpn`): below 1 clear faces are surer,
+    and 0.5 stays 0.5. The losses take the logits as they are."""
     min_objectness: Annotated[float, tyro.conf.Suppress] = 0.1
     """Proposals with a lower objectness (0..1) are not looked at when detecting (`fpn`). Objectness
     learns the overlap of its box: of a network that has not learned long, few reach 0.3."""
@@ -251,6 +254,7 @@ class TrainConfig:
             (optim.accumulate >= 1, "accumulate must be at least 1"),
             (optim.learning_rate > 0, "learning_rate must be positive"),
             (0 < model.score_calibration < 1, "score_calibration must be between 0 and 1"),
+            (model.temperature > 0, "temperature must be positive"),
             (0 <= model.min_objectness < 1, "min_objectness must be at least 0 and below 1"),
             ((optim.backbone_lr or 0) >= 0, "backbone_lr must not be negative"),
             (optim.weight_decay >= 0, "weight_decay must not be negative"),

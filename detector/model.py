@@ -197,6 +197,7 @@ def _fpn(blocks: nn.Sequential, config: ModelConfig) -> FaceRCNN:
     roi_heads.quality = True
     roi_heads.objectness = config.objectness
     roi_heads.shift = math.log(config.score_calibration / (1 - config.score_calibration))
+    roi_heads.temperature = config.temperature
     return FaceRCNN(backbone, rpn, roi_heads, config)
 
 

@@ -170,7 +170,7 @@ class IgnoringRoIHeads(RoIHeads):
     proposals grow as the proposals get better, so that they cannot serve as validation loss.
 
     In evaluation a face's logit is the mean of the head's and the proposal network's, which has the
-    weight ``objectness``, minus ``shift``.
+    weight ``objectness``, minus ``shift`` and divided by ``temperature``.
 
     With ``points`` every face has five of them, found from its final box.
     """
@@ -178,6 +178,7 @@ class IgnoringRoIHeads(RoIHeads):
     quality = False
     objectness = 0.0
     shift = 0.0
+    temperature = 1.0
     points: PointsHead | None
     points_pool: ContextRoIAlign
     counted = 0.0
@@ -257,8 +258,8 @@ class IgnoringRoIHeads(RoIHeads):
             of_proposal = torch.cat([boxes[:, 4] for boxes in proposals])
             face = torch.lerp(face, of_proposal, self.objectness)
             proposals = [boxes[:, :4] for boxes in proposals]
-        if self.objectness or self.shift:
-            face = face - self.shift
+        if self.objectness or self.shift or self.temperature != 1:
+            face = (face - self.shift) / self.temperature
             class_logits = torch.stack((torch.zeros_like(face), face), dim=1)
         return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
 

@@ -271,7 +271,7 @@ def _plain_scores(
 
     set_threads(threads)
     network, artifact = open_checkpoint(path)
-    network.roi_heads.shift = 0.0
+    network.roi_heads.shift, network.roi_heads.temperature = 0.0, 1.0
     network.roi_heads.score_thresh = LOWEST
     resize = inference_resize(artifact.config.model, artifact.config.data, options.max_side)
     detector = FaceDetector(TorchNetwork(network, pick_device(options.device)), resize, LOWEST)

@@ -15,7 +15,9 @@ from detector.model import FaceRCNN, build_model
 from detector.training_pictures import TrainingPictures
 from tests.tiny import TINY_MODEL
 
-CONFIG = TrainConfig(model=replace(TINY_MODEL, channels=16, head_width=32, score_calibration=0.8))
+CONFIG = TrainConfig(
+    model=replace(TINY_MODEL, channels=16, head_width=32, score_calibration=0.8, temperature=0.8)
+)
 PICTURES = TrainingPictures(frozenset({b"aaaaaa", b"bbbbbb"}), frozenset({b"cccccc"}))
 PROVENANCE = {"training_images": 7, "written": "2026-01-01T00:00:00+00:00"}
 

@@ -74,6 +74,7 @@ class FaceGraph(nn.Module):
         self.finest = 2 if self.pooled > 1 else 5  # log2 of the finest pooled stride
         self.objectness = float(roi.objectness)
         self.shift = float(roi.shift)
+        self.temperature = float(roi.temperature)
         self.head = roi.box_head
         self.predictor = roi.box_predictor
         self.box_weights = nn.Buffer(torch.tensor(roi.box_coder.weights))
@@ -106,7 +107,7 @@ class FaceGraph(nn.Module):
         of_proposal = of_proposal.index_select(0, order)
         logits, moves = self.predictor(self.head(pooled))
         face = torch.lerp(logits[:, 1] - logits[:, 0], of_proposal, self.objectness)
-        scores = (face - self.shift).sigmoid()
+        scores = ((face - self.shift) / self.temperature).sigmoid()
         boxes, wide, high = _decode(boxes, moves[:, 4:8] / self.box_weights, height, width)
         good = (scores > score_threshold) & (torch.minimum(wide, high) >= 1e-2)
         found = good.nonzero().squeeze(1)

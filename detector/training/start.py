@@ -20,7 +20,7 @@ from faces.errors import UserError
 
 T = TypeVar("T")
 
-INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration", "points")
+INHERITED = ("anchors", "anchor_ratio", "objectness", "score_calibration", "temperature", "points")
 """Fields of `ModelConfig` which say what the weights' numbers mean, and what they find."""
 
 ONLY_POINTS: dict[str, Any] = {"batch_norm": "frozen", "best": "loss", "ap_every": 0}

@@ -72,13 +72,10 @@ def main(argv: Sequence[str]) -> int:
     config = checkpoint_config(payload)
     network = replace(
         config.model,
-        score_calibration=_sharper(args.score_calibration, args.temperature),
-        min_objectness=_sharper(config.model.min_objectness, args.temperature),
+        score_calibration=args.score_calibration,
+        temperature=args.temperature,
         backbone_weights="none",
     )
-    for name, tensor in payload["weights"].items():
-        if name.rpartition(".")[0] in LOGITS:
-            payload["weights"][name] = tensor.float() / args.temperature
     # Without the paths of the machine that trained it.
     data = replace(
         config.data, data_dir=None, image_path=None, train_ann_dir=None, valid_path=None,
@@ -137,15 +134,6 @@ def _pictures(folder: Path) -> Iterator[NDArray[np.uint8]]:
     for path in files[:: max(1, len(files) // UNUSED_PICTURES)]:
         for side in (640, 0):
             yield Resize(side=side)(read_image(path)).pixels.copy()
-
-
-LOGITS = ("rpn.head.cls_logits", "roi_heads.box_predictor.cls_score")
-"""The layers whose outputs are the logits of the scores."""
-
-
-def _sharper(score: float, temperature: float) -> float:
-    """What a score becomes when its logit is divided."""
-    return float(1 / (1 + ((1 - score) / score) ** (1 / temperature)))
 
 
 if __name__ == "__main__":

@@ -125,13 +125,13 @@ def test_proposals_are_torchvisions_with_their_objectness(
 
 def test_a_face_is_scored_by_the_head_and_by_the_proposal_network() -> None:
     heads = build_model(
-        replace(TINY_MODEL, objectness=0.25, score_calibration=0.9)
+        replace(TINY_MODEL, objectness=0.25, score_calibration=0.9, temperature=0.5)
     ).roi_heads.eval()
     proposals = [torch.tensor([[10.0, 10, 30, 40, 4.0], [60, 60, 80, 90, -1.0]])]
     logits = torch.tensor([[-1.0, 3.0], [0.5, 2.5]])
     _, [scores], _ = heads.postprocess_detections(logits, torch.zeros(2, 8), proposals, [(99, 99)])
     mean = torch.tensor([0.75 * 4 + 0.25 * 4, 0.75 * 2 - 0.25])
-    torch.testing.assert_close(scores, (mean - torch.tensor(9.0).log()).sigmoid())
+    torch.testing.assert_close(scores, ((mean - torch.tensor(9.0).log()) / 0.5).sigmoid())
 
 
 def test_ignored_faces_are_neither_positive_nor_negative() -> None:

@@ -85,7 +85,7 @@ def test_a_checkpoint_is_calibrated_in_place_and_kept(
     tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    config = replace(CONFIG, model=replace(CONFIG.model, score_calibration=0.2))
+    config = replace(CONFIG, model=replace(CONFIG.model, score_calibration=0.2, temperature=0.7))
     model = write_checkpoint(tmp_path / "best.pt", talkative_model(config), config)
     before, bytes_before = load_checkpoint(model), model.read_bytes()
     assert false_positives(model, tmp_path / "data") > 3

@@ -183,15 +183,17 @@ def test_weak_proposals_of_a_new_network_are_looked_at() -> None:
     assert build_model(kept).rpn.score_thresh == 0.3
     # What learns from now on learns the overlap: not its parent's.
     assert build_model(inherit(TINY_MODEL, kept), pretrained=False).rpn.score_thresh == 0.1
-    surer = replace(TINY_MODEL, min_objectness=0.01)  # its logits were made larger
+    surer = replace(TINY_MODEL, min_objectness=0.01)  # it looked at weaker ones
     assert build_model(inherit(TINY_MODEL, surer), pretrained=False).rpn.score_thresh == 0.01
+    with pytest.raises(UserError, match="temperature must be positive"):
+        TrainConfig(model=ModelConfig(temperature=0.0))
     with pytest.raises(UserError, match="min_objectness must be"):
         TrainConfig(model=ModelConfig(min_objectness=1.0))
 
 
 @pytest.mark.slow
 def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
-    parent = replace(TINY_MODEL, score_calibration=0.9, objectness=0.25)
+    parent = replace(TINY_MODEL, score_calibration=0.9, temperature=0.5, objectness=0.25)
     assert inherit(TINY_MODEL, parent) == parent
     assert inherit(replace(TINY_MODEL, score_calibration=0.7), parent).score_calibration == 0.7
     assert inherit(replace(TINY_MODEL, head_width=16), parent).head_width == 16  # has a flag
@@ -204,3 +206,4 @@ def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
     model, artifact = open_checkpoint(tmp_path / "two" / "last.pt")
     assert artifact.config.model == parent
     assert model.roi_heads.shift == pytest.approx(2.1972, abs=1e-4)
+    assert model.roi_heads.temperature == 0.5
