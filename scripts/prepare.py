@@ -221,16 +221,17 @@ def _points(options: Points) -> int:
 
     from detector.data.formats.from_voc import read_sets
     from detector.data.formats.write import check_out, write_dataset
-    from detector.data.voc.folder import find_sets
+    from detector.data.parts import voc_sets
     from faces.files import check_writable
     from pipeline.label_points import label_points, open_networks
 
     check_writable(options.out)
     check_out(options.folder, options.out, overwrite=options.overwrite)
     networks = open_networks(options.yunet, options.threads)
-    sets = [replace(one, name=one.name or "train") for one in find_sets(options.folder)]
+    read = read_sets(voc_sets(options.folder))
+    splits = {split or "train": images for split, images in read.splits.items()}
     dataset, found = label_points(
-        read_sets(sets),
+        replace(read, splits=splits),
         networks,
         lambda images: progress(images, "looking", "image", options.quiet),
     )
@@ -244,11 +245,12 @@ def _points(options: Points) -> int:
 
 
 def _sets(options: Check | Export) -> list[VocFolder]:
-    from detector.data.voc.folder import VocFolder, find_sets
+    from detector.data.parts import voc_sets
+    from detector.data.voc.folder import VocFolder
 
     given = (options.image_dir is not None, options.annotation_dir is not None)
     if options.folder is not None and not any(given):
-        return find_sets(options.folder)
+        return voc_sets(options.folder)
     if options.image_dir is None or options.annotation_dir is None or options.folder is not None:
         raise UserError("give either one folder, or both --image-dir and --annotation-dir")
     return [VocFolder("", options.image_dir, options.annotation_dir)]

@@ -3,7 +3,8 @@
 DIR/train/images, DIR/train/annotations, DIR/val/...    as `faces prepare` writes it
 DIR/images/train, DIR/annotations/train, ...            sets first, then parts
 DIR/train, DIR/valid with images and .xml together      as other tools export VOC
-DIR/images, DIR/annotations                             one set, not divided
+DIR/images, DIR/annotations                             one set, not divided, or by the lists
+                                                        of DIR/ImageSets/Main
 DIR with images and .xml together                       the same
 
 Or data.yaml, COCO's JSON or what else `faces prepare import` reads, as a file or a folder: then the
@@ -14,16 +15,17 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detector.data.formats.load import format_of, load_dataset
+from detector.data.formats.load import Format, format_of, load_dataset
+from detector.data.formats.readers.voc import image_sets
 from detector.data.formats.source import LABEL_SUFFIXES
 from detector.data.formats.write import to_voc
 from detector.data.voc.folder import VocFolder, find_sets
 from detector.data.voc.truth import LabelFile
 from faces.errors import UserError
-from faces.images.find import find_files
+from faces.images.find import find_files, find_images
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def find_parts(folder: Path) -> Parts:
     if not xml or format_of(xml[0]) == "cvat":
         return _labeled(folder)
     named: dict[str, list[VocFolder]] = {"train": [], "val": [], "test": [], "": []}
-    for found in _sets(folder):
+    for found in voc_sets(folder):
         named[_part(found.name)].append(found)
     for name, several in named.items():
         if len(several) > 1:
@@ -75,6 +77,8 @@ def find_parts(folder: Path) -> Parts:
             f"data {folder} has the part {(named['train'] or named['val'])[0].name}, and "
             f"{named[''][0].images} beside it: move one of them away"
         )
+    if named[""] and image_sets(named[""][0], find_images(named[""][0].images))[0]:
+        return _labeled(folder, "voc")
     if named["test"]:
         log.info("%s is left out: it is for `faces evaluate`", named["test"][0].images)
     train, valid = (
@@ -86,7 +90,7 @@ def find_parts(folder: Path) -> Parts:
     return Parts(train[0] if train else None, valid[0] if valid else None)
 
 
-def _labeled(path: Path) -> Parts:
+def _labeled(path: Path, format: Format | None = None) -> Parts:
     """The parts of a data set in another tool's format, by one reader with `prepare import`."""
     if path.is_dir() and not find_files(path, LABEL_SUFFIXES):
         raise UserError(
@@ -95,7 +99,7 @@ def _labeled(path: Path) -> Parts:
             "labels of another tool"
         )
     try:
-        dataset = load_dataset(path, scratch=None)
+        dataset = load_dataset(path, scratch=None, format=format)
     except UserError as error:
         raise UserError(f"data {error}") from error
     for note in dataset.notes:
@@ -112,6 +116,19 @@ def _labeled(path: Path) -> Parts:
     if set(parts) == {"test"}:
         raise UserError(f"data {path} has only a part to test")
     return Parts(parts.get("train"), parts.get("val"))
+
+
+def voc_sets(folder: Path) -> list[VocFolder]:
+    """The sets of PASCAL VOC files in a folder, the parts of one as sets of their own.
+
+    A part is called train, val or test, whatever word its folder has for it. Raises UserError when
+    there is no set.
+    """
+    found = _sets(folder)
+    named = [_part(one.name) or one.name for one in found]
+    if len(set(named)) < len(named):
+        return found
+    return [replace(one, name=name) for one, name in zip(found, named, strict=True)]
 
 
 def _sets(folder: Path) -> list[VocFolder]:

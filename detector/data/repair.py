@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
 from lxml import etree
 
 from detector.data.check import SetReport
@@ -289,17 +290,21 @@ def _same_change(before: Box, after: Box) -> Callable[[Box], Box]:
 def _join(root: etree._Element, other: etree._Element, job: _Job) -> int:
     """Add the objects of another annotation of the image; how many were there already."""
     there = [
-        (element.findtext("name"), box_of(element, job.annotations[0]))
+        (element.findtext("name"), box_of(element, job.annotations[0]), element)
         for element in root.findall("object")
     ]
     again = 0
     for element in other.findall("object"):
         box = box_of(element, job.annotations[0])
-        same = [have for name, have in there if name == element.findtext("name")]
-        if same and iou([box], same).max() >= SAME_BOX:
-            again += 1
-        else:
+        same = [one for one in there if one[0] == element.findtext("name")]
+        overlap = iou([box], [one[1] for one in same])[0] if same else np.zeros(1)
+        if overlap.max() < SAME_BOX:
             root.append(element)
+            continue
+        again += 1
+        twin, points = same[int(overlap.argmax())][2], element.find("landmarks")
+        if points is not None and twin.find("landmarks") is None:
+            twin.append(points)
     return again
 
 

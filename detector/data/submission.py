@@ -13,6 +13,8 @@ A *name* is an image's path below its folder without the suffix and with forward
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -31,6 +33,16 @@ def image_name(path: Path, folder: Path) -> str:
     return nfc(path.relative_to(folder).with_suffix("").as_posix())
 
 
+def image_names(paths: Sequence[Path], folder: Path) -> list[str]:
+    """The name of each, with its suffix where two differ in nothing else."""
+    names = [image_name(path, folder) for path in paths]
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        name + path.suffix if name in several else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
 def scored_boxes(detections: Detections) -> NDArray[np.float64]:
     """float64 (N, 5): x1 y1 x2 y2 in pixels and the score, the form that evaluation works on."""
     return np.column_stack([detections.xyxy, detections.score]).astype(np.float64)
@@ -40,11 +52,14 @@ def write_submission(folder: Path, name: str, detections: Detections) -> Path:
     """Write one image's detections under ``folder``; returns the file.
 
     Boxes are written to 1/10,000 pixel and scores exactly, because a set is cut where scores are
-    equal. Raises ValueError for a name that would leave the folder.
+    equal. Raises UserError for a name that would leave the folder.
     """
     parts = PurePosixPath(name)
     if not name or parts.is_absolute() or ".." in parts.parts or "\\" in name or "\n" in name:
-        raise ValueError(f"{name!r} is no image name: expected a relative path such as event/image")
+        raise UserError(
+            f"{name!r} cannot be written as an image's name: rename the image, without backslashes "
+            "and line breaks"
+        )
     lines = [name, str(len(detections))]
     for x1, y1, x2, y2, score in scored_boxes(detections):
         lines.append(f"{x1:.4f} {y1:.4f} {x2 - x1:.4f} {y2 - y1:.4f} {float(score)!r}")

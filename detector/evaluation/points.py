@@ -52,7 +52,8 @@ def points_errors(
             "median": float(np.median(sound)),
             "p95": float(np.quantile(sound, 0.95)),
         }
-    by_point = [float(np.nanmedian(column)) if len(sound) else None for column in off.T]
+    known_of = [column[np.isfinite(column)] for column in off.T]
+    by_point = [float(np.median(column)) if len(column) else None for column in known_of]
     return {
         **figures,
         "faces": len(rows),

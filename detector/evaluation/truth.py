@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from detector.data.division import Division, picture_name, read_division
 from detector.data.parts import find_parts
-from detector.data.submission import image_name
+from detector.data.submission import image_name, image_names
 from detector.data.voc.annotation import VocObject
 from detector.data.voc.truth import LabelFile, VocFaces, annotated, check_truth, read_faces
 from detector.evaluation.matching import ImageFaces
@@ -89,7 +89,8 @@ def read_voc_truth(
     images: dict[str, Path] = {}
     if image_dir is not None:
         pairs = annotated(image_dir, annotation_dir)
-        images = {image_name(image, image_dir): image for image, *_ in pairs}
+        files = [image for image, *_ in pairs]
+        images = dict(zip(image_names(files, image_dir), files, strict=True))
         faces = [
             read_faces(path, image_size(image), classes, image, voc) for image, path, voc in pairs
         ]

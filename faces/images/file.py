@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError, features
 from faces.errors import UserError
 from faces.files import refuse_pipe
 from faces.images import cut_short
+from faces.images.png_chunks import late_metadata
 
 MAX_PIXELS = 100_000_000  # 300 MB when decoded
 
@@ -204,7 +205,7 @@ def limit_pixels(name: str, image: Image.Image, max_pixels: int) -> None:
 
 def orientation_of(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        value = _exif(image).get(_ORIENTATION_TAG, 1)
     except BROKEN:  # a photo is worth more than its damaged EXIF block
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -212,10 +213,19 @@ def orientation_of(image: Image.Image) -> int:
 
 def _taken(image: Image.Image) -> datetime | None:
     try:
-        text = image.getexif().get_ifd(_EXIF_BLOCK).get(_TAKEN_TAG, "")
+        text = _exif(image).get_ifd(_EXIF_BLOCK).get(_TAKEN_TAG, "")
         return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
     except BROKEN:  # among them ValueError: cameras whose clock was never set write zeros or spaces
         return None
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """As ``image.getexif()`` has it, but never by decoding: a small PNG file can be gigabytes."""
+    file = getattr(image, "fp", None)
+    if image.format == "PNG" and "exif" not in image.info and file is not None:
+        for name, value in late_metadata(file).items():
+            image.info.setdefault(name, value)
+    return Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
 
 
 def name_of(path: Path | BinaryIO) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces.errors import UserError
 from faces.files import atomic_write
 
 # Suffix -> Pillow's format and how it is written; what can be read and is not here is written in
@@ -29,8 +30,10 @@ def save_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an RGB image (H, W, 3) whole or not at all, in the format of the suffix.
 
     Nothing of the original file's metadata goes into it: no place, no camera, no thumbnail. Raises
-    OSError when it cannot be written.
+    UserError for a suffix that is none of `SAVED_AS`, OSError when it cannot be written.
     """
+    if path.suffix.lower() not in SAVED_AS:
+        raise UserError(f"{path}: a picture is written as one of {' '.join(SAVED_AS)}")
     kind, options = SAVED_AS[path.suffix.lower()]
     with atomic_write(path) as file:
         Image.fromarray(image).save(file, format=kind, **options)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from detector.data.formats.dataset import Dataset, LabeledImage
+from detector.data.formats.readers.voc import image_sets
 from detector.data.voc.boxes import mend_box
 from detector.data.voc.folder import VocFolder, usable_pairs
 from detector.data.voc.truth import VocFaces, check_truth, read_faces
@@ -18,7 +19,7 @@ from faces.text import counted
 
 
 def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset:
-    """All pictures with an annotation, by the name of their set.
+    """All pictures with an annotation, by the name of their set, or of ImageSets/Main's lists.
 
     Args:
         classes: object names to take; empty: all.
@@ -29,6 +30,7 @@ def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset
     """
     splits: dict[str, tuple[LabeledImage, ...]] = {}
     notes: Counter[str] = Counter()
+    told: list[str] = []
     for folder in sets:
         pairs = usable_pairs(folder.images, folder.annotations)
         work = partial(_read, classes=tuple(classes))
@@ -37,12 +39,22 @@ def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset
         for item, (height, width) in read:
             for found in item.objects:
                 notes.update(_TOLD[kind] for kind in mend_box(found.xyxy, width, height)[1])
-        splits[folder.name] = tuple(
+        labeled = tuple(
             _labeled(image, folder, item, size)
             for (image, _), (item, size) in zip(pairs, read, strict=True)
         )
-    told = tuple(f"{counted(number, 'box')} {what}" for what, number in notes.items())
-    return Dataset("voc", splits, told)
+        lists, twice = image_sets(folder, [image for image, _ in pairs])
+        if folder.name or not lists:
+            splits[folder.name] = labeled
+            continue
+        for split in dict.fromkeys(lists.values()):
+            splits[split] = tuple(item for item in labeled if lists.get(item.path) == split)
+        if unlisted := len(labeled) - len(lists):
+            told.append(f"{counted(unlisted, 'image')} left out, which no list of ImageSets names")
+        if twice:
+            told.append(f"{counted(len(twice), 'image')} in two splits, kept in the first")
+    told += [f"{counted(number, 'box')} {what}" for what, number in notes.items()]
+    return Dataset("voc", splits, tuple(told))
 
 
 def _read(both: tuple[Path, Path], classes: tuple[str, ...]) -> tuple[VocFaces, tuple[int, int]]:

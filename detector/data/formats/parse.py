@@ -14,6 +14,7 @@ from lxml import etree
 from detector.data.voc.plain import Flaw
 from detector.data.voc.xml import read_root
 from faces.errors import UserError
+from faces.filenames import folded
 from faces.files import decoded, read_limited
 from faces.text import counted
 
@@ -82,6 +83,21 @@ def rotated(box: Box, degrees: float, pivot: tuple[float, float]) -> Box:
         for x, y in corners
     ]
     return around(turned)
+
+
+def around_ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float) -> Box:
+    """The upright box around an ellipse that was turned clockwise about its center."""
+    (x, y), (rx, ry) = center, radii
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    half_wide, half_high = math.hypot(rx * cos, ry * sin), math.hypot(rx * sin, ry * cos)
+    return x - half_wide, y - half_high, x + half_wide, y + half_high
+
+
+def yes(value: object) -> bool:
+    """Whether a flag is set, written as true, 1, 1.0, "1", "true" or "yes"."""
+    if isinstance(value, int | float):
+        return value != 0
+    return isinstance(value, str) and folded(value.strip()) in ("1", "1.0", "true", "yes")
 
 
 def whole(value: object) -> int:

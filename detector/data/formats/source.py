@@ -75,29 +75,24 @@ class Source:
         """The label files with one of these suffixes: the given one, or all in the folder."""
         if not self.path.is_dir():
             return [self.path] if self.path.suffix.lower() in suffixes else []
-        found = []
-        for parent, folders, names in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if name.lower().endswith(suffixes) and not name.startswith("."):
-                    found.append(Path(parent, name))
-        return found
+        return find_files(self.path, frozenset(suffixes))
 
-    def find(self, listed: str, near: Path, where: str, split: str = "") -> Path | None:
+    def find(self, listed: str, near: Path, where: str, split: str | None = None) -> Path | None:
         """The image that a label file lists, or None, which is noted.
 
         Args:
             listed: the name as written, with folders of any system.
             near: the folder it is relative to, if it is.
+            split: as `named_split` has it for the label file.
 
         For each of its `readings` in turn: the very place; the image of that name (in any letter
         case) whose folders agree with the listed ones most; of those the ones under ``near``, then
-        the ones in a folder of the split. At last the one image at the place whose name differs in
-        its suffix alone. UserError when several are left.
+        the ones in a folder of the split. An image in the folder of another split is none of them,
+        unless that folder is listed. At last the one image at the place whose name differs in its
+        suffix alone. UserError when several are left.
         """
         for reading in readings(nfc(listed)):
-            parts = [x for x in reading.split("/") if x not in ("", ".")]
-            exact = Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near
+            exact, parts = _exact(reading, near)
             image = self._by_place.get(self._place(exact))
             if image is None:
                 ends = [folded(part) for part in parts]
@@ -118,9 +113,14 @@ class Source:
         self.count("listed images that are not there, left out", f"{listed} ({where})")
         return None
 
-    def has(self, name: str) -> bool:
-        """Whether there is an image of this name, in any folder and letter case."""
-        return folded(name) in self._by_name
+    def has(self, listed: str, near: Path) -> bool:
+        """Whether the listed image is at its very place, or one of its name under ``near``."""
+        base = near.absolute()
+        named = self._by_name.get(folded(last_part(listed)), [])
+        return any(image.is_relative_to(base) for image in named) or any(
+            self._place(_exact(reading, near)[0]) in self._by_place
+            for reading in readings(nfc(listed))
+        )
 
     def text_at(self, place: Path) -> Path | None:
         """The .txt file at a place, whatever the form of its name; None for none or several."""
@@ -141,8 +141,14 @@ class Source:
         return found[0] if len(found) == 1 else None
 
     def _closest(
-        self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str
+        self, same: Sequence[Path], ends: Sequence[str], near: Path, split: str | None
     ) -> Sequence[Path]:
+        if split is not None:
+            same = [
+                image
+                for image in same
+                if self.named_split(image) in (None, split) or self._agreement(image, ends) > 1
+            ]
         if len(same) > 1 and self.out is not None:
             splits = [self.out / split / "images" for split in ("train", "val", "test")]
             same = [x for x in same if not any(x.is_relative_to(y) for y in splits)] or same
@@ -153,7 +159,8 @@ class Source:
             base = near.absolute()
             same = [image for image in same if image.is_relative_to(base)] or same
         if len(same) > 1:
-            same = [image for image in same if self.split_of(image) == split] or same
+            wanted = split or "train"
+            same = [image for image in same if self.split_of(image) == wanted] or same
         return same
 
     def _agreement(self, image: Path, ends: Sequence[str]) -> int:
@@ -169,6 +176,10 @@ class Source:
 
     def split_of(self, path: Path, text: str = "") -> str:
         """Train, val or test, as ``text`` or the folders or name of a file say; else train."""
+        return self.named_split(path, text) or "train"
+
+    def named_split(self, path: Path, text: str = "") -> str | None:
+        """The split that ``text`` or the folders or name of a file say, None for none."""
         if (split := split_named(text)) is not None:
             return split
         try:
@@ -182,7 +193,7 @@ class Source:
             for word in re.split(r"[^a-z0-9]+", folded(path.stem)):
                 if (split := split_named(word)) is not None:
                     return split
-        return "train"
+        return None
 
     def name_of(self, image: Path) -> str:
         """Where an image goes below ``images/``: its place here without what the layout adds."""
@@ -287,6 +298,12 @@ class Labels:
             self.source.count("points of a face that belong to no box, left out", point.where)
         name = name or self.source.name_of(path)
         return LabeledImage(path, name, *size, tuple(self.objects))
+
+
+def _exact(reading: str, near: Path) -> tuple[Path, list[str]]:
+    """The very place of a listed image, and the folders and name that are listed."""
+    parts = [x for x in reading.split("/") if x not in ("", ".")]
+    return Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near, parts
 
 
 def _bare(place: str) -> str:

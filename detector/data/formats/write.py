@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from faces.images.read import image_info
 
 Placement = Literal["link", "copy"]
 
+SPLITS = ("train", "val", "test")
 PARTS = ("images", "annotations")
 """The folders of a split."""
 
@@ -37,7 +39,7 @@ def check_out(source: Path, out: Path, *, overwrite: bool = False) -> None:
         raise UserError(
             f"--out {out} and {source} lie in one another; choose a folder outside of it"
         )
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         there = [out / split / name for name in PARTS]
         _keep([source], there)
         taken = next((path for path in there if path.exists()), None)
@@ -58,10 +60,12 @@ def write_dataset(
         placement: "link" makes symbolic links, hard links or copies, see `faces.folders.link_file`.
         scratch: images below this folder are copied whatever ``placement`` says.
 
-    What is in the folders of its splits is replaced, each at once when it is complete. Raises
-    UserError, before anything is written, where that would be the images themselves.
+    What is in the folders of the splits is replaced, each at once when it is complete; those of
+    splits that the data set has not are removed at the end. Raises UserError, before anything is
+    written, where that would be the images themselves.
     """
-    places = [out / split / name for split in dataset.splits for name in PARTS]
+    others = [split for split in SPLITS if split not in dataset.splits]
+    places = [out / split / name for split in [*dataset.splits, *others] for name in PARTS]
     _keep([image.path for images in dataset.splits.values() for image in images], places)
     ways: Counter[str] = Counter()
     for split, images in dataset.splits.items():
@@ -72,6 +76,10 @@ def write_dataset(
         ):
             work = partial(_write, pictures, annotations, placement, scratch)
             ways.update(in_threads(work, named, description=split))
+    for split in others:  # of the data set that was here before
+        for name in PARTS:
+            if (out / split / name).is_dir():
+                shutil.rmtree(out / split / name)
     return dict(ways)
 
 

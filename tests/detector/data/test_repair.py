@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_landmarks_go_with_their_box(tmp_path: Path, orientation: int) -> None:
             7: ((28.0, 40.0), (28.0, 50.0), None, (15.0, 41.0), (16.0, 49.0)),
         }[orientation]
     )
+
+
+def test_of_two_annotations_of_an_image_the_points_are_kept(tmp_path: Path) -> None:
+    root = tmp_path / "a"
+    path = add(root, "a.jpg", GOOD)
+    points = ((10.0, 12.0), (20.0, 12.0), (15.0, 18.0), (11.0, 24.0), (19.0, 25.0))
+    face = VocObject("face", (5.0, 6.0, 25.0, 30.0))
+    write_voc(path, VocAnnotation("a.jpg", WIDTH, HEIGHT, (face,)))
+    other = VocAnnotation("a.jpg", WIDTH, HEIGHT, (replace(face, landmarks=points),))
+    write_voc(path.with_name("a.jpg.xml"), other)
+    repaired(root, tmp_path / "b")
+    [joined] = read_voc(tmp_path / "b/annotations/a.xml").objects
+    assert joined.landmarks == points
 
 
 def test_what_a_repair_does_not_understand_survives(tmp_path: Path) -> None:

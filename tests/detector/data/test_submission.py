@@ -66,7 +66,7 @@ def test_a_point_in_the_name_is_not_taken_for_a_suffix(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "../a", "x/../../a", "/etc/a", "a\\b", "a\nb"])
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="no image name"):
+    with pytest.raises(UserError, match="rename the image"):
         write_submission(tmp_path, name, Detections.empty((10, 10)))
     assert not list(tmp_path.iterdir())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,14 @@ def test_errors_are_in_sides_of_the_annotated_box() -> None:
     above = points_errors(truth(), points, match(truth(), boxes), 0.85)
     assert above is not None
     assert (above["faces"], above["annotated_faces"]) == (1, 2)
+    eyes = truth()
+    assert eyes[0].points is not None
+    eyes[0].points[:, 2:] = np.nan  # the other three were never labeled
+    some = points_errors(eyes, points, match(eyes, boxes), 0.5)
+    assert some is not None
+    assert some["mean"] == pytest.approx(0.1)
+    assert some["median_by_point"]["nose"] is None
+    json.dumps(some, allow_nan=False)
     none = points_errors(truth(), points, match(truth(), boxes), 0.95)
     assert none is not None
     assert (none["faces"], none["mean"]) == (0, None)

@@ -99,6 +99,19 @@ def test_refusals(tmp_path):
     assert [path.suffix for path in files.values()] == [".png"]
 
 
+def test_images_that_differ_in_their_suffix_alone_are_two(tmp_path):
+    """As they are in training."""
+    for name in ("a.jpg", "a.png", "b.png"):
+        picture(tmp_path / "images" / name)
+        annotation = VocAnnotation(name, 100, 80, (VocObject("face", (10.0, 10.0, 40.0, 40.0)),))
+        write_voc(tmp_path / f"xml/{name}.xml", annotation)
+    truth, files = read_voc_truth(tmp_path / "xml", tmp_path / "images")
+    assert sorted(item.name for item in truth) == ["a.jpg", "a.png", "b"]
+    assert {name: path.name for name, path in files.items()} == {
+        "a.jpg": "a.jpg", "a.png": "a.png", "b": "b.png",
+    }  # fmt: skip
+
+
 def test_names():
     names = Names(["e/a", "e/b", "f/b", "photo.v2"])
     assert names.find("e/a") == "e/a"

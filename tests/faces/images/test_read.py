@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from faces.errors import UserError
 from faces.images.find import find_images
@@ -50,6 +51,41 @@ def test_exif_orientation_is_applied(tmp_path: Path, kind: str, orientation: int
     assert image_size(path) == image.shape[:2] == ((30, 20) if orientation >= 5 else (20, 30))
     assert image_info(path, decode=True).orientation == orientation
     assert image_info(path).stored == (20, 30)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize("kind", ["EXIF", "XMP", "XMP that is packed"])
+def test_a_png_may_say_after_its_pixels_how_it_is_turned(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = b'<x tiff:Orientation="6"/>'
+    late = {
+        "EXIF": chunk(b"eXIf", exif.tobytes()[6:]),
+        "XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0en\0\0" + text),
+        "XMP that is packed": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text)),
+    }[kind]
+    file = io.BytesIO()
+    picture().save(file, "PNG")
+    png = file.getvalue()
+    turned = io.BytesIO(png[:-12] + late + png[-12:])
+    assert image_size(turned) == read_image(turned).shape[:2] == (30, 20)
+
+
+def test_the_size_of_a_png_is_known_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some 20 kB of one are 200 MB decoded, and limits are checked by the header."""
+    file = io.BytesIO()
+    Image.new("1", (3000, 2000)).save(file, "PNG")
+
+    def load(self: PngImageFile) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    assert image_size(file) == (2000, 3000)
+    file.truncate(60)  # as it is cut short in the middle of its pixels
+    assert image_size(file) == (2000, 3000)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import Box, around, numbers, read_json, whole
+from detector.data.formats.parse import Box, around, numbers, read_json, rotated, whole, yes
 from detector.data.formats.points import place_of
 from detector.data.formats.source import Labels, Points, Source
 from faces.errors import UserError
-from faces.filenames import folded
 
 
 def is_coco(data: Any) -> bool:
@@ -70,17 +69,22 @@ def _read(path: Path, data: dict[str, Any], source: Source) -> list[LabeledImage
             raise UserError(f"{where}: {key} {item[key]} is not defined; export it again")
         extra = item.get("attributes")
         flags = {**(extra if isinstance(extra, dict) else {}), **item}
-        difficult = any(_yes(flags.get(key)) for key in ("iscrowd", "ignore", "difficult"))
+        difficult = any(yes(flags.get(key)) for key in ("iscrowd", "ignore", "difficult"))
         attributes = {k: v for k, v in flags.items() if k not in _OWN_KEYS}
+        box, turned = _box(item, where), attributes.get("rotation")
+        if isinstance(turned, float) and turned and not item.get("segmentation"):
+            # CVAT's boxes are those before they were turned about their centers.
+            [degrees] = numbers([attributes.pop("rotation")], 1, where, "rotation")
+            box = rotated(box, degrees, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
         points = _landmarks(item, five[category], where, source)
-        boxes[image].add(_box(item, where), names[category], difficult, points, attributes)
+        boxes[image].add(box, names[category], difficult, points, attributes)
     found = []
     for i, item in enumerate(data["images"]):
         where = f"{path}, images[{i}]"
         listed = item.get("file_name")
         if not isinstance(listed, str) or not listed.strip():
             raise UserError(f"{where}: has no file_name; export it again")
-        image_path = source.find(listed, path.parent, where, source.split_of(path))
+        image_path = source.find(listed, path.parent, where, source.named_split(path))
         if image_path is not None:
             size = whole(item.get("width")), whole(item.get("height"))
             found.append(boxes[_id(item, "id", where)].image(image_path, size))
@@ -101,10 +105,6 @@ def _id(item: Any, key: str, where: str) -> str:
     if not isinstance(value, int | str):
         raise UserError(f"{where}: has no {key}; export it again")
     return str(value)
-
-
-def _yes(value: object) -> bool:
-    return folded(str(value)) in ("1", "true", "yes") if value is not None else False
 
 
 def _box(item: dict[str, Any], where: str) -> Box:

@@ -8,11 +8,19 @@ from pathlib import Path
 from lxml import etree
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import Box, around, numbers, read_xml, rotated, whole
+from detector.data.formats.parse import (
+    Box,
+    around,
+    around_ellipse,
+    numbers,
+    read_xml,
+    rotated,
+    whole,
+    yes,
+)
 from detector.data.formats.source import Labels, Source
 from detector.data.voc.plain import line_of
 from faces.errors import UserError
-from faces.filenames import folded
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
@@ -62,7 +70,7 @@ def _read(path: Path, element: etree._Element, source: Source) -> LabeledImage |
     labels = Labels(source, where)
     for shape in element:
         _add(shape, path, labels)
-    split = source.split_of(path, element.get("subset", ""))
+    split = source.named_split(path, element.get("subset", ""))
     found = source.find(name, path.parent, where, split)
     if found is None:
         return None
@@ -95,7 +103,7 @@ def _add(shape: etree._Element, path: Path, labels: Labels) -> None:
     if shape.get("occluded") is not None:
         attributes["occluded"] = shape.get("occluded", "")
     flags = [attributes.pop(key, "") for key in ("difficult", "ignore", "iscrowd")]
-    difficult = any(folded(flag.strip()) in ("1", "true", "yes") for flag in flags)
+    difficult = any(map(yes, flags))
     labels.add(box, shape.get("label", ""), difficult, attributes=attributes, group=group)
 
 
@@ -119,5 +127,5 @@ def _box(shape: etree._Element, where: str) -> Box | None:
         keys = ("cx", "cy", "rx", "ry")
         cx, cy, rx, ry = numbers([shape.get(key) for key in keys], 4, where, " ".join(keys))
         [degrees] = numbers([shape.get("rotation", "0")], 1, where, "rotation")
-        return rotated((cx - rx, cy - ry, cx + rx, cy + ry), degrees, (cx, cy))
+        return around_ellipse((cx, cy), (rx, ry), degrees)
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import Box, around, numbers, read_json, whole
+from detector.data.formats.parse import Box, around, numbers, read_json, whole, yes
 from detector.data.formats.source import Labels, Source
 from faces.errors import UserError
 from faces.filenames import last_part
@@ -51,9 +51,9 @@ def _image(
     listed = data.get("imagePath")
     listed = listed if isinstance(listed, str) and listed.strip() else path.name
     embedded = data.get("imageData")
-    there = not embedded or source.has(last_part(listed))
-    if there:
-        return source.find(listed, path.parent, str(path), source.split_of(path)), ""
+    if not embedded or source.has(listed, path.parent):
+        split = source.named_split(path.with_suffix(".lbl"))
+        return source.find(listed, path.parent, str(path), split), ""
     if scratch is None:
         raise UserError(
             f"{path}: the image is inside of the file; take it out with `faces prepare import`"
@@ -91,7 +91,7 @@ def _add(shape: Any, where: str, labels: Labels) -> None:
     flags = shape.get("flags") if isinstance(shape.get("flags"), dict) else {}
     assert isinstance(flags, dict)
     hard = ("difficult", "ignore", "iscrowd")
-    difficult = bool(shape.get("difficult")) or any(bool(flags.get(key)) for key in hard)
+    difficult = yes(shape.get("difficult")) or any(yes(flags.get(key)) for key in hard)
     extra = {key: value for key, value in flags.items() if key not in hard}
     if shape.get("group_id") is not None:
         extra["group_id"] = shape["group_id"]

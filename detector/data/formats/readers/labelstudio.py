@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.dataset import LabeledImage
-from detector.data.formats.parse import around, numbers, read_json, rotated, whole
+from detector.data.formats.parse import around, around_ellipse, numbers, read_json, rotated, whole
 from detector.data.formats.source import Labels, Source
 from faces.errors import UserError
 from faces.filenames import folded, last_part, path_in
@@ -162,7 +162,7 @@ def _add(
         x, y, rx, ry = values(*_ELLIPSE)
         [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")
         x, rx, y, ry = x * width / 100, rx * width / 100, y * height / 100, ry * height / 100
-        box = rotated((x - rx, y - ry, x + rx, y + ry), degrees, (x, y))
+        box = around_ellipse((x, y), (rx, ry), degrees)
     elif all(key in item for key in ("x", "y", "width", "height")):
         x, y, w, h = values("x", "y", "width", "height")
         [degrees] = numbers([item.get("rotation") or 0], 1, where, "rotation")

@@ -36,7 +36,8 @@ def read_retinaface(source: Source) -> dict[str, list[LabeledImage]]:
             here = f"{path}, line {number}"
             if line.startswith("#"):
                 split = source.split_of(path)
-                image = source.find(name, path.parent, where, split) if name else None
+                named = source.named_split(path)
+                image = source.find(name, path.parent, where, named) if name else None
                 if image is not None:
                     source.refuse_twice(image, where)
                     splits[split].append(labels.image(image, (0, 0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detector.data.formats.dataset import LabeledImage
@@ -13,7 +13,7 @@ from detector.data.voc.folder import VocFolder, find_sets, pair
 from faces.errors import UserError
 from faces.filenames import folded, last_part
 from faces.files import read_lines
-from faces.images.find import IMAGE_SUFFIXES, find_images
+from faces.images.find import IMAGE_SUFFIXES
 
 
 def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
@@ -25,8 +25,10 @@ def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
         sets = [VocFolder("", source.path, source.path)]
     splits: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     for folder in sets:
-        lists = _image_sets(folder, source)
         pairing = pair(folder)
+        lists, twice = image_sets(folder, [image for image, _ in pairing.pairs])
+        for where in twice:
+            source.count("images that are in two splits, kept in the first", where)
         for path in pairing.annotations:
             source.count("listed images that are not there, left out", f"the one of {path.name}")
         for path, several in pairing.ambiguous:
@@ -39,7 +41,7 @@ def read_voc_sets(source: Source) -> dict[str, list[LabeledImage]]:
             )
         for image, path in pairing.pairs:
             source.used.add(image)
-            split = lists.get(folded(image.stem)) if lists else source.split_of(image)
+            split = lists.get(image) if lists else source.split_of(image)
             if split is None:
                 source.count("images that no list of ImageSets/Main names, left out", image.name)
                 continue
@@ -58,33 +60,51 @@ def _read(path: Path, image: Path, source: Source) -> LabeledImage:
     return labels.image(image, (annotation.width, annotation.height))
 
 
-def _image_sets(folder: VocFolder, source: Source) -> dict[str, str]:
-    """The split of each stem that is listed; empty when there are no lists."""
-    stems_there = {folded(image.stem) for image in find_images(folder.images)}
+def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
+    """The split of each image that a list names, and what is in two of them; empty without lists.
+
+    A list has an image by its place below the images, with or without suffix and folders above it,
+    or by its bare name: that of all images called so.
+    """
+    places: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        place = _bare(image.relative_to(folder.images).as_posix())
+        for name in {place, last_part(place)}:
+            places[name].append(image)
     for top in (folder.images.parent, folder.images):
         for place in (top / "ImageSets" / "Main", top / "ImageSets", top):
-            lists = [(split_named(path.stem), path) for path in sorted(place.glob("*.txt"))]
-            found = [(split, path) for split, path in lists if split is not None]
-            stems = _stems(found, source)
-            # What lies beside the images may be any text of that name.
-            if stems and (place != top or stems.keys() & stems_there):
-                return stems
-    return {}
+            splits: dict[Path, str] = {}
+            twice: list[str] = []
+            for path in sorted(place.glob("*.txt")):
+                split = split_named(path.stem)
+                for number, line in enumerate(read_lines(path) if split else (), start=1):
+                    for image in _listed(line, places):
+                        if splits.setdefault(image, str(split)) != split:
+                            twice.append(f"{image.stem} ({path}, line {number})")
+            if splits:
+                return splits, twice
+    return {}, []
 
 
-def _stems(lists: Sequence[tuple[str, Path]], source: Source) -> dict[str, str]:
-    splits: dict[str, str] = {}
-    for split, path in lists:
-        for number, line in enumerate(read_lines(path), start=1):
-            words = line.split()
-            if not words:
-                continue
-            # "a  1" of VOC's lists of a class, "images/a.jpg annotations/a.xml" of PaddleDetection.
-            two = len(words) > 1 and (words[-1] in ("-1", "0", "1") or words[-1].endswith(".xml"))
-            stem = folded(last_part(words[0] if two else line))
-            suffix = Path(stem).suffix
-            stem = stem.removesuffix(suffix) if suffix in IMAGE_SUFFIXES else stem
-            if splits.setdefault(stem, split) != split:
-                where = f"{stem} ({path}, line {number})"
-                source.count("images that are in two splits, kept in the first", where)
-    return splits
+def _listed(line: str, places: Mapping[str, Sequence[Path]]) -> Sequence[Path]:
+    """The images that a line names: "a", "sub/a.jpg", "a  1" of VOC's lists of a class, or
+    "images/a.jpg annotations/a.xml" of PaddleDetection."""
+    words = line.split()
+    texts = [line.strip()]
+    if len(words) > 1 and words[-1] in ("-1", "0", "1"):
+        texts.append(line.rsplit(maxsplit=1)[0].strip())
+    elif len(words) > 1 and words[-1].endswith(".xml"):
+        texts.append(words[0])
+    for text in texts:
+        parts = _bare(text).split("/")
+        for i in range(len(parts)):
+            if found := places.get("/".join(parts[i:])):
+                return found
+    return ()
+
+
+def _bare(name: str) -> str:
+    """A name as it is compared, with the slashes of any system and without an image's suffix."""
+    text = folded(name.replace("\\", "/"))
+    suffix = Path(text).suffix
+    return text.removesuffix(suffix) if suffix in IMAGE_SUFFIXES else text

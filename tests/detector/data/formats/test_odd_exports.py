@@ -244,6 +244,37 @@ def test_masks_turned_shapes_and_ellipses_have_boxes(tmp_path: Path) -> None:
     np.testing.assert_allclose(only(load(tmp_path / "s")).xyxy, [[70, 30, 130, 70]])
 
 
+def test_a_turned_ellipse_is_not_its_turned_rectangle(tmp_path: Path) -> None:
+    ellipses = "".join(
+        f'<ellipse label="face" cx="50" cy="50" rx="20" ry="{ry}" rotation="{turned}"/>'
+        for ry, turned in ((20, 45), (28, 30))
+    )
+    picture(tmp_path / "visag\u00e9.jpg")
+    text(tmp_path / "annotations.xml", CVAT.format(ellipses))
+    expected = [[30, 30, 70, 70], [27.7289, 23.7702, 72.2711, 76.2298]]
+    np.testing.assert_allclose(only(load(tmp_path)).xyxy, expected, atol=1e-3)
+
+
+def test_turned_boxes_that_cvat_wrote_as_coco(tmp_path: Path) -> None:
+    """They are the boxes before they were turned about their centers."""
+    picture(tmp_path / "in/a.jpg")
+    turned = coco("a.jpg", bbox=[10, 40, 40, 20], attributes={"rotation": 90.0, "blur": 1})
+    write_json(tmp_path / "in/a.json", turned)
+    image = only(load(tmp_path / "in"))
+    np.testing.assert_allclose(image.xyxy, [[20, 30, 40, 70]])
+    assert image.attributes == ({"blur": "1"},)
+
+
+@pytest.mark.parametrize("flag", [1, 1.0, True, "1", "1.0", "True"])
+def test_flags_of_coco_in_any_form(tmp_path: Path, flag: object) -> None:
+    """pandas writes 1 as 1.0."""
+    picture(tmp_path / "in/a.jpg")
+    write_json(tmp_path / "in/a.json", coco("a.jpg", iscrowd=flag))
+    assert only(load(tmp_path / "in")).difficult.tolist() == [True]
+    write_json(tmp_path / "in/a.json", coco("a.jpg", iscrowd=0.0, ignore="0"))
+    assert only(load(tmp_path / "in")).difficult.tolist() == [False]
+
+
 def label_studio(value: dict[str, Any], turned: int = 0) -> dict[str, Any]:
     size = {"original_width": 200, "original_height": 100, "image_rotation": turned}
     result = {"id": "r", "type": "x", "value": value, **size}

@@ -1,0 +1,146 @@
+"""Which picture goes into which split, and with whose boxes."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from detector.data.formats.from_voc import read_sets
+from detector.data.formats.load import load_dataset
+from detector.data.formats.write import write_dataset
+from detector.data.parts import Parts, find_parts, voc_sets
+from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
+from tests.detector.data.formats.exports import coco, load, only, picture, text, write_json
+
+FACE = VocObject("face", (10.0, 10.0, 40.0, 40.0))
+
+
+def labeled(image: Path, annotation: Path) -> None:
+    picture(image)
+    annotation.parent.mkdir(parents=True, exist_ok=True)
+    write_voc(annotation, VocAnnotation(image.name, 200, 100, (FACE,)))
+
+
+def names(parts: Parts) -> tuple[list[str], list[str]]:
+    """The pictures to train on and to validate on."""
+    return tuple(  # type: ignore[return-value]
+        sorted(path.name for path in part.annotations.annotations) if part else []  # type: ignore[union-attr]
+        for part in (parts.train, parts.valid)
+    )
+
+
+# -- a listed picture is not taken from the folder of another split
+
+
+def test_a_picture_that_is_missing_is_not_that_of_another_split(tmp_path: Path) -> None:
+    picture(tmp_path / "in/images/train2017/1.jpg")
+    picture(tmp_path / "in/images/val2017/2.jpg")
+    write_json(tmp_path / "in/annotations/instances_train2017.json", coco("1.jpg", "2.jpg"))
+    dataset = load(tmp_path / "in")
+    assert [image.path.name for image in dataset.splits["train"]] == ["1.jpg"]
+    assert any("are not there, left out: 1 (2.jpg" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("file", "listed"), [("all.json", "2.jpg"), ("train.json", "val2017/2.jpg")]
+)
+def test_unless_the_file_names_no_split_or_its_folder(
+    tmp_path: Path, file: str, listed: str
+) -> None:
+    picture(tmp_path / "in/images/val2017/2.jpg")
+    write_json(tmp_path / "in" / file, coco(listed))
+    assert only(load(tmp_path / "in")).path.name == "2.jpg"
+
+
+def test_labelme_takes_the_picture_in_the_file_where_its_own_is_not_there(tmp_path: Path) -> None:
+    """Another folder has one of that name."""
+    other = picture(tmp_path / "in/a/1.jpg")
+    shape = {"label": "face", "points": [[10, 20], [40, 60]], "shape_type": "rectangle"}
+    inside = base64.b64encode(other.read_bytes()).decode()
+    data = {"shapes": [shape], "imagePath": "1.jpg", "imageData": inside}
+    write_json(tmp_path / "in/b/1.json", data)
+    assert only(load(tmp_path / "in")).path != other
+    write_json(tmp_path / "in/b/1.json", {**data, "imagePath": "..\\a\\1.jpg"})
+    assert only(load(tmp_path / "in")).path == other
+
+
+# -- the lists of PASCAL VOC
+
+
+def voc_with_lists(folder: Path) -> Path:
+    for name in ("a", "b", "c", "d"):
+        labeled(folder / f"JPEGImages/{name}.jpg", folder / f"Annotations/{name}.xml")
+    for split, listed in (("train", "a\n"), ("val", "b\n"), ("test", "c\n")):
+        text(folder / f"ImageSets/Main/{split}.txt", listed)
+    return folder
+
+
+def test_training_goes_by_the_lists(tmp_path: Path) -> None:
+    assert names(find_parts(voc_with_lists(tmp_path / "VOC2007"))) == (["a.jpg"], ["b.jpg"])
+
+
+def test_export_goes_by_the_lists(tmp_path: Path) -> None:
+    dataset = read_sets(voc_sets(voc_with_lists(tmp_path / "VOC2007")))
+    found = {split: [x.name for x in images] for split, images in dataset.splits.items()}
+    assert found == {"train": ["a.jpg"], "val": ["b.jpg"], "test": ["c.jpg"]}
+    assert dataset.notes == ("1 image left out, which no list of ImageSets names",)
+
+
+def test_a_list_names_pictures_by_their_places(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for name in ("a/1", "b/1", "photo 1", "photo 2", "only"):
+        labeled(root / f"JPEGImages/{name}.jpg", root / f"Annotations/{name}.xml")
+    text(root / "ImageSets/Main/train.txt", "a/1\nphoto 1\nphoto 2\n")
+    text(root / "ImageSets/Main/val.txt", "JPEGImages\\b\\1.jpg\nonly  -1\n")
+    dataset = load(root)
+    found = {split: sorted(x.name for x in images) for split, images in dataset.splits.items()}
+    assert found == {
+        "train": ["a/1.jpg", "photo 1.jpg", "photo 2.jpg"],
+        "val": ["b/1.jpg", "only.jpg"],
+    }
+    assert dataset.notes == ()
+
+
+# -- one rule for training, export, check and points
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_sets_are_the_parts_that_training_knows(tmp_path: Path, together: bool) -> None:
+    for part in ("train", "valid"):
+        if together:
+            labeled(tmp_path / part / f"{part}.jpg", tmp_path / part / f"{part}.xml")
+        else:
+            folders = tmp_path / "images" / part, tmp_path / "annotations" / part
+            labeled(folders[0] / f"{part}.jpg", folders[1] / f"{part}.xml")
+    sets = voc_sets(tmp_path)
+    parts = find_parts(tmp_path)
+    assert parts.train is not None
+    assert parts.valid is not None
+    assert [(one.name, one.images) for one in sets] == [
+        ("train", parts.train.images),
+        ("val", parts.valid.images),
+    ]
+
+
+def test_a_data_set_that_is_replaced_leaves_none_of_its_splits(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / f"old/{split}/{split}.jpg")
+        write_json(tmp_path / f"old/{split}/a.json", coco(f"{split}.jpg"))
+    picture(tmp_path / "new/x.jpg")
+    write_json(tmp_path / "new/a.json", coco("x.jpg"))
+    write_dataset(load(tmp_path / "old"), tmp_path / "out")
+    write_dataset(load(tmp_path / "new"), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.jpg")] == ["x.jpg"]
+    assert find_parts(tmp_path / "out").valid is None
+
+
+def test_labels_in_a_linked_folder_are_read(tmp_path: Path) -> None:
+    picture(tmp_path / "in/images/a.jpg")
+    write_json(tmp_path / "elsewhere/a.json", coco("a.jpg"))
+    try:
+        (tmp_path / "in/annotations").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    assert len(load_dataset(tmp_path / "in", None).splits["train"]) == 1
