@@ -55,7 +55,8 @@ class Options:
     image_path: Path | None = None
     """The folder of images, searched recursively; may be left out with --detections."""
     classes: tuple[str, ...] = ()
-    """Object names that are faces; none given: every object is a face."""
+    """Object names that are faces; none given: those that the model was trained with, or every
+    object."""
     missing: Literal["refuse", "empty", "skip"] = "refuse"
     """Images without a file in --detections: refuse to evaluate, take them as without detections,
     or leave them out, which makes every figure one of a smaller set."""

@@ -69,8 +69,8 @@ def evaluate(
         annotation_dir: or PASCAL VOC annotations (.xml), flat or mirroring ``image_path``.
         image_path: the folder of images, searched recursively; not needed for ``detections``.
         detections: a folder of detections in WIDER FACE's submission format in place of a model.
-        classes: object names that are faces; empty: every object is one (not with
-            ``wider``).
+        classes: object names that are faces; empty: those that the model was trained with, every
+            object where that was with all (not with ``wider``).
         missing: images without a file in ``detections``: refuse to evaluate, take them as without
             detections ("empty"), or leave them out ("skip"), which makes the set a smaller one.
         by: a CSV file with attributes of faces, see `detector.evaluation.by_file`.
@@ -136,6 +136,18 @@ def evaluate(
     from detector.evaluation.report import Setup, evaluate_detections
     from detector.inference.load import load_detector
 
+    opened = None
+    if detections is None and (model is None or isinstance(model, str | Path)):
+        opened = load_detector(
+            model or SHIPPED,
+            max_side=max_side,
+            score_threshold=min_score,
+            device=device,
+            threads=threads,
+            speed=speed,
+        )
+        if voc and not classes and opened.artifact is not None:
+            classes = opened.artifact.config.data.classes
     of_images = None
     if data is not None:
         from detector.evaluation.truth import read_part
@@ -158,21 +170,15 @@ def evaluate(
         truth, found = _read_detections(detections, truth, missing, progress)
     else:
         network: Detector
-        if model is None or isinstance(model, str | Path):
-            source = str(model or SHIPPED)
-            network = opened = load_detector(
-                model or SHIPPED,
-                max_side=max_side,
-                score_threshold=min_score,
-                device=device,
-                threads=threads,
-                speed=speed,
-            )
+        if opened is not None:
+            source, network = str(model or SHIPPED), opened
             trained_on = _trained_on(opened, names, images)
             scale, side = _scale(opened)
             if opened.speed == "fast":  # at which it ran, whatever was asked for
                 fast = f", speed fast ({opened.arithmetic})"
         else:
+            assert model is not None
+            assert not isinstance(model, str | Path)
             source, network = type(model).__name__, model
             scale, side = "scale not stated", max_side
         found, points = _detect(network, names, images, save_detections, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 import faces
 from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
 from detector.types import Detections
+from tests.small_export import CONFIG, talkative_model, write_checkpoint
 
 BOX = (10, 20, 50, 60)
 
@@ -61,3 +63,13 @@ def test_it_refuses_before_anything_is_read(photos):
         faces.evaluate(Here(), detections="theirs", **photos)
     with pytest.raises(faces.UserError, match='speed must be "normal" or "fast"'):
         faces.evaluate(Here(), speed="slow", **photos)
+
+
+def test_faces_are_what_the_model_was_trained_with(photos, tmp_path):
+    objects = (VocObject("face", BOX), VocObject("hat", (60, 10, 90, 30)))
+    write_voc(tmp_path / "xml/a.xml", VocAnnotation("a.png", 100, 80, objects))
+    for classes, wanted, faces_there in (("face",), (), 2), ((), (), 3), (("face",), ("hat",), 1):
+        config = replace(CONFIG, data=replace(CONFIG.data, classes=classes))
+        model = write_checkpoint(tmp_path / "model.pt", talkative_model(config), config)
+        result = faces.evaluate(model, **photos, classes=wanted)
+        assert result.report["faces"] == faces_there
