@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from faces.closing import Closing
 from recognizer.snapshot import Snapshot
@@ -65,5 +66,46 @@ class GalleryWatch(Closing):
         self._thread.join(timeout=5.0)
 
 
+class GalleryWait(Closing):
+    """Looks in a thread for a gallery that another program may make, and then watches it; a context
+    manager.
+
+    Args:
+        opened: the store, or None as long as there is none; closed with this.
+        current, swap, pause: see `GalleryWatch`.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], Store | None],
+        current: Callable[[], int],
+        swap: Callable[[Snapshot], None],
+        pause: float = 0.5,
+    ) -> None:
+        self._opened, self._current, self._swap, self._pause = opened, current, swap, pause
+        self._stop, self._watching = threading.Event(), ExitStack()
+        self._thread = threading.Thread(target=self._work, name="faces-gallery", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._pause):
+            try:
+                store = self._opened()
+            except Exception as error:  # of another embedder, say
+                _warn(error)
+                return
+            if store is not None:
+                self._watching.enter_context(store)
+                watch = GalleryWatch(store, self._current, self._swap, self._pause)
+                self._watching.enter_context(watch)
+                return
+
+    def close(self) -> None:
+        """End the thread, and let go of the gallery."""
+        self._stop.set()
+        self._thread.join(timeout=15.0)  # a busy file is waited for
+        self._watching.close()
+
+
 def _warn(error: Exception) -> None:
-    logger.warning("the gallery cannot be read again: %s", error)
+    logger.warning("the gallery cannot be read: %s", error)

@@ -165,7 +165,7 @@ def run(command: Sequence[str]) -> int:
 
     Ctrl-C reaches that process too, which may have something to save: wait for it.
     """
-    process = subprocess.Popen([sys.executable, "-m", "scripts.main", *command[1:]])
+    process = subprocess.Popen([sys.executable, "-P", "-m", "scripts.main", *command[1:]])
     try:
         return process.wait()
     except KeyboardInterrupt:

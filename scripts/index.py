@@ -117,8 +117,8 @@ def main(argv: Sequence[str]) -> int:
     from faces.files import check_writable
     from pipeline.library.index import Indexing, nothing_in
     from pipeline.library.look import Looker, LookSettings
+    from pipeline.library.parts import job_alone, no_writer
     from pipeline.library.scan import scan
-    from pipeline.service.runtime.file_locks import hold
 
     library = options.library
     assert library is not None
@@ -136,11 +136,13 @@ def main(argv: Sequence[str]) -> int:
     if not len(found.table) and not library.exists():
         raise nothing_in(found)  # before a folder is left behind
     library.mkdir(parents=True, exist_ok=True)
-    name = ".lock" if options.part is None else ".lock-{}-of-{}".format(*options.part)
-    lock = hold(library / name, 0.5)  # a page that shows the library may try it for a moment
-    if lock is None:
-        raise UserError(f"another `faces index` is at work on {library}: wait until it has ended")
-    with lock:
+    # A page that shows the library may try the locks for a moment.
+    part = options.part
+    with no_writer(library, 0.5) if part is None else job_alone(library, part, 0.5) as alone:
+        if not alone:
+            raise UserError(
+                f"another `faces index` is at work on {library}: wait until it has ended"
+            )
         run = Indexing(
             library, manifest, found, options.part,
             drop_missing=options.drop_missing, retry_failed=options.retry_failed,

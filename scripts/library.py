@@ -58,6 +58,9 @@ faces library forget lib Bob"""
 
 log = logging.getLogger(__name__)
 
+ASIDE = ("now", "people")
+"""In a library's cache/: a list that nobody sees leaves the numbers of the last one as they are."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run `faces library`; returns the exit code."""
@@ -157,13 +160,14 @@ def search(options: Search, library: Library) -> None:
     """Find photos and films."""
     from pipeline.library.search import as_row, date_of, search_face, search_names
 
-    names = (*options.name, *options.company)
+    words = (*options.name, *options.company)
     begin = date_of(options.begin) if options.begin else None
     end = date_of(options.end, end=True) if options.end else None
-    if not (options.photo or names or begin or end):
+    if not (options.photo or words or begin or end):
         raise UserError("say what to search for: a photo, --name, --from or --to")
     vector = _vector(options, library) if options.photo else None
-    with _everybody(options, library) as everybody:
+    with _everybody(options, library, *ASIDE) as everybody:
+        names = [_meant(word, library, everybody) for word in words]
         found: list[Found] = []
         if names or begin or end:
             found = search_names(everybody, names, begin, end)
@@ -204,7 +208,7 @@ def export(options: Export, library: Library) -> int:
     if not (options.folders or options.csv or options.xmp):
         raise UserError("say what to write: --folders, --csv or --xmp")
     failed: list[str] = []
-    with _everybody(options, library) as found:
+    with _everybody(options, library, *ASIDE) as found:
         chosen = [found.named(name) for name in options.name] or [
             person
             for person in found.everybody
@@ -222,7 +226,7 @@ def export(options: Export, library: Library) -> int:
             print(f"{options.folders}: {counted(len(chosen), 'person')}, {_told(done.done)}")
             failed += done.failed
         if options.xmp:
-            done = write_sidecars(found, options.xmp, options.xmp_folder)
+            done = write_sidecars(options.library, found, options.xmp, options.xmp_folder)
             print(f"sidecars: {_told(done.done)}")
             failed += done.failed
     for sentence in failed:
@@ -237,9 +241,8 @@ def forget(options: Forget, library: Library) -> None:
     if not options.words:
         raise UserError("say who is to be forgotten: names, numbers or faces")
     store = gallery_of(options.gallery, library)
-    with _everybody(options, library):
-        pass  # names are those of now
-    meant = [library.find(word) for word in options.words]
+    with _everybody(options, library, *ASIDE) as found:
+        meant = [_meant(word, library, found) for word in options.words]
     faces = [
         (str(library.faces.face[row]), key)
         for one in meant
@@ -248,7 +251,11 @@ def forget(options: Forget, library: Library) -> None:
     ]
     names = sorted({one.name for one in meant if one.name})
     what = counted(len(set(faces)), "face")
-    confirm(f"Forget {what} for good?", options.yes, "nobody was forgotten")
+    who = "; ".join(
+        f"{one.name or word}, in {found.faces.path[found.faces.photo[one.rows[0]]]}"
+        for word, one in zip(options.words, meant, strict=True)
+    )
+    confirm(f"Forget {what} for good ({who})?", options.yes, "nobody was forgotten")
     forget_faces(options.library, names, faces)
     print(f"{what} forgotten{''.join(f', {name!r}' for name in names)}")
     if store is not None:
@@ -261,8 +268,10 @@ def forget(options: Forget, library: Library) -> None:
 
 
 @contextmanager
-def _everybody(options: Asked, library: Library) -> Iterator[People]:
-    """Everybody, named by the gallery that is given or remembered."""
+def _everybody(options: Asked, library: Library, *lists: str) -> Iterator[People]:
+    """Everybody, named by the gallery that is given or remembered; see `Library.people`."""
+    from pipeline.library.people import identity_of
+
     path = gallery_of(options.gallery, library)
     snapshot: Snapshot | None = None
     identity = ""
@@ -271,8 +280,8 @@ def _everybody(options: Asked, library: Library) -> Iterator[People]:
 
         with Store.open_existing(path) as store:
             snapshot = store.snapshot()
-        identity = f"{path} {snapshot.version}"
-    found = library.people(snapshot, identity)
+        identity = identity_of(path, snapshot)
+    found = library.people(snapshot, identity, lists or ("people",))
     if not len(found.faces):
         log.warning(
             "%s is empty, no face was found in it: look at photos with `faces index PHOTOS "
@@ -281,6 +290,26 @@ def _everybody(options: Asked, library: Library) -> Iterator[People]:
     if path is not None and options.gallery is not None:
         library.decisions.remember("gallery", str(path))
     yield found
+
+
+def _meant(word: str, library: Library, now: People) -> Meant:
+    """Whom a number or face of the last list means, or a name of now.
+
+    A number of somebody whose name still holds means that name, with what has come meanwhile; any
+    other one means those faces alone.
+    """
+    from pipeline.library.people import FACE, Meant
+
+    if FACE.fullmatch(word):
+        return library.find(word)
+    if word.isdecimal():
+        one = library.find(word)
+        theirs = next((p.rows for p in now.everybody if p.name and p.name == one.name), None)
+        if theirs is None or not set(one.rows.tolist()) <= set(theirs.tolist()):
+            return Meant(None, one.rows)
+        word = str(one.name)
+    person = now.named(word)
+    return Meant(person.name, person.rows)
 
 
 def _whom(library: Library, word: str) -> Meant | str:

@@ -18,7 +18,7 @@ from scripts.options.command_line import log_to_stderr, parse, writing_results
 from scripts.options.live import parse_size, refuse_originals
 from scripts.options.webcam import Options
 from scripts.options.webcam_cameras import areas_path, open_cameras
-from scripts.options.webcam_outputs import open_sinks, open_window
+from scripts.options.webcam_outputs import open_sinks, open_window, recordings
 from scripts.options.webcam_page import BROWSER, open_page, open_switch
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pipeline.types import Source, Tick
     from recognizer.snapshot import Snapshot
     from recognizer.store.people import Store
+    from recognizer.types import Embedder
+    from scripts.options.live import Networks
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +60,11 @@ def main(argv: Sequence[str]) -> int:
     """Parse, open everything, show until the user or the source ends it; 1 when it was given up."""
     options: Options = parse(Options, argv, "faces webcam", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
-    outputs_named = {"--out": options.out, "--json": options.json, "--events": options.events}
+    files = recordings(options, [camera.name for camera in options.cameras] or [None])
     for what in [camera.source for camera in options.cameras] or [options.source]:
-        refuse_originals(what, outputs_named)
+        refuse_originals(what, {"--json": options.json, "--events": options.events})
+        for file in files.values():
+            refuse_originals(what, {"--out": file})
     from pipeline.live.cameras import Cameras
     from pipeline.live.patience import GaveUp
 
@@ -220,6 +224,8 @@ def open_loop(
 
             memory = stack.enter_context(Memory(store, options.kept, _camera_name(options)))
         _follow(store, loop, live, stack)
+    else:
+        _await_gallery(networks, embedder, loop, stack)
     return loop, live, memory
 
 
@@ -258,6 +264,21 @@ def _follow(
     stack.enter_context(
         GalleryWatch(store, lambda: loop.recognizer.version, live.swap if live else swap)
     )
+
+
+def _await_gallery(
+    networks: Networks, embedder: Embedder, loop: Loop | Cameras, stack: ExitStack
+) -> None:
+    """Use people whom another program enrolls later, in a gallery that is not there yet."""
+    from pipeline.gallery_watch import GalleryWait
+
+    def opened() -> Store | None:
+        return networks.open_store(embedder) if networks.exists() else None
+
+    def swap(snapshot: Snapshot) -> None:
+        loop.recognizer = snapshot
+
+    stack.enter_context(GalleryWait(opened, lambda: loop.recognizer.version, swap))
 
 
 def watch(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from faces.errors import UserError
 from pipeline.library.people import Library, Meant
+from pipeline.library.who.decisions import FaceKey, match
 from pipeline.library.who.naming import known_of
 from recognizer.names import clean_name
 
 
 def name(library: Library, meant: Sequence[Meant], who: str) -> int:
     """These faces are all ``who``; the number of the decision."""
-    return library.decisions.decide({"is": library.keys(_rows(meant))}, clean_name(who))
+    who, keys = clean_name(who), library.keys(_rows(meant))
+    return library.decisions.decide({"not": _denied(library, meant, keys, who), "is": keys}, who)
 
 
 def same(library: Library, meant: Sequence[Meant]) -> int:
@@ -55,6 +58,28 @@ def ignore(library: Library, meant: Sequence[Meant]) -> list[int]:
 def not_faces(library: Library, meant: Sequence[Meant]) -> int:
     """These are no faces."""
     return library.decisions.decide({"not_a_face": library.keys(_rows(meant))})
+
+
+def _denied(
+    library: Library, meant: Sequence[Meant], keys: Sequence[FaceKey], who: str
+) -> list[FaceKey]:
+    """Faces of which it was said that they are not these people, who get a new name.
+
+    None where there is somebody called ``who`` already, of whom it was not said.
+    """
+    with suppress(UserError):
+        library.find(who)
+        return []
+    facts = library.decisions.facts()
+    faces = list(dict.fromkeys(fact.face for fact in facts))
+    known, theirs = known_of(facts, faces), match(faces, keys) >= 0
+    names = {one.name for one in meant}
+    old = set()
+    for number, name in enumerate(known.who):
+        rows = known.person == number
+        if name in names or (rows.any() and theirs[rows].all()):
+            old.add(number)
+    return [faces[row] for row, number in known.denied.tolist() if number in old]
 
 
 def _name(library: Library, one: Meant) -> str | None:

@@ -146,7 +146,7 @@ class Processes:
         process = context.Process(
             target=_serve, args=(other, *self._arguments), daemon=True, name="faces index"
         )
-        with _one_thread(), _no_main(), _without_ctrl_c():
+        with _set_up(), _no_main(), _without_ctrl_c():
             process.start()
             self._workers[mine] = process
         other.close()
@@ -177,10 +177,11 @@ class Processes:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """For processes that are started within."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+def _set_up() -> Iterator[None]:
+    """Processes that are started within have one thread, and run nothing of the current folder."""
+    environment = {**ONE_THREAD, "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
         yield
     finally:

@@ -70,12 +70,38 @@ def part_files(library: Path) -> list[Path]:
 def no_writer(library: Path, seconds: float = 0.0) -> Iterator[bool]:
     """Whether nobody writes parts, after waiting so long; then nobody does within the block."""
     with ExitStack() as locks:
-        for path in {library / ".lock", *library.glob(".lock-*")}:
+
+        def free(path: Path) -> bool:
+            lock = hold(path, seconds)
+            return lock is not None and not locks.enter_context(lock).closed
+
+        # Those of jobs last: whoever has one asks for the first, too, before it begins.
+        yield free(library / ".lock") and all(map(free, sorted(library.glob(".lock-*"))))
+
+
+@contextmanager
+def job_alone(library: Path, part: tuple[int, int], seconds: float = 0.0) -> Iterator[bool]:
+    """Whether no whole run, no other job of this part, and none of another division writes parts,
+    after waiting so long; then none of them begins within the block.
+
+    Args:
+        part: (i, n), see `pipeline.library.index.Indexing`.
+    """
+    with ExitStack() as locks:
+        own = hold(library / ".lock-{}-of-{}".format(*part), seconds)
+        if own is None:
+            yield False
+            return
+        locks.enter_context(own)
+        others = [library / ".lock", *library.glob(".lock-*")]
+        for path in others:
+            if path.name.endswith(f"-of-{part[1]}"):
+                continue
             lock = hold(path, seconds)
             if lock is None:
                 yield False
                 return
-            locks.enter_context(lock)
+            lock.close()
         yield True
 
 

@@ -17,6 +17,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -45,6 +46,9 @@ logger = logging.getLogger(__name__)
 POOR = 0.15
 """Faces of a lower ``quality`` join groups, but found none: tiny and blurred faces are alike. So do
 those that are blank, see `recognizer.blank`."""
+
+FACE = re.compile(r"[0-9a-f]{16}-\d+")
+"""The name of a face."""
 
 _FORMAT = 3  # of what is kept in cache/; grows when grouping or naming changes its answers
 
@@ -152,7 +156,7 @@ class Library(Closing):
         since; a name that is new since then means the faces that were given it. Raises UserError
         for what is not there.
         """
-        if re.fullmatch(r"[0-9a-f]{16}-\d+", target):
+        if FACE.fullmatch(target):
             rows = np.flatnonzero(self.faces.face == target)
             if not len(rows):
                 raise UserError(f"there is no face {target} in {self.folder}")
@@ -205,7 +209,11 @@ class Library(Closing):
 
     def parts_key_now(self) -> str:
         """As it is now, whatever this has read already."""
-        files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in part_files(self.folder)]
+        files = []
+        for part in part_files(self.folder):
+            with suppress(FileNotFoundError):  # `faces index` has just dropped it
+                status = part.stat()
+                files.append((part.name, status.st_size, status.st_mtime_ns))
         text = json.dumps([_FORMAT, self.manifest.embedder, files])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -274,6 +282,16 @@ class Library(Closing):
 
     def _cached(self, name: str) -> Path:
         return self.folder / "cache" / f"{name}.npz"
+
+
+def identity_of(gallery: object, known: Snapshot) -> str:
+    """What `Library.people` takes: a gallery's path or address, and what it holds.
+
+    The version alone would not do: a gallery that is made anew begins with the same ones.
+    """
+    held = hashlib.sha256("\n".join(known.gallery.people).encode())
+    held.update(known.gallery.prototypes.tobytes())
+    return f"{gallery} {known.version} {held.hexdigest()}"
 
 
 def face_key(faces: LibraryFaces, row: int) -> FaceKey:

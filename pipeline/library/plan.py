@@ -108,6 +108,7 @@ def _gone(known: Known, found: Scan, drop_missing: bool) -> NDArray[np.bool_]:
     names = known.table["path"]
     gone = np.zeros(len(names), bool)
     absent = ~pc.is_in(names, value_set=found.table["path"].combine_chunks()).to_numpy()
+    exports = tuple(found.exports)
     for root, count in found.roots.items():
         lost = np.flatnonzero(pc.starts_with(names, root).to_numpy() & absent)
         if not count and len(lost) and not drop_missing:
@@ -119,7 +120,7 @@ def _gone(known: Known, found: Scan, drop_missing: bool) -> NDArray[np.bool_]:
             continue
         for row in lost.tolist():
             path = names[row].as_py()
-            gone[row] = is_address(path) or is_gone(path)
+            gone[row] = is_address(path) or path.startswith(exports) or is_gone(path)
     return gone
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from faces.errors import UserError
+from faces.files import decoded
 from faces.images.find import IMAGE_SUFFIXES
 from faces.inputs import expand
 from faces.video.kinds import VIDEO_SUFFIXES
-from pipeline.library.schema import MISSING, path_on_disk, stored_path
-from pipeline.sources.addresses import is_address, list_address
+from pipeline.library.schema import MARK, MISSING, path_on_disk, stored_path
+from pipeline.sources.addresses import Unanswered, is_address, list_address
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Scan:
     table: pa.Table  # columns path (as `schema.stored_path` has it), size and modified
     # folders that were searched, and how many files each has; ``/`` at their ends
     roots: dict[str, int] = field(default_factory=dict)
+    # folders below them that `faces library export` made, which are left out; ``/`` at their ends
+    exports: set[str] = field(default_factory=set)
 
 
 def scan(
@@ -40,8 +43,8 @@ def scan(
     Args:
         arguments: files, folders (searched recursively), patterns, addresses (``s3://bucket/2024``),
             or ``@list.txt``.
-        lists: text files in UTF-8 with a file, folder or address on each line; ``-`` is the
-            standard input.
+        lists: text files in UTF-8 (or UTF-16 with its mark) with a file, folder or address on each
+            line; ``-`` is the standard input.
         leave_out: a folder of our own, which may lie among the photos.
 
     Raises UserError for an argument that names nothing, and when there is nothing to look at. A
@@ -75,7 +78,12 @@ def scan(
 def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named: bool) -> None:
     """What one argument, or line of a list (``named``), names."""
     if is_address(argument):
-        files, searched = list_address(argument, _wanted)
+        try:
+            files, searched = list_address(argument, _wanted)
+        except Unanswered:  # one line of many: said when it is looked at
+            if not named:
+                raise
+            files, searched = [(argument, -1, -1.0)], False
         names = [name for name, _, _ in files]
         facts: Iterable[tuple[int, float]] = ((size, modified) for _, size, modified in files)
         # What a pattern leaves out of a folder is there all the same, and nobody asks each file.
@@ -88,6 +96,9 @@ def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named
             folder, files_found, searched = expand(argument)
             base = os.path.abspath(folder)  # noqa: PTH100 (resolve follows links)
             names = [os.path.abspath(name) for name in files_found]  # noqa: PTH100
+            if searched and (exports := _exports(base, names)):
+                names = [name for name in names if not name.startswith(exports)]
+                result.exports |= {stored_path(one.replace(os.sep, "/")) for one in exports}
         facts = map(_facts, names)
         if os.sep != "/":
             names = [name.replace(os.sep, "/") for name in names]
@@ -96,6 +107,17 @@ def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named
         result.roots[stored_path(base.rstrip("/") + "/")] = len(names)
     stored = list(map(stored_path, names))
     found.update(zip(stored, facts, strict=True))
+
+
+def _exports(base: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Folders below ``base`` with some of these files that `faces library export` made."""
+    seen: set[str] = set()
+    for name in names:
+        folder = os.path.dirname(name)  # noqa: PTH120
+        while len(folder) > len(base) and folder not in seen:
+            seen.add(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120
+    return tuple(f"{one}{os.sep}" for one in seen if os.path.exists(f"{one}{os.sep}{MARK}"))  # noqa: PTH110
 
 
 def _facts(path: str) -> tuple[int, float]:
@@ -115,8 +137,12 @@ def _lines(name: str) -> Iterator[str]:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise UserError(f"the list {name} cannot be read: {error.strerror}") from error
-    # As file names are read: other bytes than UTF-8 stay what they are.
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    try:
+        text = decoded(data)
+    except UnicodeDecodeError:  # as file names are read: other bytes than UTF-8 stay what they are
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    if "\0" in text:
+        raise UserError(f"the list {name} has null bytes: give a text with a path on each line")
     lines = [line.rstrip("\r") for line in text.split("\n")]
     if not any(lines):
         raise UserError(f"the list {name} is empty")

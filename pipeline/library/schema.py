@@ -85,6 +85,9 @@ def arrow_schema(dimension: int) -> pa.Schema:
     )
 
 
+MARK = ".faces-library-export"
+"""In a folder of photos that `faces library export` made, and that it may therefore make again."""
+
 MISSING = -2
 """The size of a file that a list names and that is not there."""
 

@@ -17,6 +17,7 @@ from recognizer.types import cosines_of
 
 if TYPE_CHECKING:
     from pipeline.analyzer import FaceAnalyzer
+    from pipeline.library.people import Meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +78,14 @@ def search_face(
 
 def search_names(
     people: People,
-    names: Sequence[str],
+    names: Sequence[str | Meant],
     begin: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
 ) -> list[Found]:
     """The photos and films with all of these people, in the order of time, then of their paths.
 
     Args:
-        names: who must be there; nobody is everybody.
+        names: who must be there, by name or as `Library.find` gave them; nobody is everybody.
         begin, end: when they were taken: not before, and before. With one of them, photos that do
             not say when they were taken are left out.
 
@@ -99,7 +100,7 @@ def search_names(
             wanted &= faces.taken < end
     meant = np.zeros(len(faces), bool)
     for name in names:
-        rows = people.named(name).rows
+        rows = people.named(name).rows if isinstance(name, str) else name.rows
         there = np.zeros(len(faces.path), bool)
         there[faces.photo[rows]] = True
         wanted &= there

@@ -139,7 +139,7 @@ def require_window() -> None:
         )
     try:
         tried = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, check=False, timeout=30
+            [sys.executable, "-P", "-c", _PROBE], capture_output=True, check=False, timeout=30
         )
     except subprocess.TimeoutExpired as error:
         raise UserError("no window can be opened: the display does not answer") from error

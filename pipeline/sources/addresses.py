@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from faces.errors import UserError
 from faces.folders import in_threads
@@ -24,9 +24,22 @@ from pipeline.sources.captures import without_secrets
 T = TypeVar("T")
 
 
+class Unanswered(UserError):
+    """What is at an address cannot be read just now."""
+
+
 def is_address(text: str) -> bool:
     """Whether a text is an address and no path."""
     return "://" in text
+
+
+def web_secrets(address: str) -> bool:
+    """Whether a web address has in it what lets anybody in who has it, as signed ones have."""
+    parts = urlsplit(address)
+    names = [name.lower() for name, _ in parse_qsl(parts.query)]
+    return parts.scheme in ("http", "https") and any(
+        name in ("sig", "password") or name.endswith(("signature", "token")) for name in names
+    )
 
 
 def list_address(
@@ -63,8 +76,14 @@ def list_address(
         if facts["type"] == "file" and (not searched or wanted(unquote(name)))
     ]
     if web and searched:  # a page of links says neither how large what they name is, nor how old
-        ask = [lambda name=name: system.info(name) for name, _ in kept]
-        facts = in_threads(lambda call: _asked(address, call), ask, description="asking the server")
+
+        def ask(name: str) -> dict[str, Any]:
+            with suppress(Unanswered):  # it is said when it is looked at
+                return _asked(address, lambda: system.info(name))
+            return {}
+
+        links = [name for name, _ in kept]
+        facts = in_threads(ask, links, description="asking the server")
         kept = [(name, more) for (name, _), more in zip(kept, facts, strict=True)]
     return [
         (name, -1 if facts.get("size") is None else int(facts["size"]), _modified(facts))
@@ -93,6 +112,11 @@ def _open(address: str) -> tuple[Any, str]:
         raise UserError(
             f"{name}: the address would be stored with the user and password in it: leave them "
             "out; a web server's go into ~/.netrc"
+        )
+    if web_secrets(address):
+        raise UserError(
+            f"{name}: the address would be stored with what signs it: leave that out, and let the "
+            "service's own credentials open it (for a bucket, s3:// or gs://)"
         )
     import fsspec
 
@@ -134,7 +158,7 @@ def _google_key(scheme: str) -> str | None:
 
 
 def _asked(address: str, call: Callable[[], T]) -> T:
-    """What a server answers. Whatever fsspec and the libraries below it raise is a UserError."""
+    """What a server answers. Whatever fsspec and the libraries below it raise is `Unanswered`."""
     try:
         return call()
     except UserError:
@@ -145,7 +169,7 @@ def _asked(address: str, call: Callable[[], T]) -> T:
         reason = _first_line(first)
         if isinstance(first, FileNotFoundError):
             reason = "there is no such file or folder"
-        raise UserError(f"{without_secrets(address)}: cannot be read: {reason}") from error
+        raise Unanswered(f"{without_secrets(address)}: cannot be read: {reason}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -160,8 +184,7 @@ def _modified(facts: dict[str, Any]) -> float:
         if isinstance(value, int | float):
             return float(value)
         if isinstance(value, str):
-            try:
-                return parsedate_to_datetime(value).timestamp()
-            except ValueError:
-                return datetime.fromisoformat(value).timestamp()
+            for read in (parsedate_to_datetime, datetime.fromisoformat):
+                with suppress(ValueError, OverflowError, OSError):
+                    return read(value).timestamp()
     return -1.0

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from faces.text import counted
+from pipeline.teaching.corrections import taught_as
 from pipeline.teaching.fit_process import Fit, fit_apart, strangers_known
 from pipeline.teaching.holdout import Split, first_head, problems
 from recognizer.gallery import Gallery, Head
@@ -50,7 +51,7 @@ class HeadState:
 class Batch:
     """The examples of one teaching that are not in the store yet."""
 
-    id: str  # of the teaching
+    id: str  # of the teaching: the source of its first sample, which is in the store
     name: str  # whose they are
     samples: tuple[NewSample, ...] = ()  # may be empty when only the head is to be fitted again
 
@@ -158,6 +159,7 @@ class Trainer:
             return self._closed or self._generation != generation
 
         old = self._store.snapshot()
+        batches = self._present(batches)
         gallery = _joined(old.gallery, batches)
         if not len(gallery):
             self._settle(batches, generation, HeadState("none", "", old.version))
@@ -189,6 +191,20 @@ class Trainer:
             self._fail("; ".join(worse), batches, generation, drop=True)
             return
         self._save(batches, generation, head, old.version)
+
+    def _present(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Those of people who are still known, under the names that they have by now."""
+        present = []
+        for batch in batches:
+            name = taught_as(self._store, batch.id, batch.name)
+            if name is not None:
+                present.append(replace(batch, name=name))
+                continue
+            with self._editing:
+                with self._changed:
+                    self._batches = [one for one in self._batches if one.id != batch.id]
+                self._ended([batch.id], f"{batch.name} was forgotten meanwhile")
+        return present
 
     def _save(
         self, batches: Sequence[Batch], generation: int, head: Head | None, version: int

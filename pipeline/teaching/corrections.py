@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +74,19 @@ def without(head: Head | None, name: str) -> Head | None:
     if all(other is None for other in names):
         return None
     return Head(head.fingerprint, names, head.weight[keep], head.bias[keep])
+
+
+def taught_as(store: Store, source: str, name: str) -> str | None:
+    """What somebody who was taught as ``name`` is called by now; None when they were forgotten.
+
+    Another program may have changed the people. ``source`` is that of the teaching.
+    """
+    names = store.snapshot().gallery.people
+    for other in sorted(names, key=lambda other: other != name):
+        with suppress(UserError):  # gone since
+            if any(sample.source == source for sample in store.samples(other)):
+                return other
+    return None
 
 
 def samples_of_face(

@@ -18,7 +18,7 @@ from pipeline.live.best_views import BestViews, Chosen, face_of
 from pipeline.live.cameras import Cameras
 from pipeline.live.loop import Loop
 from pipeline.teaching.background_fit import Trainer
-from pipeline.teaching.corrections import SOURCE, deny
+from pipeline.teaching.corrections import SOURCE, deny, taught_as
 from pipeline.teaching.fit_process import Fit, fit_apart
 from pipeline.teaching.gathering import TeachOptions
 from pipeline.teaching.progress import TeachingRun
@@ -258,10 +258,23 @@ class PeopleEditing(Closing):
     # -- using it
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Use a snapshot from the next frame on, unless a newer one is in use already."""
+        """Use a snapshot from the next frame on, unless a newer one is in use already.
+
+        A teaching follows its person, whom another program may have renamed or forgotten.
+        """
         with self._lock:
             if snapshot.version >= self._loop.recognizer.version:
                 self._loop.recognizer = snapshot
+        with self._editing:
+            session = self._session
+            if session is None or not session.active:
+                return
+            name = taught_as(self.store, session.source, session.name)
+            with self._lock:
+                if name is None:
+                    session.end("cancelled", f"{session.name} was forgotten")
+                elif name != session.name:
+                    session.rename(name)
 
     def cancel(self) -> None:
         """End the present teaching, if any; see `pipeline.teaching.session.LiveTeaching`."""

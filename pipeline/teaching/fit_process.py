@@ -74,9 +74,12 @@ def fit_apart(
     start: Head | None,
     stop: Callable[[], bool],
     strangers: Vectors | None = None,
-    command: Sequence[str] = (sys.executable, "-m", "pipeline.teaching.fit_process"),
+    command: Sequence[str] = (sys.executable, "-P", "-m", "pipeline.teaching.fit_process"),
 ) -> Head | None:
-    """As `fit_here`, in a process of low priority. Raises FitError when it dies."""
+    """As `fit_here`, in a process of low priority. Raises FitError when it dies.
+
+    It runs nothing that lies in the current folder (``-P``), which may be anybody's.
+    """
     path = os.pathsep.join(filter(None, sys.path))
     with subprocess.Popen(
         command,

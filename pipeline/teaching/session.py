@@ -168,7 +168,7 @@ class LiveTeaching(PeopleEditing):
                     return
                 session.end("cancelled")  # nothing is handed over from here on
             self._trainer.change(lambda batch: None if batch.id == session.source else batch)
-            if self.store.acts()[:1] == [act for act in self.store.acts() if act.id == session.act]:
+            if [act.id for act in self.store.acts()[:1]] == [session.act]:
                 self.store.undo(session.act)
                 self.swap(self.store.snapshot())
                 return

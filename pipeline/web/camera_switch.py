@@ -46,9 +46,8 @@ class CameraSwitch:
         """The browser whose camera is looked at."""
         return self._owner
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether left and right are exchanged in what is looked at."""
+    def mirrored(self, camera: str | None) -> bool:
+        """Whether left and right are exchanged in what is looked at, of several in this camera."""
         return self._owner is None and self.camera is not None and self.camera.mirrored
 
     @property
@@ -145,10 +144,8 @@ class CameraTiles(CameraSwitch):
         """None: each tile has its own."""
         return None
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether left and right are exchanged in what is looked at."""
-        return all(camera.source.mirrored for camera in self._cameras.values())
+    def mirrored(self, camera: str | None) -> bool:
+        return camera is not None and self._cameras[camera].source.mirrored
 
     def claim(self, owner: object) -> None:
         """No browser's camera is looked at here."""

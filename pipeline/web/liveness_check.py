@@ -74,8 +74,13 @@ class LivenessCheck:
         """
         return self._state
 
-    def begin(self, track: int, mirrored: bool = False) -> None:
-        """Check this face; another check ends without a verdict. Raises UserError: it has gone."""
+    def begin(
+        self, track: int, mirrored: Callable[[str | None], bool] = lambda camera: False
+    ) -> None:
+        """Check this face; another check ends without a verdict. Raises UserError: it has gone.
+
+        ``mirrored`` says whether left and right are exchanged in a camera.
+        """
         newest = tuple(self._newest.values())
         tick = next((tick for tick in newest if face_of(track, tick)), None)
         face = None if tick is None else face_of(track, tick)
@@ -83,7 +88,7 @@ class LivenessCheck:
             raise UserError("this face is not in the picture any more")
         if self._finder is None:
             self._finder = self._open()
-        attempt = Attempt(self.new_challenge(Policy(mirrored=mirrored)))
+        attempt = Attempt(self.new_challenge(Policy(mirrored=mirrored(tick.camera))))
         with self._lock:
             self._running = _Running(
                 track, attempt, face.box, float("-inf"), None, camera=tick.camera

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faces.errors import UserError
 from scripts.options.webcam import Options
 
 if TYPE_CHECKING:
@@ -53,6 +54,29 @@ def open_window(
     return window
 
 
+def recordings(options: Options, cameras: Iterable[str | None]) -> dict[str | None, Path]:
+    """The file of ``--out`` for each of these cameras; for one without a name that file itself.
+
+    Raises UserError where the names of two cameras give one file.
+    """
+    from pipeline.sinks.files import file_name
+
+    files: dict[str | None, Path] = {}
+    if options.out is None:
+        return files
+    taken: dict[str, str] = {}
+    for camera in cameras:
+        stem = options.out.stem + ("" if camera is None else f"-{file_name(camera)}")
+        files[camera] = path = options.out.with_stem(stem)
+        other = taken.setdefault(path.name.casefold(), str(camera))
+        if other != str(camera):
+            raise UserError(
+                f"the cameras {other!r} and {camera!r} would both be recorded as {path}: give one "
+                "of them another name, as in door=0"
+            )
+    return files
+
+
 def open_sinks(
     options: Options, cameras: Mapping[str | None, LiveSource | None], stack: ExitStack
 ) -> list[Sink]:
@@ -62,17 +86,16 @@ def open_sinks(
         cameras: their sources by their names; one without a name where there is one only.
     """
     from pipeline.sinks.events import Events, Presences, now
-    from pipeline.sinks.files import JsonLines, Recorder, file_name
+    from pipeline.sinks.files import JsonLines, Recorder
 
     sinks: list[Sink] = []
     if options.json is not None:
         sinks.append(JsonLines(_print if options.json == "-" else Path(options.json)))
-    listeners = _listeners(options, stack)
+    listeners, files = _listeners(options, stack), recordings(options, cameras)
     for camera, source in cameras.items():
-        if options.out is not None and source is not None:
-            stem = options.out.stem + ("" if camera is None else f"-{file_name(camera)}")
-            path = options.out.with_stem(stem)
-            sinks.append(Recorder(path, source.fps, live=True, film=source.film, camera=camera))
+        if camera in files and source is not None:
+            film, fps = source.film, source.fps
+            sinks.append(Recorder(files[camera], fps, live=True, film=film, camera=camera))
         if listeners:
             presences = Presences(options.arrive, options.leave, now, camera)
             sinks.append(Events(presences, listeners))

@@ -16,6 +16,7 @@ from faces.errors import UserError
 from scripts.options.command_line import arg
 
 if TYPE_CHECKING:
+    from pipeline.library.page.lists import Known
     from pipeline.library.page.shelf import Shelf
     from pipeline.live.cameras import Watched
     from pipeline.review.memory import Memory
@@ -107,7 +108,7 @@ def open_shelf(folder: Path, own: Store, networks: Networks, stack: ExitStack) -
         else:
             where = mine or networks.gallery
         if store.fingerprint == library.manifest.embedder:
-            shelf = Shelf(library, lambda: _known(store, str(where)))
+            shelf = Shelf(library, _known(store, str(where)))
         else:
             logger.warning(
                 "the people of %s have no names in %s: it was made with another embedder",
@@ -118,9 +119,18 @@ def open_shelf(folder: Path, own: Store, networks: Networks, stack: ExitStack) -
     return stack.enter_context(shelf)
 
 
-def _known(store: Store, where: str) -> tuple[Snapshot, str]:
-    snapshot = store.snapshot()
-    return snapshot, f"{where} {snapshot.version}"
+def _known(store: Store, where: str) -> Known:
+    from pipeline.library.people import identity_of
+
+    last: tuple[Snapshot | None, str] = None, ""
+
+    def known() -> tuple[Snapshot | None, str]:
+        nonlocal last
+        if (snapshot := store.snapshot()) is not last[0]:
+            last = snapshot, identity_of(where, snapshot)
+        return last
+
+    return known
 
 
 def open_page(

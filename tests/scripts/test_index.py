@@ -98,11 +98,12 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     imsave("a.png", astronaut())
     (tmp_path / "lib").mkdir()
-    lock = hold(tmp_path / "lib" / ".lock")
-    assert lock is not None
-    with lock:
-        assert main(["index", "a.png", "--library", "lib"]) == 2
-    assert "another `faces index` is at work" in capsys.readouterr().err
+    for name, more in ((".lock", ["--shard", "1/2"]), (".lock", []), (".lock-1-of-2", [])):
+        lock = hold(tmp_path / "lib" / name)
+        assert lock is not None
+        with lock:
+            assert main(["index", "a.png", "--library", "lib", *more]) == 2
+        assert "another `faces index` is at work" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -205,6 +205,51 @@ def test_exporting(lib, tmp_path, capsys):
     assert (tmp_path / "photos" / "a.xmp").read_text() == "mine"
 
 
+def test_numbers_stay_those_of_the_last_list_whatever_is_asked(lib, capsys):
+    """So that nobody else is forgotten, or gets a name."""
+    shown = json.loads(run(capsys, "people", lib, "--json", "--all"))["people"]
+    second = {face["face"] for face in shown[1]["faces"]}
+    for face in [face["face"] for face in shown[0]["faces"]][:4]:
+        run(capsys, "not-a-face", lib, face)  # whoever was first is met less often now
+    run(capsys, "search", lib, "--from", "2024")
+    run(capsys, "export", lib, "--csv", f"{lib}.csv", "--all")
+    found = json.loads(run(capsys, "search", lib, "--name", "2", "--json"))["photos"]
+    assert {row["face"] for row in found} == second
+    run(capsys, "forget", lib, "2", "--yes")
+    left = json.loads(run(capsys, "people", lib, "--json", "--all"))["people"]
+    assert not second & {face["face"] for one in left for face in one["faces"]}
+    assert left
+
+
+def test_a_number_means_its_name_only_as_long_as_that_is_theirs(lib, capsys):
+    run(capsys, "people", lib)
+    run(capsys, "name", lib, "1", "Ann")
+    run(capsys, "people", lib)
+    run(capsys, "name", lib, "1", "Carl")
+    run(capsys, "name", lib, "2", "Ann")  # somebody else
+    assert run(capsys, "forget", lib, "1", "--yes") == "6 faces forgotten\n"
+    assert people(capsys, lib) == [("Ann", 5)]
+
+
+def test_it_is_said_who_will_be_forgotten(lib, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr("scripts.library.confirm", lambda question, *_: asked.append(question))
+    run(capsys, "people", lib)
+    run(capsys, "name", lib, "1", "Ann")
+    run(capsys, "forget", lib, "Ann", "2")
+    assert asked[0].startswith("Forget 11 faces for good (Ann, in ")
+    assert "a.jpg; 2, in " in asked[0]
+
+
+def test_a_gallery_that_is_made_anew_gives_its_own_names(lib, gallery, capsys):
+    assert people(capsys, lib, "--gallery", gallery) == [("Ann", 6), (None, 5)]
+    Path(gallery).unlink()
+    with Store.open(Path(gallery), EMBEDDER, D, Thresholds()) as store:
+        store.save_thresholds(Thresholds(gallery=0.45))
+        store.add("Bob", vectors(2, 2, seed=5))  # the same version as before
+    assert people(capsys, lib) == [(None, 6), ("Bob", 5)]
+
+
 def test_forgetting_reaches_the_gallery(lib, gallery, capsys):
     run(capsys, "people", lib, "--gallery", gallery)
     text = run(capsys, "forget", lib, "Ann", "--yes")

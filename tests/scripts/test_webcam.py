@@ -100,6 +100,34 @@ def test_people_enrolled_meanwhile_are_known_at_once(world, monkeypatch):
     assert "Ada" in names
 
 
+@pytest.mark.slow
+def test_a_gallery_that_is_made_meanwhile_is_known(world, monkeypatch):
+    film(count=200)
+    threading.Timer(0.7, enroll, ["Ada"]).start()
+    monkeypatch.setattr("pipeline.gallery_watch.GalleryWait.__init__.__defaults__", (0.1,))
+    live("--json", "a.jsonl", "--seconds", "3")
+    names = [face["name"] for frame in lines("a.jsonl") for face in frame["faces"]]
+    assert names[0] is None
+    assert "Ada" in names
+
+
+@pytest.mark.parametrize(
+    ("cameras", "message"),
+    [
+        (["door=a-door.mp4", "garden=b.mp4"], "a-door.mp4 would replace the video itself"),
+        (["garden=b.mp4", "door=a-door.mp4"], "a-door.mp4 would replace the video itself"),
+        (["Garden 2=b.mp4", "garden_2=b.mp4"], "would both be recorded as a-garden_2.mp4"),
+    ],
+)
+def test_no_recording_replaces_a_film_or_another(tmp_path, monkeypatch, capsys, cameras, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-door.mp4", "b.mp4"):
+        Path(name).write_bytes(b"a film")
+    assert main(["webcam", *cameras, "--no-window", "--out", "a.mp4"]) == 2
+    assert message in capsys.readouterr().err
+    assert Path("a-door.mp4").read_bytes() == b"a film"
+
+
 def test_it_ends_after_the_time_asked_for(world, monkeypatch):
     film(count=20)
     shown = [0.0]  # the clock is the film's: a busy machine shows fewer frames a second

@@ -17,15 +17,13 @@ from faces.filenames import folded
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import atomic_folder, copy_file, link_file
 from faces.images.read import image_info
-from pipeline.library.export.sidecars import Region, stored_boxes, write_sidecar
-from pipeline.library.schema import LibraryFaces, path_on_disk
+from pipeline.library.export.sidecars import OURS, Region, stored_boxes, write_sidecar
+from pipeline.library.parts import read_rows
+from pipeline.library.schema import MARK, LibraryFaces, path_on_disk
 from pipeline.library.search import as_row
 from pipeline.library.who.everybody import People, Person
 from pipeline.sinks.files import file_name
 from pipeline.sources.addresses import is_address
-
-MARK = ".faces-library-export"
-"""In a folder that `write_folders` made, and that it may therefore make again."""
 
 COLUMNS = (
     "person", "name", "path", "face", "x1", "y1", "x2", "y2", "width", "height", "seconds",
@@ -86,6 +84,8 @@ def write_folders(
             for photo in dict.fromkeys(people.faces.photo[person.rows].tolist()):
                 stored = str(people.faces.path[photo])
                 source = Path(path_on_disk(stored))
+                if source.parent.resolve().is_relative_to(folder):
+                    continue  # of an earlier export that was indexed: it goes
                 if is_address(stored) or not source.is_file():
                     result.failed.append(f"{stored}: it is not on this machine (any more)")
                     continue
@@ -125,12 +125,16 @@ def write_csv(people: People, chosen: Sequence[Person], path: Path) -> int:
     return count
 
 
-def write_sidecars(people: People, naming: Naming, folder: Path | None = None) -> Exported:
+def write_sidecars(
+    library: Path, people: People, naming: Naming, folder: Path | None = None
+) -> Exported:
     """A sidecar beside each photo with somebody who has a name, or below ``folder``.
 
     Sidecars of earlier exports lose the names that the library has no more; see `write_sidecar`.
 
     Args:
+        library: the folder of the library.
+        people: the library's.
         naming: ``photo.jpg.xmp`` as digiKam, darktable and Immich have it, or ``photo.xmp`` as
             Adobe's programs do.
         folder: where the photos' whole paths are repeated below; None is beside them.
@@ -138,6 +142,15 @@ def write_sidecars(people: People, naming: Naming, folder: Path | None = None) -
     result, faces = Exported(), people.faces
     named = np.array([bool(p.name) and not p.ignored for p in people.everybody] + [False], bool)
     kinds = np.isnan(faces.seconds)
+    columns = read_rows(library, ["path", "size", "modified"]).to_pydict().values()
+    stamps = {path: stamp for path, *stamp in zip(*columns, strict=True)}
+
+    def place(stored: str) -> Path:
+        source = Path(path_on_disk(stored))
+        beside = source.with_suffix(".xmp") if naming == "photo.xmp" else Path(f"{source}.xmp")
+        return beside if folder is None else folder / beside.relative_to(beside.anchor)
+
+    named_in: set[Path] = set()
     for photo, rows in _by_photo(faces):
         stored = str(faces.path[photo])
         wanted = [row for row in rows.tolist() if named[people.group[row]] and kinds[row]]
@@ -145,16 +158,14 @@ def write_sidecars(people: People, naming: Naming, folder: Path | None = None) -
             if wanted or is_address(stored):
                 result.failed.append(f"{stored}: only photos on this machine get a sidecar")
             continue
-        source = Path(path_on_disk(stored))
-        sidecar = source.with_suffix(".xmp") if naming == "photo.xmp" else Path(f"{source}.xmp")
-        if folder is not None:
-            sidecar = folder / sidecar.relative_to(sidecar.anchor)
-        if not wanted and not sidecar.exists():
+        if not wanted:
             continue
+        source, sidecar = Path(path_on_disk(stored)), place(stored)
+        named_in.add(sidecar)
         try:
-            info = image_info(source)
+            info, status = image_info(source), source.stat()
             width, height = faces.size[photo].tolist()
-            if (info.height, info.width) != (height, width):
+            if [status.st_size, status.st_mtime] != stamps[stored]:
                 raise UserError(f"{stored}: it has changed: run `faces index` again")
             boxes = stored_boxes(faces.xyxy[wanted], info.orientation, (height, width))
             regions = [
@@ -164,6 +175,12 @@ def write_sidecars(people: People, naming: Naming, folder: Path | None = None) -
                 for row, box in zip(wanted, boxes.tolist(), strict=True)
             ]
             result.count(write_sidecar(sidecar, regions, info.stored))
+        except (UserError, OSError) as error:
+            result.failed.append(str(error))
+    for sidecar in {place(stored) for stored in stamps if not is_address(stored)} - named_in:
+        try:  # nobody has a name there any more
+            if sidecar.is_file() and OURS.encode() in sidecar.read_bytes():
+                result.count(write_sidecar(sidecar, [], (0, 0)))
         except (UserError, OSError) as error:
             result.failed.append(str(error))
     return result

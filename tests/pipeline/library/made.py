@@ -45,13 +45,20 @@ def make_library(folder: Path, rows: list[dict[str, object]], embedder: str = EM
     write_manifest(folder, Manifest("made", embedder, D, {}))
     for old in folder.glob("parts/*.parquet"):
         old.unlink()
-    rows = sorted(rows, key=lambda row: str(row["path"]))
+    rows = sorted(map(_as_on_disk, rows), key=lambda row: str(row["path"]))
     half = len(rows) // 2
     while 0 < half < len(rows) and rows[half]["path"] == rows[half - 1]["path"]:
         half += 1
     write_part(folder, "one", table_of(rows[:half], D))
     write_part(folder, "two", table_of(rows[half:], D))
     return folder
+
+
+def _as_on_disk(row: dict[str, object]) -> dict[str, object]:
+    path = Path(str(row["path"]))
+    if not path.exists():
+        return row
+    return row | {"size": path.stat().st_size, "modified": path.stat().st_mtime}
 
 
 def two_people(at: str = "/photos") -> list[dict[str, object]]:

@@ -22,6 +22,16 @@ from tests.pipeline.people_photos import person, save
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    def send_head(self) -> Any:
+        if self.path != "/dead.png":
+            return super().send_head()
+        self.send_error(404)
+        return None
+
+    def send_header(self, name: str, value: str) -> None:
+        odd = name == "Last-Modified" and self.path == "/odd.png"
+        super().send_header(name, "0" if odd else value)
+
     def log_message(self, *arguments: object) -> None:
         pass
 
@@ -124,12 +134,27 @@ def test_a_web_servers_folder_and_single_files(web, tmp_path):
     assert index(other, lists=[str(listed)]).faces == 2
 
 
+def test_a_dead_link_or_an_odd_answer_does_not_end_it(web, photos, tmp_path):
+    save(photos / "odd.png", person(3))
+    save(photos / "dead.png", person(3))
+    found = {name: size for name, size, _ in list_address(web, lambda name: ".png" in name)[0]}
+    assert found.pop(f"{web}dead.png") == -1
+    assert min(found.values()) > 0
+    assert len(found) == 3
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{web}nowhere.png\n{web}odd.png\n", encoding="utf-8")
+    tally = index(tmp_path / "lib", lists=[str(listed)])
+    assert (tally.faces, tally.failed) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
         ("{web}nowhere.png", "there is no such file"),
         ("http://127.0.0.1:9/a.png", "onnect"),
         ("http://ann:secret@127.0.0.1/a.png", "leave them out"),
+        ("https://127.0.0.1/a.png?X-Amz-Signature=secret", "stored with what signs it"),
+        ("https://127.0.0.1/a.png?sv=1&sig=secret", "stored with what signs it"),
         ("ftps://x/y", "give s3://"),
     ],
 )

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from faces.errors import UserError
-from pipeline.library.executors import Processes, _without_ctrl_c
+from pipeline.library.executors import Processes, _set_up, _without_ctrl_c
 from pipeline.library.look import LookSettings
 from pipeline.library.parts import part_files, read_manifest
 from pipeline.library.schema import Manifest
@@ -76,6 +76,12 @@ def test_a_process_that_is_killed_is_replaced(photos, tmp_path, executor):
     index(tmp_path / "alone", photos)
     assert (tally.looked, tally.failed) == (21, 1)
     assert rows(tmp_path / "lib") == rows(tmp_path / "alone")
+
+
+def test_processes_run_nothing_out_of_the_current_folder(tmp_path):
+    (tmp_path / "colorsys.py").write_text("raise SystemExit('not ours')")
+    with _set_up():
+        subprocess.run([sys.executable, "-c", "import colorsys"], cwd=tmp_path, check=True)
 
 
 class OtherLooker(QuickLooker):

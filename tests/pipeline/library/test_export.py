@@ -15,6 +15,8 @@ from pipeline.library.export.files import write_csv, write_folders, write_sideca
 from pipeline.library.forget import forget_faces
 from pipeline.library.parts import read_rows
 from pipeline.library.people import Library
+from pipeline.library.plan import Known, make_plan
+from pipeline.library.scan import scan
 from pipeline.service.runtime.file_locks import hold
 from recognizer.rule import Thresholds
 from tests.pipeline.library.made import digest, face_row, make_library, two_people, vectors
@@ -100,19 +102,21 @@ def test_a_table_without_formulas(library, tmp_path):
 
 
 def test_sidecars_beside_photos_and_elsewhere(library, tmp_path):
-    done = write_sidecars(library.people(), "photo.jpg.xmp")
+    done = write_sidecars(library.folder, library.people(), "photo.jpg.xmp")
     assert done.done == {"written": 8}
     photos = tmp_path / "photos"
     regions, people = read(photos / "c.jpg.xmp")
     assert people == ["Ann", "=Bob"]
     assert regions[0][1:] == pytest.approx((50 / 400, 70 / 300, 80 / 400, 100 / 300), abs=1e-6)
-    assert write_sidecars(library.people(), "photo.jpg.xmp").done == {"unchanged": 8}
+    assert write_sidecars(library.folder, library.people(), "photo.jpg.xmp").done == {
+        "unchanged": 8
+    }
     # What is taken back leaves the sidecars with the next export.
     library.decisions.undo()
-    again = write_sidecars(library.people(), "photo.jpg.xmp")
+    again = write_sidecars(library.folder, library.people(), "photo.jpg.xmp")
     assert again.done == {"unchanged": 3, "updated": 5}
     assert read(photos / "c.jpg.xmp")[1] == ["Ann"]
-    elsewhere = write_sidecars(library.people(), "photo.xmp", tmp_path / "xmp")
+    elsewhere = write_sidecars(library.folder, library.people(), "photo.xmp", tmp_path / "xmp")
     assert elsewhere.done == {"written": 7}
     assert len(list((tmp_path / "xmp").rglob("a.xmp"))) == 1
 
@@ -123,12 +127,14 @@ def test_sidecars_know_turned_photos_and_refuse_changed_ones(tmp_path):
     exif[274] = 6  # stored lying on its side: 300 x 400 is shown as 400 x 300
     Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(photo, exif=exif)
     changed = tmp_path / "changed.jpg"
-    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(changed)
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(changed)
     rows = [face_row(str(p), 0, v) for p, v in zip((photo, changed), vectors(1, 2), strict=True)]
     with Library(make_library(tmp_path / "lib", rows)) as library:
         library.people()
         decide.name(library, [library.find("1")], "Ann")
-        done = write_sidecars(library.people(), "photo.jpg.xmp")
+        exif[274] = 3  # turned in a viewer: as large as before
+        Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(changed, exif=exif)
+        done = write_sidecars(library.folder, library.people(), "photo.jpg.xmp")
     [region] = read(tmp_path / "turned.jpg.xmp")[0]
     # Shown at (50, 70) of 400 x 300; turned back, 70 from the left and 50 from the bottom.
     assert region[1:] == pytest.approx((70 / 300, 1 - 50 / 400, 100 / 300, 80 / 400), abs=1e-6)
@@ -138,7 +144,7 @@ def test_sidecars_know_turned_photos_and_refuse_changed_ones(tmp_path):
 
 def test_forgetting_leaves_nothing_of_somebody(library, tmp_path):
     people = library.people()
-    write_sidecars(people, "photo.jpg.xmp")
+    write_sidecars(library.folder, people, "photo.jpg.xmp")
     ann = library.find("Ann")
     faces = [(str(people.faces.face[row]), library.keys(np.array([row]))[0]) for row in ann.rows]
     vector = people.faces.embedding[ann.rows[0]].tobytes()
@@ -151,13 +157,47 @@ def test_forgetting_leaves_nothing_of_somebody(library, tmp_path):
             assert vector not in content
     rows = read_rows(library.folder).to_pylist()
     assert len(rows) == 5 + 3  # Bob's faces, and three photos that have none now
-    assert {row["path"][-5] for row in rows if row["face"] is None} == set("aA2")
+    nobody = {row["path"] for row in rows if row["face"] is None}
+    assert {path[-5] for path in nobody} == set("aA2")
     assert all(row["digest"] for row in rows)
     with Library(library.folder) as again:
         assert [(p.name, p.moments) for p in again.people().everybody] == [("=Bob", 5)]
         # The names of who was forgotten leave the sidecars, too.
-        write_sidecars(again.people(), "photo.jpg.xmp")
+        write_sidecars(again.folder, again.people(), "photo.jpg.xmp")
     assert read(tmp_path / "photos" / "c.jpg.xmp")[1] == ["=Bob"]
+    assert [read(f"{path}.xmp") for path in nobody] == [([], [])] * 3
+
+
+def test_a_sidecar_of_two_photos_keeps_the_names_of_either(library, tmp_path):
+    photos = tmp_path / "photos"
+    write_sidecars(library.folder, library.people(), "photo.xmp")
+    rows = read_rows(library.folder).to_pylist()
+    blank = {k: v for k, v in rows[0].items() if k in ("size", "modified", "digest")}
+    make_library(library.folder, [*rows, {**blank, "path": f"{photos}/a.png"}])
+    again = library.again()
+    assert set(write_sidecars(again.folder, again.people(), "photo.xmp").done) == {"unchanged"}
+    assert read(photos / "a.xmp")[1] == ["Ann"]
+
+
+def test_an_export_among_the_photos_is_no_photo_of_theirs(library, tmp_path):
+    """Else the next export would hold links to those of this one, which it replaces."""
+    photos, people = tmp_path / "photos", library.people()
+    whole = scan([str(photos)]).table["path"].to_pylist()
+    out = photos / "out"
+    write_folders(people, people.everybody, out, copy=False, replace=False)
+    found = scan([str(photos)])
+    assert found.table["path"].to_pylist() == whole
+    assert found.exports == {f"{out.as_posix()}/"}
+    assert len(scan([str(out)]).table), "it may be asked for"
+    # As an older version indexed it: dropped, and not linked to.
+    rows = read_rows(library.folder).to_pylist()
+    make_library(library.folder, [*rows, {**rows[0], "path": f"{out.as_posix()}/Ann/a.jpg"}])
+    gone = make_plan(Known.read(library.folder), found).gone
+    assert gone.sum() == 1
+    people = library.again().people()
+    done = write_folders(people, people.everybody, out, copy=False, replace=True)
+    assert sum(done.done.values()) == 12
+    assert all(path.exists() for path in out.rglob("*.jpg"))
 
 
 def test_forgetting_reaches_all_copies(tmp_path):

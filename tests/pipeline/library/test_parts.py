@@ -12,6 +12,8 @@ import pytest
 from faces.errors import UserError
 from pipeline.library.parts import (
     Manifest,
+    job_alone,
+    no_writer,
     part_id,
     read_faces,
     read_manifest,
@@ -136,6 +138,19 @@ def test_parts_without_their_manifest_are_not_taken_for_a_new_library(library):
     (library / "library.json").unlink()
     with pytest.raises(UserError, match=r"library\.json is missing"):
         read_manifest(library)
+
+
+def test_only_jobs_of_one_division_write_at_the_same_time(library):
+    def alone(*part: int) -> bool:
+        with job_alone(library, part) if part else no_writer(library) as nobody_else:
+            return nobody_else
+
+    for part, others in (((1, 2), {(2, 2)}), ((1, 12), {(2, 12)}), ((), set())):
+        with job_alone(library, part) if part else no_writer(library) as nobody_else:
+            assert nobody_else
+            tried = [(), (1, 2), (2, 2), (1, 3), (1, 12), (2, 12)]
+            assert {one for one in tried if alone(*one)} == others
+    assert alone()
 
 
 def test_the_name_of_a_part_follows_from_its_paths():

@@ -9,6 +9,7 @@ import pytest
 
 from faces.errors import UserError
 from pipeline.library import decide
+from pipeline.library.parts import part_files
 from pipeline.library.people import Library
 from pipeline.library.who.decisions import FaceKey
 from pipeline.library.who.grouping import Rule
@@ -194,6 +195,25 @@ def test_a_face_can_be_told_apart_from_somebody_without_a_name(library):
         decide.tell_apart(library, [library.find("3")], library.find("3"))
 
 
+@pytest.mark.parametrize("before", ["Ann", None])
+def test_whom_a_face_is_not_it_is_not_under_their_new_name(library, before):
+    row, other = library.people().everybody[0].rows[:2].tolist()
+    face = library.find(str(library.faces.face[row]))
+    if before:
+        decide.name(library, [library.find("1")], before)
+    decide.tell_apart(library, [face], before or library.find("1"))
+    people = library.people()
+    theirs = str(people.everybody[people.group[other]].number)
+    number = decide.name(library, [library.find(theirs)], "Ann Lind")
+    assert sorted(n for _, n in listed(library)) == [1, 5, 5]
+    library.people()
+    decide.name(library, [face], "Carl")  # one face of theirs, or none, is not renamed
+    assert dict(listed(library)) == {"Ann Lind": 5, None: 5, "Carl": 1}
+    library.decisions.undo()
+    library.decisions.undo(number)
+    assert sorted(n for _, n in listed(library)) == [1, 5, 5]
+
+
 def test_two_groups_can_be_one_person_and_somebody_be_ignored(library):
     library.people()
     decide.same(library, [library.find("1"), library.find("2")])
@@ -235,6 +255,14 @@ def test_what_is_kept_is_used_and_may_be_lost(library, monkeypatch):
     for file in (library.folder / "cache").iterdir():
         file.write_bytes(b"not any more")
     assert listed(library)[0][1] == 6
+
+
+def test_a_part_that_has_just_gone_changes_the_key_and_no_more(library, monkeypatch):
+    there = library.parts_key_now()
+    gone = library.folder / "parts" / "gone.parquet"
+    files = [*part_files(library.folder), gone]
+    monkeypatch.setattr("pipeline.library.people.part_files", lambda _: files)
+    assert library.parts_key_now() == there
 
 
 def test_a_library_without_faces_and_a_folder_that_is_none(tmp_path):

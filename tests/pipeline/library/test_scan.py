@@ -62,6 +62,16 @@ def test_what_names_nothing(tmp_path, monkeypatch, arguments, message):
         scan(arguments)
 
 
+def test_a_list_that_windows_wrote_and_one_that_is_no_text(tmp_path):
+    save(tmp_path / "ä.png")
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{tmp_path / 'ä.png'}\r\n", encoding="utf-16")
+    assert paths(scan([], [str(listed)])) == [(tmp_path / "ä.png").as_posix()]
+    listed.write_bytes(b"a.png\0b.png\0")  # of `find -print0`
+    with pytest.raises(UserError, match=r"list\.txt has null bytes"):
+        scan([], [str(listed)])
+
+
 def test_an_empty_list_is_said(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\n")
     with pytest.raises(UserError, match="is empty"):

@@ -150,14 +150,16 @@ def test_a_missing_display_is_recognized(monkeypatch):
         require_window()
 
 
-def test_a_display_that_kills_is_tried_by_another_process(monkeypatch):
+def test_a_display_that_kills_is_tried_by_another_process(monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: GUI)
     monkeypatch.setenv("DISPLAY", ":99")
     died = "import os, sys; print('qt.qpa.xcb: could not connect', file=sys.stderr); os.abort()"
     monkeypatch.setattr("pipeline.sinks.window._PROBE", died)
     with pytest.raises(UserError, match="could not connect"):
         require_window()
-    monkeypatch.setattr("pipeline.sinks.window._PROBE", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "colorsys.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.setattr("pipeline.sinks.window._PROBE", "import colorsys")
     require_window()
 
 

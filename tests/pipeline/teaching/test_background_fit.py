@@ -62,6 +62,12 @@ def test_few_people_and_unknown_strangers_give_no_first_head():
     assert fit_apart(crowd(3), None, never) is None
 
 
+def test_the_process_runs_nothing_out_of_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tempfile.py").write_text("raise SystemExit('not ours')")
+    assert fit_apart(crowd(3), None, never) is None
+
+
 def test_it_is_stopped_at_once():
     start = time.monotonic()
     with pytest.raises(Stopped):
@@ -118,7 +124,7 @@ def test_a_change_by_another_program_makes_it_begin_anew(tmp_path):
 
     ended = threading.Event()
     with Store.open(tmp_path / "p.db", "c", DIMENSION) as store:
-        store.add("P00", crowd().embeddings[:1])
+        store.add("P00", crowd().embeddings[:1], source="1")
         trainer = Trainer(
             store, threading.RLock(), lambda _: None, lambda *_: ended.set(), fit
         )  # fmt: skip
@@ -127,6 +133,26 @@ def test_a_change_by_another_program_makes_it_begin_anew(tmp_path):
         trainer.close()
         assert calls == [("P00",), ("P00", "Zoe")]
         assert {p.name: p.samples for p in store.people()} == {"P00": 2, "Zoe": 1}
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_examples_go_where_their_person_is_whom_another_program_has_changed(tmp_path, forgotten):
+    ended, done = [], threading.Event()
+    with Store.open(tmp_path / "p.db", "c", DIMENSION) as store:
+        store.add("Ann", crowd().embeddings[-1:])
+        store.add("Bob", crowd().embeddings[:1], source="live 1")
+        with Store.open_existing(tmp_path / "p.db") as other:
+            other.remove("Bob") if forgotten else other.rename("Bob", "Robert")
+        trainer = Trainer(
+            store, threading.RLock(), lambda _: done.set(),
+            lambda *told: ended.append(told), lambda *_: None,
+        )  # fmt: skip
+        trainer.add(Batch("live 1", "Bob", (NewSample(crowd().embeddings[1], None, "live 1"),)))
+        assert done.wait(30)
+        trainer.close()
+        left = {person.name: person.samples for person in store.people()}
+    assert left == ({"Ann": 1} if forgotten else {"Ann": 1, "Robert": 2})
+    assert ended[0] == (["live 1"], "Bob was forgotten meanwhile" if forgotten else "")
 
 
 # Teaches for ever: one state of the store has one sample, the next has all of them and a head.
@@ -150,7 +176,7 @@ with Store.open(Path(sys.argv[1]), "c", DIMENSION) as store:
     fit = fit_apart if sys.argv[2] == "apart" else fit_here
     trainer = Trainer(store, threading.RLock(), lambda s: None, lambda *_: done.release(), fit)
     for name in gallery.people[24:]:
-        store.add(name, rows[name][0][None])
+        store.add(name, rows[name][0][None], source=name)
         print(name, flush=True)
         trainer.add(Batch(name, name, tuple(NewSample(v) for v in rows[name][1:])))
         done.acquire()

@@ -11,6 +11,7 @@ import pytest
 from faces.errors import UserError
 from pipeline.teaching.corrections import AlreadyKnown
 from recognizer.gallery import Gallery, Head
+from recognizer.store.people import Store
 from tests.pipeline.live_fakes import know
 from tests.pipeline.teaching.world import ADA, BOB, Gate, World, fit_here, until
 
@@ -55,6 +56,29 @@ def test_esc_leaves_no_trace(world):
     for path in world.store.path.parent.glob("people.db*"):
         assert path.read_bytes().count(b"Ada Lovelace") == before == 0
     world.live.cancel()  # nothing to do any more
+
+
+def test_esc_when_nothing_can_be_undone_any_more(world):
+    world.step(frames=3)
+    world.live.teach(world.track(ADA), "Ada")
+    world.store.forget_acts()  # `faces people undo --clear`
+    world.live.cancel()
+    assert world.live.teaching.phase == "cancelled"
+    assert world.stored() == {}
+
+
+def test_a_teaching_follows_whom_another_program_renames_and_ends_with_whom_it_forgets(world):
+    world.step(frames=3)
+    world.live.teach(world.track(ADA), "Ada")
+    with Store.open_existing(world.store.path) as other:
+        other.rename("Ada", "Augusta")
+        world.live.swap(world.store.snapshot())  # as `GalleryWatch` does
+        assert world.live.teaching.name == "Augusta"
+        world.step(frames=2)
+        other.remove("Augusta")
+        world.live.swap(world.store.snapshot())
+    assert world.live.teaching.phase == "cancelled"
+    assert world.names(world.step()) == {None}
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_a_mirrored_camera(check):
     actor.turn, actor.haste = math.radians(32), math.radians(70)
     check.show(tick(0.0, STRAIGHT))
     began = check.begin
-    check.begin = lambda track: began(track, mirrored=True)
+    check.begin = lambda track: began(track, lambda camera: True)
     assert play(check, actor)["reason"] == "wrong-movement"
 
 

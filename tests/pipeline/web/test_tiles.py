@@ -136,6 +136,16 @@ def of(camera: str, index: int, track: int) -> Any:
     return replace(made, faces=replace(made.faces, camera=camera, faces=(face,)))
 
 
+def test_a_check_knows_whether_its_camera_is_mirrored(tiles):
+    check = LivenessCheck(FakeEmbedder(), lambda: None)  # type: ignore[arg-type,return-value]
+    check.show(of("door", 1, 7))
+    check.show(of("Garden 2", 2, 8))
+    tiles._cameras["door"].source.mirrored = True
+    for track, mirrored in ((7, True), (8, False)):
+        check.begin(track, tiles.mirrored)
+        assert check._running.attempt.challenge.policy.mirrored is mirrored
+
+
 def test_a_check_looks_at_the_camera_that_shows_the_face():
     check = LivenessCheck(FakeEmbedder(), lambda: None)  # type: ignore[arg-type,return-value]
     check.show(of("door", 1, 7))
