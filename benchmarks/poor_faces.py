@@ -17,8 +17,8 @@ The second table: a gate for pairs. It refuses the share of faces for which a me
 threshold is then lowered until as many pairs of one person match as without it. Only where fewer
 strangers match after that (a part of the FMR below 1, with its 95 % interval, people resampled) is
 it better than a higher threshold. The third: gates for the rule with a head. `own`: as it is, with
-other values of `recognizer.rule.OWN` (0: without); `head`: other thresholds of the head, without
-`own`; the rest refuse faces by a measure, without `own`. In both all ways count alike.
+other values of `recognizer.rule.HEAD_SHARE` (0: without); `head`: other thresholds of the head,
+without `own`; the rest refuse faces by a measure, without `own`. In both all ways count alike.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def weigh(
 def named(snapshot: Snapshot, vectors: NDArray[np.float32], own: float) -> NDArray[np.int64]:
     """The position of who each (N,) is said to be, -1 for unknown."""
     row = {name: i for i, name in enumerate(snapshot.gallery.people)}
-    with patch.object(rule, "OWN", own if own else -10.0):
+    with patch.object(rule, "HEAD_SHARE", own if own else -10.0):
         return np.array([row.get(match.name or "", -1) for match in snapshot.identify(vectors)])
 
 
@@ -174,7 +174,7 @@ def ask(
     each, gated = [], dict[tuple[str, float], list[NDArray[np.float64]]]()
     for poor in ways.values():
         vectors = poor.vectors[probes]
-        each.append(shares(truth, named(snapshot, vectors, rule.OWN)))
+        each.append(shares(truth, named(snapshot, vectors, rule.HEAD_SHARE)))
         plain = named(snapshot, vectors, 0)
         found = {("own", own): named(snapshot, vectors, own) for own in OWN}
         for bar in HEAD:

@@ -46,7 +46,7 @@ class DataConfig:
     least 10 pictures, but no more than a fifth for their sake. Pictures that show nearly the same
     stay together. The division is written into the run folder, split.json."""
     split_seed: int = 0
-    """Of the draw of these pictures: with the same one all runs are validated on the same."""
+    """Random seed of this division: runs with the same one are validated on the same pictures."""
     image_path: Path | None = None
     """Folder of training images, searched recursively."""
     train_ann_dir: Path | None = None

@@ -111,7 +111,7 @@ def base_config(
 def export(
     checkpoint: str | Path = SHIPPED,
     out: str | Path | None = None,
-    formats: Sequence[str] = ("onnx", "torchscript"),
+    formats: str | Sequence[str] = ("onnx", "torchscript"),
     images: Sequence[Any] = (),
     calibrate: Sequence[Any] = (),
 ) -> list[Exported]:
@@ -121,7 +121,7 @@ def export(
         checkpoint: a file of `faces.train`; "shipped" is the detector that comes with the package.
         out: folder for the files, which take the checkpoint's name; None is beside the checkpoint,
             and "exported" for the shipped one.
-        formats: which files to write: "onnx", "torchscript", "openvino" (.xml and .bin),
+        formats: which file or files to write: "onnx", "torchscript", "openvino" (.xml and .bin),
             "int8" (.onnx and .int8.onnx, which speed "fast" of `faces.load_detector` runs).
         images: also compare on these: paths, Pillow images or arrays.
         calibrate: photos, likewise, for "int8": 8 to 48, of the kind that the detector is for.
@@ -145,4 +145,5 @@ def export(
     if folder is None and path.resolve().parent == FOLDER.resolve():
         folder = SHIPPED_OUT
     check_writable(path.parent if folder is None else folder, "out")
+    formats = [formats] if isinstance(formats, str) else formats
     return export_checkpoint(path, folder, formats, as_images(images), as_images(calibrate))

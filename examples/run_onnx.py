@@ -20,7 +20,7 @@ padded.paste(image.resize((width, height), Image.Resampling.BILINEAR))
 onnxruntime.set_default_logger_severity(3)  # no remarks about the optional inputs
 session = onnxruntime.InferenceSession(sys.argv[1])
 feed = {"images": np.asarray(padded)[None], "score_threshold": np.array(0.5, np.float32)}
-boxes, scores, _ = session.run(None, feed)
+boxes, scores = session.run(["boxes", "scores"], feed)
 boxes = (boxes * ([image.width / width, image.height / height] * 2)).clip(0, image.size * 2)
 for (x1, y1, x2, y2), score in zip(boxes, scores, strict=True):
     if x1 < x2 and y1 < y2:  # some lie in the padding

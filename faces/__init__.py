@@ -14,8 +14,8 @@ extra `train` of the package everything works but `train`, `export` and `evaluat
 with an input is a `UserError`, whose message says what to do; all else that is raised is a bug.
 
 Everything else stays importable where it lives, see docs/architecture.md. The modules of this
-package are the ground that all others stand on, and know nothing of faces; this file alone looks
-up.
+package are the ground that all others stand on, and know nothing of faces; only this file imports
+from the packages above.
 """
 
 from __future__ import annotations

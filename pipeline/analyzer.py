@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,33 @@ from detector.types import Detections, Detector
 from faces.closing import Closing
 from faces.errors import UserError
 from faces.images.read import as_image, as_images
+from pipeline.enroll.photos import Refused, one_face
 from pipeline.gallery import Gallery, open_detector, open_embedder
 from pipeline.types import Face
-from recognizer.store.address import place
+from recognizer.rule import default_thresholds
+from recognizer.store.address import PostgresAddress, place
 from recognizer.store.people import Store
-from recognizer.types import UNKNOWN, Embedder, Match, Recognizer
+from recognizer.types import UNKNOWN, Embedder, Match, Recognizer, cosines_of
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether two faces are one person's, see `FaceAnalyzer.verify`."""
+
+    same: bool
+    similarity: float
+    """Cosine (-1..1) of the two embeddings."""
+    threshold: float
+    """The similarity above which they are the same."""
+    faces: tuple[Face, Face]
+    """That of the first photo and that of the second."""
+
+    def __repr__(self) -> str:
+        same = "same" if self.same else "different"
+        return (
+            f"Verification({same}, similarity {self.similarity:.2f}, "
+            f"threshold {self.threshold:.2f})"
+        )
 
 
 class FaceAnalyzer(Closing):
@@ -94,7 +117,7 @@ class FaceAnalyzer(Closing):
         [Face(unknown, box [177 61 270 176], score 0.95)]
         """
         image = as_image(image)
-        return self._named([image], [self.detector.detect(image)])[0]
+        return self.describe([image], [self.detector.detect(image)])[0]
 
     __call__ = analyze
 
@@ -110,7 +133,43 @@ class FaceAnalyzer(Closing):
         [1, 0]
         """
         pictures = as_images(images)
-        return self._named(pictures, self.detector.detect_batch(pictures))
+        return self.describe(pictures, self.detector.detect_batch(pictures))
+
+    def verify(self, first: Any, second: Any, *, largest: bool = False) -> Verification:
+        """Whether two photos show the same person.
+
+        Args:
+            first, second: as for `analyze`; one face on each.
+            largest: of several faces take the largest instead of refusing the photo.
+
+        Same is what the gallery's threshold says, and without a gallery that of the embedder, which
+        a false match exceeds once in 10,000 pairs for the shipped one. Raises UserError for a photo
+        without a face or with several.
+
+        >>> import faces
+        >>> from skimage.data import astronaut
+        >>> faces.FaceAnalyzer().verify(astronaut(), astronaut()[:, ::-1])
+        Verification(same, similarity 0.98, threshold 0.47)
+        """
+        images = as_images([first, second])
+        found = []
+        rest = zip(("first", "second"), images, self.detector.detect_batch(images), strict=True)
+        for which, image, detections in rest:
+            large = _at_least(detections, self.min_face)
+            try:
+                row = one_face(image, large.xyxy, None, largest, large.landmarks)
+            except Refused as refused:
+                raise UserError(f"the {which} photo: {'; '.join(refused.reasons)}") from refused
+            found.append(large[[row]])
+        [[one], [other]] = self.describe(images, found)
+        assert one.embedding is not None
+        assert other.embedding is not None
+        similarity = float(cosines_of(one.embedding, other.embedding))
+        thresholds = getattr(current(self.gallery), "thresholds", None)
+        if thresholds is None:
+            thresholds = default_thresholds(self.embedder.fingerprint)
+        same = similarity > thresholds.gallery
+        return Verification(same, similarity, thresholds.gallery, (one, other))
 
     def close(self) -> None:
         """Let go of the gallery's file, if it was opened here."""
@@ -120,10 +179,13 @@ class FaceAnalyzer(Closing):
     def __repr__(self) -> str:
         return f"FaceAnalyzer({'nobody is known' if self.gallery is None else self.gallery})"
 
-    def _named(
+    def describe(
         self, images: Sequence[NDArray[np.uint8]], found: Sequence[Detections]
     ) -> list[list[Face]]:
-        """One batch for the embedder, and one question to the gallery, for all images."""
+        """As `analyze_batch`, of faces that were found already: ``found`` has those of each image.
+
+        One batch for the embedder, and one question to the gallery, for all images.
+        """
         found = [_at_least(detections, self.min_face) for detections in found]
         crops = [
             self.embedder.crop(image, detections.xyxy, detections.landmarks)
@@ -154,7 +216,7 @@ class FaceAnalyzer(Closing):
         ]
 
 
-def open_existing(path: str | Path, embedder: Embedder) -> Gallery:
+def open_existing(path: str | Path | PostgresAddress, embedder: Embedder) -> Gallery:
     """A gallery whose file must be there. Raises UserError also as `Gallery.open` does."""
     where = place(path)
     if not Store.exists(where):

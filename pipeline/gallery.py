@@ -218,8 +218,21 @@ class Gallery(Closing):
         return self.store.version()
 
     def identify(self, embeddings: NDArray[np.float32]) -> list[Match]:
-        """Unit vectors float32 (N, D) -> who each is."""
-        return self.snapshot().identify(embeddings)
+        """Unit vectors float32 (N, D) -> who each is.
+
+        Raises UserError for anything else; a photo is for `faces.FaceAnalyzer`.
+        """
+        vectors = np.asarray(embeddings)
+        if vectors.dtype.kind != "f" or vectors.ndim != 2:
+            raise UserError(
+                "identify takes embeddings, one in each row: [Face.embedding, ...]; the faces of a "
+                "photo are named by faces.FaceAnalyzer(gallery=...)"
+            )
+        return self.snapshot().identify(
+            np.stack([self._embedding(v) for v in vectors])
+            if len(vectors)
+            else np.zeros((0, self.embedder.dimension), np.float32)
+        )
 
     def __len__(self) -> int:
         return len(self.people)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from faces.errors import UserError
 
 MAX_LENGTH = 100
 
-# Persian, Hindi and emoji names need these two; every other invisible character could make two
-# names look alike.
+# Persian, Hindi and emoji names need these two inside of a word; every other invisible character
+# could make two names look alike.
 _JOINERS = "\u200c\u200d"
+
+# These choose among the forms of the symbol, or of the letter without upper and lower case, before
+# them, as emoji and Japanese names do.
+_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+# Not in the categories of what is invisible, but nothing is to be seen of them.
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
 
 def clean_name(name: str) -> str:
@@ -21,14 +29,14 @@ def clean_name(name: str) -> str:
     """
     plain = " ".join(unicodedata.normalize("NFC", name).split())
     # str.split has taken tabs and line ends for white space, so the original is looked at.
-    for character in name.strip():
-        kind = unicodedata.category(character)
-        if (kind[0] == "C" and character not in _JOINERS) or kind in ("Zl", "Zp"):
+    text = name.strip()
+    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        if _is_unseen(character) and not _belongs(before, character, after):
             raise UserError(
                 f"the name {name!r} has the character U+{ord(character):04X}, which cannot be "
-                "seen: leave it out"
+                "seen there: leave it out"
             )
-    if not plain.strip(_JOINERS):
+    if not plain:
         raise UserError("a person needs a name, this one is empty")
     if len(plain) > MAX_LENGTH:
         raise UserError(
@@ -37,3 +45,17 @@ def clean_name(name: str) -> str:
     if plain.casefold() == "unknown":
         raise UserError("nobody can be called 'unknown': that is what strangers are called")
     return plain
+
+
+def _is_unseen(character: str) -> bool:
+    kind = unicodedata.category(character)
+    blank = character in _BLANK or _SELECTORS.match(character) is not None
+    return kind[0] == "C" or kind in ("Zl", "Zp") or blank
+
+
+def _belongs(before: str, character: str, after: str) -> bool:
+    """Whether an invisible character does something to its neighbors that can be seen."""
+    if character in _JOINERS:
+        return not before.isspace() and not after.isspace()
+    kind = unicodedata.category(before)
+    return _SELECTORS.match(character) is not None and (kind[0] == "S" or kind == "Lo")

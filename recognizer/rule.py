@@ -28,13 +28,13 @@ DEFAULTS = FOLDER / "thresholds.json"
 
 FORMAT = "faces-thresholds"
 
-TOLD = 0.6
+SAME_SHARE = 0.6
 """Part of the gallery's threshold up to which a face is unlike the others of a person. Naming asks
 for more, as there are many people it could be; here somebody has said who it is, or who it is not,
 and a photo may be bad. Shipped embedder, 60 people of LFW: of the true photos 6 % are refused when
 there is one other photo and none when there are three; 2 % of other people's are taken."""
 
-OWN = 0.7
+HEAD_SHARE = 0.7
 """Part of the gallery's threshold that a face must exceed with somebody's photos to get their name
 from the head. Tiny, blurred and dark faces of strangers look alike, and a head is sure of some that
 look like nobody: without this it named 10 % of strangers whose face has 12 pixels, with it 2 %
@@ -66,9 +66,9 @@ def identify(
     """One `Match` for each unit vector float32 (N, D).
 
     The head's best class if it is confident, not "unknown" and somebody whom the face is at all
-    like (see `OWN`); else the gallery's nearest person if close; else unknown. Never a person whom
-    this face is not: ``denied`` holds the faces of which somebody has said so, under the name that
-    they do not have, see `is_denied`.
+    like (see `HEAD_SHARE`); else the gallery's nearest person if close; else unknown. Never a
+    person whom this face is not: ``denied`` holds the faces of which somebody has said so, under
+    the name that they do not have, see `is_denied`.
     """
     if not len(embeddings):
         return []
@@ -100,7 +100,7 @@ def identify(
             name is not None
             and confidence is not None
             and confidence > thresholds.head
-            and _likeness(vector, name, gallery) > OWN * thresholds.gallery
+            and _likeness(vector, name, gallery) > HEAD_SHARE * thresholds.gallery
         ):
             found.append(Match(name, similarity, confidence, "head", person))
         elif similarity is not None and similarity > thresholds.gallery:
@@ -125,16 +125,16 @@ def is_denied(
 ) -> bool:
     """Whether somebody has said of this face, float32 (D,), that it is not this person.
 
-    It is one of those in ``denied`` when it is like one (see `TOLD`), and no less than it is like
-    the person. So a fact about one face takes nothing from the person's own faces, nor from anybody
-    else's.
+    It is one of those in ``denied`` when it is like one (see `SAME_SHARE`), and no less than it is
+    like the person. So a fact about one face takes nothing from the person's own faces, nor from
+    anybody else's.
     """
     no = denied.of(name)
     if not len(no):
         return False
     near = float((no @ face).max())
     own = float((gallery.of(name) @ face).max(initial=-1.0))
-    return near > TOLD * thresholds.gallery and near >= own
+    return near > SAME_SHARE * thresholds.gallery and near >= own
 
 
 def default_thresholds(fingerprint: str, path: Path = DEFAULTS) -> Thresholds:

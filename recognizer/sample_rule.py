@@ -1,4 +1,4 @@
-"""May a new photo become a sample of a person? The one rule for every door.
+"""May a new photo become a sample of a person? The one rule, whoever asks.
 
 `faces enroll`, `faces fit`, the import of people, the service and the page ask here, so that none
 of them takes somebody else's face under a known name without a word.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recognizer.blank import find_blank
 from recognizer.quality import Gates
-from recognizer.rule import TOLD
+from recognizer.rule import SAME_SHARE
 from recognizer.snapshot import Snapshot
 from recognizer.types import cosines_of
 
@@ -59,7 +59,7 @@ def decide(
     seen = np.array([reason is None for reason in poor], bool)
     too_low: list[float | None] = [None] * len(vectors)
     if not force:
-        cosines = unlike(own, vectors[seen], TOLD * snapshot.same)
+        cosines = unlike(own, vectors[seen], SAME_SHARE * snapshot.same)
         for row, cosine in zip(np.flatnonzero(seen).tolist(), cosines, strict=True):
             too_low[row] = cosine
     taken = [] if enrolled_before else list(own)
@@ -109,13 +109,14 @@ def unlike(
     """For each new face of a person None, or its cosine with the rest where that is too low.
 
     Those of a known person must be like what is known, or like that together with new ones that
-    are: many new ones of somebody else agree with each other, and outvote nobody. Each is then
+    are: many new ones of somebody else agree with each other, and outvote nobody. Of a new person
+    the largest group counts as known, so that photos of two people are not all taken. Each is then
     compared with the mean of all others, new ones too, so that one wrong photo in a folder is found
     whichever comes first; the worst is taken away and the rest compared again. Of two that are
     unlike and alone the later one is refused.
     """
     found: list[float | None] = [None] * len(vectors)
-    like = np.full(len(vectors), not len(known))
+    like = np.zeros(len(vectors), bool) if len(known) else _largest_group(vectors, least)
     while not like.all():
         center = known.sum(axis=0) + vectors[like].sum(axis=0)
         cosines = vectors @ center / max(float(np.linalg.norm(center)), 1e-6)
@@ -134,4 +135,30 @@ def unlike(
         if cosines[worst] > least:
             break
         found[left.pop(worst)] = float(cosines[worst])
+    return found
+
+
+GROUPED = 2000
+"""New photos of a person, evenly spaced, that are put into groups; the others join one of those."""
+
+
+def _largest_group(vectors: NDArray[np.float32], least: float) -> NDArray[np.bool_]:
+    """Those in the largest group, of several as large the one with the first photo.
+
+    Groups whose photos have a mean cosine above ``least`` with each other are one (average
+    linkage).
+    """
+    found = np.zeros(len(vectors), bool)
+    count = min(len(vectors), GROUPED)
+    rows = np.linspace(0, len(vectors) - 1, count).astype(int)
+    if len(rows) < 2:
+        found[rows] = True
+        return found
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    tree = linkage(vectors[rows].astype(np.float64), "average", "cosine")
+    groups = fcluster(tree, 1 - least, "distance")
+    sizes = np.bincount(groups)
+    largest = groups[int(sizes[groups].argmax())]  # argmax: the first of several
+    found[rows[groups == largest]] = True
     return found

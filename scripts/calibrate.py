@@ -63,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
     photos, listed = read_photos(options)
     embedder = options.embedding.open_embedder()
+    denied = _denied(options, embedder)  # refuses people of another embedder before the work
     find_face, where = _face_finder(options)
     vectors, failed = embed_photos(
         photos, embedder, {"embedder": embedder}, find_face, where, options.cache,
@@ -77,15 +78,13 @@ def main(argv: Sequence[str]) -> int:
         both = fine[listed.first] & fine[listed.second]
         found = calibrate_pairs(cosines[both], listed.same[both], options.fmr)
     else:
-        found = calibrate_people(
-            embeddings[fine], people, options.fmr, denied=_denied(options, embedder)
-        )
+        found = calibrate_people(embeddings[fine], people, options.fmr, denied=denied)
     head = calibrate_head(embeddings[fine], people, options.fmr)
     thresholds = Thresholds(
         head=Thresholds().head if head is None else head.threshold, gallery=found.threshold
     )
-    stored = _store(options, embedder, thresholds)
-    print(summary(found, head, thresholds, stored))
+    print(summary(found, head, thresholds), flush=True)
+    print(f"stored in:    {_store(options, embedder, thresholds)}")
     if options.defaults is not None:
         first = {name: i for i, name in reversed(list(enumerate(photos.people))) if fine[i]}
         rows = sorted(first.values())
@@ -140,9 +139,7 @@ def _store(options: Options, embedder: Embedder, thresholds: Thresholds) -> str:
     return f"{path} ({counted(people, 'person')})"
 
 
-def summary(
-    found: Calibration, head: HeadCalibration | None, thresholds: Thresholds, stored: str
-) -> str:
+def summary(found: Calibration, head: HeadCalibration | None, thresholds: Thresholds) -> str:
     """What was measured, in lines."""
     low, high = found.interval
     of = "" if found.people is None else f" of {counted(found.people, 'person')}"
@@ -164,7 +161,6 @@ def summary(
             f"of {head.enrolled} people",
             f"  recognized  {head.recognized:.2%} of {head.photos:,} new photos, by the head alone",
         ]
-    lines.append(f"stored in:    {stored}")
     return "\n".join(lines)
 
 

@@ -91,8 +91,8 @@ class Options:
     """CPU threads for the model."""
     speed: Literal["normal", "fast"] = "normal"
     """`fast` runs an ONNX file in int8, or with OpenVINO in bfloat16 (pip install 'faces[fast]'),
-    whichever is the fastest here, which is measured first: 1.6 to 2 times as fast. The int8 file of
-    the shipped detector ships; `faces export --formats int8` makes one of yours."""
+    whichever is the fastest here, which is measured first: 1.5 to 1.9 times as fast. The int8 file
+    of the shipped detector ships; `faces export --formats int8` makes one of yours."""
     batch_size: Annotated[
         int | None, arg("one on each core for an ONNX file on a CPU, else 4", aliases=["-b"])
     ] = None

@@ -82,15 +82,15 @@ class Options:
     resamples: int = 1000
     """How often the images are drawn again for the 95 % intervals."""
     seed: int = 0
-    """Of that drawing."""
+    """Random seed of these draws."""
     device: str = "auto"
     """`auto` (CUDA, else CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: int | None = None
     """CPU threads for the model; its runtime chooses if not given."""
     speed: Literal["normal", "fast"] = "normal"
     """`fast` runs an ONNX file in int8, or with OpenVINO in bfloat16 (pip install 'faces[fast]'),
-    whichever is the fastest here, which is measured first: 1.6 to 2 times as fast. The int8 file of
-    the shipped detector ships; `faces export --formats int8` makes one of yours."""
+    whichever is the fastest here, which is measured first: 1.5 to 1.9 times as fast. The int8 file
+    of the shipped detector ships; `faces export --formats int8` makes one of yours."""
     json: bool = False
     """Print the report as JSON instead of a table."""
     quiet: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
             job.run_network() if options.learns_network else job.run_head()
         except (Stopped, KeyboardInterrupt):
             print(job.after_stop(), file=sys.stderr)
-            return 130
+            return 128 + (job.signals or [signal.SIGINT])[0]
     return 1 if job.sources.refused else 0
 
 
@@ -69,6 +70,7 @@ class Job:
 
         self.options = options
         self.moved_to: Path | None = None  # the new embedder, once the gallery belongs to it
+        self.signals: list[int] = []  # that came while the network learned
         self.sources = Sources(
             options.from_folders, options.strangers, options.boxes, options.detector,
             options.folder, self._bar, options.threads, options.gates, options.largest,
@@ -155,13 +157,13 @@ class Job:
             everybody, crops = everybody + [None] * len(others), np.concatenate([crops, others])
         self._open_folder()
         record = Record(options.folder, logging.INFO)
-        with stop_signals() as received:
+        with stop_signals() as self.signals:
             path = fit_network(
                 network, embedder.recipe, LabeledCrops(crops, tuple(everybody)), options.folder,
                 setup,
                 trained=not options.from_scratch, resume=options.resume is not None,
                 progress=lambda line: record.add(line["phase"], line),
-                stop=lambda: bool(received),
+                stop=lambda: bool(self.signals),
             )  # fmt: skip
         new = load_embedder(path)
         if new.fingerprint == embedder.fingerprint:

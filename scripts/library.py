@@ -118,7 +118,7 @@ def people(options: PeopleOf, library: Library) -> None:
             print("no face is left: see `faces library decisions`")
         hidden = len(found.everybody) - len(some)
         if hidden:
-            print(f"\n{hidden:,} more, most of them met once: --limit 0, --all")
+            print(f"\n{hidden:,} more, most of them met once; --limit 0 --all shows all")
 
 
 def decide(options: Name | Same | Not | NotAFace | Ignore, library: Library) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate-recognizer": "Evaluate how well faces are told apart and named, also by group",
     "enroll": "Remember people by photos of them, so that their faces get names",
     "people": "List, rename, merge, remove, export and import the people who are known",
+    "recognize": "Put names to the faces of photos, of people who are enrolled",
     "index": "Look at many photos and films once, on one machine or many",
     "run": "Find, follow and name the faces of a video: who is in it, and when",
     "webcam": "Show a camera or stream with boxes and names, as it happens",

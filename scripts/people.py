@@ -65,9 +65,9 @@ class Rename:
 class Merge:
     """Give all samples of one person to another: both names were one person."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Who goes."""
-    into: tyro.conf.Positional[str]
+    into: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME-TO-KEEP")]
     """Who stays."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
 
@@ -105,7 +105,8 @@ class Import:
     file: tyro.conf.Positional[Path]
     """A file of `faces people export`, made with the same embedder."""
     force: bool = False
-    """Take samples that do not look like the person of the same name here, too."""
+    """Take samples that do not look like the person of the same name here, too, and those that
+    somebody of another name has here."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
 
@@ -130,6 +131,8 @@ class Deny:
     """Photos with one face each."""
     largest: bool = False
     """Of several faces on a photo take the largest instead of refusing the photo."""
+    keep_crops: bool = False
+    """Also store the pictures of the faces, so that another embedder can use them later."""
     store: GalleryOptions = field(default_factory=GalleryOptions)
     embedding: EmbedderOptions = field(default_factory=EmbedderOptions)
     finding: DetectorOptions = field(default_factory=DetectorOptions)
@@ -236,7 +239,7 @@ def deny(options: Deny, store: Store) -> int:
     failed = 0
     for photo in options.photos:
         try:
-            gallery.deny(options.name, photo, largest=options.largest)
+            gallery.deny(options.name, photo, largest=options.largest, keep_crop=options.keep_crops)
             print(f"{photo}: not {options.name}")
         except UserError as error:
             failed += 1
@@ -259,8 +262,9 @@ def undo(options: Undo, store: Store) -> None:
 
 def export(options: Export, store: Store) -> None:
     """Write the file and say what is in it."""
-    from recognizer.store.transfer import export_people
+    from recognizer.store.transfer import export_people, refuse_gallery
 
+    refuse_gallery(options.file)  # before --overwrite is proposed
     if options.file.exists() and not options.overwrite:
         raise UserError(f"{options.file} is there already: take another name, or --overwrite")
     moved = export_people(store, options.file, options.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,9 @@ def main(argv: Sequence[str]) -> int:
     with batches(material, config, open_maker) as following:
         for line in trainer.fit(following, judge):
             print(_show(line), flush=True)
+    if trainer.stopped_by is not None:
+        print("Stopped and saved. Go on with --resume and the same flags", file=sys.stderr)
+        return 128 + trainer.stopped_by
     return 0
 
 

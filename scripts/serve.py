@@ -94,7 +94,7 @@ class NetworkOptions:
     rate_per_address: str = "1200/minute"
     """Requests from one address (IPv6: one /64 network)."""
     body_seconds: float = 15.0
-    """In which a request must have arrived."""
+    """Seconds within which a request must have arrived."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _shown_where(options: Options) -> tuple[bool, bool]:
         if options.writes:
             logger.warning("%s; --web shows the picture in a browser", error)
             return False, False
-        logger.warning("%s, so the picture is on a page for browsers", error)
+        logger.warning("the picture is on a page for browsers, as %s", error)
         return False, True
     return True, False
 

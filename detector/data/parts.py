@@ -60,7 +60,7 @@ def find_parts(folder: Path) -> Parts:
     UserError when there is none, several sets that are no parts, and as `load_dataset` does.
     """
     if not folder.exists():
-        raise UserError(f"data {folder}: there is no such folder")
+        raise UserError(f"data={folder}: there is no such folder")
     xml = find_files(folder, _XML) if folder.is_dir() else []
     if not xml or format_of(xml[0]) == "cvat":
         return _labeled(folder)
@@ -71,10 +71,10 @@ def find_parts(folder: Path) -> Parts:
         if len(several) > 1:
             both = " and ".join(f"{found.images}" for found in several[:2])
             what = f"several parts to {'validate' if name == 'val' else name}" if name else "sets"
-            raise UserError(f"data {folder} has {what}: {both}; give one of them")
+            raise UserError(f"data={folder} has {what}: {both}; give one of them")
     if named[""] and (named["train"] or named["val"]):
         raise UserError(
-            f"data {folder} has the part {(named['train'] or named['val'])[0].name}, and "
+            f"data={folder} has the part {(named['train'] or named['val'])[0].name}, and "
             f"{named[''][0].images} beside it: move one of them away"
         )
     if named[""] and image_sets(named[""][0], find_images(named[""][0].images))[0]:
@@ -86,7 +86,7 @@ def find_parts(folder: Path) -> Parts:
         for several in ((*named["train"], *named[""]), named["val"])
     )
     if not train and not valid:
-        raise UserError(f"data {folder} has only a part to test: {named['test'][0].images}")
+        raise UserError(f"data={folder} has only a part to test: {named['test'][0].images}")
     return Parts(train[0] if train else None, valid[0] if valid else None)
 
 
@@ -94,14 +94,14 @@ def _labeled(path: Path, format: Format | None = None) -> Parts:
     """The parts of a data set in another tool's format, by one reader with `prepare import`."""
     if path.is_dir() and not find_files(path, LABEL_SUFFIXES):
         raise UserError(
-            f"data {path} has no annotations: expected train/images, train/annotations and the "
+            f"data={path} has no annotations: expected train/images, train/annotations and the "
             "same in val, or images and annotations only, with PASCAL VOC files (.xml); or the "
             "labels of another tool"
         )
     try:
         dataset = load_dataset(path, scratch=None, format=format)
     except UserError as error:
-        raise UserError(f"data {error}") from error
+        raise UserError(f"data={error}") from error
     for note in dataset.notes:
         log.warning("%s: %s", path, note)
     if "test" in dataset.splits:
@@ -114,7 +114,7 @@ def _labeled(path: Path, format: Format | None = None) -> Parts:
         for split, items in dataset.splits.items()
     }
     if set(parts) == {"test"}:
-        raise UserError(f"data {path} has only a part to test")
+        raise UserError(f"data={path} has only a part to test")
     return Parts(parts.get("train"), parts.get("val"))
 
 

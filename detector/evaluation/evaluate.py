@@ -115,8 +115,8 @@ def evaluate(
             (model is None or detections is None, "give a model or detections, not both"),
             (
                 len(named) == 1,
-                "give either wider, the folder of WIDER FACE, or annotation_dir with image_path, "
-                "or data" + (f", not {' and '.join(named)}" if named else ""),
+                "give either wider=DIR, the folder of WIDER FACE, or annotation_dir with "
+                "image_path, or data=DIR" + (f", not {' and '.join(named)}" if named else ""),
             ),
             (data is None or image_path is None, "give data or image_path, not both"),
             (data is not None or split is None, "split needs data, the folder that was divided"),

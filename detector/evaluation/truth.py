@@ -148,7 +148,8 @@ def read_part(
     if division is None or (split is None and not division.is_of(files)):
         log.warning(
             "%s has no part to validate on, and %s does not know one: all %d pictures are taken. "
-            "If it was trained on others of them, name those it was not, with --split RUN",
+            "If it was trained on some of them, give the folder of its run as split (--split RUN), "
+            "so that only those are taken which it has not seen",
             data, model or "the detector", len(files),
         )  # fmt: skip
         return truth, images

@@ -37,16 +37,16 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"device {name}: take auto, cpu, cuda, cuda:N or mps") from error
+        raise UserError(f"device={name}: take auto, cpu, cuda, cuda:N or mps") from error
     absent = (device.type == "mps" and not torch.backends.mps.is_available()) or (
         device.type == "cuda"
         and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count())
     )
     if device.type not in ("cpu", "cuda", "mps") or absent:
-        raise UserError(f"device {name}: this machine has no such device; take auto or cpu")
+        raise UserError(f"device={name}: this machine has no such device; take auto or cpu")
     problem = _try(device)
     if problem is not None:
-        raise UserError(f"device {name}: torch cannot use it ({problem}); take auto or cpu")
+        raise UserError(f"device={name}: torch cannot use it ({problem}); take auto or cpu")
     return device
 
 

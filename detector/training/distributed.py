@@ -159,7 +159,7 @@ def own_device(device: torch.device, world: World) -> torch.device:
         return device
     if device.index is not None:
         raise UserError(
-            f"device {device}: {world.size} processes cannot share a GPU; give cuda, "
+            f"device={device}: {world.size} processes cannot share a GPU; give cuda, "
             "and choose GPUs with the environment variable CUDA_VISIBLE_DEVICES"
         )
     local, count = int(os.environ.get("LOCAL_RANK", world.rank)), torch.cuda.device_count()

@@ -111,10 +111,10 @@ def open_index(
     if data.data_dir is not None:
         parts = find_parts(data.data_dir)
         if parts.train is None:
-            raise UserError(f"data {data.data_dir} has only a part to validate on")
+            raise UserError(f"data={data.data_dir} has only a part to validate on")
         if resumed and (division is None) != (parts.valid is not None):
             raise UserError(
-                f"data {data.data_dir} has {'no' if division is None else 'a'} part to validate "
+                f"data={data.data_dir} has {'no' if division is None else 'a'} part to validate "
                 "on now, other than when the run began: bring it back as it was, or start a new "
                 "run"
             )
@@ -122,7 +122,7 @@ def open_index(
     else:
         for name in FOUR_PATHS:
             if getattr(data, name) is None:
-                raise UserError(f"{name} is needed, or data: see `faces train --help`")
+                raise UserError(f"{name} is needed, or data=DIR: see `faces train --help`")
         folders = [
             Part(data.image_path, data.train_ann_dir),  # type: ignore[arg-type]
             Part(data.valid_path, data.valid_ann_dir),  # type: ignore[arg-type]

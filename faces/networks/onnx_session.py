@@ -65,7 +65,7 @@ def open_session(
     if device == "auto" and providers is None:
         log.warning("ONNX Runtime cannot use the GPU, so it takes the CPU: %s", problem)
         return session
-    asked = f"device {device}" if providers is None else f"providers {', '.join(providers)}"
+    asked = f"device={device}" if providers is None else f"providers {', '.join(providers)}"
     raise UserError(
         f"{asked}: ONNX Runtime {onnxruntime.__version__} cannot use it ({problem}): do its driver "
         "and its libraries fit, and is there such a device? Else take auto or cpu"
@@ -173,10 +173,10 @@ def pick_providers(device: str, providers: Sequence[str] | None) -> list[Any]:
         if CUDA in available:
             return [(CUDA, {"device_id": int(number or 0)}), CPU]
         raise UserError(
-            f"device {device}: this ONNX Runtime runs on the CPU only; install onnxruntime-gpu, "
+            f"device={device}: this ONNX Runtime runs on the CPU only; install onnxruntime-gpu, "
             "or take auto or cpu"
         )
-    raise UserError(f"device {device}: for an ONNX file take auto, cpu, cuda or cuda:N")
+    raise UserError(f"device={device}: for an ONNX file take auto, cpu, cuda or cuda:N")
 
 
 def quantization() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import importlib.util
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,17 @@ def draw_tick(tick: Tick) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
+def draw_faces(image: NDArray[np.uint8], faces: Iterable[Face]) -> NDArray[np.uint8]:
+    """A copy of an RGB image (H, W, 3) with its faces and their names."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    unit = max(1.0, max(picture.size) / 640)
+    font = load_font(round(13 * unit))
+    for face in faces:
+        _draw_face(pen, face, [], font, unit)
+    return np.asarray(picture)
+
+
 def draw_speed(image: NDArray[np.uint8], tick: Tick, camera: str = "") -> NDArray[np.uint8]:
     """A copy with camera, frames a second and latency written into the lower left corner."""
     picture = Image.fromarray(image)
@@ -69,9 +81,10 @@ def draw_message(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 
 def caption(face: Face) -> str:
-    """What is written above a face: its name and how sure that is; "..." before the first look."""
+    """What is written above a face: its name and how sure that is; "..." before the first look at a
+    track."""
     match = face.match
-    if face.agreement is None:
+    if face.agreement is None and face.track is not None:
         return "..."
     if match.name is None:
         return "unknown"

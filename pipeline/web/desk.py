@@ -29,7 +29,7 @@ from pipeline.service.runtime.limits import Limits
 from pipeline.teaching.corrections import AlreadyKnown, point_out_another
 from pipeline.teaching.session import LiveTeaching
 from recognizer.names import clean_name
-from recognizer.rule import TOLD
+from recognizer.rule import SAME_SHARE
 from recognizer.sample_rule import decide, unlike
 from recognizer.store.journal import Doing
 from recognizer.store.unknown import Verdict, clear, count, judge
@@ -103,7 +103,7 @@ class Desk:
             return None
         snapshot = self.store.snapshot()
         vectors = np.stack([sample.embedding for sample in samples])
-        least = TOLD * snapshot.same
+        least = SAME_SHARE * snapshot.same
         odd = unlike(vectors[:0], vectors, least)
         groups = group_faces(vectors, np.arange(len(vectors)), snapshot.same).group
         return {

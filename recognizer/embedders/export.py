@@ -71,8 +71,10 @@ def export_embedder(network: OpenNetwork, path: Path) -> float:
     """Write the ONNX file; returns the largest difference from torch.
 
     The weights are stored in half precision where that keeps the vectors within `TOLERANCE`, else
-    in full. Raises RuntimeError when not even those do.
+    in full. Raises RuntimeError when not even those do, UserError when ``path`` is a folder.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the file, such as {path / 'embedder.onnx'}")
     size = network.recipe.size
     notes = metadata(network.recipe, network.identity, network.dimension)
     difference = np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from faces.download import download
 from faces.errors import UserError
 from faces.files import file_digest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,17 @@ def cache_folder() -> Path:
 
 
 def find_cached() -> Path | None:
-    """Weights that are in the cache, the better ones first."""
-    return next((release.path for release in RELEASES if release.path.is_file()), None)
+    """Whole weights that are in the cache, the better ones first."""
+    for release in RELEASES:
+        if release.path.is_file():
+            if file_digest(release.path) == release.sha256:
+                return release.path
+            log.warning(
+                "%s is cut short or damaged, and left out: delete it; --embedder inception fetches "
+                "it again",
+                release.path,
+            )  # fmt: skip
+    return None
 
 
 def find_or_fetch() -> Path:
@@ -59,10 +71,7 @@ def find_or_fetch() -> Path:
 
     Raises UserError, with the ways out, when there are none to be had.
     """
-    for release in RELEASES:
-        if release.path.is_file() and file_digest(release.path) == release.sha256:
-            return release.path
-    return fetch()
+    return find_cached() or fetch()
 
 
 def fetch(release: Release = VGGFACE2) -> Path:

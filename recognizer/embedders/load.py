@@ -48,7 +48,8 @@ def load_embedder(
     if name == AUTO:
         from recognizer.embedders.inception_weights import find_cached
 
-        name = INCEPTION if weights is not None or find_cached() is not None else MINI
+        weights = weights or find_cached()
+        name = MINI if weights is None else INCEPTION
     if name == INCEPTION:
         from recognizer.embedders.inception_load import load_inception
 

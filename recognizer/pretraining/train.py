@@ -68,6 +68,7 @@ class Trainer:
         self.optimizers = self._optimizers()
         self.highest = [o.param_groups[0]["lr"] * (0.1 if knowing else 1) for o in self.optimizers]
         self.step = 0
+        self.stopped_by: int | None = None  # the signal that ended `fit` before the last step
         self.sums: dict[str, float] = {}  # of the losses since the last line of history
         self.history: list[Line] = []
 
@@ -179,10 +180,11 @@ class Trainer:
                     saved = time.monotonic()
         if stopped:
             self.save()
+            if self.step < config.steps:
+                self.stopped_by = stopped[0]
 
     def _line(self, judge: Callable[[Embed], Line], seconds: float, speed: float) -> Line:
-        every = self.config.evaluate_every
-        count = self.step - (self.step - 1) // every * every
+        count = self.step - (self.history[-1]["step"] if self.history else 0)
         line = {
             "epoch": len(self.history) + 1,
             "step": self.step,

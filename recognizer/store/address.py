@@ -66,7 +66,7 @@ class PostgresAddress:
         host = given.get("host") or unquote(parts.hostname or "")
         self.host: str = host or os.environ.get("PGHOST") or local
         user = given.get("user") or unquote(parts.username or "")
-        self.user: str = user or os.environ.get("PGUSER") or getpass.getuser()
+        self.user: str = user or os.environ.get("PGUSER") or _system_user()
         name = unquote(parts.path.lstrip("/"))
         self.name: str = name or os.environ.get("PGDATABASE") or self.user
         self.ssl_mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
@@ -131,6 +131,16 @@ class PostgresAddress:
             ):
                 return fields[4]
         return ""
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # of a container that has no name for its user
+        raise UserError(
+            "the address of the gallery names no user, and the system has no name for this one: "
+            "give postgresql://user@host/database, or PGUSER"
+        ) from None
 
 
 Place = Path | PostgresAddress

@@ -52,9 +52,10 @@ def recorded(db: Connection, doing: Doing, noted: Noted) -> Iterator[None]:
     kept = None
     if doing.head:
         kept = json.dumps(dict(db.execute(_HEAD_META)))
+    what = doing.what.encode("utf-8", "replace").decode()  # a wrong name is refused later
     [[act]] = db.execute(
         "INSERT INTO act (what, created, more, head) VALUES (?, ?, ?, ?) RETURNING id",
-        (doing.what, _now(), doing.more, kept),
+        (what, _now(), doing.more, kept),
     ).fetchall()
     if doing.head:
         db.execute("INSERT INTO undo_head SELECT CAST(? AS BIGINT), head_class.* FROM head_class",
@@ -120,9 +121,15 @@ def _take_back(db: Connection, act: int, table: str, ops: str) -> None:
             continue
         if op == "I":
             db.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
-        elif op == "D":
+            continue
+        if row.get("guess") is not None:  # whoever it was may be gone
+            there = db.execute("SELECT 1 FROM person WHERE id = ?", (row["guess"],))
+            row["guess"] = row["guess"] if there.fetchone() else None
+        if op == "D":
             marks = ", ".join("?" * len(columns))
-            db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+            db.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(row.values())
+            )
         else:
             what = ", ".join(f"{column} = ?" for column in changed)
             new = [row[column] for column in changed]
@@ -144,6 +151,7 @@ def forget(db: Connection, person: int) -> None:
         people |= {number for (number,) in db.execute(gone, (one,) * 3)}
         db.execute(f"DELETE FROM act WHERE id IN ({touching})", (one,) * 3)
         db.execute("DELETE FROM undo_head WHERE person_id = ?", (one,))
+        db.execute("DELETE FROM undo_unknown WHERE guess = ?", (one,))
 
 
 def expire(db: Connection, keep: int = ACTS - 1) -> None:

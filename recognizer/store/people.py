@@ -25,7 +25,7 @@ from faces.errors import UserError
 from faces.text import counted
 from recognizer.gallery import Head
 from recognizer.names import clean_name
-from recognizer.rule import TOLD, Thresholds, default_thresholds
+from recognizer.rule import SAME_SHARE, Thresholds, default_thresholds
 from recognizer.snapshot import Snapshot
 from recognizer.store import journal
 from recognizer.store import read as store_read
@@ -135,7 +135,7 @@ class Store(Transactions):
         return Thresholds(**given)
 
     def _bar(self, db: Connection) -> float:
-        return TOLD * self._thresholds(db).gallery
+        return SAME_SHARE * self._thresholds(db).gallery
 
     def _default_thresholds(self) -> Thresholds:
         """Those given, or those of the embedder whose vectors are held now."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
+import psutil
+
 from faces.errors import UserError
 from recognizer.store.tables import NEXT, SCHEMA, STEPS, noting_triggers, touching_triggers
 
@@ -18,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x46414345  # "FACE", at byte 68 of the file: how `file` and we know it
 BUSY_SECONDS = 10.0  # how long a writer waits for another one
+
+MISFIT = (
+    "this does not go with what other programs have changed since; `faces people undo --clear` "
+    "gives up what can be undone"
+)
+"""Of an act that is undone: the name is somebody else's now, say."""
 
 # What goes wrong with files, as opposed to mistakes in our SQL.
 _REASONS = {
@@ -31,6 +39,7 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable?",
     sqlite3.SQLITE_READONLY: "it or its folder cannot be written to",
     sqlite3.SQLITE_PERM: "access is not allowed",
+    sqlite3.SQLITE_CONSTRAINT: MISFIT,
 }
 
 # What may keep a change that is made already from being scrubbed: that is put off, and the file
@@ -87,6 +96,10 @@ class SqliteFile:
             db.execute(f"DROP TRIGGER temp.{name}")
 
     def scrub(self, db: sqlite3.Connection) -> str | None:
+        # VACUUM builds the file anew in memory, see `connect`. Who is killed for it would try again
+        # at each opening.
+        if self.path.stat().st_size > psutil.virtual_memory().available:
+            return "there is less memory free than the file is large"
         return scrub(db)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:

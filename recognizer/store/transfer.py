@@ -55,6 +55,8 @@ _KINDS = {
 }
 """What is said of people: the entry with the vectors, the folder of pictures, and a word."""
 
+_SQLITE = b"SQLite format 3\0"  # how its files begin
+
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, no UTF-8 can
 
 MAX_PLACE = 1e6  # of a box; whether it lies in its picture is looked at later
@@ -81,10 +83,14 @@ class Moved:
 def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
     """Write people (all, unless ``names`` are given) to a file, which appears whole or not at all.
 
-    Raises UserError when there is nobody (of that name), or the file cannot be written.
+    Raises UserError when there is nobody (of that name), or the file cannot be written or is a
+    gallery.
     """
+    refuse_gallery(path)
     seen = store.version()
-    chosen = list(dict.fromkeys(names)) or [person.name for person in store.people()]
+    known = [person.name for person in store.people()]
+    spelled = [name if name in known else clean_name(name) for name in names]
+    chosen = list(dict.fromkeys(spelled)) or known
     if not chosen:
         raise UserError(f"{store.path} knows nobody: there is nothing to export")
     people: list[dict[str, Any]] = []
@@ -129,12 +135,24 @@ def export_people(store: Store, path: Path, names: Sequence[str] = ()) -> Moved:
     return Moved(len(people), len(vectors["samples"]), crops, denied=len(vectors["denied"]))
 
 
+def refuse_gallery(path: Path) -> None:
+    """Raises UserError for a file that holds people, whom an export must not replace."""
+    try:
+        with path.open("rb") as file:
+            there = file.read(len(_SQLITE))
+    except OSError:  # it is missing, or whoever writes it says what is wrong
+        return
+    if there == _SQLITE:
+        raise UserError(f"{path} is a gallery or another database: export to a new name")
+
+
 def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     """Add the people of a file, all or none; to those who are known by name samples are added.
 
-    Samples that are there already (to the bit) are skipped, so a file can be read twice. Those that
-    do not look like the person of the same name here are left out with a warning, as two people may
-    have one name; ``force`` takes them. Newcomers are taken as they are.
+    Samples that are there already (to the bit) are skipped, so a file can be read twice; with a
+    warning where they are somebody's of another name, as after a rename. Those that do not look
+    like the person of the same name here are left out with a warning, as two people may have one
+    name. ``force`` takes both. Newcomers are taken as they are.
 
     Raises UserError for a file that is missing, damaged, too large or foreign, and for one of
     another fingerprint than the store's.
@@ -151,15 +169,21 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     snapshot = store.snapshot()
     denied_before = snapshot.denied or Gallery.empty(store.fingerprint, store.dimension)
     known: dict[str, set[bytes]] = {}
+    whose: dict[bytes, str] = {}
     for name, vector in zip(snapshot.gallery.names, snapshot.gallery.embeddings, strict=True):
         known.setdefault(name, set()).add(vector.tobytes())
+        whose[vector.tobytes()] = name
     new: dict[str, list[NewSample]] = {}
     denies: dict[str, list[NewSample]] = {}
     skipped = refused = 0
     for name, samples in people.items():
         there = known.get(name, set())
         fresh = [sample for sample in samples if sample.embedding.tobytes() not in there]
+        if not force:
+            fresh = _of_nobody_else(whose, name, fresh, path)
         skipped += len(samples) - len(fresh)
+        if not there and not fresh:
+            continue  # it is somebody of another name here, with what is denied of them
         if there and fresh:
             fine = _like_the_others(snapshot, name, fresh, path, force)
             refused += len(fresh) - len(fine)
@@ -178,6 +202,21 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     added = [sample for samples in new.values() for sample in samples]
     crops = sum(sample.picture is not None for sample in added)
     return Moved(len(new), len(added), crops, skipped, refused, sum(map(len, denies.values())))
+
+
+def _of_nobody_else(
+    whose: dict[bytes, str], name: str, samples: Sequence[NewSample], path: Path
+) -> list[NewSample]:
+    """Those that are not stored here under another name."""
+    others = [whose.get(sample.embedding.tobytes()) for sample in samples]
+    here = sorted({other for other in others if other is not None})
+    if here:
+        log.warning(
+            "%s: %d of %d samples of %s are here already as %s, and left out; force=True takes "
+            "them all the same",
+            path, sum(other is not None for other in others), len(samples), name, ", ".join(here),
+        )  # fmt: skip
+    return [sample for sample, other in zip(samples, others, strict=True) if other is None]
 
 
 def _like_the_others(

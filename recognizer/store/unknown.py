@@ -120,8 +120,10 @@ def count(store: Store) -> int:
 
 
 def clear(store: Store) -> int:
-    """Delete all that are kept, whatever their time; how many those were."""
+    """Delete all that are kept, whatever their time, so that no undo brings them back; how many
+    those were."""
     with store.noting() as db:
         count = db.execute("DELETE FROM unknown WHERE until IS NOT NULL").rowcount
+        db.execute("DELETE FROM undo_unknown WHERE until IS NOT NULL")
         db.execute("UPDATE meta SET value = 1 WHERE key = 'unscrubbed'")
         return int(count)

@@ -168,13 +168,16 @@ def remove(db: Connection, name: str, same: Cosine) -> None:
     person = person_id(db, name)
     journal.forget(db, person)
     own = np.stack(list(_vectors(db, person, denies=0).values()))
-    unknown = db.execute("SELECT id, embedding, guess FROM unknown").fetchall()
-    theirs = [
-        (number,)
-        for number, blob, guess in unknown
-        if guess == person or float((own @ np.frombuffer(blob, "<f4")).max()) > same()
-    ]
-    db.executemany("DELETE FROM unknown WHERE id = ?", theirs)
+    for table, key in (("unknown", "id"), ("undo_unknown", "seq")):
+        faces = db.execute(
+            f"SELECT {key}, embedding, guess FROM {table} WHERE embedding IS NOT NULL"
+        ).fetchall()
+        theirs = [
+            (number,)
+            for number, blob, guess in faces
+            if guess == person or float((own @ np.frombuffer(blob, "<f4")).max()) > same()
+        ]
+        db.executemany(f"DELETE FROM {table} WHERE {key} = ?", theirs)
     db.execute("DELETE FROM person WHERE id = ?", (person,))
 
 
@@ -250,7 +253,12 @@ def find(db: Connection, name: str) -> int | None:
 
 def person_id(db: Connection, name: str) -> int:
     """As `find`. Raises UserError, with the nearest name, when there is nobody."""
-    found = find(db, clean_name(name))
+    try:
+        found = find(db, clean_name(name))
+    except UserError:  # an older release may have taken it all the same
+        found = dict(db.execute("SELECT name, id FROM person")).get(name)
+        if found is None:
+            raise
     if found is not None:
         return found
     names = [known for (known,) in db.execute("SELECT name FROM person ORDER BY name")]

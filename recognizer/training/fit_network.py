@@ -11,6 +11,7 @@ Hoiem, ECCV 2016), or it would soon tell these people apart by anything, and str
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -109,7 +110,11 @@ class _Trainer:
         self.network, self.recipe, self.run, self.options = network, recipe, run, options
         self.crops, self.classes = faces.crops, faces.classes
         row = {name: i for i, name in enumerate(self.classes)}
-        self.labels = torch.tensor([row[name] for name in faces.names])
+        labels = [row[name] for name in faces.names]
+        self.labels = torch.tensor(labels)
+        identity = hashlib.sha256(repr(labels).encode())
+        identity.update(np.ascontiguousarray(self.crops).data)
+        self.identity = identity.hexdigest()
         marks = tuple("" if name is None else f"={name}" for name in faces.names)
         self.out = hold_out(marks, np.arange(len(marks)), options.held_out, options.seed)
         self.teacher = None
@@ -240,6 +245,7 @@ class _Trainer:
                 "options": asdict(self.options),
                 "faces": len(self.crops),
                 "classes": len(self.classes),
+                "identity": self.identity,
                 "network": _copied(self.network),
                 "centres": self.centers.detach().clone(),
                 "optimiser": self.optimizer.state_dict(),
@@ -267,6 +273,12 @@ class _Trainer:
                 f"{self.run / LAST} is of a run with {state.get('classes')} classes and "
                 f"{state.get('faces')} photos, there are {len(self.classes)} and {len(self.crops)} "
                 "now: start a new run in another folder"
+            )
+        if state.get("identity", self.identity) != self.identity:  # runs of 0.2.0 have none
+            raise UserError(
+                f"{self.run / LAST} learns from other photos, or people in another order, than "
+                "there are now: somebody was renamed, or a photo replaced; start a new run in "
+                "another folder"
             )
         if state["options"] != asdict(self.options):
             old, new = state["options"], asdict(self.options)

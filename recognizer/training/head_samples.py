@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.text import counted
 from recognizer.crop import CropRecipe, landmarks_in
 from recognizer.gallery import Gallery
+from recognizer.store import read
 from recognizer.store.people import Store
+from recognizer.store.write import person_id
 from recognizer.training.augment import Augmentation, augment, augment_all
 from recognizer.types import Embedder, frozen
 
@@ -40,13 +43,15 @@ def samples_of_store(store: Store, embedder: Embedder) -> Samples:
     vectors: list[NDArray[np.float32]] = []
     crops: list[NDArray[np.uint8]] = []
     cropped: list[int] = []
-    for person in store.people():
-        for sample in store.samples(person.name):
-            if sample.picture is not None:
-                crops.append(sample.picture.crop(embedder))
-                cropped.append(len(names))
-            names.append(person.name)
-            vectors.append(sample.embedding)
+    with store.reading() as db:  # at one moment, whoever is renamed or merged meanwhile
+        for person in read.people(db):
+            number = person_id(db, person.name)
+            for sample in read.samples(db, number, store.dimension, store.path):
+                if sample.picture is not None:
+                    crops.append(sample.picture.crop(embedder))
+                    cropped.append(len(names))
+                names.append(person.name)
+                vectors.append(sample.embedding)
     return Samples(
         tuple(names),
         np.array(vectors, np.float32).reshape(-1, embedder.dimension),
@@ -136,8 +141,10 @@ def stack(crops: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
 
 
 def refuse_without_pictures(store: Store) -> None:
-    """Raises UserError unless every sample has its picture, so that another network can see it."""
-    missing = {p.name: p.samples - p.crops for p in store.people() if p.crops < p.samples}
+    """Raises UserError unless every sample, and every face that is denied of somebody, has its
+    picture, so that another network can see it."""
+    people = store.people()
+    missing = {p.name: p.samples - p.crops for p in people if p.crops < p.samples}
     if missing:
         some = ", ".join(list(missing)[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(
@@ -145,6 +152,14 @@ def refuse_without_pictures(store: Store) -> None:
             "a network that has learned something gives other vectors: everybody must be seen "
             "again. Enroll them from the photos with `faces enroll --keep-crops`, or train from "
             "folders of photos into another file"
+        )
+    denied = [face for p in people if p.denied for face in store.samples(p.name, denied=True)]
+    if without := sum(face.picture is None for face in denied):
+        raise UserError(
+            f"{store.path} has {counted(without, 'denied face')} without a stored picture, and a "
+            "network that has learned something gives other vectors: `faces people reembed "
+            "--drop-missing`, with the --embedder of now, gives those up and makes the rest again; "
+            "`faces people deny --keep-crops` stores a picture"
         )
 
 

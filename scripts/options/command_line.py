@@ -220,19 +220,35 @@ def with_flags(message: str, module: ModuleType) -> str:
     """A message of the library with the flags of a command for the arguments that it names.
 
     Taken for an argument is what is called like an option in ``module`` and has an underscore, or
-    is followed by ``=True`` or by what such messages say of one. Paths stay as they are.
+    is followed by ``=`` and a value or by what such messages say of one. Paths stay as they are.
     """
     names: set[str] = set()
     for kind in vars(module).values():
         if isinstance(kind, type) and is_dataclass(kind):
             with suppress(NameError):  # one that holds what is imported when it is needed: no flags
-                names |= {field.name for one in _dataclasses(kind) for field in fields(one)}
+                names |= {
+                    name for one in _dataclasses(kind) for field in fields(one)
+                    for name in (field.name, _own_name(one, field.name))
+                }  # fmt: skip
     long = [name for name in names if "_" in name]
     if not long:
         return message
-    said = r"(?:=True\b|(?= must\b| was\b| and patience must\b| is needed\b))"
+    said = r"(?:=True\b|=(?=\S)|(?= must\b| was\b| and patience must\b| is needed\b))"
     pattern = rf"(?<![-\w./\\'])(?:({'|'.join(names)}){said}|({'|'.join(long)})(?![-\w/\\'=]|\.\w))"
-    return re.sub(pattern, lambda found: f"--{found[1] or found[2]}".replace("_", "-"), message)
+    return re.sub(
+        pattern,
+        lambda found: (
+            f"--{found[1] or found[2]}".replace("_", "-") + (" " if found[0].endswith("=") else "")
+        ),
+        message,
+    )
+
+
+def _own_name(kind: type, field: str) -> str:
+    """What the flag of a field is called where that is something else."""
+    hint = get_type_hints(kind, include_extras=True)[field]
+    given = [getattr(own, "name", None) for own in getattr(hint, "__metadata__", ())]
+    return next((name for name in given if name), field)
 
 
 def log_to_stderr(quiet: bool = False) -> None:

@@ -19,6 +19,8 @@ from recognizer.names import clean_name
         ('O\'Neil-Çelik, Jr. / "Bo"; DROP TABLE', 'O\'Neil-Çelik, Jr. / "Bo"; DROP TABLE'),
         ("-rf", "-rf"),
         ("👩\u200d🔬", "👩\u200d🔬"),
+        ("👩\u200d❤\ufe0f\u200d👨", "👩\u200d❤\ufe0f\u200d👨"),
+        ("葛\U000e0100城", "葛\U000e0100城"),
         ("x" * 100, "x" * 100),
     ],
 )
@@ -33,7 +35,14 @@ def test_names_that_can_be(name, clean):
         ("", "empty"),
         ("Anna\tLind", r"U\+0009"),
         ("  \n ", "empty"),
-        ("\u200d", "empty"),
+        ("\u200d", r"U\+200D"),
+        ("Ann\u200d", r"U\+200D"),  # does nothing there
+        ("Ann \u200cLind", r"U\+200C"),
+        ("\u3164", r"U\+3164"),
+        ("\u2800", r"U\+2800"),
+        ("Ann\u115f", r"U\+115F"),
+        ("Ann\u034f", r"U\+034F"),
+        ("Ann\ufe0f", r"U\+FE0F"),
         ("An\x00na", r"U\+0000"),
         ("An\tna\x1b[31m", r"U\+"),
         ("Anna\u202e", r"U\+202E"),  # would turn the writing direction of what follows

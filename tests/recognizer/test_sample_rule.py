@@ -41,6 +41,25 @@ def test_a_wrong_photo_is_found_whichever_comes_first():
     assert kinds(decide(known(), "Ann", photos, None, force=True)) == [None] * 4
 
 
+def test_photos_of_two_people_are_not_all_taken_for_a_new_one():
+    """Compared with the mean of all others each of them would do: there it is half of the mean."""
+    for wrong in range(2, 8):
+        photos = np.concatenate([near(BOB, *range(wrong)), near(ANN, *range(20, 28))])
+        photos = photos[np.random.default_rng(wrong).permutation(len(photos))]
+        bob = photos @ BOB > 0.5
+        decisions = decide(known(), "Ann", photos, None)
+        assert [why is not None for why in kinds(decisions)] == bob.tolist()
+    even = np.concatenate([near(ANN, *range(4)), near(BOB, *range(4, 8))])
+    assert kinds(decide(known(), "Ann", even, None)) == [None] * 4 + ["another_face"] * 4
+    assert kinds(decide(known(), "Ann", even, None, force=True)) == [None] * 8
+
+
+def test_thousands_of_photos_are_grouped_by_some(monkeypatch):
+    monkeypatch.setattr("recognizer.sample_rule.GROUPED", 5)
+    photos = np.concatenate([near(BOB, *range(4)), near(ANN, *range(20, 30))])
+    assert kinds(decide(known(), "Ann", photos, None)) == ["another_face"] * 4 + [None] * 10
+
+
 def test_a_photo_is_compared_with_what_is_known():
     snapshot = known(Ann=near(ANN, 1, 2), Bob=near(BOB, 3, 4))
     [wrong] = decide(snapshot, "Ann", near(BOB, 5), None)

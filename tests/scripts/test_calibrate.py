@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces.errors import UserError
 from recognizer.rule import Thresholds
 from recognizer.store.people import Store
 from recognizer.training.background import read_spreads
+from recognizer.types import unit
 from scripts.main import main
 from tests.fake_embedder import FakeEmbedder
 from tests.pipeline.people_photos import PatchDetector, person, save
@@ -100,6 +102,34 @@ def test_a_photo_without_a_face_is_left_out_and_said(crowd, capsys, tmp_path):
     errors = capsys.readouterr().err
     assert "broken.jpg" in errors
     assert "2 photos were left out" in errors
+
+
+def test_people_of_another_embedder_are_refused_before_the_work(tmp_path, capsys, monkeypatch):
+    save(tmp_path / "mine" / "Ann" / "a.png", person(1))
+    Store.open(Path("people.db"), "another", EMBEDDER.dimension).close()
+    monkeypatch.setattr("recognizer.evaluation.embedding.embed_photos", None)
+    assert main(["calibrate", "--folders", "mine"]) == 2
+    assert "people.db holds vectors of another embedder" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_said_although_it_cannot_be_stored(tmp_path, capsys, monkeypatch):
+    def busy(store, thresholds):
+        raise UserError("busy")
+
+    for name in "ab":
+        for i in range(40):
+            save(tmp_path / "mine" / name / f"{i}.png")
+    vectors = unit(np.random.default_rng(0).normal(size=(80, EMBEDDER.dimension)))
+    monkeypatch.setattr(
+        "recognizer.evaluation.embedding.embed_photos",
+        lambda *_: ({"embedder": vectors}, np.zeros(80, bool)),
+    )
+    monkeypatch.setattr(Store, "save_thresholds", busy)
+    Store.open(Path("people.db"), EMBEDDER.fingerprint, EMBEDDER.dimension).close()
+    assert main(["calibrate", "--folders", "mine", "--fmr", "0.01"]) == 2
+    said = capsys.readouterr()
+    assert "gallery:      cosine >" in said.out
+    assert "busy" in said.err
 
 
 @pytest.mark.parametrize(

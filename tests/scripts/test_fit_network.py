@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from recognizer.embedders.load import load_embedder
 from recognizer.embedders.mini import MiniConfig, MiniResNet
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
+from recognizer.training.fit import Stopped
 from recognizer.training.fit_network import new_network
 from scripts.main import main
 from tests.pipeline.people_photos import PatchDetector, person, save
@@ -148,6 +150,17 @@ def test_without_pictures_nothing_is_trained(capsys):
     assert "have no stored picture" in errors
     assert "--keep-crops" in errors
     assert not Path("runs/full").exists()
+
+
+def test_the_exit_code_tells_the_signal(monkeypatch):
+    def stopped(*arguments, stop, **more):
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        raise Stopped
+
+    monkeypatch.setattr("recognizer.training.fit_network.fit_network", stopped)
+    enroll(keep=True)
+    assert main(["fit", "--depth", "full", "--embedder", "old.pt", *SHORT]) == 143
 
 
 def test_what_is_resumed_must_be_there(capsys):

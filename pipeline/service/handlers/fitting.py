@@ -7,7 +7,7 @@ from typing import Any
 from faces.errors import UserError
 from pipeline.service.runtime.jobs import Progress
 from recognizer.store.people import Store
-from recognizer.training.background import draw_background
+from recognizer.training.background import draw_background, with_strangers
 from recognizer.training.fit import HeadOptions, fit_head
 
 
@@ -17,7 +17,8 @@ def fit_people(store: Store, progress: Progress) -> dict[str, Any]:
     It takes a second or so, in NumPy: the models stay free for requests. Pictures are not varied
     here; `faces fit` does that. Raises UserError when too few people are enrolled.
     """
-    gallery = store.snapshot().gallery
+    snapshot = store.snapshot()
+    gallery = snapshot.gallery
     if not len(gallery):
         raise UserError("nobody is enrolled")
     options = HeadOptions()
@@ -27,7 +28,7 @@ def fit_people(store: Store, progress: Progress) -> dict[str, Any]:
         lines.append(line)
         progress(line["epoch"] / options.epochs, f"epoch {line['epoch']} of {options.epochs}")
 
-    strangers = draw_background(gallery)
+    strangers = with_strangers(draw_background(gallery), snapshot.strangers)
     head = fit_head(gallery, strangers, options, progress=tell)
     figures = {"people": len(gallery.people), "photos": len(gallery), "strangers": "drawn"}
     valid = min(lines, key=lambda line: line["valid"].get("loss", 0.0))["valid"]

@@ -86,13 +86,13 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "yolo" / "images").mkdir(parents=True)
     (tmp_path / "yolo" / "data.yaml").write_text("train: images\n")
     for path in (tmp_path / "yolo", tmp_path / "yolo" / "data.yaml"):
-        with pytest.raises(UserError, match=r"data .*data\.yaml: names must list the classes"):
+        with pytest.raises(UserError, match=r"data=.*data\.yaml: names must list the classes"):
             find_parts(path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"data .*empty has no annotations: expected train/images"):
+    with pytest.raises(UserError, match=r"data=.*empty has no annotations: expected train/images"):
         find_parts(tmp_path / "empty")
     with pytest.raises(UserError, match="there is no such folder"):
         find_parts(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("to do\n")
-    with pytest.raises(UserError, match=r"data .*notes\.txt: in none of the known formats"):
+    with pytest.raises(UserError, match=r"data=.*notes\.txt: in none of the known formats"):
         find_parts(tmp_path / "notes.txt")

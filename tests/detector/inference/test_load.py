@@ -284,7 +284,7 @@ def test_another_version_of_checkpoint(small_export: SmallExport, tmp_path: Path
         ({"threads": 0}, "threads must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"device": "tpu"}, "device tpu"),
-        ({"device": "cuda:x"}, "device cuda:x"),
+        ({"device": "cuda:x"}, "device=cuda:x"),
         ({"providers": ["NoSuchProvider"]}, "provider"),
     ],
 )
@@ -308,7 +308,7 @@ def test_providers_and_threads_of_onnx_runtime(small_export: SmallExport) -> Non
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_device_that_is_absent(small_export: SmallExport, format: str) -> None:
-    with pytest.raises(UserError, match="device cuda"):
+    with pytest.raises(UserError, match="device=cuda"):
         load_detector(small_export.folder / f"small.{format}", device="cuda")
 
 

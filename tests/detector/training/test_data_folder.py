@@ -133,7 +133,7 @@ def test_python_and_toml_call_it_data(tmp_path: Path) -> None:
     toml.write_text('data = "photos"\nvalid_share = 0.2\n')
     data = make_config(toml, {}).data
     assert (data.data_dir, data.valid_share) == (Path("photos"), 0.2)
-    with pytest.raises(UserError, match="data nowhere: there is no such folder"):
+    with pytest.raises(UserError, match="data=nowhere: there is no such folder"):
         faces.train(data="nowhere", run=str(tmp_path / "run"), device="cpu")
 
 
@@ -155,7 +155,7 @@ def test_a_share_that_cannot_be(share: float) -> None:
         ("evaluate --data a --wider b", "not data and wider"),
         ("evaluate --data a --image-path b", "give data or --image-path, not both"),
         ("evaluate --wider a --split b", "split needs data"),
-        ("evaluate --data nowhere", "data nowhere: there is no such folder"),
+        ("evaluate --data nowhere", "--data nowhere: there is no such folder"),
         ("calibrate a.pt --data a --image-path b", "give --data or --image-path, not both"),
         ("calibrate --folders a --data b", "need a detector's MODEL.pt"),
     ],

@@ -46,5 +46,5 @@ def test_what_cannot_be_shared_is_refused(
     with pytest.raises(UserError, match="--nproc-per-node 2"):
         own_device(CUDA, World(2, 3))
     assert pick_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(UserError, match="device cuda:2: this machine has no such device"):
+    with pytest.raises(UserError, match="device=cuda:2: this machine has no such device"):
         pick_device("cuda:2")

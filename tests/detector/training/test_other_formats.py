@@ -155,5 +155,5 @@ def test_only_a_test_part_and_a_part_that_is_not_there(tmp_path: Path) -> None:
     assert parts.valid is None
     assert parts.train is not None
     text(path, "train: nowhere\nnames: [face]\n")
-    with pytest.raises(UserError, match=r"data .*data\.yaml: none of train, val and test is there"):
+    with pytest.raises(UserError, match=r"data=.*data\.yaml: none of train, val and test is there"):
         find_parts(path)

@@ -104,9 +104,9 @@ def test_a_gpu_that_was_asked_for_is_used(
 @pytest.mark.parametrize(
     ("device", "providers", "broken", "devices", "told"),
     [
-        ("cuda", None, True, 1, "device cuda: .*the session runs without CUDAExecutionProvider"),
-        ("cuda:2", None, False, 2, "device cuda:2: .*invalid device ordinal"),
-        ("cuda", None, False, 0, "device cuda: .*invalid device ordinal"),
+        ("cuda", None, True, 1, "device=cuda: .*the session runs without CUDAExecutionProvider"),
+        ("cuda:2", None, False, 2, "device=cuda:2: .*invalid device ordinal"),
+        ("cuda", None, False, 0, "device=cuda: .*invalid device ordinal"),
         ("auto", [CUDA, CPU], True, 1, "providers CUDAExecutionProvider, .*runs without CUDA"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_failed_fit_keeps_the_old_state_and_is_tried_again_with_the_next(tmp_p
 
 def test_a_head_that_makes_somebody_worse_is_not_used(tmp_path, monkeypatch):
     # Else the rule asks the gallery, too, and such a head does no harm.
-    monkeypatch.setattr("recognizer.rule.OWN", -9.0)
+    monkeypatch.setattr("recognizer.rule.HEAD_SHARE", -9.0)
 
     def stupid(gallery: Gallery, start: Head | None, stop: Callable[[], bool], *_: object) -> Head:
         weight = np.zeros((len(gallery.people), 64), np.float32)

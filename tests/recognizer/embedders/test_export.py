@@ -89,4 +89,6 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "are for the embedder inception" in capsys.readouterr().err
     assert main(["export-embedder", "inception", *weights, "--out", str(tmp_path / "a.onnx")]) == 2
     assert "is no state dict of InceptionResnetV1" in capsys.readouterr().err
+    assert main(["export-embedder", str(checkpoint), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: name the file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

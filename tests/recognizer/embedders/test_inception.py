@@ -188,18 +188,25 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load_embedder("inception", path)
 
 
-def test_auto_takes_inception_where_its_weights_are(
-    weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_auto_takes_inception_where_its_weights_are_whole(
+    weights: Path,
+    cache: Path,
+    releases: object,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked: list[Path | None] = []
     monkeypatch.setattr(
         inception_load, "load_inception", lambda given, threads: asked.append(given)
     )
     load_embedder("auto", weights)
-    (cache).mkdir(parents=True)
-    (cache / "20180402-114759-vggface2.pt").write_bytes(b"")
+    cache.mkdir(parents=True)
+    (cache / "first.pt").write_bytes(DATA)
     load_embedder("auto")
-    assert asked == [weights, None]
+    assert asked == [weights, cache / "first.pt"]
+    (cache / "first.pt").write_bytes(DATA[:5])
+    assert load_embedder("auto", threads=1).fingerprint.startswith("mini-")
+    assert "first.pt is cut short or damaged" in caplog.text
 
 
 @pytest.mark.slow

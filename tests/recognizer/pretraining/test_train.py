@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,12 @@ def trainer_for(run: Path, made: Any, hold_out: float = 0.2, **settings: Any) ->
     return Trainer(MiniResNet(SHAPE), RECIPE, material, config, run)
 
 
+def stopped_step(trainer: Trainer, batch: Any) -> dict[str, float]:
+    trainer.step += 1
+    signal.raise_signal(signal.SIGTERM)
+    return {"loss": 1.0}
+
+
 def fit(trainer: Trainer, made: Any, opener: Opener, stop_at: int | None = None) -> None:
     faces, people = made
     validation = Validation.of(divide(faces, people, trainer.config.hold_out, 0))
@@ -395,6 +402,24 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(
     assert figures(again.history) == figures(whole.history)
 
 
+def test_a_line_says_the_mean_of_its_own_steps(tmp_path: Path, made: Any, draws: None) -> None:
+    trainer = trainer_for(tmp_path, made, steps=30)
+    for step in (20, 30, 40, 60):  # the run ended at 30, and went on for longer
+        trainer.sums = {"loss": float(step - trainer.step)}
+        trainer.step = step
+        line = trainer._line(lambda embed: {"valid": {"loss": 0.0}}, 0.0, 0.0)
+        assert line["train"]["loss"] == 1
+
+
+def test_a_stopped_run_says_by_what(
+    tmp_path: Path, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_for(tmp_path, made)
+    monkeypatch.setattr(Trainer, "train_step", stopped_step)
+    assert list(trainer.fit(lambda step: None, lambda embed: {})) == []  # type: ignore[arg-type, return-value]
+    assert (trainer.step, trainer.stopped_by) == (1, signal.SIGTERM)
+
+
 def test_a_run_is_not_continued_with_other_settings_or_faces(
     tmp_path: Path, made: Any, opener: Opener
 ) -> None:
@@ -431,7 +456,10 @@ def test_what_is_known_is_changed_gently(tmp_path: Path, made: Any, opener: Open
 
 @pytest.mark.data
 def test_the_command_trains_and_judges(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root, run = small_lfw(shared_data / "lfw", tmp_path / "lfw"), tmp_path / "run"
     teacher = shared_data / "weights" / "peers" / "mobilefacenet.onnx"
@@ -454,6 +482,11 @@ def test_the_command_trains_and_judges(
     arguments[arguments.index("--steps") + 1] = "3"
     assert main([*arguments, "--resume"]) == 0
     assert "step 3" in capsys.readouterr().out
+    arguments[arguments.index("--steps") + 1] = "5"
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", stopped_step)
+        assert main([*arguments, "--resume"]) == 143
+    assert "Go on with --resume" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--folds", "2"]) == 2
     assert "fold 2 is for validation: it cannot be trained on" in capsys.readouterr().err
 

@@ -39,6 +39,17 @@ def test_what_is_left_out_is_as_for_psql(monkeypatch):
     assert str(place("postgresql://")) == "postgresql://ann@db:6000/ann"
 
 
+def test_a_system_that_has_no_name_for_its_user_is_told(monkeypatch):
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.delenv("PGUSER", raising=False)
+    monkeypatch.setattr("getpass.getuser", nobody)
+    with pytest.raises(UserError, match=r"names no user.*PGUSER"):
+        place("postgresql://db/faces")
+    assert place("postgresql://ann@db/faces").user == "ann"
+
+
 @pytest.mark.parametrize(
     "text",
     [

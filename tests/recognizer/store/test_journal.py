@@ -177,6 +177,44 @@ def test_unknown_faces_of_somebody_forgotten_go_too(store):
     assert [one.id for one in unknown.unknown_faces(store)] == [1]
 
 
+@pytest.mark.parametrize("guess", ["Ann", "Bob"])  # herself, and who became one with her
+def test_unknown_faces_that_an_undo_would_bring_back_go_with_somebody_forgotten(store, guess):
+    unknown.keep(store, [face(0), face(70, guess=guess)], timedelta(days=7))
+    ids = [one.id for one in unknown.unknown_faces(store)]
+    unknown.judge(store, ids, "not a face", "no face")
+    store.merge("Bob", "Ann")
+    store.remove("Ann")
+    everything = everything_in(store)
+    assert vectors(1, 0).tobytes() not in everything  # as Ann's first sample
+    assert picture(70).png[40:140] not in everything
+    assert store.undo().what == "no face"
+    assert [one.id for one in unknown.unknown_faces(store)] == [1]
+
+
+def test_an_undo_does_without_a_guess_who_is_gone(store):
+    unknown.judge(store, [2], "ignored", "ignored")  # may be Ann, for all one knows
+    store.apply(Change(remove=numbers(store, "Ann")))
+    store.undo()
+    assert [one.guess for one in unknown.unknown_faces(store)] == [None, None]
+
+
+def test_an_undo_that_cannot_be_says_so_and_changes_nothing(store):
+    store.rename("Bob", "Robert")
+    store.apply(Change(add={"Bob": [NewSample(vectors(1, 9)[0])]}))  # as a trainer may have it
+    before = rows(store)
+    with pytest.raises(UserError, match="undo --clear"):
+        store.undo()
+    assert rows(store) == before
+
+
+def test_no_undo_brings_back_unknown_faces_that_were_deleted(store):
+    unknown.judge(store, [1], "ignored", "ignored")
+    assert unknown.clear(store) == 1
+    assert store.undo().what == "ignored"
+    assert unknown.unknown_faces(store) == []
+    assert len(unknown.judged(store)["ignored"]) == 0
+
+
 def test_acts_end_after_a_day_and_after_fifty(store, monkeypatch):
     store.rename("Ann", "Anna")
     for i in range(journal.ACTS):

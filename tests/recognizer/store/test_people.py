@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -473,6 +474,29 @@ def test_what_keeps_from_scrubbing_undoes_no_forgetting_and_locks_nobody_out(
         assert MARK.encode() not in bytes_of(file)
     with closing(sqlite3.connect(file)) as db:
         assert db.execute("SELECT value FROM meta WHERE key = 'unscrubbed'").fetchone() == (0,)
+
+
+def test_a_file_larger_than_the_memory_is_scrubbed_later(file, monkeypatch, caplog):
+    with Store.open(file, "c", DIMENSION) as store:
+        store.add(MARK, vectors(1))
+        with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+            memory = SimpleNamespace(available=1000)
+            patched.setattr("recognizer.store.schema.psutil.virtual_memory", lambda: memory)
+            store.remove(MARK)
+        assert "less memory free than the file is large; the change is made" in caplog.text
+        assert store.people() == []
+    with Store.open_existing(file):
+        assert MARK.encode() not in bytes_of(file)
+
+
+def test_somebody_whose_stored_name_is_no_clean_one_can_be_renamed(store):
+    store.add("Ann", vectors(1))
+    with store.changing() as db:  # as an older release took it
+        db.execute("UPDATE person SET name = ?", ("Ann\u200d",))
+    with pytest.raises(UserError, match="D800"):
+        store.rename("\ud800", "Ann")
+    store.rename("Ann\u200d", "Ann")
+    assert [person.name for person in store.people()] == ["Ann"]
 
 
 def test_a_damaged_file_is_no_reason_to_put_scrubbing_off(file, monkeypatch):

@@ -190,6 +190,27 @@ def test_a_wrong_description_of_who_somebody_is_not_is_refused(
     assert other.people() == []
 
 
+def test_who_was_renamed_or_merged_since_does_not_come_back(store, tmp_path, caplog):
+    store.deny("Anna", [NewSample(vectors(1, 5)[0])])
+    path = tmp_path / "backup.zip"
+    export_people(store, path)
+    store.rename("Anna", "Bea")
+    store.merge("李", "Bea")
+    before = state(store)
+    moved = import_people(store, path)
+    assert (moved.samples, moved.skipped, moved.denied) == (0, 3, 0)
+    assert state(store) == before
+    assert "2 of 2 samples of Anna are here already as Bea" in caplog.text
+    assert import_people(store, path, force=True).samples == 3
+    assert [p.name for p in store.people()] == ["Anna", "Bea", "李"]
+
+
+def test_two_spellings_of_a_name_are_one_person(store, tmp_path):
+    store.rename("Anna", "Zo\u00eb")
+    moved = export_people(store, tmp_path / "zoe.zip", ["Zo\u00eb", "Zoe\u0308", " Zo\u00eb"])
+    assert (moved.people, moved.samples) == (1, 2)
+
+
 def test_only_some_people(store, tmp_path, other):
     path = tmp_path / "some.zip"
     assert export_people(store, path, ["李", "李"]).samples == 1

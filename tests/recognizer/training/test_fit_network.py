@@ -122,6 +122,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
 @pytest.mark.slow
 def test_another_run_is_not_resumed(tmp_path):
     fit_network(small(), RECIPE, faces(), tmp_path, QUICK)
+    some = faces()
+    others = LabeledCrops(some.crops[::-1].copy(), some.names)  # as many, but not theirs
+    with pytest.raises(UserError, match="other photos, or people in another order"):
+        fit_network(small(), RECIPE, others, tmp_path, QUICK, resume=True)
     with pytest.raises(UserError, match="3 classes and 18 photos"):
         fit_network(small(), RECIPE, faces(4), tmp_path, QUICK, resume=True)
     with pytest.raises(UserError, match="batch_size was 8 and is 4"):

@@ -427,6 +427,8 @@ def test_help_flows_as_the_terminal_is_wide_not_as_the_source_is(capsys, monkeyp
         ("epochs must be at least 1", "--epochs must be at least 1"),
         ("needs annotation_dir, in folders", "needs --annotation-dir, in folders"),
         ("force=True takes it", "--force takes it"),
+        ("epochs=runs/a b: is no number", "--epochs runs/a b: is no number"),
+        ("annotation_dir=DIR or epochs=N", "--annotation-dir DIR or --epochs N"),
         ("with force, after epochs, too", "with force, after epochs, too"),
         ("./batch_size/a.jpg, batch_size.toml, 'batch_size'", None),
     ],

@@ -68,8 +68,8 @@ def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, st
     """
     places: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        place = _bare(image.relative_to(folder.images).as_posix())
-        for name in {place, last_part(place)}:
+        whole = _bare(image.relative_to(folder.images).as_posix())
+        for name in {whole, last_part(whole)}:
             places[name].append(image)
     for top in (folder.images.parent, folder.images):
         for place in (top / "ImageSets" / "Main", top / "ImageSets", top):
