@@ -125,10 +125,20 @@ class OnnxNetwork:
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
-        self._input = session.get_inputs()[0].name
+        given = session.get_inputs()[0]
+        self._input = given.name
+        self._batch = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._session.run(None, {self._input: faces})[0]
+        if self._batch is None:
+            return self._session.run(None, {self._input: faces})[0]
+        parts = []
+        for start in range(0, len(faces), self._batch):
+            part = faces[start : start + self._batch]
+            missing = ((0, self._batch - len(part)), (0, 0), (0, 0), (0, 0))
+            found = self._session.run(None, {self._input: np.pad(part, missing)})[0]
+            parts.append(found[: len(part)])
+        return np.concatenate(parts).astype(np.float32)
 
 
 def open_onnx_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
@@ -136,7 +146,10 @@ def open_onnx_embedder(path: Path, threads: int | None = None) -> FaceEmbedder:
     session = open_session(path, "cpu", threads=threads)
     values = session.get_modelmeta().custom_metadata_map
     if values.get("format") != FORMAT:
-        raise UserError(f"{path} holds no embedder (`faces export-embedder` writes them)")
+        raise UserError(
+            f"{path} holds no embedder of this program: `faces export-embedder {path.name}` makes "
+            "one of somebody else's network"
+        )
     if values.get("version") != VERSION:
         raise UserError(
             f"{path} has version {values.get('version')}, this program reads version {VERSION}: "
