@@ -149,7 +149,7 @@ class FaceAnalyzer(Closing):
         >>> import faces
         >>> from skimage.data import astronaut
         >>> faces.FaceAnalyzer().verify(astronaut(), astronaut()[:, ::-1])
-        Verification(same, similarity 0.98, threshold 0.47)
+        Verification(same, similarity 0.94, threshold 0.43)
         """
         images = as_images([first, second])
         found = []

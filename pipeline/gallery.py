@@ -223,16 +223,14 @@ class Gallery(Closing):
         Raises UserError for anything else; a photo is for `faces.FaceAnalyzer`.
         """
         vectors = np.asarray(embeddings)
+        if not vectors.size:
+            return []
         if vectors.dtype.kind != "f" or vectors.ndim != 2:
             raise UserError(
                 "identify takes embeddings, one in each row: [Face.embedding, ...]; the faces of a "
                 "photo are named by faces.FaceAnalyzer(gallery=...)"
             )
-        return self.snapshot().identify(
-            np.stack([self._embedding(v) for v in vectors])
-            if len(vectors)
-            else np.zeros((0, self.embedder.dimension), np.float32)
-        )
+        return self.snapshot().identify(np.stack([self._embedding(v) for v in vectors]))
 
     def __len__(self) -> int:
         return len(self.people)

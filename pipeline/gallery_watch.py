@@ -88,12 +88,15 @@ class GalleryWait(Closing):
         self._thread.start()
 
     def _work(self) -> None:
+        told = ""
         while not self._stop.wait(self._pause):
             try:
                 store = self._opened()
-            except Exception as error:  # of another embedder, say
-                _warn(error)
-                return
+            except Exception as error:  # of another embedder, say, or busy
+                if str(error) != told:
+                    _warn(error)
+                told = str(error)
+                continue
             if store is not None:
                 self._watching.enter_context(store)
                 watch = GalleryWatch(store, self._current, self._swap, self._pause)

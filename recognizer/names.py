@@ -9,13 +9,18 @@ from faces.errors import UserError
 
 MAX_LENGTH = 100
 
-# Persian, Hindi and emoji names need these two inside of a word; every other invisible character
-# could make two names look alike.
+# Persian, Hindi and emoji names need these two inside of a word, Malayalam and Telugu ones after
+# the sign that takes a vowel away; every other invisible character could make two names look alike.
 _JOINERS = "\u200c\u200d"
+_VIRAMA = 9
+"""That sign's combining class (Unicode Standard Annex 44)."""
 
 # These choose among the forms of the symbol, or of the letter without upper and lower case, before
 # them, as emoji and Japanese names do.
 _SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+# Have an emoji form, and are no symbols by their category.
+_SYMBOLS = "0123456789#*\u203c\u2049\u2139\u3030\u303d"
 
 # Not in the categories of what is invisible, but nothing is to be seen of them.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
@@ -56,6 +61,8 @@ def _is_unseen(character: str) -> bool:
 def _belongs(before: str, character: str, after: str) -> bool:
     """Whether an invisible character does something to its neighbors that can be seen."""
     if character in _JOINERS:
-        return not before.isspace() and not after.isspace()
+        bare = before.isspace() or (after.isspace() and unicodedata.combining(before) != _VIRAMA)
+        return not bare
     kind = unicodedata.category(before)
-    return _SELECTORS.match(character) is not None and (kind[0] == "S" or kind == "Lo")
+    symbol = kind[0] == "S" or kind == "Lo" or before in _SYMBOLS
+    return _SELECTORS.match(character) is not None and symbol

@@ -156,8 +156,9 @@ def _largest_group(vectors: NDArray[np.float32], least: float) -> NDArray[np.boo
         return found
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    tree = linkage(vectors[rows].astype(np.float64), "average", "cosine")
-    groups = fcluster(tree, 1 - least, "distance")
+    some = vectors[rows].astype(np.float64)
+    apart = np.nan_to_num(1 - (some @ some.T)[np.triu_indices(len(some), 1)], nan=2.0).clip(min=0)
+    groups = fcluster(linkage(apart, "average"), 1 - least, "distance")
     sizes = np.bincount(groups)
     largest = groups[int(sizes[groups].argmax())]  # argmax: the first of several
     found[rows[groups == largest]] = True

@@ -15,7 +15,7 @@ from faces.errors import UserError
 from faces.text import counted
 from recognizer.quality import Gates
 from scripts.main import run_program
-from scripts.options.command_line import log_to_stderr, needed, parse, progress, with_flags
+from scripts.options.command_line import log_to_stderr, needed, parse, progress
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions, GalleryOptions
 
 if TYPE_CHECKING:
@@ -140,7 +140,6 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
         def report(result: PhotoResult) -> None:
             for sentence in result.refusals:
                 remedy = "; --force takes it all the same" if result.another else ""
-                sentence = with_flags(sentence, sys.modules[__name__])
                 tqdm.write(f"faces: {result.path}: {sentence}{remedy}", file=sys.stderr)
             if result.looks_like is not None:
                 other, cosine = result.looks_like

@@ -257,7 +257,7 @@ def forget(options: Forget, library: Library) -> None:
     )
     confirm(f"Forget {what} for good ({who})?", options.yes, "nobody was forgotten")
     forget_faces(options.library, names, faces)
-    print(f"{what} forgotten{''.join(f', {name!r}' for name in names)}")
+    print(f"{what} forgotten ({who})")
     if store is not None:
         from recognizer.store.people import Store
 

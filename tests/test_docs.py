@@ -103,6 +103,7 @@ def test_what_is_written_for_python_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo = Image.fromarray(astronaut())
     photo.save("grace.jpg")
+    photo.save("other.jpg")
     Image.fromarray(np.concatenate([astronaut()] * 2, axis=1)).save("group.jpg")
     writer = cv2.VideoWriter("party.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 5, photo.size)
     for _ in range(3):

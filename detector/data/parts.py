@@ -65,7 +65,7 @@ def find_parts(folder: Path) -> Parts:
     if not xml or format_of(xml[0]) == "cvat":
         return _labeled(folder)
     named: dict[str, list[VocFolder]] = {"train": [], "val": [], "test": [], "": []}
-    for found in voc_sets(folder):
+    for found in _sets(folder):
         named[_part(found.name)].append(found)
     for name, several in named.items():
         if len(several) > 1:
@@ -77,8 +77,10 @@ def find_parts(folder: Path) -> Parts:
             f"data={folder} has the part {(named['train'] or named['val'])[0].name}, and "
             f"{named[''][0].images} beside it: move one of them away"
         )
-    if named[""] and image_sets(named[""][0], find_images(named[""][0].images))[0]:
-        return _labeled(folder, "voc")
+    if named[""]:
+        lists, _ = image_sets(named[""][0], find_images(named[""][0].images))
+        if "train" in lists.values():
+            return _labeled(folder, "voc")
     if named["test"]:
         log.info("%s is left out: it is for `faces evaluate`", named["test"][0].images)
     train, valid = (
@@ -121,14 +123,24 @@ def _labeled(path: Path, format: Format | None = None) -> Parts:
 def voc_sets(folder: Path) -> list[VocFolder]:
     """The sets of PASCAL VOC files in a folder, the parts of one as sets of their own.
 
-    A part is called train, val or test, whatever word its folder has for it. Raises UserError when
-    there is no set.
+    A part is called train, val or test, whatever word its folder has for it. Where some pictures or
+    annotations lie in no part, the set is not divided. Raises UserError when there is no set.
     """
-    found = _sets(folder)
+    found, whole = _sets(folder), find_sets(folder)
+    if _files(found) < _files(whole):
+        return whole
     named = [_part(one.name) or one.name for one in found]
     if len(set(named)) < len(named):
         return found
     return [replace(one, name=name) for one, name in zip(found, named, strict=True)]
+
+
+def _files(sets: list[VocFolder]) -> set[Path]:
+    return {
+        path
+        for one in sets
+        for path in (*find_images(one.images), *find_files(one.annotations, _XML))
+    }
 
 
 def _sets(folder: Path) -> list[VocFolder]:

@@ -137,17 +137,21 @@ def evaluate(
     from detector.inference.load import load_detector
 
     opened = None
-    if detections is None and (model is None or isinstance(model, str | Path)):
-        opened = load_detector(
-            model or SHIPPED,
+
+    def open_model() -> FaceDetector:
+        return load_detector(
+            model or SHIPPED,  # type: ignore[arg-type]
             max_side=max_side,
             score_threshold=min_score,
             device=device,
             threads=threads,
             speed=speed,
         )
-        if voc and not classes and opened.artifact is not None:
-            classes = opened.artifact.config.data.classes
+
+    of_file = detections is None and (model is None or isinstance(model, str | Path))
+    if voc and not classes and of_file:
+        opened = open_model()
+        classes = () if opened.artifact is None else opened.artifact.config.data.classes
     of_images = None
     if data is not None:
         from detector.evaluation.truth import read_part
@@ -170,8 +174,8 @@ def evaluate(
         truth, found = _read_detections(detections, truth, missing, progress)
     else:
         network: Detector
-        if opened is not None:
-            source, network = str(model or SHIPPED), opened
+        if of_file:
+            source, network = str(model or SHIPPED), (opened := opened or open_model())
             trained_on = _trained_on(opened, names, images)
             scale, side = _scale(opened)
             if opened.speed == "fast":  # at which it ran, whatever was asked for

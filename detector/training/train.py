@@ -127,7 +127,8 @@ class Trainer:
         self.average: FaceRCNN | None = None
         if self.config.optim.ema:
             self.average = running_average(self.model, saved, device)
-        self.bf16 = trains_in_bf16(config.precision, device, config.model.arch)
+        # Measured where it is `auto`, so one process decides for all.
+        self.bf16 = world.share(lambda: trains_in_bf16(config.precision, device, config.model.arch))
         self.optimizer = make_optimizer(self.model, self.config)
         self.scheduler = ReduceLROnPlateau(
             self.optimizer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from typing import BinaryIO
 
 _START = 8
@@ -37,10 +38,11 @@ def late_metadata(file: BinaryIO) -> dict[str, bytes | str]:
                 if head[4:] == b"eXIf":
                     found["exif"] = b"Exif\0\0" + data
                 elif data.startswith(_XMP):
-                    text = data[len(_XMP) + 2 :].split(b"\0", 2)[-1]
-                    if data[len(_XMP)]:
-                        text = zlib.decompressobj().decompress(text, _LARGEST)
-                    found["XML:com.adobe.xmp"] = text.decode("utf-8", "replace")
+                    packed, text = data[len(_XMP) :][:1], data[len(_XMP) + 2 :].split(b"\0", 2)[-1]
+                    with suppress(zlib.error):
+                        if packed == b"\1":
+                            text = zlib.decompressobj().decompress(text, _LARGEST)
+                        found["XML:com.adobe.xmp"] = text.decode("utf-8", "replace")
             place += 12 + length  # with the length, the name and the checksum
     finally:
         file.seek(before)

@@ -62,7 +62,7 @@ def one_face(
         raise Refused("no face was found, exactly one is needed", why="no_face", faces=0)
     if len(boxes) > 1 and not largest:
         raise Refused(
-            f"{len(boxes)} faces were found, exactly one is needed (the largest with largest=True)",
+            f"{len(boxes)} faces were found, exactly one is needed (or the largest: `largest`)",
             why="several_faces",
             faces=len(boxes),
         )

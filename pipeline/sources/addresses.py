@@ -38,7 +38,9 @@ def web_secrets(address: str) -> bool:
     parts = urlsplit(address)
     names = [name.lower() for name, _ in parse_qsl(parts.query)]
     return parts.scheme in ("http", "https") and any(
-        name in ("sig", "password") or name.endswith(("signature", "token")) for name in names
+        name in ("sig", "password", "token", "access_token")
+        or name.endswith(("signature", "security-token"))
+        for name in names
     )
 
 

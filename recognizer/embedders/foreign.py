@@ -22,7 +22,7 @@ from recognizer.types import unit
 
 INPUT = "faces"
 
-TOLERANCES = {TensorProto.FLOAT: 1e-4, TensorProto.FLOAT16: 5e-3}
+TOLERANCES: dict[int, float] = {TensorProto.FLOAT: 1e-4, TensorProto.FLOAT16: 5e-3}
 """Largest difference of a component of a unit vector between the file and what was made of it, by
 what its network computes in."""
 

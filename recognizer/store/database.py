@@ -73,6 +73,9 @@ class Database(Protocol):
     def connect(self) -> Any:
         """A new connection, outside of any transaction."""
 
+    def is_misfit(self, error: Exception) -> bool:
+        """Whether a change was refused because it does not go with what is there."""
+
     def explained(self) -> AbstractContextManager[None]:
         """Turn what can happen to a database into UserError; mistakes of ours pass unchanged."""
 

@@ -332,9 +332,17 @@ class Store(Transactions):
         What it takes away is gone from the file's bytes, as with `remove`. Raises UserError when
         there is nothing, or something else was done since.
         """
-        with self.forgetting() as db:
-            undone = journal.undo(db, act)
-            store_write.forget_empty(db)
+        try:
+            with self.forgetting() as db:
+                undone = journal.undo(db, act)
+                store_write.forget_empty(db)
+        except Exception as error:
+            if not self._database.is_misfit(error):
+                raise
+            raise UserError(
+                f"{self.path}: this does not go with what other programs have changed since; "
+                "`faces people undo --clear` gives up what can be undone"
+            ) from error
         return undone
 
     def forget_acts(self) -> None:

@@ -20,7 +20,7 @@ from faces.errors import UserError
 from recognizer.store.address import PostgresAddress
 from recognizer.store.database import StoreUnreachable
 from recognizer.store.link import PAUSES, Connection, Server, facts_of, state_of
-from recognizer.store.schema import APPLICATION_ID, BUSY_SECONDS, MISFIT
+from recognizer.store.schema import APPLICATION_ID, BUSY_SECONDS
 from recognizer.store.tables import NEXT, SCHEMA, STEPS, noting_triggers, touching_triggers
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,6 @@ _REASONS = {
     "3D000": "there is no such database: make it with createdb",
     "42501": "the user may not do this: ask for GRANT CREATE ON DATABASE, or own the tables",
     "25006": "it is a copy that cannot be written to: name the server it is a copy of",
-    "23": MISFIT,
     "22021": "a text holds a character that it cannot hold",
     "53100": "the server's disk is full; nothing was changed",
     "53200": "the server's memory is full; nothing was changed",
@@ -83,6 +82,9 @@ class Postgres(Server):
 
     def connect(self) -> Connection:
         return Connection(self)
+
+    def is_misfit(self, error: Exception) -> bool:
+        return isinstance(error, DatabaseError) and state_of(error).startswith("23")
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -21,12 +21,6 @@ logger = logging.getLogger(__name__)
 APPLICATION_ID = 0x46414345  # "FACE", at byte 68 of the file: how `file` and we know it
 BUSY_SECONDS = 10.0  # how long a writer waits for another one
 
-MISFIT = (
-    "this does not go with what other programs have changed since; `faces people undo --clear` "
-    "gives up what can be undone"
-)
-"""Of an act that is undone: the name is somebody else's now, say."""
-
 # What goes wrong with files, as opposed to mistakes in our SQL.
 _REASONS = {
     sqlite3.SQLITE_BUSY: f"another program has been writing to it for {BUSY_SECONDS:g} s; try "
@@ -39,7 +33,6 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable?",
     sqlite3.SQLITE_READONLY: "it or its folder cannot be written to",
     sqlite3.SQLITE_PERM: "access is not allowed",
-    sqlite3.SQLITE_CONSTRAINT: MISFIT,
 }
 
 # What may keep a change that is made already from being scrubbed: that is put off, and the file
@@ -67,6 +60,9 @@ class SqliteFile:
 
     def connect(self) -> sqlite3.Connection:
         return connect(self.path)
+
+    def is_misfit(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.IntegrityError)
 
     def explained(self) -> AbstractContextManager[None]:
         return explained(self.path)

@@ -220,7 +220,8 @@ def with_flags(message: str, module: ModuleType) -> str:
     """A message of the library with the flags of a command for the arguments that it names.
 
     Taken for an argument is what is called like an option in ``module`` and has an underscore, or
-    is followed by ``=`` and a value or by what such messages say of one. Paths stay as they are.
+    is followed by ``=True`` or by what such messages say of one, and at the start of a message, or
+    after "or" and "either", what is followed by ``=`` and a value. Paths stay as they are.
     """
     names: set[str] = set()
     for kind in vars(module).values():
@@ -233,15 +234,14 @@ def with_flags(message: str, module: ModuleType) -> str:
     long = [name for name in names if "_" in name]
     if not long:
         return message
-    said = r"(?:=True\b|=(?=\S)|(?= must\b| was\b| and patience must\b| is needed\b))"
+    said = r"(?:=True\b|(?= must\b| was\b| and patience must\b| is needed\b))"
     pattern = rf"(?<![-\w./\\'])(?:({'|'.join(names)}){said}|({'|'.join(long)})(?![-\w/\\'=]|\.\w))"
-    return re.sub(
-        pattern,
-        lambda found: (
-            f"--{found[1] or found[2]}".replace("_", "-") + (" " if found[0].endswith("=") else "")
-        ),
+    message = re.sub(
+        rf"(?:^|(?<= or )|(?<= either ))({'|'.join(names)})=(?!True\b)(?=\S)",
+        lambda found: f"--{found[1]} ".replace("_", "-"),
         message,
     )
+    return re.sub(pattern, lambda found: f"--{found[1] or found[2]}".replace("_", "-"), message)
 
 
 def _own_name(kind: type, field: str) -> str:

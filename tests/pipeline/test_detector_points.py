@@ -19,7 +19,7 @@ from pipeline.types import Look, Picture, Sighting
 from recognizer.crop import CropRecipe, align_matrix, warp
 from recognizer.embedders.embedder import FaceEmbedder
 from recognizer.landmarks import found_before
-from tests.detector.test_points import ASTRONAUT, FACE
+from tests.detector.training.test_points import ASTRONAUT, FACE
 
 POINTS = np.array([ASTRONAUT], np.float32)
 FOUND = Detections([FACE], [0.9], (512, 512), POINTS)

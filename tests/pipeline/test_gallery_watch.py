@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from faces.errors import UserError
 from pipeline.gallery_watch import GalleryWait
 from recognizer.gallery import Gallery
 from recognizer.snapshot import Snapshot
@@ -19,7 +20,12 @@ def test_a_gallery_that_is_made_later_is_used_and_then_watched(tmp_path):
         known.append(snapshot)
         came.release()
 
+    asked = []
+
     def opened() -> Store | None:
+        asked.append(1)
+        if len(asked) < 3:
+            raise UserError("the file is busy")  # it will not always be
         return Store.open(path, EMBEDDER, D) if path.exists() else None
 
     with GalleryWait(opened, lambda: known[-1].version, swap, 0.01):

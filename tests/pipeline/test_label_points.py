@@ -16,7 +16,7 @@ from detector.types import Detections
 from pipeline import label_points
 from pipeline.label_points import InCrops
 from scripts.main import main
-from tests.detector.test_points import ASTRONAUT, FACE
+from tests.detector.training.test_points import ASTRONAUT, FACE
 
 OWN = ((200.0, 100.0), None, None, None, None)
 

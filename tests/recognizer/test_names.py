@@ -21,6 +21,10 @@ from recognizer.names import clean_name
         ("👩\u200d🔬", "👩\u200d🔬"),
         ("👩\u200d❤\ufe0f\u200d👨", "👩\u200d❤\ufe0f\u200d👨"),
         ("葛\U000e0100城", "葛\U000e0100城"),
+        ("ജോൺ മോഹന്\u200d", "ജോൺ മോഹന്\u200d"),  # the sign takes the vowel away, the joiner the rest
+        ("జాన్\u200c", "జాన్\u200c"),
+        ("Room 1\ufe0f\u20e3", "Room 1\ufe0f\u20e3"),
+        ("Stop\u203c\ufe0f", "Stop\u203c\ufe0f"),
         ("x" * 100, "x" * 100),
     ],
 )

@@ -279,8 +279,8 @@ def test_detections_under_other_names_are_refused_rather_than_zero(wider, tmp_pa
     ("flags", "message"),
     [
         (["MODEL", "--detections", "x", "--wider", "x"], "not both"),
-        (["MODEL"], "either wider, the folder of WIDER FACE, or --annotation-dir"),
-        (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either wider"),
+        (["MODEL"], "either --wider DIR, the folder of WIDER FACE, or --annotation-dir"),
+        (["MODEL", "--wider", "x", "--annotation-dir", "x"], "either --wider DIR"),
         (["MODEL", "--annotation-dir", "x"], "a model needs --image-path"),
         (["MODEL", "--wider", "x", "--classes", "face"], "classes needs --annotation-dir"),
         (["MODEL", "--wider", "x", "--missing", "skip"], "missing: for"),

@@ -44,7 +44,7 @@ def read_sets(sets: Sequence[VocFolder], classes: Sequence[str] = ()) -> Dataset
             for (image, _), (item, size) in zip(pairs, read, strict=True)
         )
         lists, twice = image_sets(folder, [image for image, _ in pairs])
-        if folder.name or not lists:
+        if folder.name or "train" not in lists.values():
             splits[folder.name] = labeled
             continue
         for split in dict.fromkeys(lists.values()):

@@ -114,12 +114,18 @@ class Source:
         return None
 
     def has(self, listed: str, near: Path) -> bool:
-        """Whether the listed image is at its very place, or one of its name under ``near``."""
+        """Whether the listed image is at its very place, or one of its name under ``near``, or the
+        only one of its name, with no labels of its own beside it."""
         base = near.absolute()
         named = self._by_name.get(folded(last_part(listed)), [])
-        return any(image.is_relative_to(base) for image in named) or any(
-            self._place(_exact(reading, near)[0]) in self._by_place
-            for reading in readings(nfc(listed))
+        alone = len(named) == 1 and not named[0].with_suffix(".json").exists()
+        return (
+            alone
+            or any(image.is_relative_to(base) for image in named)
+            or any(
+                self._place(_exact(reading, near)[0]) in self._by_place
+                for reading in readings(nfc(listed))
+            )
         )
 
     def text_at(self, place: Path) -> Path | None:
@@ -147,7 +153,7 @@ class Source:
             same = [
                 image
                 for image in same
-                if self.named_split(image) in (None, split) or self._agreement(image, ends) > 1
+                if self.named_split(image) in (None, split) or self._is_listed(image, ends)
             ]
         if len(same) > 1 and self.out is not None:
             splits = [self.out / split / "images" for split in ("train", "val", "test")]
@@ -162,6 +168,11 @@ class Source:
             wanted = split or "train"
             same = [image for image in same if self.split_of(image) == wanted] or same
         return same
+
+    def _is_listed(self, image: Path, ends: Sequence[str]) -> bool:
+        """Whether the folder that says an image's split is one of the listed ones."""
+        folders = ends[len(ends) - self._agreement(image, ends) : -1]
+        return self.named_split(image) in map(split_named, folders)
 
     def _agreement(self, image: Path, ends: Sequence[str]) -> int:
         """How many of an image's last folders and its name are the listed ones."""

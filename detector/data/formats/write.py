@@ -78,8 +78,11 @@ def write_dataset(
             ways.update(in_threads(work, named, description=split))
     for split in others:  # of the data set that was here before
         for name in PARTS:
-            if (out / split / name).is_dir():
-                shutil.rmtree(out / split / name)
+            place = out / split / name
+            if place.is_symlink():
+                place.unlink()
+            elif place.is_dir():
+                shutil.rmtree(place)
     return dict(ways)
 
 

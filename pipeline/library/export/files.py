@@ -74,6 +74,8 @@ def write_folders(
             raise UserError(
                 f"{folder} is there already: name a new folder, or replace it with --overwrite"
             )
+        if not copy:
+            _keep_copies(people, chosen, folder)
     result = Exported()
     with atomic_folder(folder) as new:
         atomic_write_text(new / MARK, "Made by `faces library export`, which may replace it.\n")
@@ -84,7 +86,7 @@ def write_folders(
             for photo in dict.fromkeys(people.faces.photo[person.rows].tolist()):
                 stored = str(people.faces.path[photo])
                 source = Path(path_on_disk(stored))
-                if source.parent.resolve().is_relative_to(folder):
+                if _is_link(source) and source.parent.resolve().is_relative_to(folder):
                     continue  # of an earlier export that was indexed: it goes
                 if is_address(stored) or not source.is_file():
                     result.failed.append(f"{stored}: it is not on this machine (any more)")
@@ -97,6 +99,24 @@ def write_folders(
                 else:
                     result.count(link_file(source, target))
     return result
+
+
+def _keep_copies(people: People, chosen: Sequence[Person], folder: Path) -> None:
+    """Raises UserError where links would lead to copies in the very folder that is replaced."""
+    for person in chosen:
+        for photo in dict.fromkeys(people.faces.photo[person.rows].tolist()):
+            source = Path(path_on_disk(str(people.faces.path[photo])))
+            inside = source.parent.resolve().is_relative_to(folder)
+            if inside and source.is_file() and not _is_link(source):
+                raise UserError(
+                    f"{source} is a copy in the folder that would be replaced: name another "
+                    "folder, or export with --copy"
+                )
+
+
+def _is_link(path: Path) -> bool:
+    """Whether the file is there under another name, too."""
+    return path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1)
 
 
 def write_csv(people: People, chosen: Sequence[Person], path: Path) -> int:
@@ -161,11 +181,17 @@ def write_sidecars(
         if not wanted:
             continue
         source, sidecar = Path(path_on_disk(stored)), place(stored)
+        if sidecar in named_in:
+            result.failed.append(
+                f"{stored}: another photo has the sidecar {sidecar.name} already; photo.jpg.xmp "
+                "has one for each"
+            )
+            continue
         named_in.add(sidecar)
         try:
             info, status = image_info(source), source.stat()
             width, height = faces.size[photo].tolist()
-            if [status.st_size, status.st_mtime] != stamps[stored]:
+            if [status.st_size, status.st_mtime] != stamps.get(stored):
                 raise UserError(f"{stored}: it has changed: run `faces index` again")
             boxes = stored_boxes(faces.xyxy[wanted], info.orientation, (height, width))
             regions = [

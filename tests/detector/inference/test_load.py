@@ -283,7 +283,7 @@ def test_another_version_of_checkpoint(small_export: SmallExport, tmp_path: Path
         ({"nms_threshold": 0.0}, "nms_threshold must be"),
         ({"threads": 0}, "threads must be"),
         ({"batch_size": 0}, "batch_size must be"),
-        ({"device": "tpu"}, "device tpu"),
+        ({"device": "tpu"}, "device=tpu"),
         ({"device": "cuda:x"}, "device=cuda:x"),
         ({"providers": ["NoSuchProvider"]}, "provider"),
     ],

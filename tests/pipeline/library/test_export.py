@@ -177,6 +177,15 @@ def test_a_sidecar_of_two_photos_keeps_the_names_of_either(library, tmp_path):
     again = library.again()
     assert set(write_sidecars(again.folder, again.people(), "photo.xmp").done) == {"unchanged"}
     assert read(photos / "a.xmp")[1] == ["Ann"]
+    # Where both show somebody with a name it is the first one's, again and again.
+    make_library(library.folder, [*rows, {**rows[0], "path": f"{photos}/a.png"}])
+    again = library.again()
+    for _ in range(2):
+        done = write_sidecars(again.folder, again.people(), "photo.xmp")
+        assert set(done.done) == {"unchanged"}
+        [told] = done.failed
+        assert "another photo has the sidecar a.xmp already" in told
+    assert read(photos / "a.xmp")[1] == ["Ann"]
 
 
 def test_an_export_among_the_photos_is_no_photo_of_theirs(library, tmp_path):
@@ -198,6 +207,22 @@ def test_an_export_among_the_photos_is_no_photo_of_theirs(library, tmp_path):
     done = write_folders(people, people.everybody, out, copy=False, replace=True)
     assert sum(done.done.values()) == 12
     assert all(path.exists() for path in out.rglob("*.jpg"))
+
+
+def test_copies_that_are_all_there_is_are_never_replaced_by_nothing(library, tmp_path):
+    """An export by copies, the photos themselves gone, indexed as a library of its own."""
+    people, out = library.people(), tmp_path / "out"
+    write_folders(people, people.everybody, out, copy=True, replace=False)
+    copies = sorted(out.rglob("*.jpg"))
+    rows = [face_row(path.as_posix(), 0, vectors(1, 1, seed=i)[0]) for i, path in enumerate(copies)]
+    with Library(make_library(tmp_path / "own", rows)) as own:
+        people = own.people()
+        with pytest.raises(UserError, match="is a copy in the folder that would be replaced"):
+            write_folders(people, people.everybody, out, copy=False, replace=True)
+        assert sorted(out.rglob("*.jpg")) == copies
+        done = write_folders(people, people.everybody, out, copy=True, replace=True)
+    assert done.done == {"copied": len(copies)}
+    assert len(list(out.rglob("*.jpg"))) == len(copies)
 
 
 def test_forgetting_reaches_all_copies(tmp_path):

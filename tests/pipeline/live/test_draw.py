@@ -24,7 +24,9 @@ def has(image: np.ndarray, color: tuple[int, int, int]) -> bool:
 @pytest.mark.parametrize(
     ("face", "text"),
     [
-        (Face((0, 0, 1, 1), 0.9), "..."),
+        (Face((0, 0, 1, 1), 0.9, 1), "..."),
+        (Face((0, 0, 1, 1), 0.9), "unknown"),  # of a photo, where nothing is followed
+        (Face((0, 0, 1, 1), 0.9, None, ADA), "Ada 83%"),
         (Face((0, 0, 1, 1), 0.9, 1, Match(None, 0.3), 1.0), "unknown"),
         (Face((0, 0, 1, 1), 0.9, 1, ADA, 1.0), "Ada 83%"),
         (Face((0, 0, 1, 1), 0.9, 1, Match("Bob", 0.2, 0.97, "head"), 1.0), "Bob 97%"),

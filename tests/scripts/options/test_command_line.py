@@ -429,6 +429,7 @@ def test_help_flows_as_the_terminal_is_wide_not_as_the_source_is(capsys, monkeyp
         ("force=True takes it", "--force takes it"),
         ("epochs=runs/a b: is no number", "--epochs runs/a b: is no number"),
         ("annotation_dir=DIR or epochs=N", "--annotation-dir DIR or --epochs N"),
+        ("/photos/x epochs=3/a.jpg: https://h/x?epochs=3&force=5", None),
         ("with force, after epochs, too", "with force, after epochs, too"),
         ("./batch_size/a.jpg, batch_size.toml, 'batch_size'", None),
     ],

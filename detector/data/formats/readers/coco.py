@@ -72,7 +72,8 @@ def _read(path: Path, data: dict[str, Any], source: Source) -> list[LabeledImage
         difficult = any(yes(flags.get(key)) for key in ("iscrowd", "ignore", "difficult"))
         attributes = {k: v for k, v in flags.items() if k not in _OWN_KEYS}
         box, turned = _box(item, where), attributes.get("rotation")
-        if isinstance(turned, float) and turned and not item.get("segmentation"):
+        is_angle = isinstance(turned, int | float) and not isinstance(turned, bool)
+        if is_angle and turned and not item.get("segmentation"):
             # CVAT's boxes are those before they were turned about their centers.
             [degrees] = numbers([attributes.pop("rotation")], 1, where, "rotation")
             box = rotated(box, degrees, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))

@@ -60,6 +60,9 @@ def _read(path: Path, image: Path, source: Source) -> LabeledImage:
     return labels.image(image, (annotation.width, annotation.height))
 
 
+TRAINVAL = "trainval"
+
+
 def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
     """The split of each image that a list names, and what is in two of them; empty without lists.
 
@@ -75,8 +78,12 @@ def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, st
         for place in (top / "ImageSets" / "Main", top / "ImageSets", top):
             splits: dict[Path, str] = {}
             twice: list[str] = []
-            for path in sorted(place.glob("*.txt")):
+            for path in sorted(place.glob("*.txt"), key=lambda path: path.stem == TRAINVAL):
                 split = split_named(path.stem)
+                if path.stem == TRAINVAL:  # what no other list has is to train on
+                    for line in read_lines(path):
+                        for image in _listed(line, places):
+                            splits.setdefault(image, "train")
                 for number, line in enumerate(read_lines(path) if split else (), start=1):
                     for image in _listed(line, places):
                         if splits.setdefault(image, str(split)) != split:

@@ -43,6 +43,14 @@ def test_a_picture_that_is_missing_is_not_that_of_another_split(tmp_path: Path) 
     assert any("are not there, left out: 1 (2.jpg" in note for note in dataset.notes)
 
 
+def test_a_folder_that_is_listed_but_says_no_split_does_not_count(tmp_path: Path) -> None:
+    picture(tmp_path / "in/train/images/a.jpg")
+    picture(tmp_path / "in/val/images/b.jpg")
+    listed = coco("images/a.jpg", "images/b.jpg")
+    write_json(tmp_path / "in/annotations/instances_train.json", listed)
+    assert only(load(tmp_path / "in")).path.name == "a.jpg"
+
+
 @pytest.mark.parametrize(
     ("file", "listed"), [("all.json", "2.jpg"), ("train.json", "val2017/2.jpg")]
 )
@@ -57,13 +65,25 @@ def test_unless_the_file_names_no_split_or_its_folder(
 def test_labelme_takes_the_picture_in_the_file_where_its_own_is_not_there(tmp_path: Path) -> None:
     """Another folder has one of that name."""
     other = picture(tmp_path / "in/a/1.jpg")
+    write_json(tmp_path / "in/a/1.json", {"shapes": [], "imagePath": "1.jpg", "imageData": None})
     shape = {"label": "face", "points": [[10, 20], [40, 60]], "shape_type": "rectangle"}
     inside = base64.b64encode(other.read_bytes()).decode()
     data = {"shapes": [shape], "imagePath": "1.jpg", "imageData": inside}
     write_json(tmp_path / "in/b/1.json", data)
-    assert only(load(tmp_path / "in")).path != other
-    write_json(tmp_path / "in/b/1.json", {**data, "imagePath": "..\\a\\1.jpg"})
-    assert only(load(tmp_path / "in")).path == other
+    images = load(tmp_path / "in").splits["train"]
+    assert [len(image.objects) for image in images if image.path == other] == [0]
+    assert [len(image.objects) for image in images if image.path != other] == [1]
+
+
+@pytest.mark.parametrize("listed", ["1.jpg", "..\\images\\1.jpg", "C:\\me\\images\\1.jpg"])
+def test_labelme_takes_the_picture_that_is_there(tmp_path: Path, listed: str) -> None:
+    """LabelMe writes the picture into the file as well, unless that is switched off."""
+    there = picture(tmp_path / "in/images/1.jpg")
+    shape = {"label": "face", "points": [[10, 20], [40, 60]], "shape_type": "rectangle"}
+    inside = base64.b64encode(there.read_bytes()).decode()
+    data = {"shapes": [shape], "imagePath": listed, "imageData": inside}
+    write_json(tmp_path / "in/labels/1.json", data)
+    assert only(load_dataset(tmp_path / "in", None)).path == there
 
 
 # -- the lists of PASCAL VOC
@@ -79,6 +99,31 @@ def voc_with_lists(folder: Path) -> Path:
 
 def test_training_goes_by_the_lists(tmp_path: Path) -> None:
     assert names(find_parts(voc_with_lists(tmp_path / "VOC2007"))) == (["a.jpg"], ["b.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("lists", "train", "valid"),
+    [
+        ({"trainval": "a b c", "test": "d"}, "abc", ""),
+        ({"trainval": "a b c", "val": "c", "test": "d"}, "ab", "c"),
+        ({"val": "a", "test": "b"}, "abcd", ""),  # no list says what to train on
+    ],
+)
+def test_lists_that_other_tools_leave(
+    tmp_path: Path, lists: dict[str, str], train: str, valid: str
+) -> None:
+    root = voc_with_lists(tmp_path / "VOC2007")
+    for path in (root / "ImageSets/Main").iterdir():
+        path.unlink()
+    for split, listed in lists.items():
+        text(root / f"ImageSets/Main/{split}.txt", "\n".join(listed.split()))
+    parts = find_parts(root)
+    if "trainval" in lists:
+        assert names(parts) == ([f"{x}.jpg" for x in train], [f"{x}.jpg" for x in valid])
+    else:
+        assert parts.valid is None
+        assert parts.train is not None
+        assert parts.train.images == root / "JPEGImages"
 
 
 def test_export_goes_by_the_lists(tmp_path: Path) -> None:
@@ -122,6 +167,16 @@ def test_sets_are_the_parts_that_training_knows(tmp_path: Path, together: bool) 
         ("train", parts.train.images),
         ("val", parts.valid.images),
     ]
+
+
+def test_a_set_with_pictures_in_no_part_is_not_divided(tmp_path: Path) -> None:
+    for name in ("train", "val", "extra"):
+        place = f"{name}/{name}"
+        labeled(tmp_path / f"images/{place}.jpg", tmp_path / f"annotations/{place}.xml")
+    labeled(tmp_path / "together/x.jpg", tmp_path / "together/x.xml")
+    labeled(tmp_path / "together/test/t.jpg", tmp_path / "together/test/t.xml")
+    assert len(read_sets(voc_sets(tmp_path)).splits[""]) == 3
+    assert len(read_sets(voc_sets(tmp_path / "together")).splits[""]) == 2
 
 
 def test_a_data_set_that_is_replaced_leaves_none_of_its_splits(tmp_path: Path) -> None:
