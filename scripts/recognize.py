@@ -26,6 +26,9 @@ from scripts.options.command_line import (
 from scripts.options.live import Networks
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from faces.inputs import Source
     from pipeline.analyzer import FaceAnalyzer
     from pipeline.media import Found
@@ -68,6 +71,8 @@ def main(argv: Sequence[str]) -> int:
     for source in sources:
         if source.is_video:
             raise UserError(f"{source.path} is a film: name who is in it with `faces run`")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file: name a folder for the pictures")
     targets = plan_pictures(sources, options.out) if options.out is not None else {}
     if options.json not in (None, "-"):
         refuse_originals(sources, Path(str(options.json)))
@@ -86,9 +91,7 @@ def _name_all(
 ) -> int:  # fmt: skip
     from tqdm import tqdm
 
-    from faces.images.write import save_image
     from faces.prefetch import WriteBehind
-    from pipeline.live.draw import draw_faces
     from pipeline.media import Failed, detect_images
 
     tell = _lines(options, stack)
@@ -103,13 +106,16 @@ def _name_all(
         [faces] = analyzer.describe([result.image], [result.detections])
         tell(result, faces)
         if result.source in targets:
-            save = partial(_save_drawn, save_image, draw_faces, targets[result.source])
-            behind.submit(partial(save, result.image, faces), result.image)
+            save = partial(_save_drawn, targets[result.source], result.image, faces)
+            behind.submit(save, result.image)
     return 1 if failed else 0
 
 
-def _save_drawn(save, draw, path, image, faces) -> None:  # type: ignore[no-untyped-def]
-    save(path, draw(image, faces))
+def _save_drawn(path: Path, image: NDArray[np.uint8], faces: Sequence[Face]) -> None:
+    from faces.images.write import save_image
+    from pipeline.live.draw import draw_faces
+
+    save_image(path, draw_faces(image, faces))
 
 
 def _lines(options: Options, stack: ExitStack) -> Callable[[Found, Sequence[Face]], None]:

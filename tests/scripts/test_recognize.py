@@ -79,6 +79,7 @@ def test_a_photo_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str]
         ("recognize nothing", "nothing"),
         ("recognize film.mp4", "film.mp4 is a film: name who is in it with `faces run`"),
         ("recognize photos --out photos", "would replace the original"),
+        ("recognize photos --out anna.png", "--out anna.png is a file: name a folder"),
     ],
 )
 def test_bad_input(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

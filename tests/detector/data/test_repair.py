@@ -80,14 +80,15 @@ def test_landmarks_go_with_their_box(tmp_path: Path, orientation: int) -> None:
     )
 
 
-def test_of_two_annotations_of_an_image_the_points_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["a.xml", "a.jpg.xml"])
+def test_of_two_annotations_of_an_image_the_points_are_kept(tmp_path: Path, which: str) -> None:
     root = tmp_path / "a"
     path = add(root, "a.jpg", GOOD)
     points = ((10.0, 12.0), (20.0, 12.0), (15.0, 18.0), (11.0, 24.0), (19.0, 25.0))
     face = VocObject("face", (5.0, 6.0, 25.0, 30.0))
-    write_voc(path, VocAnnotation("a.jpg", WIDTH, HEIGHT, (face,)))
-    other = VocAnnotation("a.jpg", WIDTH, HEIGHT, (replace(face, landmarks=points),))
-    write_voc(path.with_name("a.jpg.xml"), other)
+    for name in ("a.xml", "a.jpg.xml"):
+        own = replace(face, landmarks=points if name == which else ())
+        write_voc(path.with_name(name), VocAnnotation("a.jpg", WIDTH, HEIGHT, (own,)))
     repaired(root, tmp_path / "b")
     [joined] = read_voc(tmp_path / "b/annotations/a.xml").objects
     assert joined.landmarks == points
