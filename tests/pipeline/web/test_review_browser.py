@@ -63,9 +63,12 @@ def denied(page: Any, name: str) -> bool:
     if title(page) == f"Is this {name}?":
         page.locator("#ask-buttons").get_by_role("button", name=f"Not {name}").press("Enter")
         until(lambda: not asked(page) or page.inner_text("#ask-error"), "an answer", page)
+        if not asked(page):  # done; that it can be undone comes with the next list of people
+            until(lambda: f"not {name}" in page.inner_text("#undo"), "it can be undone", page)
+            return True
     if asked(page):
         page.keyboard.press("Escape")
-    return f"not {name}" in page.inner_text("#undo")
+    return False
 
 
 def stays_away(page: Any, name: str) -> bool:
