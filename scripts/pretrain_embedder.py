@@ -104,7 +104,10 @@ def main(argv: Sequence[str]) -> int:
         "%d faces left out that look like somebody of --lfw",
         len(material.used), material.people, len(division.rows), division.doubted, division.shunned,
     )  # fmt: skip
-    trainer = Trainer(network, recipe, material, config, options.run, knowing=init is not None)
+    trainer = Trainer(
+        network, recipe, material, config, options.run,
+        knowing=init is not None, own_teacher=start.teacher is None,
+    )  # fmt: skip
     validation = Validation.of(division)
 
     def judge(embed: Any) -> dict[str, Any]:

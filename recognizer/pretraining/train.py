@@ -55,15 +55,22 @@ class Trainer:
         run: Path,
         *,
         knowing: bool = False,
+        own_teacher: bool = False,
     ) -> None:
-        """``knowing``: the network has learned already, and learns on at a tenth of the rates."""
+        """A run that has not begun.
+
+        Args:
+            knowing: the network has learned already, and learns on at a tenth of the rates.
+            own_teacher: it keeps what it knows while it learns the names of a few people, whose
+                batch statistics would be worse than its own.
+        """
         self.config, self.recipe, self.run, self.material = config, recipe, run, material
         self.bf16 = config.precision == "bf16" or (
             config.precision == "auto" and cpu_gains_by_bf16()
         )
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.knowing = knowing
+        self.knowing, self.own_teacher = knowing, own_teacher
         self.margin = self._margin()
         self.optimizers = self._optimizers()
         self.highest = [o.param_groups[0]["lr"] * (0.1 if knowing else 1) for o in self.optimizers]
@@ -104,8 +111,7 @@ class Trainer:
         for optimizer, lr in zip(self.optimizers, self.highest, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = lr * self.config.rate(self.step)
-        # A network that knows keeps its batch statistics: those of a few people are worse.
-        self.network.train(not self.knowing)
+        self.network.train(not self.own_teacher)
         loss, parts = self._loss(batch)
         if not torch.isfinite(loss):
             raise UserError(f"the loss of step {self.step} is {loss.item()}: lower --lr, --lr-rest")
