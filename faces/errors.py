@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 
@@ -18,6 +19,20 @@ class UserError(Exception):
     ...     print(error)
     nowhere.jpg: there is no such file
     """
+
+
+class CannotWrite(OSError, UserError):
+    """A file cannot be written, for the disk is full or takes no changes: no fault of the program.
+
+    It is an OSError as well, with ``errno``, ``strerror`` and ``filename``, for those who expect
+    one where a file is written.
+    """
+
+    ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+    def __str__(self) -> str:
+        full = "the disk is full" if self.errno == errno.ENOSPC else self.strerror
+        return f"cannot write {self.filename}: {full}"
 
 
 def require(rules: Iterable[tuple[bool, str]]) -> None:

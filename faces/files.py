@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import hashlib
 import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from faces.errors import UserError
+from faces.errors import CannotWrite, UserError
 
 
 @contextmanager
@@ -23,13 +24,20 @@ def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[BinaryI
 
     The bytes go to a hidden temporary file beside ``path``, are flushed to the disk, and the file
     is renamed over ``path`` in one step, so a reader (or a killed process) sees the old file or the
-    new one, never a part. The parent folder is created. A ``private`` file can at
-    no moment be read by anybody but its owner. Raises OSError as ``open`` does.
+    new one, never a part. Where ``path`` is a symbolic link, the file that it leads to is replaced
+    and the link stays. The parent folder is created, but not that of a link's file. A ``private``
+    file can at no moment be read by anybody but its owner. Raises OSError as ``open`` does, and
+    `CannotWrite`, which is a UserError too, when the disk is full or takes no changes, or the
+    link's folder is missing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
+    real = Path(os.path.realpath(path))
+    temporary = temporary_name(real)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not real.parent.is_dir():  # its disk may be missing, so it is not made
+            reason = f"it is a link to {real}, and there is no such folder"
+            raise CannotWrite(errno.ENOENT, reason, str(path))
         # Not tempfile.mkstemp, whose files are private: to make them ordinary ones afterwards one
         # must know the umask, and that can only be read by changing it for all threads.
         rights = partial(os.open, mode=0o600) if private else None
@@ -37,9 +45,12 @@ def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[BinaryI
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        temporary.replace(real)
+    except BaseException as error:
+        with suppress(OSError):  # a disk that takes no changes takes not even this one
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno in CannotWrite.ERRNOS:
+            raise CannotWrite(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -1,7 +1,7 @@
 """What both HTTP servers stand on, the API of `faces serve` and the page of `faces webcam`.
 
-Headers, the socket, and uvicorn with limits that it has not: slow headers, many connections of one
-address.
+Headers, the socket, and uvicorn with limits that it has not: slow headers, answers that nobody
+reads, many connections of one address.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ SECURITY_HEADERS = {
     "x-frame-options": "DENY",
 }
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-"""Names by which a machine calls itself."""
+STALL_SECONDS = 30.0
+LEAST_READ = 15_000
+"""Whoever takes fewer bytes of an answer that waits for them in so many seconds is cut off."""
 
 
 def host_name(host: str) -> str | None:
@@ -85,12 +86,12 @@ def url_of(listener: socket.socket, host: str, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+def is_loopback(host: str | None) -> bool:
+    """Whether this machine calls itself so: only it can reach a server that listens there."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
 
@@ -139,7 +140,7 @@ def make_config(
 
 
 def limited_protocol(header_seconds: float, per_address: int | None) -> type[asyncio.Protocol]:
-    """A protocol that closes connections of those who send slowly or open too many.
+    """A protocol that closes connections of those who send slowly, do not read, or open too many.
 
     WebSockets are let go on: they neither end nor count here.
 
@@ -151,6 +152,7 @@ def limited_protocol(header_seconds: float, per_address: int | None) -> type[asy
 
     class Limited(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _reading: asyncio.TimerHandle | None = None
         _network: str | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -170,6 +172,14 @@ def limited_protocol(header_seconds: float, per_address: int | None) -> type[asy
             elif self._timer is None and self._network is not None:
                 self._start_timer()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch_reader()
+
+        def resume_writing(self) -> None:
+            self._let_reader()
+            super().resume_writing()
+
         def handle_websocket_upgrade(self, event: Any) -> None:
             self._leave()  # another protocol has the connection now, and we hear of it no more
             super().handle_websocket_upgrade(event)
@@ -184,6 +194,7 @@ def limited_protocol(header_seconds: float, per_address: int | None) -> type[asy
 
         def _leave(self) -> None:
             self._stop_timer()
+            self._let_reader()
             if self._network is not None:
                 connections[self._network] -= 1
                 if not connections[self._network]:
@@ -201,5 +212,20 @@ def limited_protocol(header_seconds: float, per_address: int | None) -> type[asy
         def _too_slow(self) -> None:
             self._timer = None
             self.transport.abort()
+
+        def _watch_reader(self) -> None:
+            waiting = self.transport.get_write_buffer_size()
+            self._reading = self.loop.call_later(STALL_SECONDS, self._check_reader, waiting)
+
+        def _check_reader(self, before: int) -> None:
+            if self.transport.get_write_buffer_size() > before - LEAST_READ:
+                self.transport.abort()  # a request that waits for its reader holds a place
+            else:
+                self._watch_reader()
+
+        def _let_reader(self) -> None:
+            if self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
 
     return Limited

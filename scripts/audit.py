@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from faces.errors import UserError
 from faces.text import counted
 from scripts.main import run_program
 from scripts.options.command_line import arg, parse
@@ -21,13 +24,14 @@ somebody be looked for."""
 
 EXAMPLES = """\
 faces audit verify
-faces audit verify team.db.audit.jsonl --expect 5f0c7d9a...
+faces audit verify team.db.audit.jsonl --expect 5f0c7d9a31b2e846...
 faces audit show --person "Anna Lind\""""
 
 LogOption = Annotated[
     tyro.conf.Positional[Path],
     tyro.conf.arg(metavar="FILE"),
 ]
+CODE = re.compile(r"[0-9a-fA-F]{16,64}\.*")
 DEFAULT = Path("people.db.audit.jsonl")
 
 
@@ -38,8 +42,16 @@ class Verify:
     log: LogOption = DEFAULT
     """The log."""
     expect: Annotated[str | None, arg("none", metavar="CODE")] = None
-    """A code that an earlier verification printed: it must still be there. Only so can be seen that
-    the end was not cut off."""
+    """A code that an earlier verification printed, or its first 16 digits or more: it must still be
+    there. Only so can be seen that the end was not cut off."""
+
+    def __post_init__(self) -> None:
+        # An empty one, of a file that is missing, is the beginning of every code.
+        if self.expect is not None and not CODE.fullmatch(self.expect):
+            raise UserError(
+                "--expect takes a code that `faces audit verify` has printed, or at least its "
+                f"first 16 digits; got {self.expect!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ Command = Verify | Show
 def main(argv: Sequence[str]) -> int:
     """0: the log is in order; 1: it is not."""
     options: Command = parse(Command, argv, "faces audit", DESCRIPTION, EXAMPLES)
-    from pipeline.service.audit import entries, verify
+    from pipeline.service.audit import START, entries, verify
     from recognizer.names import clean_name
 
     verdict = verify(options.log)
@@ -73,8 +85,9 @@ def main(argv: Sequence[str]) -> int:
             print(json.dumps(entry))
         return 0
     if options.expect is not None:
-        codes = (entry["code"] for entry in entries(options.log))
-        wanted = options.expect.rstrip(".")
+        # What an empty log was said to end with is before all its lines.
+        codes = chain([START], (entry["code"] for entry in entries(options.log)))
+        wanted = options.expect.rstrip(".").lower()
         if not any(code.startswith(wanted) for code in codes):
             print(f"faces: {options.log}: the entry {wanted} is gone: the end was cut off",
                   file=sys.stderr)  # fmt: skip

@@ -9,7 +9,8 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 COMMANDS = {
@@ -51,19 +52,41 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command; returns the exit code (0 fine, 1 some inputs failed, 2 bad input)."""
+    """Run one sub-command; returns the exit code (0 fine, 1 some inputs failed, or the results
+    could not be written, 2 bad input)."""
+    return _printing(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _printing(work: Callable[[], int]) -> int:
+    """Do what prints its results; returns its exit code, or that of results nobody can have."""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that the terminal cannot show must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        if _reader_is_there():
+        try:
+            return work()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # That of a file says which; to look costs an empty line in the results.
+        problem = None if error.filename is not None else _output_problem()
+        if problem is None:
             raise
+        # What is still to be written would fail once more when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(problem, BrokenPipeError):  # head and less may leave early: that is no error
+            return 0
+        print(f"faces: the results cannot be written: {problem.strerror}", file=sys.stderr)
+        return 1
+
+
+def _open_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr empty ones in their places:
+    else the first files that it opens would be taken for them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the lowest free number is the one that is missing
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -108,6 +131,11 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
             raise
         print(f"faces: {missing}", file=sys.stderr)
         return 2
+    except FileNotFoundError:
+        if _is_somewhere():
+            raise
+        print("faces: the current folder was deleted: go into another one", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("faces: stopped.", file=sys.stderr)
         return 130
@@ -115,14 +143,22 @@ def run_command(module: str, arguments: Sequence[str]) -> int:
 
 def run_program(module: str) -> NoReturn:
     """A command as a program of its own: ``python -m scripts.train``."""
-    sys.exit(run_command(module, sys.argv[1:]))
+    sys.exit(_printing(lambda: run_command(module, sys.argv[1:])))
 
 
-def _reader_is_there() -> bool:
-    """Whether somebody still reads our output; head and less may leave early, which is no error."""
+def _output_problem() -> OSError | None:
+    """Why our results cannot be written; None when they can."""
     try:
         print(flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        return error
+    return None
+
+
+def _is_somewhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
         return False
     return True
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from faces.errors import require
+from faces.errors import UserError, require
 from scripts.main import run_program
 from scripts.options.command_line import arg, parse
 from scripts.options.recognizer import DetectorOptions, EmbedderOptions, GalleryOptions
@@ -42,6 +45,11 @@ faces serve --http --liveness
 faces serve --openapi > openapi.json"""
 
 
+MOST_PIXELS = 178_956_970  # Pillow's own limit
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d+))?/?")
+USUAL_PORTS = {"http": "80", "https": "443"}
+
+
 @dataclass(frozen=True)
 class LimitOptions:
     """What is taken from callers."""
@@ -49,7 +57,7 @@ class LimitOptions:
     max_image_mb: float = 20.0
     """Largest image, as it is sent."""
     max_megapixels: float = 25.0
-    """Largest image, decoded; read from its header before anything is decoded."""
+    """Largest image, decoded, up to 178; read from its header before anything is decoded."""
     max_images: int = 16
     """Images in one request."""
     max_faces: int = 100
@@ -136,19 +144,31 @@ class Options:
 
     def __post_init__(self) -> None:
         limits = self.limits
+        sizes = {
+            "--max-image-mb": limits.max_image_mb,
+            "--max-megapixels": limits.max_megapixels,
+            "--max-images": limits.max_images,
+            "--max-faces": limits.max_faces,
+            "--max-memory-mb": limits.max_memory_mb,
+            "--deadline": limits.deadline,
+            "--batch-size": 1 if limits.batch_size is None else limits.batch_size,
+            "--max-sessions": limits.max_sessions,
+            "--body-seconds": self.network.body_seconds,
+        }
         rules = [
             (
                 self.stdio + self.http + self.openapi == 1,
                 "choose one of --stdio, --http and --openapi",
             ),
             (0 <= self.threshold <= 1, "--threshold must be between 0 and 1"),
+            *(
+                (0 < value < math.inf, f"{flag} must be a number above 0")
+                for flag, value in sizes.items()
+            ),
             (
-                min(limits.max_image_mb, limits.max_megapixels, limits.max_memory_mb) > 0
-                and min(limits.max_images, limits.max_faces) >= 1
-                and (limits.batch_size is None or limits.batch_size >= 1)
-                and limits.max_sessions >= 1
-                and limits.deadline > 0,
-                "limits must be above 0",
+                limits.max_megapixels * 1e6 <= MOST_PIXELS,
+                f"--max-megapixels must be at most {MOST_PIXELS // 10**6}: larger images are "
+                "refused by Pillow, which decodes them",
             ),
             (
                 limits.max_waiting >= limits.max_images,
@@ -189,7 +209,8 @@ def main(argv: Sequence[str]) -> int:
 def announce(url: str) -> None:
     """Say where the server is, to people and in the log."""
     logger.info("listening", extra={"fields": {"url": url}})
-    print(f"listening on {url}", flush=True)
+    with suppress(OSError):  # whoever wanted to read it has gone: others may still ask the server
+        print(f"listening on {url}", flush=True)
 
 
 def http_options(network: NetworkOptions) -> HttpOptions:
@@ -202,12 +223,24 @@ def http_options(network: NetworkOptions) -> HttpOptions:
         keys=network.keys if keyed else None,
         rate_per_key=network.rate_per_key,
         rate_per_address=network.rate_per_address,
-        cors=network.cors_origin,
+        cors=tuple(map(origin, network.cors_origin)),
         body_seconds=network.body_seconds,
         tls_cert=network.tls_cert,
         tls_key=network.tls_key,
         proxies=network.behind_proxy,
     )
+
+
+def origin(text: str) -> str:
+    """The origin of a web page as browsers send it: in lower case, without the slash that their
+    address bars show and without the usual port. Raises UserError for what is none."""
+    found = ORIGIN.fullmatch(text.strip().lower())
+    if found is None:
+        raise UserError(
+            f"--cors-origin is like https://example.org or http://localhost:3000; got {text!r}"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + ("" if port in (None, USUAL_PORTS.get(scheme)) else f":{port}")
 
 
 def service_limits(options: LimitOptions, detector: Detector) -> Limits:
@@ -252,16 +285,22 @@ def open_service(options: Options) -> Service:
     if models.embedder is None:
         service = Service(models, None, limits, metrics=metrics, spans=spans)
     else:
-        gallery = options.store.gallery
-        beside = gallery.parent if isinstance(gallery, Path) else Path()
-        audit = options.audit or beside / f"{gallery.name}.audit.jsonl"
-        store = options.store.open_store(models.embedder)
-        people = People(store, AuditLog(audit), observe=metrics.observe)
+        store = options.store.open_store(models.embedder, take_over=True)
+        people = People(store, AuditLog(audit_path(options)), observe=metrics.observe)
         service = Service(
             models, people, limits, fit_people, Gates(), options.keep_crops, metrics, spans
         )
     service.vision.warm_up()
     return service
+
+
+def audit_path(options: Options) -> Path:
+    """The log of enrollments and removals: one for a gallery, by whatever link it is called."""
+    if options.audit is not None:
+        return options.audit
+    gallery = options.store.gallery
+    real = gallery.resolve() if isinstance(gallery, Path) else Path(gallery.name)
+    return real.with_name(f"{real.name}.audit.jsonl")
 
 
 def open_models(options: Options) -> Models:

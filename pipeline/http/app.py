@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Request, Response, Security
@@ -17,8 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
+from faces.errors import UserError
 from pipeline.http.keys import KeyFile
-from pipeline.http.middleware import RequestMiddleware, error_response
+from pipeline.http.middleware import (
+    ALIVE,
+    READY,
+    RequestMiddleware,
+    address_of,
+    error_response,
+)
 from pipeline.http.openapi import DESCRIPTION, WATCHING, describe, refusals
 from pipeline.http.options import HttpOptions
 from pipeline.http.rate_limits import RateLimits
@@ -60,9 +68,10 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
 
     app = FastAPI(
         title="faces", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None,
-        lifespan=lifespan, redirect_slashes=False,
+        openapi_url=None, lifespan=lifespan, redirect_slashes=False,
     )  # fmt: skip
-    callers = Callers(options)
+    rates = RateLimits(options.rate_per_key, options.rate_per_address)
+    callers = Callers(options, rates)
     bodies = Shares("bytes being sent", options.max_bodies, part=0.5)
     for operation in OPERATIONS.values():
         app.add_api_route(
@@ -75,7 +84,7 @@ def make_app(service: Service, options: HttpOptions) -> FastAPI:
     _add_watching(app, service, callers)
     _add_refusals(app)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics, rates=rates)
     if options.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=options.cors, allow_methods=["GET", "POST"],
@@ -93,14 +102,15 @@ class Alive(t.Model):
 class Callers:
     """Who may ask, and how often."""
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(self, options: HttpOptions, rates: RateLimits) -> None:
         self._keys = None if options.keys is None else KeyFile(options.keys)
-        self._rates = RateLimits(options.rate_per_key, options.rate_per_address)
+        self._rates = rates
 
     def needing(self, scope: str | None) -> Callable[..., Awaitable[str]]:
         """What FastAPI is to call before an endpoint; it gives the caller, for taking turns.
 
-        It raises ServiceError ``rate_limited``, ``unauthorized`` or ``forbidden``.
+        It raises ServiceError ``rate_limited``, ``unauthorized``, ``forbidden`` or
+        ``storage_failed``.
         """
 
         async def anybody(request: Request) -> str:
@@ -117,11 +127,13 @@ class Callers:
         self, request: Request, scope: str | None, shown: HTTPAuthorizationCredentials | None
     ) -> str:
         request.state.operation = request.scope["route"].name
-        address = request.client.host if request.client else "unknown"
-        self._rates.check("address", address)
+        address = address_of(request.scope)
         if scope is None or self._keys is None:
             return address
-        key = None if shown is None else self._keys.find(shown.credentials.strip())
+        try:
+            key = None if shown is None else self._keys.find(shown.credentials.strip())
+        except UserError as error:
+            raise ServiceError("storage_failed", "the keys cannot be read at the moment") from error
         if key is None:
             self._rates.check("wrong key", address)
             raise ServiceError(
@@ -202,6 +214,13 @@ async def _disconnected(request: Request) -> None:
 
 
 def _add_watching(app: FastAPI, service: Service, callers: Callers) -> None:
+    @cache
+    def document() -> bytes:
+        return bytes(JSONResponse(app.openapi()).body)
+
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
+
     async def healthz(request: Request) -> Response:
         request.state.operation = "healthz"
         return Response(Alive(alive=True).model_dump_json(), media_type="application/json")
@@ -218,17 +237,19 @@ def _add_watching(app: FastAPI, service: Service, callers: Callers) -> None:
 
     def add(path: str, endpoint: Any, summary: str, responses: Any, model: Any = None) -> None:
         name = path[1:]
+        codes = ("forbidden",) if path == ALIVE else WATCHING
         app.add_api_route(
             path, endpoint, methods=["GET"], name=name, operation_id=name, summary=summary,
-            tags=["watching"], responses=refusals(*WATCHING) | responses, response_model=model,
+            tags=["watching"], responses=refusals(*codes) | responses, response_model=model,
             response_class=Response if model is None else JSONResponse,
         )  # fmt: skip
 
     either = {"model": t.HealthResponse | ErrorResponse, "description": "Not now"}
     text: dict[int | str, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-    text |= refusals("unauthorized", "rate_limited")
-    add("/healthz", healthz, "The process is alive", {}, Alive)
-    add("/readyz", readyz, "Requests can be answered", {503: either}, t.HealthResponse)
+    text |= refusals("unauthorized", "rate_limited", "overloaded", "storage_failed")
+    app.add_api_route("/openapi.json", openapi, methods=["GET"], include_in_schema=False)
+    add(ALIVE, healthz, "The process is alive", {}, Alive)
+    add(READY, readyz, "Requests can be answered", {503: either}, t.HealthResponse)
     add("/metrics", metrics, "Figures for Prometheus; needs the scope metrics", text)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
+import os
 import secrets
 import threading
 import time
@@ -21,6 +23,9 @@ from pathlib import Path
 from faces.errors import UserError
 from faces.files import atomic_write_text
 from pipeline.service.runtime.file_locks import hold
+from pipeline.service.runtime.logs import trace
+
+logger = logging.getLogger(__name__)
 
 SCOPES = ("detect", "recognize", "enroll", "admin", "metrics")
 CHECK_SECONDS = 1.0  # how long a revoked key may still work
@@ -56,6 +61,7 @@ class KeyFile:
         self.path = path
         self._lock = threading.Lock()
         self._keys: dict[str, Key] = {}
+        self._problem: str | None = None  # why nobody's key can be looked up
         self._stamp: tuple[int, int, int] | None = None
         self._checked = float("-inf")
 
@@ -91,7 +97,10 @@ class KeyFile:
         return revoked
 
     def find(self, token: str) -> Key | None:
-        """The valid key that a caller shows, or None; takes the same time either way."""
+        """The valid key that a caller shows, or None; takes the same time either way.
+
+        Raises UserError while the file is damaged: who was revoked in it cannot be told.
+        """
         self._reload()
         parts = token.split("_", 2)
         name, secret = (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "faces" else ("", "")
@@ -102,18 +111,29 @@ class KeyFile:
 
     def _reload(self) -> None:
         now = time.monotonic()
-        if now - self._checked < CHECK_SECONDS:
-            return
         with self._lock:
-            self._checked = now
-            try:
-                stat = self.path.stat()
-                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            except FileNotFoundError:
-                stamp = (0, 0, 0)
-            if stamp != self._stamp:
-                self._keys = {key.id: key for key in self.all()}
-                self._stamp = stamp
+            if now - self._checked >= CHECK_SECONDS:
+                self._checked = now
+                self._look()
+            if self._problem is not None:
+                raise UserError(self._problem)
+
+    def _look(self) -> None:
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            stamp = (0, 0, 0)
+        if stamp == self._stamp and self._problem is None:
+            return
+        try:
+            self._keys, self._problem = {key.id: key for key in self.all()}, None
+            self._stamp = stamp
+        except UserError as error:
+            self._problem = str(error)
+            logger.error(
+                "the keys cannot be read: nobody is let in", extra={"fields": trace(error)}
+            )
 
     def _change(self, change: Callable[[list[Key]], list[Key]]) -> None:
         with self._alone():
@@ -127,8 +147,10 @@ class KeyFile:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            holder = hold(self.path.with_name(self.path.name + ".lock"), seconds=10)
+            # One lock, by whatever link the file is called.
+            real = Path(os.path.realpath(self.path))
+            real.parent.mkdir(parents=True, exist_ok=True)
+            holder = hold(real.with_name(real.name + ".lock"), seconds=10)
         except OSError as error:
             raise UserError(
                 f"the keys {self.path} cannot be written: {error}; name another file"

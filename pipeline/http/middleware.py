@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.http.options import HttpOptions
-from pipeline.net import LOOPBACK, SECURITY_HEADERS, host_name
+from pipeline.http.rate_limits import RateLimits
+from pipeline.net import SECURITY_HEADERS, host_name, is_loopback
 from pipeline.service.errors import ErrorResponse, ServiceError
 from pipeline.service.runtime.logs import trace
 from pipeline.service.runtime.metrics import Metrics
@@ -21,11 +22,17 @@ from pipeline.service.runtime.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+# Asked by whoever watches the server: a crowd of others must not make it look dead.
+ALIVE, READY = "/healthz", "/readyz"
+
+
 class RequestMiddleware:
     """ASGI middleware; the endpoint may leave ``operation``, ``key`` and ``code`` in the state."""
 
-    def __init__(self, app: ASGIApp, options: HttpOptions, metrics: Metrics) -> None:
-        self._app, self._options, self._metrics = app, options, metrics
+    def __init__(
+        self, app: ASGIApp, options: HttpOptions, metrics: Metrics, rates: RateLimits
+    ) -> None:
+        self._app, self._options, self._metrics, self._rates = app, options, metrics, rates
         self._running = 0
         metrics.gauge("faces_http_requests_running", "Requests now", lambda: self._running)
 
@@ -50,7 +57,7 @@ class RequestMiddleware:
 
         self._running += 1
         try:
-            self._check(Headers(scope=scope))
+            self._check(scope)
             await self._app(scope, receive, send_with_headers)
         except Exception as error:  # uvicorn would log what its message says
             refusal = error if isinstance(error, ServiceError) else _bug(error, state["request_id"])
@@ -60,8 +67,9 @@ class RequestMiddleware:
             self._running -= 1
             self._log(scope, state, status, time.monotonic() - start)
 
-    def _check(self, headers: Headers) -> None:
-        if self._running > self._options.max_requests:
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if self._running > self._options.max_requests and scope["path"] != ALIVE:
             raise ServiceError("overloaded", "too many requests at once: come back later")
         # A web page may send forms anywhere, also to the user's own machine.
         origin = headers.get("origin")
@@ -69,8 +77,11 @@ class RequestMiddleware:
             raise ServiceError("forbidden", "web pages of this origin may not ask")
         # A page can also have its own host name resolve to 127.0.0.1.
         host = host_name(headers.get("host", ""))
-        if self._options.keys is None and host not in LOOPBACK:
+        if self._options.keys is None and not is_loopback(host):
             raise ServiceError("forbidden", "without keys only localhost may be asked")
+        # Last: pages of other sites must not use up what this machine's programs may ask.
+        if scope["path"] not in (ALIVE, READY):
+            self._rates.check("address", address_of(scope))
 
     def _log(
         self, scope: Scope, state: MutableMapping[str, Any], status: int, seconds: float
@@ -79,7 +90,6 @@ class RequestMiddleware:
         operation = state.get("operation")
         if code != "ok" and not state.get("submitted"):
             self._metrics.refused.labels(code).inc()
-        client = scope.get("client")
         fields = {
             "request_id": state["request_id"],
             "method": scope["method"] if operation else "-",
@@ -88,9 +98,15 @@ class RequestMiddleware:
             "code": code,
             "ms": round(seconds * 1000, 1),
             "key": state.get("key", "-"),
-            "address": client[0] if client else "-",
+            "address": address_of(scope),
         }
         logger.info("request", extra={"fields": fields})
+
+
+def address_of(scope: Scope) -> str:
+    """Of the caller, as far as it is known."""
+    client = scope.get("client")
+    return client[0] if client else "-"
 
 
 def error_response(error: ServiceError, request_id: str) -> Response:

@@ -18,9 +18,8 @@ WATCHING = ("forbidden", "overloaded")
 """Codes that every address can answer with; ``forbidden`` goes to web pages."""
 
 ALWAYS = (*WATCHING, "invalid_request", "rate_limited")
-WITH_KEY = ("unauthorized", "deadline_exceeded", "shutting_down")
+WITH_KEY = ("unauthorized", "storage_failed", "deadline_exceeded", "shutting_down")
 WITH_BODY = ("request_timeout", "too_large", "unsupported_media_type")
-STORED = ("storage_failed",)
 
 
 def describe(operation: Operation) -> dict[str, Any]:
@@ -30,8 +29,6 @@ def describe(operation: Operation) -> dict[str, Any]:
         codes.update(WITH_KEY)
     if not operation.reads:
         codes.update(WITH_BODY)
-    if "unavailable" in operation.errors:
-        codes.update(STORED)
     scope = operation.scope if operation.scope != "any" else None
     return {
         "response_model": operation.response,

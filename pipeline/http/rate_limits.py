@@ -51,6 +51,9 @@ def _parse(what: str, text: str) -> RateLimitItem | None:
     if text == "none":
         return None
     try:
-        return parse(text)
+        item = parse(text)
     except ValueError as error:
         raise UserError(f"the rate {what} is like 1200/minute, or none; got {text!r}") from error
+    if item.amount < 1:
+        raise UserError(f"the rate {what} lets nobody in; got {text!r}")
+    return item

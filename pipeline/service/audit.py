@@ -55,7 +55,8 @@ class AuditLog:
     def _open(self) -> None:
         path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = hold(path.with_name(path.name + ".lock"))
+        real = Path(os.path.realpath(path))  # one lock, by whatever link it is called
+        holder = hold(real.with_name(real.name + ".lock"))
         if holder is None:
             raise UserError(
                 f"another server writes to the audit log {path}: stop it, or give this one another"

@@ -44,7 +44,9 @@ CODES: dict[str, Code] = {
     "deadline_exceeded": Code(503, "the answer would have come too late", again=True),
     "shutting_down": Code(503, "the server is ending, or not ready yet", again=True),
     "storage_failed": Code(
-        503, "the people cannot be read or changed now: busy, a full disk, no database", True
+        503,
+        "the people or the keys cannot be read or changed now: busy, a full disk, no database",
+        True,
     ),
     "internal": Code(500, "a bug: the server's log has its trace under the request's id"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from urllib.parse import unquote
 
@@ -20,6 +21,9 @@ from pipeline.service.runtime.limits import Limits
 # A progressive JPEG is decoded as often as it has scans: cameras and programs write about ten, an
 # attacker thousands (libjpeg-turbo's advice, "Two Issues with the JPEG Standard", 2015).
 MAX_SCANS = 32
+
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""Of a JPEG: the end, or what has a length. Decoders pass over all else byte by byte."""
 
 KINDS = ("jpeg", "png", "webp")
 """What callers may send; whoever runs a command may read more (`faces.images.file`)."""
@@ -81,7 +85,7 @@ def check_image(data: bytes, limits: Limits, kinds: Sequence[str] = KINDS) -> in
             f"{limits.max_pixels}",
             {"pixels": pixels, "limit": limits.max_pixels},
         )
-    if kind == "jpeg" and data.count(b"\xff\xda") > MAX_SCANS:
+    if kind == "jpeg" and _scans(data) > MAX_SCANS:
         raise ServiceError("too_large", f"the JPEG image has more than {MAX_SCANS} scans")
     return pixels
 
@@ -97,6 +101,23 @@ def decode_image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
         raise _bad(error) from error
     except MemoryError as error:
         raise ServiceError("too_large", "the image does not fit into memory") from error
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG picture has; it stops counting above `MAX_SCANS`.
+
+    What a marker's length spans goes for nothing, as for decoders: comments, small pictures and
+    tables may hold the bytes of any marker. So does what is behind the end: telephones put a film
+    there.
+    """
+    scans, place = 0, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(data, place)):
+        place, kind = found.end(), data[found.end() - 1]
+        if kind == 0xD9:  # end of the picture
+            break
+        scans += kind == 0xDA
+        place += max(2, int.from_bytes(data[place : place + 2]))  # the length counts itself
+    return scans
 
 
 def _bad(error: UserError) -> ServiceError:

@@ -17,7 +17,7 @@ from pipeline.service.runtime.batching import Call, Observe
 from pipeline.service.runtime.logs import trace
 from recognizer.snapshot import Snapshot
 from recognizer.store.database import StoreUnreachable
-from recognizer.store.people import Store
+from recognizer.store.people import Store, StoreChanged
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ class People:
         store: opened with the fingerprint of the embedder in use; closed by `close`.
         audit: told of every change before it is made, and of its end; None for no record.
         poll: seconds.
+
+    Attributes:
+        changing: held by a request from where it looks who is known until it has changed that, so
+            that the same request, sent twice at once, is answered as when it is sent twice.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class People:
         observe: Observe = lambda stage, seconds: None,
     ) -> None:
         self.store, self._audit, self._observe = store, audit, observe
+        self.changing = threading.Lock()
         self._refreshing = threading.Lock()
         self._snapshot = store.snapshot()
         self._snapshot.gallery.prepare()
@@ -100,10 +105,14 @@ class People:
         return known
 
     @contextmanager
-    def change(self, action: str, name: str, call: Call, **facts: Any) -> Iterator[Store]:
+    def change(self, action: str, name: str | None, call: Call, **facts: Any) -> Iterator[Store]:
         """The store, to be changed: on record before it is, and at its end.
 
-        Raises ServiceError ``storage_failed``, and for a call whose time is over.
+        Args:
+            name: of the person; None for a change that touches nobody.
+
+        Raises ServiceError ``storage_failed``, and for a call whose time is over; lets
+        `StoreChanged` through.
         """
         call.check()
         facts |= {"by": call.caller, "request": call.request_id}
@@ -146,6 +155,8 @@ def stored() -> Iterator[None]:
     """What can happen to files becomes an answer; details, which name paths, are in the log."""
     try:
         yield
+    except StoreChanged:  # nothing has failed: another program was faster
+        raise
     except StoreUnreachable as error:
         logger.error("the database of people is away", extra={"fields": trace(error)})
         message = IN_DOUBT if error.in_doubt else AWAY

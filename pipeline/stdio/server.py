@@ -123,6 +123,8 @@ class StdioServer:
         parent = message.get("traceparent")
         if parent is not None and not isinstance(parent, str):
             raise ServiceError("invalid_request", "traceparent: a text as in W3C Trace Context")
+        # Whole numbers of JSON may be larger than any other number, with which they are not added.
+        seconds = min(seconds, self._limits.deadline)
         call = Call("stdio", time.monotonic() + seconds, str(name), traceparent=parent)
         with self._change:
             self._change.wait_for(lambda: self._running < AT_ONCE)

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.net import LOOPBACK, SECURITY_HEADERS, host_name, is_loopback
+from pipeline.net import SECURITY_HEADERS, host_name, is_loopback
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -85,9 +85,9 @@ class Access:
         if name is None:
             return False
         if is_loopback(self.host):
-            return name in LOOPBACK
+            return is_loopback(name)
         # An address cannot be rebound to another one; of names only the machine's own are known.
-        return _is_address(name) or name in {*LOOPBACK, self.host.lower(), *self.names}
+        return _is_address(name) or name in {"localhost", self.host.lower(), *self.names}
 
     def _has_token(self, scope: Scope) -> bool:
         # Cookies of other programs on this machine come along, and may be written in any way:

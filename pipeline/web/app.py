@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from faces.errors import UserError
 from faces.images.file import image_kind
@@ -101,6 +102,10 @@ def make_app(broadcast: Broadcast, access: Access) -> FastAPI:
         async with looking:
             return await told(lambda desk: desk.look(data, file[:NAME_LENGTH]))
 
+    async def gone(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # nobody will read it
+
+    app.add_exception_handler(ClientDisconnect, gone)
     add_library(app, broadcast, looking)
     app.add_api_websocket_route("/live", _socket(broadcast))
     app.add_middleware(HeadAsGet)

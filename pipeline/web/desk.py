@@ -180,7 +180,6 @@ class Desk:
         bar = self.store.snapshot().same if verdict == "ignored" else NO_FACE
         numbers = alike(self.store, faces, bar)
         judge(self.store, numbers, verdict, f"{counted(len(numbers), 'picture')} {what}")
-        self._judged()
 
     def clear_unknown(self) -> None:
         """Delete all unknown faces that are kept."""
@@ -189,11 +188,6 @@ class Desk:
     def undo(self, act: int | None) -> None:
         """See `LiveTeaching.undo`."""
         self.live.undo(act)
-        self._judged()
-
-    def _judged(self) -> None:
-        if self.memory is not None:
-            self.memory.judgments_changed()
 
     # -- photos
 

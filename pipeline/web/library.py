@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.library.page.shelf import Shelf
 
 MAX_BODY = 2**16
+BODY_SECONDS = 60.0
+"""In which what is sent must have arrived: as long as it comes, it holds a connection."""
+
 PICTURES = 2
 """Photos that are decoded at the same time: the live picture goes on."""
 
@@ -60,12 +63,17 @@ class Undo(_Body):
 
 
 async def read_body(request: Request, most: int) -> bytes | None:
-    """The bytes that were sent; None for more than ``most``."""
+    """The bytes that were sent; None for more than ``most``. Raises HTTPException after
+    `BODY_SECONDS`."""
     data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > most:
-            return None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                data += part
+                if len(data) > most:
+                    return None
+    except TimeoutError as error:
+        raise HTTPException(408) from error
     return bytes(data)
 
 

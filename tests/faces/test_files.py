@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -56,6 +57,31 @@ def test_a_reader_of_the_old_file_keeps_it(tmp_path):
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "etc").mkdir()
+    link, real = tmp_path / "keys.json", tmp_path / "etc" / "keys.json"
+    try:
+        link.symlink_to(real)
+    except OSError:
+        pytest.skip("this system makes no links")
+    for text in ("new", "changed"):  # first it leads nowhere
+        atomic_write_text(link, text)
+        assert link.is_symlink()
+        assert real.read_text(encoding="utf-8") == text
+    assert (names(tmp_path), names(tmp_path / "etc")) == (["etc", "keys.json"], ["keys.json"])
+
+
+def test_the_folder_that_a_link_leads_to_is_not_made(tmp_path):
+    """It may be on a disk that is not there just now."""
+    try:
+        (tmp_path / "a.json").symlink_to(tmp_path / "usb" / "sub" / "a.json")
+    except OSError:
+        pytest.skip("this system makes no links")
+    with pytest.raises(UserError, match=r"cannot write .*a\.json: it is a link to .*no such"):
+        atomic_write_text(tmp_path / "a.json", "x")
+    assert names(tmp_path) == ["a.json"]
 
 
 KILLED = """
@@ -124,6 +150,27 @@ def test_a_folder_in_the_way_is_an_error_and_nothing_is_left(tmp_path):
     with pytest.raises(OSError, match=r"model\.pt"):
         atomic_write_text(tmp_path / "model.pt", "x")
     assert names(tmp_path) == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "Read-only file system")],
+)
+def test_a_full_or_fixed_disk_is_no_fault_of_the_program(tmp_path, monkeypatch, number, reason):
+    """It is one line for the user, and for those who expect it an OSError as `open` raises it."""
+
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.json").write_text("the last good one", encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=rf"cannot write .*a\.json: {reason}$") as caught:
+        atomic_write_text(tmp_path / "a.json", "x")
+    assert isinstance(caught.value, OSError)
+    assert (caught.value.errno, caught.value.strerror) == (number, os.strerror(number))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert names(tmp_path) == ["a.json"]
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "the last good one"
 
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):

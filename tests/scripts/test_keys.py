@@ -70,6 +70,17 @@ def test_a_revoked_key_stops_working_in_a_running_server(tmp_path, capsys, monke
     assert main(["keys", "revoke", name]) == 0  # once more is no mistake
 
 
+def test_a_key_is_revoked_by_whatever_link_its_file_is_called(tmp_path, capsys):
+    token = create(capsys, "a", "--keys", "etc/keys.json")
+    try:
+        (tmp_path / "keys.json").symlink_to(tmp_path / "etc" / "keys.json")
+    except OSError:
+        pytest.skip("this system makes no links")
+    assert main(["keys", "revoke", token.split("_")[1]]) == 0
+    assert KeyFile(tmp_path / "etc" / "keys.json").find(token) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "keys.json"]  # one lock
+
+
 def test_an_expired_key_is_refused(tmp_path, capsys, monkeypatch):
     token = create(capsys, "a", "--days", "1")
     keys = KeyFile(tmp_path / "keys.json")

@@ -173,9 +173,16 @@ def main(argv):
         raise ZeroDivisionError("a bug")
     if argv[0] == "pipe-bug":
         raise BrokenPipeError("a worker died")
+    if argv[0] == "closed-file":
+        print("a result")
+        raise PermissionError(13, "Permission denied", "photo.jpg")
     if argv[0] == "odd-name":
         print("caf\\u00e9-\\udce9.jpg")
         return 0
+    if argv[0] == "here":
+        os.path.realpath("results")
+    if argv[0] == "streams":
+        print("a result", os.dup(0), os.dup(1), os.dup(2))
     if argv[0] == "much":
         for i in range(100_000):
             print("line", i)
@@ -230,6 +237,12 @@ def test_a_bug_keeps_its_traceback(fake, bug):
     assert "fake_command.py" in result.stderr
 
 
+def test_a_file_that_cannot_be_read_changes_nothing_of_the_results(fake):
+    result = run("-c", START, "closed-file")
+    assert (result.returncode, result.stdout) == (1, "a result\n")
+    assert "photo.jpg" in result.stderr
+
+
 def test_a_file_name_the_terminal_cannot_show_does_not_end_the_run(fake):
     result = run("-c", START, "odd-name", encoding="ascii")
     assert result.returncode == 0, result.stderr
@@ -245,6 +258,43 @@ def test_a_reader_that_leaves_early_is_no_error(fake, flags):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "command", [["-c", START, "fine"], ["-c", START, "much"], ["-m", "scripts.keys", "--help"]]
+)
+def test_a_full_disk_is_said_in_a_sentence(fake, command):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, *command], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    told = "faces: the results cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, told)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
+@pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_replaced_by_empty_ones(fake, closed):
+    command = f'"$0" -c "$1" streams {closed}'
+    result = subprocess.run(
+        ["sh", "-c", command, sys.executable, START], capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("a result") is (">&-" not in closed.split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no folder that somebody is in")
+def test_a_current_folder_that_was_deleted_is_said_in_a_sentence(fake, monkeypatch, capsys):
+    (fake / "gone").mkdir()
+    monkeypatch.chdir(fake / "gone")
+    (fake / "gone").rmdir()
+    assert run_command("fake_command", ["here"]) == 2
+    assert capsys.readouterr().err == (
+        "faces: the current folder was deleted: go into another one\n"
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")

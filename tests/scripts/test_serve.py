@@ -36,8 +36,12 @@ FACES = [sys.executable, "-m", "scripts.main"]
         ([], "--stdio, --http"),
         (["--stdio", "--http"], "--stdio, --http"),
         (["--http", "--threshold", "2"], "--threshold"),
-        (["--http", "--max-images", "0"], "above 0"),
-        (["--http", "--batch-size", "0"], "above 0"),
+        (["--http", "--max-images", "0"], "--max-images must be a number above 0"),
+        (["--http", "--batch-size", "0"], "--batch-size must be a number above 0"),
+        (["--http", "--deadline", "nan"], "--deadline must be a number above 0"),
+        (["--http", "--max-image-mb", "inf"], "--max-image-mb must be a number above 0"),
+        (["--http", "--body-seconds", "0"], "--body-seconds must be a number above 0"),
+        (["--http", "--max-megapixels", "179"], "--max-megapixels must be at most 178"),
         (["--http", "--max-waiting", "3"], "--max-waiting"),
         (["--http", "--max-memory-mb", "50"], "--max-memory-mb"),
         (["--http", "--port", "70000"], "--port"),
@@ -117,6 +121,54 @@ def test_flags_reach_the_service(tmp_path, monkeypatch):
     (tmp_path / "wrong.toml").write_text("max_face = 3\n", "utf-8")
     with pytest.raises(UserError, match="did you mean 'max_faces'"):
         parse_only("serve", ["--http", "--config", "wrong.toml"])
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://example.org", "https://example.org"),
+        ("https://Example.org/", "https://example.org"),
+        ("https://example.org:443", "https://example.org"),
+        ("http://localhost:3000/", "http://localhost:3000"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("capacitor://localhost", "capacitor://localhost"),
+    ],
+)
+def test_origins_are_compared_as_browsers_send_them(given, sent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = parse_only("serve", ["--http", "--cors-origin", given])
+    assert serve.http_options(options.network).cors == (sent,)
+
+
+@pytest.mark.parametrize("wrong", ["https://a.org/page", "https://*.org", "*", "a.org", "null", ""])
+def test_what_browsers_send_of_no_page_is_no_origin(wrong):
+    with pytest.raises(UserError, match="--cors-origin is like"):
+        serve.origin(wrong)
+
+
+def test_a_gallery_has_one_log_by_whatever_link_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "team.db").touch()
+    try:
+        (tmp_path / "link.db").symlink_to(tmp_path / "real" / "team.db")
+    except OSError:
+        pytest.skip("this system makes no links")
+    log = (tmp_path / "real").resolve() / "team.db.audit.jsonl"
+    for gallery in ("link.db", "real/team.db"):
+        assert serve.audit_path(parse_only("serve", ["--http", "--gallery", gallery])) == log
+    given = parse_only("serve", ["--http", "--gallery", "link.db", "--audit", "a.jsonl"])
+    assert serve.audit_path(given) == Path("a.jsonl")
+    shared = parse_only("serve", ["--http", "--gallery", "postgresql://me@host/team"])
+    assert serve.audit_path(shared) == Path("team.audit.jsonl")
+
+
+def test_a_reader_of_the_address_who_has_gone_does_not_end_the_server(monkeypatch):
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    serve.announce("http://127.0.0.1:8000")
 
 
 def test_liveness_is_off_alone_or_with_files(tmp_path, monkeypatch):

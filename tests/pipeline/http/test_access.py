@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from faces.errors import UserError
+from pipeline.http import keys as module
 from pipeline.http.keys import KeyFile
 from pipeline.http.options import HttpOptions
+from pipeline.http.rate_limits import RateLimits
 from tests.pipeline.http.live import code, live
 from tests.pipeline.service.fakes import photo
 
@@ -44,7 +49,8 @@ def test_without_keys_only_localhost_may_be_asked(server):
     for host in ("evil.example", "evil.example:80", "", "[::", "127.0.0.1.evil.example"):
         answer = server.client.get("/v1/people", headers={"host": host})
         assert code(answer) == (403, "forbidden"), host
-    assert server.client.get("/v1/people", headers={"host": "localhost:1"}).status_code == 200
+    for host in ("localhost:1", "127.0.0.2:8000", "[::1]:8000"):
+        assert server.client.get("/v1/people", headers={"host": host}).status_code == 200, host
 
 
 # -- keys
@@ -82,6 +88,21 @@ def test_keys_and_scopes(tmp_path):
             time.sleep(0.1)
 
 
+def test_damaged_keys_let_nobody_in(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.0)
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.create("a", ["detect"])
+    with live(tmp_path, HttpOptions(keys=keys.path)) as server:
+        whole = keys.path.read_text(encoding="utf-8")
+        keys.path.write_text(whole[:-20], encoding="utf-8")  # somebody is editing it
+        for _ in range(3):
+            assert code(server.get("/v1/info", key=key)) == (503, "storage_failed")
+        assert "the keys cannot be read" in caplog.text
+        assert "a bug" not in caplog.text
+        keys.path.write_text(whole, encoding="utf-8")
+        assert server.get("/v1/info", key=key).status_code == 200
+
+
 # -- rates
 
 
@@ -96,6 +117,24 @@ def test_rates_are_limited_by_key_and_by_address(tmp_path):
         assert 50 <= int(answer.headers["retry-after"]) <= 60
         assert [server.get("/v1/info", key=two).status_code for _ in range(3)] == [200] * 3
         assert server.get("/v1/info", key=two).status_code == 429  # the address's own limit
+
+
+def test_nothing_is_asked_for_more_often_but_whether_the_server_lives(tmp_path):
+    with live(tmp_path, HttpOptions(rate_per_address="3/minute")) as server:
+        free = [server.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(5)]
+        assert free == [200] * 10
+        evil = {"origin": "https://evil.example"}  # uses up nothing of this machine's programs
+        assert server.client.get("/openapi.json", headers=evil).status_code == 403
+        asked = ["/openapi.json", "/nothing", "/v1/detect"]
+        assert [server.get(path).status_code for path in asked] == [200, 404, 405]
+        for path in (*asked, "/v1/info"):
+            assert code(server.get(path)) == (429, "rate_limited")
+
+
+@pytest.mark.parametrize("rate", ["0/minute", "often", "-1/minute"])
+def test_a_rate_that_lets_nobody_in_is_refused(rate):
+    with pytest.raises(UserError, match="the rate per address"):
+        RateLimits("none", rate)
 
 
 def test_guessing_keys_is_slowed_down(tmp_path):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
+from pipeline import net
 from pipeline.http.options import HttpOptions
 from pipeline.service.runtime.limits import Limits
 from tests.pipeline.http.live import Live, code, live
@@ -25,8 +30,9 @@ def test_more_requests_than_allowed_get_503(tmp_path):
         for thread in threads:
             thread.start()
         until = time.monotonic() + 60
-        while server.get("/healthz").status_code == 200:
+        while server.get("/readyz").status_code == 200:
             assert time.monotonic() < until
+        assert server.get("/healthz").status_code == 200, "a crowd is no reason to kill the server"
         answer = server.get("/v1/info")
         assert code(answer) == (503, "overloaded")
         assert answer.headers["retry-after"] == "1"
@@ -82,6 +88,43 @@ def test_slow_headers_are_cut_off(tmp_path):
                 answer += connection.recv(1000)
             connection.sendall(b"GET /he")  # the second request is sent slowly
             assert cut_off(connection)
+
+
+def test_who_never_reads_the_answers_holds_no_place_for_good(tmp_path, monkeypatch):
+    monkeypatch.setattr(net, "STALL_SECONDS", 0.3)
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with live(tmp_path, HttpOptions(max_requests=1)) as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(ask * 200)  # more than the system's buffers take
+        until = time.monotonic() + 20
+        while server.get("/readyz").status_code == 200:
+            assert time.monotonic() < until
+        while server.get("/readyz").status_code != 200:
+            assert time.monotonic() < until
+
+
+def test_who_reads_slowly_is_waited_for(monkeypatch):
+    class Transport:
+        size, aborted = 100_000, False
+
+        def get_write_buffer_size(self) -> int:
+            return self.size
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    later: list[Callable[[], None]] = []
+    loop = SimpleNamespace(call_later=lambda seconds, do, *rest: later.append(partial(do, *rest)))
+    kind: Any = net.limited_protocol(10, None)
+    protocol = kind.__new__(kind)
+    protocol.loop, protocol.transport = loop, Transport()
+    protocol._watch_reader()
+    for taken in (20_000, 20_000, 1_000):
+        assert not protocol.transport.aborted
+        protocol.transport.size -= taken
+        later.pop()()
+    assert protocol.transport.aborted
 
 
 def test_a_slow_body_gets_408(tmp_path):

@@ -233,7 +233,7 @@ def test_a_store_that_fails_is_an_answer_of_its_own(service, tmp_path, monkeypat
     def fail(*_: Any, **__: Any) -> None:
         raise UserError("/secret/people.db: the disk is full (Ada)")
 
-    monkeypatch.setattr(Store, "add", fail)
+    monkeypatch.setattr(Store, "apply", fail)
     error = refusal(service, "enroll", photo(1), name="Ada")
     assert (error.code, error.status) == ("storage_failed", 503)
     assert "secret" not in error.message

@@ -87,6 +87,36 @@ def test_a_jpeg_with_very_many_scans_is_refused(service):
     assert error.code == "too_large"
 
 
+def test_what_stands_beside_the_picture_in_a_jpeg_is_no_scan(service):
+    """Telephones put a film behind a photo: any bytes are in it."""
+    data = photo(1, kind="JPEG")
+    film = bytes(1000) + b"\xff\xda" * 100
+    note = b"\xff\xe1" + (len(film) + 2).to_bytes(2) + film
+    whole = ask(service, "detect", data).images[0].faces
+    assert ask(service, "detect", data + film).images[0].faces == whole
+    assert ask(service, "detect", data[:2] + note + data[2:]).images[0].faces == whole
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\xff\xe1\x00\x00",
+        b"\xff\xe1\x00\x02",
+        b"\xff\xff",
+        b"\xff\x00\xff\xd0",
+        b"\xff\x02\xff\xff",
+        b"\xff\xdb\x00\x43\x03\xff\xd9" + b"\x01" * 62,  # an end, and a comment, in a table
+        b"\xff\xdb\x00\x43\x03\xff\xfe\xff\xff" + b"\x01" * 60,
+        b"\xff\xc4\x00\x15\x13\xff\xd9" + bytes(16),
+    ],
+)
+def test_scans_do_not_hide_behind_odd_markers(service, odd):
+    progressive = encode(draw(1), "JPEG", progressive=True)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    data = progressive[:-2] + (odd + scan) * 40 + b"\xff\xd9"
+    assert refusal(service, "detect", data).code == "too_large"
+
+
 def test_too_many_images(service):
     error = refusal(service, "detect", *[photo(1)] * 17)
     assert (error.code, error.details) == ("too_large", {"images": 17, "limit": 16})

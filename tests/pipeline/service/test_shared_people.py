@@ -111,7 +111,7 @@ def test_a_change_in_doubt_says_so_in_the_answer_and_the_record(servers, tmp_pat
     def lost(*_: Any, **__: Any) -> None:
         raise StoreUnreachable("the answer never came", in_doubt=True)
 
-    monkeypatch.setattr(Store, "add", lost)
+    monkeypatch.setattr(Store, "apply", lost)
     with pytest.raises(ServiceError, match="wholly, or not at all"):
         ask(servers[0], "enroll", photo(1), name="Ada")
     states = [entry["state"] for entry in entries(tmp_path / "0.jsonl")]

@@ -60,6 +60,12 @@ def line(**message: Any) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
+def test_a_deadline_may_be_any_number_that_json_has():
+    seconds = int("9" * 400)
+    [answer] = converse(line(id=1, op="detect", images=[image(1)], deadline=seconds))
+    assert len(answer["result"]["images"]) == 1
+
+
 def test_images_come_as_base64_or_as_frames(tmp_path):
     first, second = photo(1), photo(1, 2)
     answers = converse(

@@ -30,6 +30,7 @@ def client(host: str = "127.0.0.1", token: str | None = None) -> TestClient:
     ("host", "code"),
     [
         ("127.0.0.1:8420", 200), ("localhost:8420", 200), ("[::1]:8420", 200), ("LOCALHOST", 200),
+        ("127.0.0.2:8420", 200),
         ("evil.example:8420", 403), ("127.0.0.1.evil.example", 403), ("192.168.1.20", 403),
         ("[bad", 403), ("", 403),
     ],

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from faces.errors import UserError
-from pipeline.web import server
+from pipeline.web import library, server
 from pipeline.web.browser import MAX_FRAME, MAX_VIEWERS
 from pipeline.web.camera_switch import CameraSwitch
 from pipeline.web.server import MAX_CONNECTIONS, PER_ADDRESS, Page
@@ -133,6 +133,20 @@ def test_what_only_looks_like_a_websocket_is_closed(more):
         connection.settimeout(5)  # less than HEADER_SECONDS
         while not cut_off(connection):
             pass
+
+
+def test_what_is_sent_slowly_or_broken_off_holds_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(library, "BODY_SECONDS", 0.3)
+    head = (
+        "POST /photo HTTP/1.1\r\nHost: {0}\r\nOrigin: http://{0}\r\nContent-Length: 1000\r\n\r\nx"
+    )
+    with page() as web, silent(web, 2) as (slow, gone):
+        for connection in (slow, gone):
+            connection.sendall(head.format(f"127.0.0.1:{port_of(web)}").encode())
+        gone.close()
+        slow.settimeout(20)
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 def test_other_machines_need_the_token_that_is_in_the_address():
