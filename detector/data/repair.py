@@ -20,6 +20,7 @@ from detector.data.voc.annotation import (
     VocAnnotation,
     are_fractions,
     box_of,
+    holdable,
     landmarks_of,
     load_voc,
     set_box,
@@ -171,8 +172,8 @@ def _repair_pair(
             done["images cut short written whole"] += 1
     else:
         place_file(job.image, job.new_image, link=link)
-    # After the image, whose suffix may have changed. XML cannot hold a name that is no UTF-8.
-    name = job.new_image.name.encode("utf-8", "replace").decode("utf-8")
+    # After the image, whose suffix may have changed.
+    name = holdable(job.new_image.name)
     if root.findtext("filename") != name:
         set_filename(root, name)
     job.new_annotation.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from collections import defaultdict
 import numpy as np
 from PIL import Image
 
+from faces.images.decode import load
 from faces.images.pixels import rgb_of_image
 
 MOST_MISSING = 0.25
@@ -20,10 +21,16 @@ MOST_MISSING = 0.25
 
 GRAY = 128
 
+FILLINGS = (b"\0", b"\x55", b"\x80")
+"""The bytes that `padded` may put at the end."""
+
 # Bytes that are read as the next blocks of a JPEG, and never as a marker.
 _NOISE = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()
 
 _END = b"\xff\xd9"  # of a JPEG and of a JPEG 2000
+
+_FILLING = 64
+"""So many equal bytes at the end of a JPEG are no part of it."""
 
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # neither a stuffed byte nor a restart
 
@@ -45,11 +52,12 @@ def damage(missing: float) -> str:
     return f"the file is cut short or damaged, {lost} of the picture is missing"
 
 
-def padded(data: bytes) -> tuple[bytes, float] | None:
+def padded(data: bytes, filling: bytes = b"\0") -> tuple[bytes, float] | None:
     """A WebP, AVIF, HEIC or JPEG 2000 file brought to its length, and the part (0..1) added.
 
     These formats say how long they are and are decoded whole or not at all: with zeros at the end
-    most are decoded. None for other files, and for those that are as long as they say.
+    most are decoded, of the others most with another of the `FILLINGS`. None for other files, and
+    for those that are as long as they say.
     """
     length = _declared_length(data)
     if length is None or length <= len(data):
@@ -58,7 +66,7 @@ def padded(data: bytes) -> tuple[bytes, float] | None:
     if missing > MOST_MISSING:  # the length may be a lie, and no memory is spent on it
         return data, missing
     end = _END if data[4:8] == b"jP  " else b""
-    return (data + bytes(length - len(data)))[: length - len(end)] + end, missing
+    return (data + filling * (length - len(data)))[: length - len(end)] + end, missing
 
 
 def decode_partly(data: bytes, formats: tuple[str, ...]) -> tuple[Image.Image, float]:
@@ -73,6 +81,7 @@ def decode_partly(data: bytes, formats: tuple[str, ...]) -> tuple[Image.Image, f
     """
     with Image.open(io.BytesIO(data), formats=formats) as image:
         if image.format in ("JPEG", "MPO"):
+            data = _without_filling(data)
             return _finished_jpeg(data), _missing_of_jpeg(data, image)
         if image.format == "GIF" and "transparency" in image.info:  # it is laid over a color
             raise OSError("image file is truncated")
@@ -95,12 +104,21 @@ def _decode_over_noise(image: Image.Image) -> tuple[Image.Image, np.ndarray]:
     noise = Image.frombytes(image.mode, (width, 1), noise).tobytes()  # mode "1" has spare bits
     image.im = Image.frombytes(image.mode, image.size, noise * height).im
     try:
-        image.load()
+        load(image)
     except Exception:  # whatever it was, what counts is how far it came
         image.tile = []  # type: ignore[attr-defined]  # so that Pillow does not try again
     rows = np.frombuffer(image.tobytes(), np.uint8).reshape(height, size)
     absent = (rows == np.frombuffer(noise, np.uint8)).all(axis=1)
     return rgb_of_image(image), absent
+
+
+def _without_filling(data: bytes) -> bytes:
+    """A JPEG without the equal bytes, mostly zeros, that a full disk or half a download ends in.
+
+    They would be decoded as blocks.
+    """
+    short = data.rstrip(data[-1:])
+    return data if len(data) - len(short) < _FILLING else short
 
 
 def _finished_jpeg(data: bytes) -> Image.Image:

@@ -11,11 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from faces.errors import UserError
 from faces.files import refuse_pipe
 from faces.images import cut_short
+from faces.images.decode import all_bits, has_deep_colors, has_odd_numbers, load
+from faces.images.pixels import rgb_of_array
 from faces.images.png_chunks import late_metadata
 
 MAX_PIXELS = 100_000_000  # 300 MB when decoded
@@ -133,26 +136,35 @@ def _decode(
 ) -> tuple[Image.Image, str]:
     """The decoded image, as far as it is there unless only a ``whole`` one will do."""
     try:
-        image.load()
-        return image, damage
+        deep = has_deep_colors(image)
+        load(image)
+        return _bright(path, image) if deep else image, damage
     except BROKEN as error:
-        if damage:  # brought to its length in vain
-            raise ValueError(_needs_end(image)) from error
         if whole:
             raise
         data = _bytes(path)
         formats = ("HEIF",) if image.format == "HEIF" else _FORMATS
-        longer = cut_short.padded(data)
-        if longer is None:
-            picture, missing = cut_short.decode_partly(data, formats)
-            return picture, cut_short.damage(missing)
-        damage = cut_short.damage(longer[1])
-        picture = Image.open(io.BytesIO(longer[0]), formats=formats)
-        try:
-            picture.load()
-        except BROKEN:
-            raise ValueError(_needs_end(picture)) from error
-        return picture, damage
+        for filling in cut_short.FILLINGS:
+            longer = cut_short.padded(data, filling)
+            if longer is None:
+                picture, missing = cut_short.decode_partly(data, formats)
+                return picture, cut_short.damage(missing)
+            damage = cut_short.damage(longer[1])
+            try:
+                picture = Image.open(io.BytesIO(longer[0]), formats=formats)
+                load(picture)
+                return picture, damage
+            except BROKEN:
+                continue
+        raise ValueError(_needs_end(image)) from error
+
+
+def _bright(path: Path | BinaryIO, image: Image.Image) -> Image.Image:
+    """An image with deep colors, of which 12 bits and fewer would be nearly black as they are."""
+    if np.asarray(image)[..., :3].max() > 15:
+        return image
+    with Image.open(path, formats=(image.format or "",)) as same:
+        return Image.fromarray(rgb_of_array(all_bits(image, same)))
 
 
 def _needs_end(image: Image.Image) -> str:
@@ -181,6 +193,8 @@ def _unknown(path: Path | BinaryIO) -> str:
     kind = image_kind(start)
     if kind == "avif" and not features.check("avif"):
         return "this Pillow cannot read AVIF: pip install --upgrade pillow"
+    if kind == "tiff" and has_odd_numbers(path):
+        return "a TIFF with numbers of this kind is not read: save it with 8 or 16 bits"
     if kind is not None:
         return f"cannot read the image: it begins like {kind}, and is damaged or cut short"
     return "cannot read the image: it is none, or of a kind that is not read (save it as JPEG)"

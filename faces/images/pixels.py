@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from faces.errors import UserError
+from faces.images.decode import numbers
 
 # The values that mean white: 8, 12 and 16 bits, signed and unsigned 32 bits. The least one that no
 # value exceeds is taken, so that 12 bits in a 16-bit file, or 8 in an array of ints, are not black.
@@ -31,7 +32,9 @@ def rgb_of_image(image: Image.Image) -> Image.Image:
     if mode == "RGB":
         return image
     if mode in ("I", "F") or mode.startswith("I;16"):  # convert("RGB") clips at 255
-        return Image.fromarray(rgb_of_array(np.asarray(image)))
+        array, zero_is_white = numbers(image)
+        rgb = rgb_of_array(array)
+        return Image.fromarray(255 - rgb if zero_is_white else rgb)
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")

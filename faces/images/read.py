@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from faces.errors import UserError
+from faces.images.decode import load
 from faces.images.file import (
     BROKEN,
     MAX_PIXELS,
@@ -271,7 +272,7 @@ def _of_pillow(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
         raise UserError(f"{name} is empty: {image.width}x{image.height} pixels")
     limit_pixels(name, image, max_pixels)
     try:
-        image.load()
+        load(image)
     except BROKEN as error:
         file = getattr(image, "fp", None)  # still there, as it is not read to its end
         if file is None:

@@ -234,8 +234,9 @@ class VideoWriter(Closing):
         self._waiting: NDArray[np.uint8] | None = None  # BGR; the next frame tells for how long
         self.end: float | None = None
         self._writer: Any = None  # OpenCV's, from the first frame on
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = temporary_name(path).with_suffix(path.suffix)  # by which OpenCV goes
+        self._real = Path(os.path.realpath(path))  # where a link leads to: the link stays
+        self._real.parent.mkdir(parents=True, exist_ok=True)
+        self._part = temporary_name(self._real).with_suffix(path.suffix)  # by which OpenCV goes
 
     def write(self, image: NDArray[np.uint8], time: float | None = None) -> None:
         """Append an RGB uint8 (H, W, 3) frame; all have the size of the first.
@@ -278,7 +279,7 @@ class VideoWriter(Closing):
                 self._writer.release()
             if error is None and self._frames:
                 self._check()
-                self._part.replace(self.path)
+                self._part.replace(self._real)
         finally:
             self._part.unlink(missing_ok=True)
 

@@ -14,8 +14,11 @@ VIDEO_SUFFIXES = frozenset(
     | {".apng"}
 )
 
-_TRANSPORT = 188
-"""Bytes of a packet of an MPEG transport stream; cameras put four more before each."""
+_PACKET = (188, 192, 204)
+"""Bytes from one packet of an MPEG transport stream to the next: cameras put four more before each,
+broadcasts sixteen behind."""
+_PACKETS = 5
+"""So many tell a stream that begins within a packet, as recorders that cut by bytes leave it."""
 
 _FILMS_OF_JPEG = (".mjpeg", ".mjpg")
 """JPEG files one after the other, without a container: only the name tells them from a photo."""
@@ -76,7 +79,7 @@ def _film_by_content(path: Path) -> bool | None:
         if not path.is_file():  # a pipe gives nothing, for ever
             return None
         with path.open("rb") as file:
-            head = file.read(3 * (_TRANSPORT + 4))
+            head = file.read((_PACKETS + 1) * max(_PACKET))
     except OSError:
         return None
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -100,7 +103,18 @@ def _raw_stream(head: bytes) -> bool:
 
 
 def _transport_stream(head: bytes) -> bool:
+    if min(head, default=9) > 8:  # a text, TypeScript for example, whose lines may be packets long
+        return False
+    if head[:377:188] == b"GGG" or head[4:389:192] == b"GGG":
+        return True
+    starts = [place for place in range(min(len(head), max(_PACKET))) if _is_packet(head, place)]
     return any(
-        head[first : first + 2 * size + 1 : size] == b"GGG"
-        for first, size in ((0, _TRANSPORT), (4, _TRANSPORT + 4))
+        all(_is_packet(head, place) for place in range(first, first + _PACKETS * size, size))
+        for size in _PACKET
+        for first in starts
     )
+
+
+def _is_packet(head: bytes, place: int) -> bool:
+    """By its first byte and the two bits of the fourth that are never both 0 (ISO 13818-1)."""
+    return head[place : place + 1] == b"G" and place + 3 < len(head) and head[place + 3] & 0x30 != 0

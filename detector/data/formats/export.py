@@ -126,8 +126,7 @@ def _write_voc(
     boxes = {}
     for split, items in splits.items():
         for item in items:
-            # XML cannot hold a name that is no UTF-8.
-            name = PurePosixPath(item.name).name.encode("utf-8", "replace").decode("utf-8")
+            name = PurePosixPath(item.name).name
             target = out / split / "annotations" / PurePosixPath(item.name).with_suffix(".xml")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(format_voc(to_voc(item, name)))

@@ -19,9 +19,10 @@ from detector.data.formats.parse import Box
 from detector.data.formats.points import LoosePoint, assign, place_of
 from detector.data.voc.annotation import VocObject
 from detector.data.voc.truth import is_ignored
+from detector.data.voc.xml import ILLEGAL
 from faces.errors import UserError
 from faces.filenames import folded, last_part, nfc, original, readings
-from faces.images.find import find_files, find_images
+from faces.images.find import IMAGE_SUFFIXES, find_files, find_images
 
 LABEL_SUFFIXES = frozenset({".json", ".xml", ".yaml", ".yml", ".txt", ".names"})
 
@@ -30,9 +31,11 @@ _SPLITS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+_LAYOUT = {"images", "jpegimages"}
+_BESIDE = ("annotations", "labels")
+"""Folders of label files beside the one of the images."""
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _OWN_TAGS = {"name", "bndbox", "difficult", "landmarks", "part", "actions", "polygon"}
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Points = Sequence[tuple[float, float] | None]
 
@@ -52,7 +55,7 @@ class Source:
         self.path = path = Path(os.path.abspath(path))  # noqa: PTH100
         if root is None:
             root = path if path.is_dir() else path.parent
-            if root != path and root.name.lower() in ("annotations", "labels"):
+            if root != path and root.name.lower() in _BESIDE:
                 root = root.parent
         self.root = root
         self.out = out and Path(os.path.abspath(out))  # noqa: PTH100
@@ -66,9 +69,11 @@ class Source:
         self._counts: defaultdict[str, list[str]] = defaultdict(list)
         self._by_place = {self._place(image): image for image in self.images}
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
+        self._by_bare_name: defaultdict[str, list[Path]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
         for image in self.images:
             self._by_name[folded(image.name)].append(image)
+            self._by_bare_name[folded(image.stem)].append(image)
             self._by_stem[_bare(self._place(image))].append(image)
 
     def files(self, *suffixes: str) -> list[Path]:
@@ -87,16 +92,22 @@ class Source:
 
         For each of its `readings` in turn: the very place; the image of that name (in any letter
         case) whose folders agree with the listed ones most; of those the ones under ``near``, then
-        the ones in a folder of the split. An image in the folder of another split is none of them,
-        unless that folder is listed. At last the one image at the place whose name differs in its
-        suffix alone. UserError when several are left.
+        the ones in a folder of the split, and then the one at the very place but for the folders
+        that a layout adds. An image in the folder of another split is none of them, unless that
+        folder is listed. A listed name without a picture's suffix, as CVAT gives the frames of a
+        film, is that of an image with any. At last the one image at the place whose name differs in
+        its suffix alone. UserError when several are left.
         """
         for reading in readings(nfc(listed)):
             exact, parts = _exact(reading, near)
             image = self._by_place.get(self._place(exact))
             if image is None:
                 ends = [folded(part) for part in parts]
-                same: Sequence[Path] = self._by_name.get(folded(last_part(reading)), [])
+                name = folded(last_part(reading))
+                same: Sequence[Path] = self._by_name.get(name, [])
+                if name and not same and not name.endswith(tuple(IMAGE_SUFFIXES)):
+                    same = self._by_stem.get(folded(self._place(exact)), [])
+                    same = same or self._by_bare_name.get(name, [])
                 same = self._closest(same, ends, near, split)
                 if len(same) > 1:
                     raise UserError(
@@ -161,12 +172,18 @@ class Source:
         if len(same) > 1:
             agree = [self._agreement(image, ends) for image in same]
             same = [x for x, many in zip(same, agree, strict=True) if many == max(agree)]
+        base = near.absolute()
         if len(same) > 1:
-            base = near.absolute()
             same = [image for image in same if image.is_relative_to(base)] or same
         if len(same) > 1:
             wanted = split or "train"
             same = [image for image in same if self.split_of(image) == wanted] or same
+        if base != self.root and base.name.lower() in _BESIDE:
+            base = base.parent
+        if len(same) > 1 and base.is_relative_to(self.root):
+            place = folded(_without_layout([*base.relative_to(self.root).parts, *ends]))
+            names = [folded(self.name_of(_as_listed(image, ends))) for image in same]
+            same = [x for x, name in zip(same, names, strict=True) if name == place] or same
         return same
 
     def _is_listed(self, image: Path, ends: Sequence[str]) -> bool:
@@ -176,7 +193,7 @@ class Source:
 
     def _agreement(self, image: Path, ends: Sequence[str]) -> int:
         """How many of an image's last folders and its name are the listed ones."""
-        pairs = zip(reversed(image.parts), reversed(ends), strict=False)
+        pairs = zip(reversed(_as_listed(image, ends).parts), reversed(ends), strict=False)
         return sum(1 for _ in takewhile(lambda pair: folded(pair[0]) == pair[1], pairs))
 
     def _place(self, image: Path) -> str:
@@ -208,10 +225,7 @@ class Source:
 
     def name_of(self, image: Path) -> str:
         """Where an image goes below ``images/``: its place here without what the layout adds."""
-        parts = image.relative_to(self.root).parts
-        layout = {"images", "jpegimages"}
-        kept = [x for x in parts[:-1] if folded(x) not in layout and split_named(x) is None]
-        return "/".join([*kept, parts[-1]])
+        return _without_layout(image.relative_to(self.root).parts)
 
     def refuse_twice(self, image: Path, where: str) -> None:
         """Raise UserError where ``where`` labels an image that was labeled before."""
@@ -260,7 +274,7 @@ class Labels:
         """Add a box in pixels; regions to be ignored, by their name, are difficult."""
         plain, hard = self._plain(attributes or {}), difficult or is_ignored(name)
         five = tuple(landmarks) if any(point is not None for point in landmarks) else ()
-        name = _ILLEGAL.sub("", name).strip()
+        name = ILLEGAL.sub("", name).strip()
         self.objects.append(VocObject(name, box, hard, plain, landmarks=five))
         self.groups.append(group)
 
@@ -294,7 +308,7 @@ class Labels:
                 self.source.count("attributes whose name cannot be kept", f"{key} ({self.where})")
                 continue
             text = str(int(value)) if isinstance(value, bool) else str(value)
-            kept[key] = _ILLEGAL.sub("", text).strip()
+            kept[key] = ILLEGAL.sub("", text).strip()
         return kept
 
     def image(self, path: Path, size: tuple[int, int], name: str = "") -> LabeledImage:
@@ -315,6 +329,17 @@ def _exact(reading: str, near: Path) -> tuple[Path, list[str]]:
     """The very place of a listed image, and the folders and name that are listed."""
     parts = [x for x in reading.split("/") if x not in ("", ".")]
     return Path(os.path.normpath(near.absolute().joinpath(*parts))) if parts else near, parts
+
+
+def _as_listed(image: Path, ends: Sequence[str]) -> Path:
+    """Without its suffix where it is listed so."""
+    return image.with_suffix("") if folded(image.stem) == ends[-1] else image
+
+
+def _without_layout(parts: Sequence[str]) -> str:
+    """Folders and name as a path, without the folders that a layout adds."""
+    kept = [x for x in parts[:-1] if folded(x) not in _LAYOUT and split_named(x) is None]
+    return "/".join([*kept, parts[-1]])
 
 
 def _bare(place: str) -> str:

@@ -24,7 +24,7 @@ from lxml import etree
 from numpy.typing import NDArray
 
 from detector.data.voc.plain import CORNERS, Flaw, line_of
-from detector.data.voc.xml import read_tree
+from detector.data.voc.xml import ILLEGAL, read_tree
 from faces.errors import UserError
 from faces.filenames import last_part
 from faces.files import atomic_write, read_limited
@@ -100,9 +100,10 @@ def load_voc(path: Path) -> tuple[etree._Element, VocAnnotation]:
 
 
 def write_voc(path: Path, annotation: VocAnnotation) -> None:
-    """Write one annotation file, whole or not at all. What `read_voc` reads is equal to it.
+    """Write one annotation file, whole or not at all. What `read_voc` reads is equal to it, but for
+    a file name that is not `holdable`.
 
-    Raises ValueError for a coordinate that is not finite or text that XML cannot hold.
+    Raises ValueError for a coordinate that is not finite or other text that XML cannot hold.
     """
     with atomic_write(path) as file:
         file.write(format_voc(annotation))
@@ -172,7 +173,7 @@ def are_fractions(objects: Sequence[VocObject]) -> NDArray[np.bool_]:
 def format_voc(annotation: VocAnnotation) -> bytes:
     """The annotation as XML in UTF-8; the same bytes for equal annotations. See `write_voc`."""
     root = etree.Element("annotation")
-    _add(root, "filename", annotation.filename)
+    _add(root, "filename", holdable(annotation.filename))
     size = etree.SubElement(root, "size")
     _add(size, "width", str(annotation.width))
     _add(size, "height", str(annotation.height))
@@ -196,6 +197,11 @@ def format_voc(annotation: VocAnnotation) -> bytes:
                     _add(place, "x", format_number(point[0]))
                     _add(place, "y", format_number(point[1]))
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
+
+
+def holdable(name: str) -> str:
+    """A file's name as XML can hold it: "?" for control characters and bytes that are no UTF-8."""
+    return ILLEGAL.sub("?", name)
 
 
 def box_of(owner: etree._Element, path: Path) -> tuple[float, float, float, float]:

@@ -19,14 +19,16 @@ from faces.errors import UserError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
-_KNOWN = {
+KNOWN = {
     *("annotation", "annotations", "folder", "filename", "path", "source", "database", "size"),
     *("width", "height", "depth", "segmented", "object", "name", "pose", "truncated", "occluded"),
     *("difficult", "bndbox", "part", *CORNERS),
 }
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _YES = frozenset({"true", "yes", "y", "t", "on"})
-_NO = frozenset({"", "false", "no", "n", "f", "off", "unspecified", "none", "null", "unknown"})
+_NO = frozenset(
+    {"", "false", "no", "n", "f", "off", "unspecified", "none", "null", "nan", "unknown"}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def plain_tags(root: etree._Element) -> list[Flaw]:
         if plain != tag:
             detail = f"<{plain}> is in the namespace {tag[1:].partition('}')[0]!r}"
             flaws.setdefault("space", Flaw("not as VOC", line_of(element), detail))
-        if plain.lower() != plain and plain.lower() in _KNOWN:
+        if plain.lower() != plain and plain.lower() in KNOWN:
             detail = f"the tag <{plain}> is written <{plain.lower()}>"
             flaws.setdefault("case", Flaw("not as VOC", line_of(element), detail))
             plain = plain.lower()
@@ -170,8 +172,11 @@ def _plain_flag(element: etree._Element) -> list[Flaw]:
     if text in ("0", "1"):
         return []
     try:
-        yes = float(text) != 0
+        number = float(text)
     except ValueError:
+        number = math.nan
+    yes = number != 0
+    if not math.isfinite(number):
         yes = text in _YES
         if not yes and text not in _NO:
             element.text = "0"

@@ -2,21 +2,30 @@
 
 Annotations are expensive and many tools write faulty XML, so whatever is unambiguous is read: any
 encoding, a blank line before the declaration, bytes after the end, a bare ``&``, a namespace, tags
-in other letter case. Each such flaw is reported with its line. The result is plain VOC.
+in other letter case, a prefix that is not declared. Each such flaw is reported with its line. The
+result is plain VOC.
 
-The files are untrusted: document types and entities are refused, nothing is fetched.
+The files are untrusted: document types, and so entities, are refused, nothing is fetched.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from html.entities import name2codepoint
 from pathlib import Path
 
 from lxml import etree
 
-from detector.data.voc.plain import Flaw, line_of, only_annotation, plain_objects, plain_tags
+from detector.data.voc.plain import (
+    KNOWN,
+    Flaw,
+    line_of,
+    only_annotation,
+    plain_objects,
+    plain_tags,
+)
 from faces.errors import UserError
 
 _DOCTYPE = re.compile(r"<!\s*(doctype|entity)", re.IGNORECASE)
@@ -24,7 +33,9 @@ _DECLARATION = re.compile(r"<\?xml\b[^<>]*>", re.IGNORECASE)
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _END = re.compile(r"</\s*(?:[\w.-]+:)?annotations?\s*>", re.IGNORECASE)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?annotation\b", re.IGNORECASE)
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""A character that XML cannot hold."""
+
 # What may stand between tags and is no fault; it is stepped over so that it stays as it is.
 # To the end of the text where it is not closed: a search from every opening would never end.
 _APART = r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)"
@@ -33,7 +44,13 @@ _LOOSE = re.compile(
     r"|<(?![A-Za-z_/!?])",
     re.DOTALL,
 )
+_TAGS = re.compile(rf"(?P<apart>{_APART})|<[^<>]*>", re.DOTALL)
+_PREFIX = re.compile(r"(^</?)[\w.-]+:(?=\w)|(\s)[\w.-]+:(?=[\w.-]+\s*=)")
 _BLANK = re.compile(rf"(?:{_APART}|\s)*", re.DOTALL)
+# What an object may have with a name or a box of its own; to the end where it is not closed.
+_INNER = re.compile(
+    r"<(?P<tag>part|attributes)\b[^<>]*(?<!/)>.*?(?:</(?P=tag)\s*>|\Z)", re.DOTALL | re.IGNORECASE
+)
 # A whole object; or one that lacks its end, as far as its box and the plain elements behind it go.
 _OBJECT = re.compile(
     r"<object\b[^<>]*>(?:(?!<object\b).)*?"
@@ -78,8 +95,8 @@ def read_tree(data: bytes, path: Path) -> tuple[etree._Element, list[Flaw]]:
 def read_root(data: bytes, path: Path) -> tuple[etree._Element, list[Flaw]]:
     """The root element of any tool's XML of annotations, and what was wrong with it as XML.
 
-    Raises UserError, naming ``path`` and line, for a document type or an entity, and where not one
-    whole object can be read.
+    Raises UserError, naming ``path`` and line, for a document type, and where not the box of one
+    object can be read.
     """
     text, encoding = decode(data)
     flaws = _encoding_flaws(data, text, encoding)
@@ -181,7 +198,7 @@ def _mend(text: str, error: etree.XMLSyntaxError, path: Path) -> tuple[etree._El
     why = f"not valid XML: {re.sub(r', line [0-9]+, column [0-9]+$', '', error.msg or '')}"
     line = error.lineno or 1
     mended, flaws = _without_tail(text)
-    if (found := _ILLEGAL.search(mended)) is not None:
+    if (found := ILLEGAL.search(mended)) is not None:
         flaws.append(
             Flaw(
                 "not well-formed",
@@ -189,13 +206,15 @@ def _mend(text: str, error: etree.XMLSyntaxError, path: Path) -> tuple[etree._El
                 f"the character U+{ord(found[0]):04X}, which XML cannot hold",
             )
         )
-        mended = _ILLEGAL.sub("", mended)
-    mended, loose = _without_loose(mended, path)
-    flaws += loose
-    try:
-        return _parse(mended), flaws
-    except etree.XMLSyntaxError:
-        root = _whole_objects(mended)
+        mended = ILLEGAL.sub("", mended)
+    for mend in (_without_loose, _with_plain_tags):
+        mended, more = mend(mended)
+        flaws += more
+        try:
+            return _parse(mended), flaws
+        except etree.XMLSyntaxError:
+            continue
+    root = _whole_objects(mended)
     if len(_ROOT.findall(mended)) > 1:
         raise UserError(f"{path}, line {line}: holds several annotations; give each its own file")
     if root is None:
@@ -218,8 +237,11 @@ def _without_tail(text: str) -> tuple[str, list[Flaw]]:
     ]
 
 
-def _without_loose(text: str, path: Path) -> tuple[str, list[Flaw]]:
-    """With every bare ``&`` and ``<`` escaped, and HTML's names of characters as characters."""
+def _without_loose(text: str) -> tuple[str, list[Flaw]]:
+    """With every bare ``&`` and ``<`` escaped, and HTML's names of characters as characters.
+
+    Other names between ``&`` and ``;`` are text: as no document type is read, they mean nothing.
+    """
     first: list[Flaw] = []
 
     def replaced(found: re.Match[str]) -> str:
@@ -228,14 +250,9 @@ def _without_loose(text: str, path: Path) -> tuple[str, list[Flaw]]:
         name, number = found["name"], found["number"]
         if name in ("amp", "lt", "gt", "quot", "apos"):
             return found[0]
-        if name is not None and name not in name2codepoint:
-            raise UserError(
-                f"{path}, line {_line_at(text, found.start())}: has the entity "
-                f"&{name};, which annotations must not have; remove it"
-            )
         if number is not None:
             code = int(number[1:], 16) if number[0] in "xX" else int(number)
-            if code < 0x110000 and not _ILLEGAL.fullmatch(chr(code)):
+            if code < 0x110000 and not ILLEGAL.fullmatch(chr(code)):
                 return found[0]
         if not first:
             what = f"the reference {found[0]}" if name or number else f"a bare {found[0]!r}"
@@ -243,34 +260,66 @@ def _without_loose(text: str, path: Path) -> tuple[str, list[Flaw]]:
                 Flaw("not well-formed", _line_at(text, found.start()), f"{what} in a text")
             )
         if name is not None:
-            return f"&#{name2codepoint[name]};"
+            return f"&#{name2codepoint[name]};" if name in name2codepoint else f"&amp;{name};"
         return "" if number is not None else "&amp;" if found[0] == "&" else "&lt;"
 
     return _LOOSE.sub(replaced, text), first
+
+
+def _with_plain_tags(text: str) -> tuple[str, list[Flaw]]:
+    """With VOC's tags in lower case, and no prefix before tags and attributes."""
+    first: list[Flaw] = []
+
+    def replaced(found: re.Match[str]) -> str:
+        tag = found[0]
+        if found["apart"] is not None:
+            return tag
+        plain = _PREFIX.sub(r"\1\2", tag)
+        name = re.match(r"</?([\w.-]+)", plain)
+        if name is not None and name[1].lower() in KNOWN:
+            plain = plain.replace(name[1], name[1].lower(), 1)
+        if plain != tag and not first:
+            detail = f"{tag[:40]!r} is taken as {plain[:40]!r}"
+            first.append(Flaw("not as VOC", _line_at(text, found.start()), detail))
+        return plain
+
+    return _TAGS.sub(replaced, text), first
 
 
 def _whole_objects(text: str) -> etree._Element | None:
     """An annotation of the objects that are whole in a damaged text; None when there is none."""
     root = etree.Element("annotation")
     position, line = 0, 1
-    for tag in ("filename", "size"):
-        opening = re.search(rf"<{tag}\b", text, re.IGNORECASE)
-        if opening is None:
-            continue
-        whole = re.compile(rf"<{tag}\b[^<>]*>.*?</{tag}\s*>", re.DOTALL | re.IGNORECASE)
-        found = whole.match(text, opening.start())
-        element = None if found is None else _fragment(found[0], _line_at(text, found.start()))
-        if element is not None:
-            root.append(element)
+    root.extend(_pieces(text, ("filename", "size")))
     for found in _OBJECT.finditer(text):
         line += text.count("\n", position, found.start())
         position = found.start()
         # Its closing tag has the letter case of the opening one.
         end = f"</{found[0][1:7]}>" if found["cut"] else ""
         element = _fragment(found[0] + end, line)
-        if element is not None:
-            root.append(element)
+        if element is None:  # its box may be whole all the same
+            element = etree.Element("object")
+            element.sourceline = line  # type: ignore[assignment]
+            own = _INNER.sub(lambda inner: "\n" * inner[0].count("\n"), found[0])
+            element.extend(_pieces(own, ("name", "difficult", "bndbox"), line))
+            if element.find("bndbox") is None:
+                continue
+        root.append(element)
     return root if any(str(child.tag).lower() == "object" for child in root) else None
+
+
+def _pieces(text: str, tags: tuple[str, ...], line: int = 1) -> Iterator[etree._Element]:
+    """The first element of each tag, where it is whole, of a text that begins in this line."""
+    for tag in tags:
+        opening = re.search(rf"<{tag}\b", text, re.IGNORECASE)
+        if opening is None:
+            continue
+        whole = re.compile(rf"<{tag}\b[^<>]*>.*?</{tag}\s*>", re.DOTALL | re.IGNORECASE)
+        found = whole.match(text, opening.start())
+        place = _line_at(text, opening.start()) + line - 1
+        element = None if found is None else _fragment(found[0], place)
+        if element is not None:
+            yield element
 
 
 def _fragment(text: str, line: int) -> etree._Element | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,24 @@ def test_both_parts_have_faces(tmp_path: Path) -> None:
             assert len({"4.png", "17.png"} & set(part)) == 1
     with pytest.raises(UserError, match=r"all 1 picture with faces"):
         divide(files, [1] + [0] * 29, 0.2, 0, lambda paths: range(len(paths)))
+
+
+def test_what_the_network_has_learned_from_is_not_to_validate_on(tmp_path: Path) -> None:
+    """Nor what is like it; where that leaves too little, all is divided as ever."""
+    files = write(tmp_path, {f"{i:02d}.png": Image.new("RGB", (8, 8)) for i in range(60)})
+    learned = [i < 30 for i in range(60)]
+
+    def kept(learned: list[bool], of: Callable[[int], int] = int) -> set[int]:
+        groups = [of(i) for i in range(60)]
+        division = divide(files, [1] * 60, 0.25, 0, lambda paths: groups, learned)
+        return {int(name[:2]) for name in division.valid}
+
+    assert len(kept(learned)) == 15
+    assert min(kept(learned)) >= 30
+    assert min(kept(learned, lambda i: i // 2 * 2 if i < 40 else i)) >= 30
+    assert min(kept(learned, lambda i: i % 30 if i < 40 else i)) >= 40  # 30 is like 0
+    assert kept([True] * 60) == kept([]) == kept([False] * 60)
+    assert min(kept([True] * 20 + [False] * 40, lambda i: min(i, 20))) < 20  # a film of 40
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"train": {}}', '{"train": 3, "valid": {}}'])

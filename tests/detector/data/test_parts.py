@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 import pytest
 
 from detector.data.parts import find_parts
+from detector.evaluation.truth import read_part
 from faces.errors import UserError
 from tests.tiny import make_data, make_voc
 
@@ -78,8 +80,33 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has the part train, and .*more.images beside it"):
         find_parts(tmp_path / "beside")
     make_voc(tmp_path / "tests" / "test", 2)
-    with pytest.raises(UserError, match="only a part to test"):
+    with pytest.raises(UserError, match="only a part to test: `faces evaluate --part test`"):
         find_parts(tmp_path / "tests")
+
+
+def test_the_part_to_test_is_for_evaluating(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a folder and of another tool's file; it need not have company."""
+    caplog.set_level(logging.INFO)
+    for name, count in (("train", 2), ("val", 3), ("test", 4)):
+        make_voc(tmp_path / "voc" / name, count)
+    images = tmp_path / "yolo" / "images"
+    make_voc(tmp_path / "yolo", 3)
+    for image in images.iterdir():
+        (tmp_path / "yolo" / "labels").mkdir(exist_ok=True)
+        (tmp_path / "yolo" / "labels" / f"{image.stem}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    shutil.rmtree(tmp_path / "yolo" / "annotations")
+    (tmp_path / "yolo" / "data.yaml").write_text("test: images\nnames: [face]\n")
+    for folder, count in (("voc", 4), ("yolo", 3)):
+        truth, _ = read_part(tmp_path / folder, (), None, None, "test")
+        assert len(truth) == count
+    assert "left out" not in caplog.text
+    assert len(read_part(tmp_path / "voc", (), None, None)[0]) == 3
+    assert "voc is left out: `faces evaluate --part test` takes it" in caplog.text
+    make_voc(tmp_path / "one", 2)
+    with pytest.raises(UserError, match=r"data=.*one has no part to test"):
+        read_part(tmp_path / "one", (), None, None, "test")
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:

@@ -227,3 +227,12 @@ def test_images_cut_short_are_found_and_written_whole(tmp_path: Path, name: str)
     voc = read_voc(annotation)
     assert voc.filename == new.name
     assert [item.xyxy for item in voc.objects] == [GOOD]
+
+
+def test_a_name_that_xml_cannot_hold_ends_no_repair(tmp_path: Path) -> None:
+    try:
+        add(tmp_path / "a", "bell\x07.jpg", (25.0, 6.0, 5.0, 30.0))
+    except OSError:
+        pytest.skip("no such names here")
+    repaired(tmp_path / "a", tmp_path / "b")
+    assert read_voc(tmp_path / "b/annotations/bell\x07.xml").filename == "bell?.jpg"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.errors import UserError
+from faces.images import decode
 from faces.images.cut_short import MOST_MISSING, padded
 from faces.images.read import image_info, image_size, read_image, write_upright
 
@@ -59,6 +60,21 @@ def test_a_file_without_its_last_bytes_is_used(
     assert (np.abs(found.astype(int) - whole).max(axis=2) > 40).mean() < 0.03
     info = image_info(path, decode=True)
     assert (info.height, info.width) == image_size(path) == (256, 320)
+
+
+def test_what_the_lost_bytes_were_is_guessed_more_than_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some files are decoded with zeros at their end, as many others only without."""
+
+    def load(image: Image.Image) -> None:
+        if image.fp.getvalue().endswith(bytes(12)):  # type: ignore[attr-defined]
+            raise OSError("cannot decode")
+        decode.load(image)
+
+    monkeypatch.setattr("faces.images.file.load", load)
+    cut = io.BytesIO(encoded("WEBP", {})[:-12])
+    assert "is missing" in image_info(cut, decode=True).damage
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
@@ -127,6 +143,24 @@ def test_gray_that_was_meant_is_not_missing() -> None:
     cut = io.BytesIO(file.getvalue()[:-2])
     assert "nothing of the picture is missing" in image_info(cut, decode=True).damage
     assert np.array_equal(read_image(cut), read_image(file))
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True}], ids=str)
+@pytest.mark.parametrize("filling", [b"\0", b" ", b"\xff"])
+def test_what_a_full_disk_leaves_for_the_rest_of_a_jpeg_is_missing(
+    options: dict[str, Any], filling: bytes
+) -> None:
+    data = encoded("JPEG", options)
+    for part in (0.85, 0.5):
+        length = int(len(data) * part)
+        said = []
+        for rest in (b"", filling * (len(data) - length)):
+            try:
+                said.append(image_info(io.BytesIO(data[:length] + rest), decode=True).damage)
+            except UserError as error:
+                said.append(str(error))
+        assert said[0] == said[1]
+        assert ("at most 25% may be" in said[0]) == (part == 0.5)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (17, 33), (40, 24)])

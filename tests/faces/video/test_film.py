@@ -76,6 +76,17 @@ def test_an_odd_size_loses_the_last_row_and_column(tmp_path):
     assert near(frames[0].image[-1, 0], RED)
 
 
+def test_a_film_written_through_a_link_leaves_the_link(tmp_path):
+    link, real = tmp_path / "a.mp4", tmp_path / "real.mp4"
+    try:
+        link.symlink_to(real)
+    except OSError:
+        pytest.skip("this system makes no links")
+    write(link)
+    assert link.is_symlink()
+    assert len(read(real)) == 10
+
+
 def turned(path: Path) -> Path:
     """The same file with a rotation of 90 degrees clockwise in its track header (ISO 14496-12)."""
     data = bytearray(path.read_bytes())

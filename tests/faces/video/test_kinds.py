@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from faces.inputs import Source, expand_sources, plan_pictures
+from faces.video import kinds
 from faces.video.kinds import is_film, is_media, is_picture
 
 TRANSPORT = (b"G" + bytes(187)) * 4
 CAMERA_TRANSPORT = (bytes(4) + b"G" + bytes(187)) * 4
+PACKET = b"G\x41\0\x10" + bytes(184)
 FILMS = {
     "mp4": b"\0\0\0\x20ftypisom" + bytes(40),
     "old quicktime": b"\0\0\0\x08wide\0\0\0\x10mdat" + bytes(40),
@@ -21,6 +23,9 @@ FILMS = {
     "flash": b"FLV\x01\x05" + bytes(40),
     "transport": TRANSPORT,
     "transport of a camera": CAMERA_TRANSPORT,
+    "transport from within a packet": (PACKET * 7)[77:],
+    "transport of a camera from within a packet": ((bytes(4) + PACKET) * 7)[77:],
+    "transport of a broadcast": (PACKET + bytes(16)) * 7,
     "program": b"\0\0\x01\xba" + bytes(40),
     "ogg": b"OggS" + bytes(40),
     "windows media": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(40),
@@ -49,7 +54,10 @@ def test_the_name_does_not_matter(tmp_path, kind, name):
     ("name", "film", "picture"),
     [("a.mp4", True, False), ("a.ts", True, False), ("a.jpg", False, True), ("a", False, False)],
 )
-@pytest.mark.parametrize("content", [b"", b"const x: number = 1;", b"GOOD " * 100])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"const x: number = 1;", b"GOOD " * 400, b"\0" + b"GATC" * 500],
+)
 def test_where_the_content_says_nothing_the_name_does(tmp_path, name, film, picture, content):
     path = tmp_path / name
     path.write_bytes(content)
@@ -92,3 +100,16 @@ def test_a_folder_gives_films_without_or_with_a_doubtful_suffix(tmp_path):
         "f.jpg": "f.jpg.mp4",
     }  # fmt: skip
     assert Source(tmp_path / "missing.mp4", "missing.mp4").is_video
+
+
+def test_a_text_is_told_from_a_transport_stream_at_a_glance(tmp_path, monkeypatch):
+    """Folders of TypeScript hold thousands of files with the suffix of such a stream."""
+    places, is_packet = [], kinds._is_packet
+    monkeypatch.setattr(kinds, "_is_packet", lambda *x: places.append(x) or is_packet(*x))
+    path = tmp_path / "a.ts"
+    path.write_text("import { Graph } from 'Google';\n" * 50)
+    assert not is_media(path)
+    assert not places
+    path.write_bytes(bytes(2000))
+    assert not is_media(path)
+    assert len(places) < 300

@@ -67,7 +67,8 @@ def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, st
     """The split of each image that a list names, and what is in two of them; empty without lists.
 
     A list has an image by its place below the images, with or without suffix and folders above it,
-    or by its bare name: that of all images called so.
+    or by its bare name: that of all images called so. Where there are only lists of classes, such
+    as VoTT's face_train.txt, an image is where the list of any class has it.
     """
     places: dict[str, list[Path]] = defaultdict(list)
     for image in images:
@@ -76,21 +77,41 @@ def image_sets(folder: VocFolder, images: Sequence[Path]) -> tuple[dict[Path, st
             places[name].append(image)
     for top in (folder.images.parent, folder.images):
         for place in (top / "ImageSets" / "Main", top / "ImageSets", top):
-            splits: dict[Path, str] = {}
-            twice: list[str] = []
-            for path in sorted(place.glob("*.txt"), key=lambda path: path.stem == TRAINVAL):
-                split = split_named(path.stem)
-                if path.stem == TRAINVAL:  # what no other list has is to train on
-                    for line in read_lines(path):
-                        for image in _listed(line, places):
-                            splits.setdefault(image, "train")
-                for number, line in enumerate(read_lines(path) if split else (), start=1):
-                    for image in _listed(line, places):
-                        if splits.setdefault(image, str(split)) != split:
-                            twice.append(f"{image.stem} ({path}, line {number})")
-            if splits:
-                return splits, twice
+            named = {path: path.stem for path in sorted(place.glob("*.txt"))}
+            of_classes = {
+                path: stem.rpartition("_")[2]
+                for path, stem in named.items()
+                if "_" in stem and place.name == "Main" and _is_of_class(path)
+            }
+            for lists in (named, of_classes):
+                splits, twice = _splits(lists, places)
+                if splits:
+                    return splits, twice
     return {}, []
+
+
+def _splits(
+    lists: Mapping[Path, str], places: Mapping[str, Sequence[Path]]
+) -> tuple[dict[Path, str], list[str]]:
+    """The split of each image, and what is in two, of lists with the word that says which it is."""
+    splits: dict[Path, str] = {}
+    twice: list[str] = []
+    for path in sorted(lists, key=lambda path: lists[path] == TRAINVAL):
+        split = split_named(lists[path])
+        if lists[path] == TRAINVAL:  # what no other list has is to train on
+            for line in read_lines(path):
+                for image in _listed(line, places):
+                    splits.setdefault(image, "train")
+        for number, line in enumerate(read_lines(path) if split else (), start=1):
+            for image in _listed(line, places):
+                if splits.setdefault(image, str(split)) != split:
+                    twice.append(f"{image.stem} ({path}, line {number})")
+    return splits, twice
+
+
+def _is_of_class(path: Path) -> bool:
+    """Whether each line ends as in VOC's lists of a class: 1, 0 (difficult) or -1."""
+    return all(line.split()[-1] in ("1", "0", "-1") for line in read_lines(path) if line.strip())
 
 
 def _listed(line: str, places: Mapping[str, Sequence[Path]]) -> Sequence[Path]:

@@ -55,6 +55,39 @@ def test_the_name_as_written_comes_first(tmp_path: Path) -> None:
     assert readings("0a1b2c3d-a%20b.jpg")[:2] == ["0a1b2c3d-a%20b.jpg", "0a1b2c3d-a b.jpg"]
 
 
+@pytest.mark.parametrize("given", ["in", "in/set", "in/set/annotations/all.json"])
+def test_cameras_give_the_same_names_in_every_folder(tmp_path: Path, given: str) -> None:
+    """As `faces detect --annotate coco` and `faces prepare export` leave such a folder."""
+    names = ("IMG_1.jpg", "day2/IMG_1.jpg", "day2/more/IMG_1.jpg")
+    for name in names:
+        picture(tmp_path / "in/set/images" / name)
+    write_json(tmp_path / "in/set/annotations/all.json", coco(*names))
+    images = load(tmp_path / given).splits["train"]
+    folder = tmp_path / "in/set/images"
+    assert [x.path.relative_to(folder).as_posix() for x in images] == list(names)
+    assert [len(x.objects) for x in images] == [1, 0, 0]
+
+
+def test_one_of_several_of_a_name_is_not_guessed(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b/a.jpg"):
+        picture(tmp_path / "in" / name)
+    for listed in ("elsewhere/a.jpg", "C:\\me\\a.jpg", "elsewhere/a"):
+        write_json(tmp_path / "in/labels/all.json", coco(listed))
+        with pytest.raises(UserError, match="give the images different names"):
+            load(tmp_path / "in")
+
+
+@pytest.mark.parametrize("frame", ["frame_000000", "film.0001", "day 2/frame_000000"])
+def test_cvat_lists_the_frames_of_a_film_without_suffix(tmp_path: Path, frame: str) -> None:
+    picture(tmp_path / f"in/images/{frame}.PNG")
+    picture(tmp_path / f"in/images/other/{frame}.PNG")
+    image = f'<image id="0" name="{frame}" width="200" height="100">{CVAT_BOX}</image>'
+    text(tmp_path / "in/annotations.xml", f"<annotations><meta/>{image}</annotations>")
+    dataset = load(tmp_path / "in")
+    assert only(dataset).path == tmp_path / f"in/images/{frame}.PNG"
+    assert not any("another suffix" in note for note in dataset.notes)
+
+
 def test_a_mask_of_the_same_name_in_another_folder_is_not_the_image(tmp_path: Path) -> None:
     picture(tmp_path / "in/masks/a.png")
     write_json(tmp_path / "in/labels.json", coco("images/a.jpg"))

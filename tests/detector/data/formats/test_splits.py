@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,30 @@ def voc_with_lists(folder: Path) -> Path:
 
 def test_training_goes_by_the_lists(tmp_path: Path) -> None:
     assert names(find_parts(voc_with_lists(tmp_path / "VOC2007"))) == (["a.jpg"], ["b.jpg"])
+
+
+def test_lists_of_classes_will_do(tmp_path: Path) -> None:
+    """VoTT writes no others; where there are others, as in PASCAL VOC, they are the ones."""
+    root = voc_with_lists(tmp_path / "VOC2007")
+    lists = root / "ImageSets/Main"
+    text(lists / "face_train.txt", "d  1\n")
+    assert names(find_parts(root)) == (["a.jpg"], ["b.jpg"])
+    for path in lists.iterdir():
+        path.unlink()
+    for split, listed in (("train", "a  1\nb -1\n"), ("val", "c  1\n"), ("test", "d  1\n")):
+        text(lists / f"face_{split}.txt", listed)
+        text(lists / f"big_hat_{split}.txt", listed.replace("1", "0"))
+    assert names(find_parts(root)) == (["a.jpg", "b.jpg"], ["c.jpg"])
+
+
+def test_notes_are_no_list_of_a_class(tmp_path: Path) -> None:
+    root = voc_with_lists(tmp_path / "VOC2007")
+    shutil.rmtree(root / "ImageSets")
+    text(root / "notes_train.txt", "a  1\n")
+    text(root / "ImageSets/Main/blurry_train.txt", "a\nb\n")
+    text(root / "ImageSets/Main/blurry_val.txt", "c\n")
+    parts = find_parts(root)
+    assert (parts.train.annotations, parts.valid) == (root / "Annotations", None)
 
 
 @pytest.mark.parametrize(

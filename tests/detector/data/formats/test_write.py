@@ -120,3 +120,20 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         check_out(tmp_path / "out/train/annotations/a.json", tmp_path / "out", overwrite=True)
     with pytest.raises(UserError, match="missing: there is no such file"):
         check_out(tmp_path / "missing", tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["M\udcfcller.jpg", "bell\x07.jpg"])
+def test_a_name_that_xml_cannot_hold_ends_no_import(tmp_path: Path, name: str) -> None:
+    """As old archives and Latin-1 systems leave them."""
+    try:
+        picture(tmp_path / "in/images" / name)
+    except OSError:
+        pytest.skip("no such names here")
+    (tmp_path / "in/labels").mkdir()
+    (tmp_path / "in/labels" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    text(tmp_path / "in/classes.txt", "face\n")
+    write_dataset(load(tmp_path / "in"), tmp_path / "out", placement="copy")
+    assert (tmp_path / "out/train/images" / name).is_file()
+    annotation = read_voc((tmp_path / "out/train/annotations" / name).with_suffix(".xml"))
+    assert annotation.filename == name.translate({0xDCFC: "?", 7: "?"})
+    assert len(annotation.objects) == 1

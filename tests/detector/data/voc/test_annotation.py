@@ -248,6 +248,11 @@ def test_coordinates_that_are_no_numbers_are_not_written(tmp_path: Path, value: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_name_that_xml_cannot_hold_is_written_as_it_can() -> None:
+    written = format_voc(VocAnnotation("caf\udce9\x01 é.jpg", 1, 1))
+    assert read(written).filename == "caf?? é.jpg"
+
+
 @pytest.mark.parametrize(
     ("data", "encoding"),
     [
@@ -308,6 +313,18 @@ def test_an_object_that_lacks_only_its_end_is_read(tmp_path: Path, end: str) -> 
     assert [item.line for item in annotation.objects] == [1, 2, 3]
     assert annotation.objects[2].difficult == (end == "<difficult>1</difficult>")
     assert any(flaw.kind == "damaged" and flaw.doubtful for flaw in annotation.flaws)
+
+
+@pytest.mark.parametrize("end", ["</part>", ""])
+def test_a_damaged_object_is_not_given_the_box_or_name_of_its_part(end: str) -> None:
+    box = "<bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+    part = f"<part>\n<name>head</name>{box.format(11)}{end}"
+    damaged = f"<object><name>face</name></oops>{part}\n{box.format(1)}</object>"
+    first = f"<object><part/><name>face</name>{box.format(5)}{part}</oops></object>"
+    annotation = read(f"<annotation>{damaged}{first}</annotation>")
+    found = [(item.name, item.xyxy) for item in annotation.objects]
+    assert found == [("face", (x, 2, 30, 40)) for x in ((1, 5) if end else (5,))]
+    assert annotation.objects[-1].line == 3
 
 
 def test_landmarks_are_kept_and_unreadable_points_are_not_known() -> None:
