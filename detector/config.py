@@ -201,8 +201,8 @@ class TrainConfig:
     """Run folder [default: runs/ARCH]: configuration, history, checkpoints, pictures."""
     resume: Path | None = None
     """Go on with the run in this folder, exactly where it stopped. Only --epochs, --num-workers,
-    --cache-mb, --device, --threads and the outputs may be changed then. `auto`: go on with the run
-    in --run if there is one, else begin it."""
+    --cache-mb, --device, --threads and the outputs may be changed then, and --data where the
+    pictures were moved. `auto`: go on with the run in --run if there is one, else begin it."""
     init: Path | None = None
     """Fine-tune: start from the weights of this checkpoint of the same architecture; `shipped` are
     those that come with the project."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from faces.errors import UserError
 from faces.networks.shipped import shipped_file
 
 SHIPPED = "shipped"
@@ -31,9 +32,17 @@ def find_model(name: str | Path) -> Path:
 def find_checkpoint(name: str | Path) -> Path:
     """``name`` as a path to train or export from; "shipped" is the checkpoint of the package.
 
-    Raises UserError as `find_model` does.
+    Raises UserError as `find_model` does, and for a folder.
     """
-    return shipped_file(FOLDER, CHECKPOINT) if str(name) == SHIPPED else Path(name)
+    path = shipped_file(FOLDER, CHECKPOINT) if str(name) == SHIPPED else Path(name)
+    refuse_folder(path)
+    return path
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise UserError for a folder in place of a detector's file."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the file, {path / 'best.pt'} for a run folder")
 
 
 def find_int8(path: Path) -> Path | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.config import AUTO, TrainConfig, from_dict, load_config, preset, run_folder, to_dict
 from detector.shipped import FOLDER, SHIPPED, find_checkpoint
+from faces.errors import UserError
 from faces.files import check_writable
 from faces.images.read import as_images
 from faces.settings import read_config, with_settings
@@ -139,9 +140,12 @@ def export(
     ('exported/fpn.torchscript', True)
     """
     from detector.export.publish import export_checkpoint
+    from faces.networks.torch import EXPORTED
 
     path = find_checkpoint(checkpoint)
     folder = None if out is None else Path(out)
+    if folder is not None and folder.suffix in (*EXPORTED, ".pt") and not folder.is_dir():
+        raise UserError(f"out={folder}: name a folder; the files take the checkpoint's name")
     if folder is None and path.resolve().parent == FOLDER.resolve():
         folder = SHIPPED_OUT
     check_writable(path.parent if folder is None else folder, "out")

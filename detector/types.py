@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -32,6 +32,9 @@ class Detection:
     box: NDArray[np.float32]
     score: float
     landmarks: NDArray[np.float32] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _set_frozen(self, state)
 
     def __repr__(self) -> str:
         box = " ".join(f"{value:.0f}" for value in self.box)
@@ -67,9 +70,9 @@ class Detections:
     landmarks: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        xyxy = _frozen(self.xyxy)
-        score = _frozen(self.score)
-        landmarks = None if self.landmarks is None else _frozen(self.landmarks)
+        xyxy = _frozen(self.xyxy, (0, 4))
+        score = _frozen(self.score, (0,))
+        landmarks = None if self.landmarks is None else _frozen(self.landmarks, (0, 5, 2))
         height, width = self.image_size
         if xyxy.ndim != 2 or xyxy.shape[1] != 4:
             raise ValueError(f"xyxy must have the shape (N, 4), got {xyxy.shape}")
@@ -89,6 +92,10 @@ class Detections:
                 f"box {i} is {xyxy[i].tolist()}, which is empty or outside the image of "
                 f"{width}x{height} pixels"
             )
+        bad = (score < 0) | (score > 1.001)  # 1 and its rounding error
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            raise ValueError(f"score {i} is {score[i]:g}, and scores are 0..1")
         if (np.diff(score) > 0).any():
             i = int(np.flatnonzero(np.diff(score) > 0)[0]) + 1
             raise ValueError(f"scores must descend, but score {i} is larger than the one before")
@@ -124,12 +131,13 @@ class Detections:
         return cls(boxes[order], scores[order], image_size, points)
 
     @classmethod
-    def merge(cls, parts: Sequence[Detections]) -> Detections:
+    def merge(cls, parts: Iterable[Detections]) -> Detections:
         """The faces of several results for one image as one; scores descend again.
 
         Boxes that lie on each other all stay. Landmarks stay when every part with faces has them.
         Raises UserError when there is no part, or when the parts are of different image sizes.
         """
+        parts = list(parts)
         sizes = {part.image_size for part in parts}
         if len(sizes) != 1:
             raise UserError(f"the parts must be of one image, got the sizes {sorted(sizes)}")
@@ -144,6 +152,9 @@ class Detections:
             size,
             np.concatenate(points) if len(points) == len(full) else None,
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _set_frozen(self, state)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -162,6 +173,8 @@ class Detections:
     ) -> Detection | Detections:
         """One face by its number; those selected by a slice, a mask or ascending positions."""
         points = self.landmarks
+        if isinstance(index, bool | np.bool_):
+            raise TypeError(f"faces are selected by their numbers or a mask, not by {index}")
         if isinstance(index, int | np.integer):
             own = None if points is None else points[index]
             return Detection(self.xyxy[index], float(self.score[index]), own)
@@ -309,7 +322,17 @@ class Detector(Protocol):
         """Find the faces of several images, one result each, in order."""
 
 
-def _frozen(array: ArrayLike) -> NDArray[np.float32]:
+def _frozen(array: ArrayLike, empty: tuple[int, ...]) -> NDArray[np.float32]:
     copy = np.array(array, np.float32)
+    if copy.shape == (0,):  # an empty list
+        copy = copy.reshape(empty)
     copy.flags.writeable = False
     return copy
+
+
+def _set_frozen(result: Detection | Detections, state: dict[str, Any]) -> None:
+    """Fill a copied or unpickled result, whose arrays came without being read-only."""
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        object.__setattr__(result, name, value)

@@ -13,7 +13,13 @@ from pathlib import Path
 from faces.errors import UserError
 from faces.filenames import as_on_disk, nfc, nfd
 from faces.files import refuse_pipe
-from faces.images.find import IMAGE_SUFFIXES, find_image_names, tell_passed_over
+from faces.images.find import (
+    IMAGE_SUFFIXES,
+    find_image_names,
+    is_system_folder,
+    tell_passed_over,
+    tell_system_folders,
+)
 from faces.images.write import SAVED_AS
 from faces.video.kinds import VIDEO_SUFFIXES, is_film, is_media
 
@@ -43,7 +49,9 @@ class Source:
         return is_film(self.path)
 
 
-def expand_sources(arguments: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+def expand_sources(
+    arguments: Sequence[str], leave_out: Path | None = None, closed: list[str] | None = None
+) -> list[Source]:
     """The images and videos that command-line arguments name, each once, in order.
 
     Args:
@@ -52,6 +60,7 @@ def expand_sources(arguments: Sequence[str], leave_out: Path | None = None) -> l
             taken as it is, even with brackets in its name.
         leave_out: a folder of results; what lies in it is not found again when it is inside a
             folder that is searched.
+        closed: gets the folders that cannot be read.
 
     A source's name starts at the folder given, at a file's own folder, or where a pattern's fixed
     part ends; when two would be equal, all names start at the folder that everything shares.
@@ -61,7 +70,7 @@ def expand_sources(arguments: Sequence[str], leave_out: Path | None = None) -> l
     found: dict[str, tuple[Path, Path]] = {}  # real path -> (path, the folder its name starts at)
     out = None if leave_out is None else os.path.realpath(leave_out)
     for argument in arguments:
-        base, names, searched = expand(argument)
+        base, names, searched = expand(argument, closed)
         paths = list(map(Path, names))
         if searched and out is not None and _inside(out, os.path.realpath(base)):
             paths = [path for path in paths if not _inside(os.path.realpath(path), out)]
@@ -138,27 +147,39 @@ def wider_names(sources: Sequence[Source]) -> dict[Source, str]:
     return names
 
 
-def expand(argument: str) -> tuple[Path, list[str], bool]:
+def expand(
+    argument: str, closed: list[str] | None = None
+) -> tuple[Path, list[str], bool]:  # fmt: skip
     """The folder that names start at, the files, and whether they were searched for.
 
-    Raises UserError for an argument that names nothing; a folder may hold nothing.
+    ``closed`` gets the folders that cannot be read. Raises UserError for an argument that names
+    nothing; a folder may hold nothing.
     """
     if "://" in argument:  # not shown: there may be a password in it
         raise UserError("an address was given where files and folders belong: see `faces webcam`")
-    path = as_on_disk(Path(argument).expanduser())
-    if path.is_dir():
-        return path, _search(path), True
-    refuse_pipe(path)
-    if path.exists():
-        return path.parent, [str(path)], False
+    try:
+        path = as_on_disk(Path(argument).expanduser())
+        if path.is_dir():
+            return path, _search(path, closed), True
+        refuse_pipe(path)
+        if path.exists():
+            return path.parent, [str(path)], False
+    except OSError as error:  # it lies in a folder that may not be entered
+        raise UserError(f"{argument} cannot be read: {error.strerror}") from error
     if not glob.has_magic(argument):
         raise UserError(f"{argument}: there is no such file or folder")
     files: list[str] = []
     others: list[Path] = []
+    fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
     matches = {x for form in _FORMS for x in glob.glob(form(str(path)), recursive=True)}  # noqa: PTH207 (no hidden files)
-    for match in map(Path, sorted(matches)):
+    found = list(map(Path, sorted(matches)))
+    system = [x for match in found for x in match.parts[fixed:] if is_system_folder(x)]
+    tell_system_folders(argument, set(system))
+    for match in found:
+        if any(map(is_system_folder, match.parts[fixed:])):
+            continue
         if match.is_dir():
-            files += _search(match)
+            files += _search(match, closed)
         elif _wanted(str(match)):
             files.append(str(match))
         else:
@@ -166,12 +187,11 @@ def expand(argument: str) -> tuple[Path, list[str], bool]:
     tell_passed_over(argument, others)
     if not files:
         raise UserError(f"the pattern {argument} matches no image and no video")
-    fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
     return Path(*path.parts[:fixed]), files, True
 
 
-def _search(folder: Path) -> list[str]:
-    files = find_image_names(folder, VIDEO_SUFFIXES | _DOUBTFUL)
+def _search(folder: Path, closed: list[str] | None) -> list[str]:
+    files = find_image_names(folder, VIDEO_SUFFIXES | _DOUBTFUL, closed)
     tell_passed_over(str(folder), [Path(path) for path in files if not _wanted(path)])
     return [path for path in files if _wanted(path)]
 

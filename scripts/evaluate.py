@@ -46,6 +46,8 @@ class Options:
     checkpoint kept of it to validate on."""
     split: Path | None = None
     """With --data: what the run in this folder kept; for models that are no checkpoint of it."""
+    part: Literal["val", "test"] = "val"
+    """With --data: its part to validate on, or its part to test."""
     wider: Path | None = None
     """Or: WIDER FACE as `faces prepare download` or its authors' files leave it: the official lists
     wider_{face,easy,medium,hard}_val.mat in eval_ground_truth or eval_tools.zip, and the images in

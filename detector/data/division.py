@@ -1,8 +1,9 @@
 """Dividing one set of pictures into a part to train on and a part to validate on.
 
 Pictures that show nearly the same stay in one part, or the validation would ask what was learned by
-heart. The division is drawn from the names of the pictures and a seed alone, and is kept in the
-run folder and in the checkpoints.
+heart; so do those that the network has learned from in an earlier run. The rest is drawn from the
+names of the pictures and a seed alone, and the division is kept in the run folder and in the
+checkpoints.
 """
 
 from __future__ import annotations
@@ -106,12 +107,15 @@ def divide(
     share: float,
     seed: int,
     groups_of: Callable[[Sequence[Path]], Iterable[int]],
+    learned: Sequence[bool] = (),
 ) -> Division:
     """Divide pictures: about ``share`` of them to validate on, groups whole.
 
     Args:
         share: wanted part (0..1) to validate on; see also `LEAST`.
         groups_of: the group of each picture; those of one stay together.
+        learned: which pictures the network has learned from before: their groups are to train,
+            unless too few others show faces.
 
     Raises UserError when too few pictures differ.
     """
@@ -135,11 +139,16 @@ def divide(
         )
     wanted = max(round(share * total), min(LEAST, total // 5), 1)
     # The first that fits shows a face, without which nothing could be measured.
-    first = next((g for g in shown if len(g) <= wanted), min(shown, key=len))
+    known = {i for i, seen in enumerate(learned) if seen}
+    able = [group for group in shown if known.isdisjoint(group)]
+    if not able or 2 * min(map(len, able)) > total:
+        known, able = set(), shown
+    first = next((g for g in able if len(g) <= wanted), min(able, key=len))
     chosen, count = [first], len(first)
     keep = next(group for group in reversed(shown) if group is not first)  # to train on faces
     for group in groups:
-        if group is not first and group is not keep and count + len(group) <= wanted:
+        free = group is not first and group is not keep and known.isdisjoint(group)
+        if free and count + len(group) <= wanted:
             chosen.append(group)
             count += len(group)
     valid = sorted(i for group in chosen for i in group)

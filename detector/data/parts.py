@@ -51,19 +51,21 @@ class Parts:
     # folder has only a validation part.
     train: Part | None
     valid: Part | None  # what to validate on
+    test: Part | None = None  # what to evaluate on at the end
 
 
-def find_parts(folder: Path) -> Parts:
+def find_parts(folder: Path, *, tested: bool = False) -> Parts:
     """The parts of the data set in ``folder``, or in the file of another tool.
 
-    A part called test is left out, which is logged, and so is what reading passed over. Raises
-    UserError when there is none, several sets that are no parts, and as `load_dataset` does.
+    Unless it is to be ``tested``, a part called test is of no use, which is logged, and alone it is
+    refused. What reading passed over is logged. Raises UserError when there is no part, for several
+    sets that are no parts, and as `load_dataset` does.
     """
     if not folder.exists():
         raise UserError(f"data={folder}: there is no such folder")
     xml = find_files(folder, _XML) if folder.is_dir() else []
     if not xml or format_of(xml[0]) == "cvat":
-        return _labeled(folder)
+        return _labeled(folder, tested=tested)
     named: dict[str, list[VocFolder]] = {"train": [], "val": [], "test": [], "": []}
     for found in _sets(folder):
         named[_part(found.name)].append(found)
@@ -80,19 +82,25 @@ def find_parts(folder: Path) -> Parts:
     if named[""]:
         lists, _ = image_sets(named[""][0], find_images(named[""][0].images))
         if "train" in lists.values():
-            return _labeled(folder, "voc")
-    if named["test"]:
-        log.info("%s is left out: it is for `faces evaluate`", named["test"][0].images)
-    train, valid = (
-        [Part(found.images, found.annotations) for found in several]
-        for several in ((*named["train"], *named[""]), named["val"])
+            return _labeled(folder, "voc", tested=tested)
+    whole = named["train"] or named[""]
+    train, valid, test = (
+        Part(found[0].images, found[0].annotations) if found else None
+        for found in (whole, named["val"], named["test"])
     )
-    if not train and not valid:
-        raise UserError(f"data={folder} has only a part to test: {named['test'][0].images}")
-    return Parts(train[0] if train else None, valid[0] if valid else None)
+    return _told(Parts(train, valid, test), folder, tested)
 
 
-def _labeled(path: Path, format: Format | None = None) -> Parts:
+def _told(parts: Parts, path: Path, tested: bool) -> Parts:
+    """The parts, after what is to be said of the one to test."""
+    if parts.test is not None and not tested:
+        if parts.train is None and parts.valid is None:
+            raise UserError(f"data={path} has only a part to test: `faces evaluate --part test`")
+        log.info("the test part of %s is left out: `faces evaluate --part test` takes it", path)
+    return parts
+
+
+def _labeled(path: Path, format: Format | None = None, *, tested: bool) -> Parts:
     """The parts of a data set in another tool's format, by one reader with `prepare import`."""
     if path.is_dir() and not find_files(path, LABEL_SUFFIXES):
         raise UserError(
@@ -106,8 +114,6 @@ def _labeled(path: Path, format: Format | None = None) -> Parts:
         raise UserError(f"data={error}") from error
     for note in dataset.notes:
         log.warning("%s: %s", path, note)
-    if "test" in dataset.splits:
-        log.info("the test part of %s is left out: it is for `faces evaluate`", path)
     folders = {item.path.parent for items in dataset.splits.values() for item in items}
     here = os.path.abspath(path if path.is_dir() else path.parent)  # noqa: PTH100 (takes out "..")
     top = Path(os.path.commonpath([here, *folders]))
@@ -115,9 +121,7 @@ def _labeled(path: Path, format: Format | None = None) -> Parts:
         split: Part(top, LabelFile(path, {x.path: to_voc(x, x.path.name) for x in items}))
         for split, items in dataset.splits.items()
     }
-    if set(parts) == {"test"}:
-        raise UserError(f"data={path} has only a part to test")
-    return Parts(parts.get("train"), parts.get("val"))
+    return _told(Parts(parts.get("train"), parts.get("val"), parts.get("test")), path, tested)
 
 
 def voc_sets(folder: Path) -> list[VocFolder]:

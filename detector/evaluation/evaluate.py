@@ -22,6 +22,7 @@ from faces.errors import UserError, require
 if TYPE_CHECKING:
     from detector.evaluation.matching import ImageFaces
     from detector.evaluation.report import Evaluation
+    from detector.evaluation.truth import PartName
     from detector.inference.detect import FaceDetector, Speed
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     split: str | Path | None = None,
+    part: PartName = "val",
     wider: str | Path | None = None,
     annotation_dir: str | Path | None = None,
     image_path: str | Path | None = None,
@@ -59,11 +61,14 @@ def evaluate(
     """How good a detector is, by the rules of WIDER FACE, PASCAL VOC and COCO.
 
     Args:
-        model: a file as `faces.load_detector` takes it, or a detector that is open (with a low
-            ``score_threshold``, for AP needs the low scores too); None is the shipped one.
+        model: a file as `faces.load_detector` takes it, or a detector that is open, to which
+            ``max_side``, ``device``, ``threads`` and ``speed`` do not apply (there is a warning
+            where it leaves out scores above ``min_score``, which AP needs); None is the shipped
+            one.
         data: data as `faces.train` takes it; evaluated is its validation part, or the pictures
             that the run which made ``model`` kept to validate on.
         split: those that the run in this folder (or its split.json) kept, for any other model.
+        part: "test" evaluates the part of ``data`` to test in place of the one to validate on.
         wider: or the folder of WIDER FACE: the official lists, and the images in it or at
             ``image_path``. Any part of the images will do.
         annotation_dir: or PASCAL VOC annotations (.xml), flat or mirroring ``image_path``.
@@ -120,6 +125,9 @@ def evaluate(
             ),
             (data is None or image_path is None, "give data or image_path, not both"),
             (data is not None or split is None, "split needs data, the folder that was divided"),
+            (part in ("val", "test"), f'part must be "val" or "test", not {part!r}'),
+            (part == "val" or data is not None, "part needs data, the folder that has it"),
+            (part == "val" or split is None, "split is about no part to test: leave out one"),
             (voc or not classes, "classes needs annotation_dir or data; WIDER FACE has only faces"),
             (
                 annotation_dir is None or image_path is not None or detections is not None,
@@ -134,9 +142,15 @@ def evaluate(
     )
     from detector.evaluation.by_file import read_attributes
     from detector.evaluation.report import Setup, evaluate_detections
+    from detector.inference.detect import FaceDetector
     from detector.inference.load import load_detector
 
-    opened = None
+    opened = model if isinstance(model, FaceDetector) else None
+    if opened is not None and opened.score_threshold > min_score:
+        log.warning(
+            "the detector leaves out scores below %g, so AP is lower than it would be: open it "
+            "with score_threshold=%g", opened.score_threshold, min_score,
+        )  # fmt: skip
 
     def open_model() -> FaceDetector:
         return load_detector(
@@ -149,15 +163,15 @@ def evaluate(
         )
 
     of_file = detections is None and (model is None or isinstance(model, str | Path))
-    if voc and not classes and of_file:
-        opened = open_model()
+    if voc and not classes and (of_file or opened is not None):
+        opened = opened or open_model()
         classes = () if opened.artifact is None else opened.artifact.config.data.classes
     of_images = None
     if data is not None:
         from detector.evaluation.truth import read_part
 
         file = Path(model) if isinstance(model, str | Path) and str(model) != SHIPPED else None
-        truth, images = read_part(data, tuple(classes), file, split)
+        truth, images = read_part(data, tuple(classes), file, split, part)
     elif annotation_dir is not None:
         from detector.evaluation.truth import read_voc_truth
 
@@ -174,8 +188,9 @@ def evaluate(
         truth, found = _read_detections(detections, truth, missing, progress)
     else:
         network: Detector
-        if of_file:
-            source, network = str(model or SHIPPED), (opened := opened or open_model())
+        if of_file or opened is not None:
+            source = str(model or SHIPPED) if of_file else type(model).__name__
+            network = opened = opened or open_model()
             trained_on = _trained_on(opened, names, images)
             scale, side = _scale(opened)
             if opened.speed == "fast":  # at which it ran, whatever was asked for

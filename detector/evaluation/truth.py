@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from detector.data.division import Division, picture_name, read_division
 from detector.data.parts import find_parts
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from detector.evaluation.matching import ImageFaces
 
 log = logging.getLogger(__name__)
+
+PartName = Literal["val", "test"]
 
 
 class Names:
@@ -122,20 +124,30 @@ def _label(item: VocObject, key: str) -> str:
 
 
 def read_part(
-    data: Path, classes: tuple[str, ...], model: Path | None, split: Path | None
+    data: Path,
+    classes: tuple[str, ...],
+    model: Path | None,
+    split: Path | None,
+    part: PartName = "val",
 ) -> tuple[list[ImageFaces], dict[str, Path]]:
     """The faces and files of the pictures to evaluate on, as `read_voc_truth` gives them.
 
     Args:
         data: as `faces train --data` takes it. Its validation part is taken; where it has
             none, the pictures that ``split`` or ``model`` say, and otherwise all, with a warning.
+            Or its part to test.
         classes: object names that are faces; empty: all.
         model: a detector's file; a checkpoint knows how its run divided one set.
         split: split.json of a run, or its folder.
+        part: "test" for the part to test.
 
     Raises UserError for data that cannot be used, and a ``split`` that is about other pictures.
     """
-    parts = find_parts(data)
+    parts = find_parts(data, tested=part == "test")
+    if part == "test":
+        if parts.test is None:
+            raise UserError(f"data={data} has no part to test")
+        return read_voc_truth(parts.test.annotations, parts.test.images, classes)
     if parts.valid is not None:
         if split is not None:
             log.warning("%s has a part to validate on, so %s is not needed", data, split)

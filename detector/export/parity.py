@@ -204,6 +204,7 @@ def report(outcomes: Sequence[Outcome], **about: Any) -> dict[str, Any]:
     return {
         **about,
         "passed": all(outcome.passed for outcome in outcomes),
+        "compared": sum(outcome.compared for outcome in outcomes),
         "tolerance": {"box": BOX_TOLERANCE, "score": SCORE_TOLERANCE},
         "cases": [{**asdict(outcome), "passed": outcome.passed} for outcome in outcomes],
     }

@@ -145,8 +145,17 @@ def publish(
         written = [trial.with_suffix(".bin"), trial] if format == "openvino" else [trial]
         files = {file.name: file.read_bytes() for file in written}
     about = report(outcomes, file=path.name, format=format, provenance=artifact.provenance)
-    atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
     failed = [outcome for outcome in outcomes if not outcome.passed]
+    if not (failed or about["compared"]):
+        log.warning(
+            "the checkpoint finds no face in any case, so that %s agrees says nothing: train it "
+            "longer, or compare on photos in which it finds some (images)", path.name,
+        )  # fmt: skip
+    # The report is last: where the file cannot be written, none says that it passed.
+    for name, content in ({} if failed else files).items():
+        with atomic_write(path.with_name(name)) as file:
+            file.write(content)
+    atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
     if failed:
         first = failed[0]
         raise ParityError(
@@ -155,9 +164,6 @@ def publish(
             f"{first.missing} faces are in one only ({len(failed)} of {len(outcomes)} cases "
             f"failed). See {report_path}"
         )
-    for name, content in files.items():
-        with atomic_write(path.with_name(name)) as file:
-            file.write(content)
     return Exported(path, report_path, outcomes)
 
 
@@ -186,11 +192,12 @@ def publish_int8(
         agreed = agreement(expected, actual, comparing)
     report_path = path.with_name(path.name + ".parity.json")
     about = {"file": path.name, "format": "int8", "of": whole.name, **agreed.to_json()}
+    if agreed.passed:
+        with atomic_write(path) as file:
+            file.write(content)
     atomic_write_text(report_path, json.dumps(about, indent=2) + "\n")
     if not agreed.passed:
         raise ParityError(f"{path} was not written, for it finds other faces: {agreed}")
-    with atomic_write(path) as file:
-        file.write(content)
     return Exported(path, report_path, [], agreed)
 
 

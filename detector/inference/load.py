@@ -12,7 +12,7 @@ from typing import Literal
 
 from detector.inference.detect import Arithmetic, FaceDetector, Network, Speed
 from detector.inference.metadata import inference_resize
-from detector.shipped import SHIPPED, find_model
+from detector.shipped import SHIPPED, find_model, refuse_folder
 from faces.errors import UserError, require
 
 Kind = Literal["checkpoint", "torchscript", "onnx", "openvino"]
@@ -113,8 +113,7 @@ def load_detector(
 
 def file_kind(path: Path) -> Kind:
     """What a file holds, by its content. Raises UserError when it is none of ours."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give the file, {path / 'best.pt'} for a run folder")
+    refuse_folder(path)
     try:
         with path.open("rb") as file:
             head = file.read(4)

@@ -36,7 +36,10 @@ MAY_CHANGE: dict[type, set[str]] = {
 """What a resumed run may do differently without ceasing to be the same run."""
 
 
-PLACES = {"run", "init", "data_dir", *FOUR_PATHS, "backbone_weights"}
+PICTURES = {"data_dir", *FOUR_PATHS}
+"""Where the pictures are; on resuming, where they are now if they were moved."""
+
+PLACES = {"run", "init", "backbone_weights", *PICTURES}
 """What lies elsewhere on every machine."""
 
 
@@ -106,7 +109,16 @@ def _go_on(config: TrainConfig, folder: Path, world: World, source: int) -> Trai
         for leftover in folder.glob(".part-*"):  # of a process killed while it wrote
             leftover.unlink(missing_ok=True)
     world.spread(folder / "best.pt", source)
-    return _same_run(before, config, folder, PLACES if world.machine != machine else ())
+    config = _same_run(before, config, folder, PLACES if world.machine != machine else ())
+    for name in sorted(PICTURES):
+        path = getattr(config.data, name)
+        if path is not None and path == getattr(before.data, name) and not path.exists():
+            below = "" if path.is_absolute() else f" below {Path.cwd()}"
+            raise UserError(
+                f"{_typed(name)}={path}, which the run in {folder} began with, is not there{below}:"
+                " say where it is now, and the run goes on with it"
+            )
+    return config
 
 
 def _check_agreement(config: TrainConfig, world: World) -> None:
@@ -134,6 +146,10 @@ def _same_run(
     """``after``, with what it leaves open; settings in ``free`` may differ from ``before``."""
     if after.run in (None, before.run):  # the folder may have been moved or copied since
         after = replace(after, run=run)
+    given = {name for name in PICTURES if getattr(after.data, name) is not None}
+    if not given or given < set(FOUR_PATHS):  # what is left open stays
+        same = {name: getattr(before.data, name) for name in PICTURES - given}
+        after = replace(after, data=replace(after.data, **same))
     parts = {
         name: _same(getattr(before, name), getattr(after, name), run, free)
         for name in ("data", "model", "optim")
@@ -146,17 +162,25 @@ def _same(before: Any, after: Any, run: Path, free: Collection[str]) -> Any:
     for name, value in vars(before).items():
         if name in ("data", "model", "optim") or name in MAY_CHANGE[type(before)]:
             continue
-        if name in free and (getattr(after, name) is not None or name in FOUR_PATHS):
+        now = getattr(after, name)
+        if now == value or (name in free and (now is not None or name in FOUR_PATHS)):
             continue
-        if getattr(after, name) != value and left_open(after, name):
+        moved = name in PICTURES and value is not None and not value.exists()
+        if moved and now is not None:
+            continue
+        if left_open(after, name):
             kept[name] = value
-        elif getattr(after, name) != value:
-            typed = "data" if name == "data_dir" else name  # its flag, and its name in Python
+        elif not (isinstance(now, Path) and value is not None and now.resolve() == value.resolve()):
             raise UserError(
-                f"{typed} cannot be changed in a resumed run ({run} has "
+                f"{_typed(name)} cannot be changed in a resumed run ({run} has "
                 f"{_plain(value)}): start a new run, or leave it out"
             )
     return replace(after, **kept)
+
+
+def _typed(name: str) -> str:
+    """What a setting is called as a flag and in Python."""
+    return "data" if name == "data_dir" else name
 
 
 def _plain(value: Any) -> str:

@@ -22,6 +22,7 @@ from detector.config import TrainConfig, to_dict
 from detector.data.division import FILE, Division, read_division
 from detector.model import FaceRCNN
 from detector.training.distributed import World
+from detector.training.run_folder import PICTURES
 from detector.training.setup import TrainingData
 from detector.training_pictures import TrainingPictures
 from faces.errors import UserError
@@ -137,6 +138,33 @@ def restore(
                 "images that there are now", len(index), part, before,
             )  # fmt: skip
     return Progress(**training["progress"])
+
+
+def check_resumed(
+    payload: dict[str, Any], config: TrainConfig, data: TrainingData,
+    learned: TrainingPictures | None,
+) -> None:  # fmt: skip
+    """Raises UserError when a run cannot go on as it is asked to.
+
+    Args:
+        payload: its last.pt.
+        learned: the pictures that it has learned from; None: unknown.
+    """
+    done = payload["training"]["progress"]["epoch"]
+    if config.optim.epochs < done:
+        raise UserError(
+            f"epochs must be {done} or more: so many are done in {config.run}, and none is undone"
+        )
+    before, now = payload["config"]["data"], to_dict(config.data)
+    if learned is None or all(before.get(name) == now[name] for name in PICTURES):
+        return
+    paths = data.train.paths()
+    if 2 * sum(learned.has(path) for path in paths) <= len(paths):
+        raise UserError(
+            f"{data.train.image_dir} holds other pictures than the run in {config.run} began "
+            "with: give the folder that has them now, or start a new run"
+        )
+    log.info("the pictures of %s are now in %s", config.run, data.train.image_dir)
 
 
 def check_outputs(config: TrainConfig, model: FaceRCNN) -> None:

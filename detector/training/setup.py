@@ -58,6 +58,7 @@ def open_data(
     device: torch.device,
     division: Division | None = None,
     resumed: bool = False,
+    learned: TrainingPictures | None = None,
 ) -> TrainingData:
     """Read all annotations and prepare the loaders.
 
@@ -65,11 +66,12 @@ def open_data(
         config, world, device: of the run.
         division: that of the run to go on with, where one set was divided.
         resumed: whether the run has begun: then it keeps its division, or goes without.
+        learned: pictures that its weights come with: where one set is divided, they are to train.
 
     Raises UserError for unusable data.
     """
     data, optim, arch = config.data, config.optim, config.model.arch
-    train, valid, division = open_index(data, world, division, resumed)
+    train, valid, division = open_index(data, world, division, resumed, learned)
     if optim.only_points and train.has_points:
         train = train.with_points()  # no crop for a face that teaches nothing
     batches = ShuffledBatches(
@@ -105,7 +107,11 @@ def open_data(
 
 
 def open_index(
-    data: DataConfig, world: World, division: Division | None = None, resumed: bool = False
+    data: DataConfig,
+    world: World,
+    division: Division | None = None,
+    resumed: bool = False,
+    learned: TrainingPictures | None = None,
 ) -> tuple[FaceIndex, FaceIndex, Division | None]:
     """The pictures to train and to validate on, and how one set was divided into them."""
     if data.data_dir is not None:
@@ -136,34 +142,57 @@ def open_index(
     if valid:
         return train, valid[0], None
     files = [(picture_name(path, train.image_dir), path) for path in train.paths()]
+
+    def draw() -> Division:
+        known = [] if learned is None else [learned.has(path) for _, path in files]
+        faces = train.faces.tolist()
+        return divide(files, faces, data.valid_share, data.split_seed, alike_groups, known)
+
     # Drawn by the first process for all, which so end together where it cannot be.
-    division = division or world.share(
-        lambda: divide(files, train.faces.tolist(), data.valid_share, data.split_seed, alike_groups)
-    )
+    division = division or world.share(draw)
     rows, kept = division.rows([name for name, _ in files], train.image_dir)
     return train.take(rows), train.take(kept), division
 
 
+def read_parent(config: TrainConfig, saved: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The checkpoint whose weights a run starts from: ``saved``, that to go on with, or
+    ``config.init``; None without either. Raises UserError where it cannot be read."""
+    if saved is not None or config.init is None:
+        return saved
+    return load_checkpoint(find_checkpoint(config.init))
+
+
+def learned_before(parent: dict[str, Any] | None) -> TrainingPictures | None:
+    """The pictures that a checkpoint's weights were trained on; None: unknown."""
+    if parent is None:
+        return TrainingPictures()
+    return pictures_of(parent.get("pictures", ""), parent.get("provenance", {}))
+
+
 def start_network(
-    config: TrainConfig, saved: Mapping[str, Any] | None, device: torch.device, train: FaceIndex
-) -> tuple[FaceRCNN, TrainConfig, TrainingPictures | None]:
+    config: TrainConfig,
+    saved: Mapping[str, Any] | None,
+    parent: dict[str, Any] | None,
+    device: torch.device,
+    train: FaceIndex,
+) -> tuple[FaceRCNN, TrainConfig]:
     """The network with the weights that a run starts from.
 
     Args:
         config: of the run.
         saved: the checkpoint of the run to go on with; None begins again.
+        parent: from `read_parent`.
         device: where the network goes.
         train: what it will learn from. Without points in it, those of ``config.init`` are left out:
             they would get worse as the rest learns.
 
-    Returns the network, ``config`` with the settings that follow from the weights, and the pictures
-    that they were trained on before (None: unknown). Raises UserError for ``config.init`` of
-    another architecture, and for settings that those weights or ``train`` do not allow.
+    Returns the network, and ``config`` with the settings that follow from the weights. Raises
+    UserError for ``config.init`` of another architecture, and for settings that those weights or
+    ``train`` do not allow.
     """
     torch.manual_seed(mix(config.optim.seed))
-    parent, asked = saved, config.model.points or config.optim.only_points
-    if saved is None and config.init is not None:
-        parent = load_checkpoint(find_checkpoint(config.init))
+    asked = config.model.points or config.optim.only_points
+    if saved is None and parent is not None:
         config = replace(config, model=inherit(config.model, checkpoint_config(parent).model))
     if config.model.points and not train.has_points:
         none = f"no face of {train.image_dir} has a point (<landmarks>) in its annotation"
@@ -172,13 +201,10 @@ def start_network(
         log.warning("%s: the trained detector will find none (`faces prepare points`)", none)
         config = replace(config, model=replace(config.model, points=False))
     model = build_model(config.model, pretrained=parent is None).to(device)
-    pictures: TrainingPictures | None = TrainingPictures()
     if saved is not None:
         model.load_state_dict(saved["training"]["model"])
     elif parent is not None:
         _load_weights(model, parent["weights"], config.init)
-    if parent is not None:
-        pictures = pictures_of(parent.get("pictures", ""), parent.get("provenance", {}))
     optim = settle(config.optim, model, resumed=saved is not None)
     if device.type == "cpu":
         model.to(memory_format=torch.channels_last)
@@ -188,7 +214,7 @@ def start_network(
         model.requires_grad_(False)
         model.roi_heads.points.requires_grad_(True)
         model.only_points = True
-    return model, replace(config, optim=optim), pictures
+    return model, replace(config, optim=optim)
 
 
 def running_average(

@@ -47,14 +47,21 @@ from detector.training.run_folder import open_run
 from detector.training.saved import (
     Progress,
     check_outputs,
+    check_resumed,
     read_saved,
     restore,
     weights_payload,
 )
-from detector.training.setup import open_data, running_average, start_network
+from detector.training.setup import (
+    learned_before,
+    open_data,
+    read_parent,
+    running_average,
+    start_network,
+)
 from detector.training.show import Display, progress_line
 from detector.training.validate import set_train_mode, to_device, validate
-from detector.training_pictures import TrainingPictures
+from detector.training_pictures import TrainingPictures, report_seen, seen_sentence
 from faces.errors import UserError
 from faces.files import atomic_write, atomic_write_text
 from faces.folders import copy_file
@@ -121,8 +128,12 @@ class Trainer:
         saved = division = None
         if source is not None:
             saved, division = world.share(lambda: read_saved(folder, world), source)
-        self.data = open_data(config, world, device, division, saved is not None)
-        self.model, self.config, learned = start_network(config, saved, device, self.data.train)
+        parent = read_parent(config, saved)
+        learned = learned_before(parent)
+        self.data = open_data(config, world, device, division, saved is not None, learned)
+        if saved is not None:
+            world.share(lambda: check_resumed(saved, config, self.data, learned))
+        self.model, self.config = start_network(config, saved, parent, device, self.data.train)
         self.parallel = world.wrap(self.model, device)  # which gives all ranks rank 0's weights
         self.average: FaceRCNN | None = None
         if self.config.optim.ema:
@@ -150,6 +161,12 @@ class Trainer:
         self.display = Display(self.config, self.data, device)
         if self.data.division is not None:
             self.data.division.write(self.folder)
+        if saved is None and parent is not None:
+            valid = self.data.valid
+            files = {valid.name(i): path for i, path in enumerate(valid.paths())}
+            seen = report_seen(learned, files, list(files))
+            if seen["seen"]:
+                log.warning("the pictures to validate on: %s", seen_sentence(seen))
         if saved is not None:
             write_history(self.folder / "history.jsonl", self.progress.history)
             log.info(

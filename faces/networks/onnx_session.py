@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, while the package is imported
 import onnxruntime
@@ -126,6 +126,12 @@ class SharedSession:
         on_cpu = self._wide.get_providers()[0] == CPU
         self.lanes = min(MOST_LANES, threads or os.cpu_count() or 1) if on_cpu else 1
         """How many threads should run it at once to get the most done."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an open network cannot be copied or sent to another process: have each process open "
+            "its own, by load_detector or load_embedder, once (the initializer of a pool)"
+        )
 
     def run(self, outputs: Sequence[str] | None, feed: dict[str, Any]) -> list[Any]:
         with self._lock:

@@ -18,6 +18,10 @@ WORTH_BF16 = 0.8
 0.2 to 0.6 of it, elsewhere 1.9 (an Intel Xeon without AMX)."""
 
 
+EXPORTED = (".onnx", ".torchscript", ".xml")
+"""How names of files end that are made of checkpoints."""
+
+
 def read_checkpoint(
     path: Path, format: str, version: int, what: str, command: str
 ) -> dict[str, Any]:
@@ -37,6 +41,10 @@ def read_checkpoint(
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that it cannot read
+        if path.suffix.lower() in EXPORTED:
+            raise UserError(
+                f"{path} looks like an exported file: give the checkpoint (.pt) that it was made of"
+            ) from error
         raise UserError(
             f"{path} is not a checkpoint of this program, or it is damaged or cut short"
         ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 import sys
 import types
 
@@ -42,6 +44,16 @@ def test_the_arrays_cannot_be_written(three):
         three.score = np.zeros(3)
 
 
+@pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_what_comes_from_another_process_cannot_be_written_either(again):
+    found = Detections.from_raw(BOXES, SCORES, SIZE, POINTS)
+    for one in (again(found), again(found[:2])):
+        assert not any(a.flags.writeable for a in (one.xyxy, one.score, one.landmarks))
+    assert repr(again(found)) == repr(found)
+    assert not any(a.flags.writeable for a in (again(found[0]).box, again(found[0]).landmarks))
+    assert copy.copy(found).above(0.6).image_size == SIZE
+
+
 def test_the_callers_arrays_are_copied_and_stay_writable():
     boxes, scores = np.array(BOXES, np.float32), np.array(SCORES, np.float32)
     found = Detections(boxes, scores, SIZE)
@@ -71,6 +83,22 @@ def test_the_callers_arrays_are_copied_and_stay_writable():
 def test_arrays_that_break_the_rules_are_refused_with_the_index(boxes, scores, message):
     with pytest.raises(ValueError, match=message):
         Detections(np.array(boxes, float), np.array(scores, float), SIZE)
+
+
+@pytest.mark.parametrize("score", [7.0, -0.5])
+def test_a_score_that_is_none_is_refused(score):
+    with pytest.raises(ValueError, match=f"score 0 is {score:g}, and scores are 0..1"):
+        Detections([[0, 0, 1, 1]], [score], SIZE)
+
+
+def test_lists_may_be_empty():
+    found = Detections([], [], SIZE, [])
+    assert (found.xyxy.shape, found.landmarks.shape, len(found)) == ((0, 4), (0, 5, 2), 0)
+
+
+def test_true_is_no_number_of_a_face(three):
+    with pytest.raises(TypeError, match="by their numbers or a mask, not by True"):
+        three[True]
 
 
 def test_no_face_is_an_empty_result():
@@ -123,6 +151,10 @@ def test_landmarks_are_filtered_and_sorted_with_their_boxes():
     np.testing.assert_array_equal(found[1].landmarks, POINTS[1])
     with pytest.raises(ValueError, match=r"landmarks must have the shape \(3, 5, 2\)"):
         Detections(boxes, scores, SIZE, POINTS[:2])
+
+
+def test_parts_may_come_one_by_one(three):
+    assert len(Detections.merge(part for part in [three, three])) == 6
 
 
 def test_parts_of_one_image_are_merged_in_the_order_of_their_scores(three):
@@ -227,6 +259,7 @@ def test_from_raw_leaves_the_callers_arrays_alone():
     st.tuples(st.integers(1, 8), st.integers(1, 8)),
 )
 def test_from_raw_always_gives_a_valid_container(rows, size):
-    found = Detections.from_raw(rows[:, :4], rows[:, 4], size)
+    scores = np.abs(rows[:, 4]) / 9
+    found = Detections.from_raw(rows[:, :4], scores, size)
     assert len(found) <= len(rows)
-    assert set(found.score.tolist()) <= set(rows[:, 4].tolist())
+    assert set(found.score.tolist()) <= set(scores.tolist())

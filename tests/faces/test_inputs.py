@@ -114,6 +114,41 @@ def test_equal_names_become_unequal(tmp_path):
     assert names(tmp_path / "one/x.jpg", tmp_path / "two/X.JPG") == ["one/x.jpg", "two/X.JPG"]
 
 
+def test_folders_of_the_system_are_left_out_and_said(photos, caplog):
+    """Of network disks: photos that somebody deleted, and thumbnails."""
+    expected = names(photos)
+    touch(photos, "@eaDir/b.jpg/THUMB_XL.jpg", "trip/@eaDir/c.jpg", "#recycle/x/y.jpg")
+    touch(photos, "$Recycle.Bin/z.jpg", "lost+found/1.jpg", "__MACOSX/b.jpg")
+    with caplog.at_level(logging.INFO):
+        assert names(photos) == expected
+    assert "left out 6 system folders (#recycle $Recycle.Bin @eaDir __MACOSX lost+" in caplog.text
+    assert names(photos / "*") == expected
+    assert names(photos / "**/*.jp*g") == ["b.jpg", "trip/c.jpeg"]
+    assert names(photos / "@eaDir") == ["b.jpg/THUMB_XL.jpg"], "it is what was asked for"
+    assert names(photos / "@eaDir/*/*.jpg") == ["b.jpg/THUMB_XL.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_known_to_the_caller(photos, close_folder, caplog):
+    closed: list[str] = []
+    close_folder(photos / "trip")
+    for argument in (photos, photos / "*"):
+        found = expand_sources([str(argument)], None, closed)
+        assert [source.name for source in found] == ["a.PNG", "b.jpg", "clip.MP4"]
+        assert closed == [str(photos / "trip")]
+        assert f"{photos / 'trip'}: the folder cannot be read: Permission denied" in caplog.text
+        closed.clear()
+        caplog.clear()
+
+
+def test_a_path_in_a_folder_that_may_not_be_entered_is_named(photos, monkeypatch):
+    def is_dir(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    with pytest.raises(UserError, match=r"trip cannot be read: Permission denied"):
+        expand_sources([str(photos / "trip")])
+
+
 # -- refusals
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import faces
+from detector.config import TrainConfig
 from detector.data.voc.annotation import VocAnnotation, VocObject, write_voc
+from detector.inference.detect import FaceDetector
+from detector.inference.metadata import Artifact
+from detector.inference.resize import Resize
+from detector.training_pictures import TrainingPictures
 from detector.types import Detections
 from tests.small_export import CONFIG, talkative_model, write_checkpoint
 
@@ -56,6 +62,29 @@ def test_a_detector_that_is_open(photos, tmp_path):
     written = result.save(tmp_path / "report")
     assert [path.name for path in written] == ["report.json", "curves.png"]
     assert json.loads(written[0].read_text(encoding="utf-8"))["voc"]["ap50"] == pytest.approx(1)
+
+
+def test_an_open_detector_of_ours_is_evaluated_as_its_file(photos, caplog):
+    """By its own classes and size, and with what is known of its training; not without low scores,
+    which AP needs and by default are left out, in silence."""
+    hats = replace(TrainConfig().data, classes=("face",))
+    trained = TrainingPictures.of([Path("photos/a.png")])
+    artifact = Artifact(TrainConfig(data=hats), pictures=trained.to_text())
+    found = np.array([BOX], np.float32), np.array([0.9], np.float32)
+    for threshold in (0.5, 0.005):
+        detector = FaceDetector(
+            lambda images: [found] * len(images), Resize("fit", 640), threshold, artifact=artifact
+        )
+        result = faces.evaluate(detector, **photos)
+        assert result.report["trained_on"]["seen"] == 2  # they have the same pixels
+        assert result.report["scale"] == "longest side 640 px"
+        assert result.report["source"] == "FaceDetector"
+        told = "leaves out scores below 0.5, so AP is lower than it would be: open it with"
+        assert (told in caplog.text) == (threshold == 0.5)
+        caplog.clear()
+    objects = (VocObject("face", BOX), VocObject("hat", (60, 10, 90, 30)))
+    write_voc(Path("xml/a.xml"), VocAnnotation("a.png", 100, 80, objects))
+    assert faces.evaluate(detector, **photos).report["faces"] == 2
 
 
 def test_it_refuses_before_anything_is_read(photos):

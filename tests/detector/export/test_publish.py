@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,16 +16,17 @@ import torch
 
 from detector.config import preset, to_dict
 from detector.export import publish as export
-from detector.export.parity import Case, check, draw_crowd
+from detector.export.parity import Case, Outcome, check, draw_crowd
 from detector.export.publish import ParityError, export_checkpoint, run_checkpoint, run_exported
+from detector.export.quantize import Agreement
 from detector.inference.load import load_detector
-from detector.inference.metadata import EXTRA_FILE
+from detector.inference.metadata import EXTRA_FILE, Artifact
 from detector.inference.resize import Resize
 from detector.inference.script_backend import read_extra_file
 from detector.inference.torch_backend import open_checkpoint
 from detector.model import build_model
 from detector.training_pictures import pictures_of
-from faces.errors import UserError
+from faces.errors import CannotWrite, UserError
 from faces.images.find import find_images
 from faces.images.read import read_image
 from faces.networks.onnx_session import onnxruntime
@@ -204,6 +208,51 @@ def test_a_failing_exporter_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RuntimeError, match="out of luck"):
         export_checkpoint(checkpoint, tmp_path / "out", ["onnx"])
     assert [path.name for path in tmp_path.rglob("*")] == ["small.pt"]
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, faces: int) -> None:
+    """Exporting takes no time, and both sides find so many faces and agree."""
+    one = SimpleNamespace(resize=lambda photo: SimpleNamespace(pixels=photo))
+    outcome = Outcome("crowd", (1, 64, 64), 0.02, faces, faces, 0, 0, 0.0, 0.0)
+    for name, value in {
+        "serialize": b"network", "check": [outcome], "run_exported": None, "run_checkpoint": None,
+        "divide": ([], []), "load_detector": one, "quantize": b"", "file_digest": "",
+        "agreement": Agreement(8, faces, 1.0),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(export, name, lambda *_, value=value, **__: value)
+
+
+def published(path: Path, format: export.Format) -> export.Exported:
+    if format == "int8":
+        return export.publish_int8(path, b"", path, [])
+    model: Any = SimpleNamespace(roi_heads=SimpleNamespace(detections_per_img=1))
+    return export.publish(model, Artifact(CONFIG), path, format, [])
+
+
+@pytest.mark.parametrize("format", ["onnx", "int8"])
+def test_no_report_says_passed_of_a_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: export.Format
+) -> None:
+    def full(path: Path) -> None:
+        raise CannotWrite(errno.ENOSPC, "No space left on device", str(path))
+
+    compared(monkeypatch, 5)
+    monkeypatch.setattr(export, "atomic_write", full)
+    with pytest.raises(UserError, match=r"cannot write .*a\.onnx: the disk is full"):
+        published(tmp_path / "a.onnx", format)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_agreement_on_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for faces in (5, 0):
+        compared(monkeypatch, faces)
+        made = published(tmp_path / "a.onnx", "onnx")
+        assert json.loads(made.report.read_text(encoding="utf-8"))["compared"] == faces
+        assert ("finds no face in any case, so that a.onnx agrees says" in caplog.text) == (
+            not faces
+        )
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,8 @@ def test_a_share_that_cannot_be(share: float) -> None:
         ("evaluate --data a --wider b", "not data and wider"),
         ("evaluate --data a --image-path b", "give data or --image-path, not both"),
         ("evaluate --wider a --split b", "split needs data"),
+        ("evaluate --wider a --part test", "part needs data"),
+        ("evaluate --data a --split b --part test", "split is about no part to test"),
         ("evaluate --data nowhere", "--data nowhere: there is no such folder"),
         ("calibrate a.pt --data a --image-path b", "give --data or --image-path, not both"),
         ("calibrate --folders a --data b", "need a detector's MODEL.pt"),

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from detector.checkpoint import load_checkpoint, save_checkpoint
-from detector.config import OptimConfig, to_dict
+from detector.config import FOUR_PATHS, OptimConfig, TrainConfig, load_config, to_dict
 from detector.training.dataset import ValidationBatches
 from detector.training.distributed import World
 from detector.training.optimizer import (
@@ -27,6 +27,7 @@ from detector.training.saved import read_saved
 from detector.training.train import Trainer, fit
 from faces.errors import UserError
 from faces.files import temporary_name
+from scripts.main import main
 from tests.conftest import ROOT
 from tests.detector.training.runs import (
     FILES,
@@ -34,7 +35,7 @@ from tests.detector.training.runs import (
     same_run,
     saved_progress,
 )
-from tests.tiny import make_data, tiny_config
+from tests.tiny import make_data, make_voc, tiny_config
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,6 @@ def test_resuming_with_another_number_of_processes_is_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data": {"image_path": Path("elsewhere")}},
         {"data": {"classes": ("Face", "head")}},
         {"data": {"face_crops": 0.5}},
         {"model": {"channels": 16}},
@@ -263,3 +263,80 @@ def test_a_resumed_run_keeps_its_settings_from_python_too(
     assert "Path(" not in str(caught.value)
     kept = getattr(getattr(config, part, None), name, "") if name != part else ""
     assert not isinstance(kept, Path) or f" has {kept}):" in str(caught.value)
+
+
+@pytest.fixture
+def moved(data: Path, finished: Path, tmp_path: Path) -> TrainConfig:
+    """A copy of a finished run, asked to go on with its pictures, which were moved."""
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "pictures")
+    began_with(tmp_path / "run", data=tiny_config(tmp_path / "gone", tmp_path).data)
+    config = tiny_config(tmp_path / "pictures", tmp_path / "run")
+    return replace(config, resume=tmp_path / "run")
+
+
+def began_with(run: Path, **changes: Any) -> None:
+    config = replace(load_config(run), **changes)
+    (run / "config.json").write_text(json.dumps(to_dict(config)))
+
+
+def go_on(config: TrainConfig) -> Trainer:
+    config, source = open_run(config, World())
+    return Trainer(replace(config, resume=None), World(), torch.device("cpu"), source)
+
+
+def test_the_pictures_of_a_run_may_have_been_moved(
+    data: Path, moved: TrainConfig, tmp_path: Path
+) -> None:
+    assert open_run(moved, World())[0].data == moved.data
+    resumed = go_on(moved)
+    assert (resumed.progress.epoch, len(resumed.data.train)) == (2, 8)
+    assert load_config(tmp_path / "run").data == moved.data
+    # Where they still are, they stay, and what is left out is as it was.
+    began_with(tmp_path / "run", data=tiny_config(data, tmp_path).data)
+    with pytest.raises(UserError, match="image_path cannot be changed"):
+        open_run(moved, World())
+    began = tiny_config(data, tmp_path).data
+    for kept in (dict.fromkeys(FOUR_PATHS), {"image_path": began.image_path}):
+        part = replace(moved.data, **{**dict.fromkeys(FOUR_PATHS), **kept})
+        assert open_run(replace(moved, data=part), World())[0].data == began
+
+
+def test_a_run_whose_pictures_were_moved_says_how_to_go_on(
+    moved: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    four = dict.fromkeys(FOUR_PATHS)
+    one = replace(moved.data, **four, data_dir=Path("photos"))
+    began_with(tmp_path / "run", data=one)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--resume", "run"]) == 2
+    told = f"--data photos, which the run in run began with, is not there below {tmp_path}: say"
+    assert told in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_pictures(moved: TrainConfig, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "pictures" / "train")
+    make_voc(tmp_path / "pictures" / "train", 8, seed=5)
+    with pytest.raises(
+        UserError, match=r"images holds other pictures than the run in .*run began with"
+    ):
+        go_on(moved)
+    assert load_config(tmp_path / "run").data != moved.data
+
+
+def test_epochs_that_are_done_are_not_undone(moved: TrainConfig, tmp_path: Path) -> None:
+    fewer = replace(moved, optim=replace(moved.optim, epochs=1))
+    with pytest.raises(UserError, match=r"epochs must be 2 or more: so many are done in .*run"):
+        go_on(fewer)
+    assert load_config(tmp_path / "run").optim.epochs == 2
+
+
+def test_one_file_may_be_spelled_in_two_ways(
+    moved: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_with(tmp_path / "run", init=tmp_path / "parent.pt")
+    monkeypatch.chdir(tmp_path)
+    assert open_run(replace(moved, init=Path("parent.pt")), World())[1] == 0
+    with pytest.raises(UserError, match="init cannot be changed"):
+        open_run(replace(moved, init=Path("other.pt")), World())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from detector.checkpoint import (
     save_checkpoint,
 )
 from detector.config import (
+    FOUR_PATHS,
     OLD_MIN_OBJECTNESS,
     OLD_SCORE_CALIBRATION,
     ModelConfig,
@@ -29,8 +31,9 @@ from detector.inference.torch_backend import open_checkpoint
 from detector.model import FaceRCNN, build_model
 from detector.shipped import find_checkpoint
 from detector.training.batches import mix
+from detector.training.distributed import World
 from detector.training.start import inherit, settle
-from detector.training.train import fit
+from detector.training.train import Trainer, fit
 from faces.errors import UserError
 from tests.tiny import TINY_MODEL, make_data, make_voc, tiny_config
 
@@ -210,3 +213,26 @@ def test_a_child_answers_as_its_parent_before_it_learns(tmp_path: Path) -> None:
     assert artifact.config.model == parent
     assert model.roi_heads.shift == pytest.approx(2.1972, abs=1e-4)
     assert model.roi_heads.temperature == 0.5
+
+
+def test_pictures_that_the_parent_has_learned_from_are_not_to_validate_on(
+    data: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a part that was given it is said; where one set is divided, they are to train."""
+    config = replace(tiny_config(data, tmp_path / "run"), init=finished / "best.pt")
+    valid = data / "train" / "images", data / "train" / "annotations"
+    same = replace(config.data, valid_path=valid[0], valid_ann_dir=valid[1])
+    Trainer(replace(config, data=same), World(), torch.device("cpu"))
+    assert "validate on: 8 of these 8 images were trained on, the first is scene_00" in caplog.text
+    caplog.clear()
+    Trainer(config, World(), torch.device("cpu"))
+    assert "were trained on" not in caplog.text
+
+    grown = make_voc(tmp_path / "grown", 12, seed=7)
+    for path in (data / "train").rglob("scene_*"):
+        shutil.copy(path, grown / path.parent.name / path.name.replace("scene", "old"))
+    one = replace(config.data, **dict.fromkeys(FOUR_PATHS), data_dir=grown, valid_share=0.5)
+    divided = Trainer(replace(config, data=one), World(), torch.device("cpu")).data.division
+    assert divided is not None
+    assert len(divided.valid) == 10
+    assert not any("old" in name for name in divided.valid)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -208,3 +210,10 @@ def test_how_many_lanes_a_session_has() -> None:
     assert [lanes(1), lanes(4), lanes(99)] == [1, 4, MOST_LANES]
     assert lanes(None) == min(MOST_LANES, os.cpu_count() or 1)
     assert lanes(4, CUDA) == 1
+
+
+def test_an_open_network_says_how_another_process_gets_one() -> None:
+    session = SharedSession(FakeSession)  # type: ignore[arg-type]
+    for send in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="have each process open its own"):
+            send([session])
