@@ -224,7 +224,8 @@ def open_existing(path: str | Path | PostgresAddress, embedder: Embedder) -> Gal
             f"there is no gallery {where}: make it with `faces enroll`, or with "
             "faces.Gallery.open(path).add(name, photo)"
         )
-    return Gallery.open(where, embedder)
+    # Not Gallery.open, which may change the file.
+    return Gallery(Store.open(where, embedder.fingerprint, embedder.dimension), embedder, "shipped")
 
 
 def current(gallery: Gallery | Recognizer | None) -> Recognizer | None:

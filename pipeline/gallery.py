@@ -53,8 +53,9 @@ class Gallery(Closing):
 
     def __init__(self, store: Store, embedder: Embedder, detector: Detector | str | Path) -> None:
         """Use `open`; ``store`` must be of the embedder's fingerprint."""
-        self.store, self.embedder = store, embedder
+        self._store, self.embedder = store, embedder
         self._detector = detector
+        self._closed = False
         self._last: Snapshot | None = None
         self._away = False
 
@@ -84,8 +85,15 @@ class Gallery(Closing):
         Gallery(people.db: nobody)
         """
         embedder = open_embedder(embedder)
-        store = Store.open(path, embedder.fingerprint, embedder.dimension)
+        store = Store.open(path, embedder.fingerprint, embedder.dimension, take_over=True)
         return cls(store, embedder, "shipped" if detector is None else detector)
+
+    @property
+    def store(self) -> Store:
+        """The file alone. Raises UserError once it is closed."""
+        if self._closed:
+            raise UserError(f"{self._store.path} is closed: open it again with Gallery.open")
+        return self._store
 
     @cached_property
     def detector(self) -> Detector:
@@ -239,13 +247,16 @@ class Gallery(Closing):
         return name in self.people
 
     def __repr__(self) -> str:
+        if self._closed:
+            return f"Gallery({self._store.path}: closed)"
         count = len(self)
         who = "nobody" if not count else "1 person" if count == 1 else f"{count:,} people"
         return f"Gallery({self.store.path}: {who})"
 
     def close(self) -> None:
-        """Let go of the file."""
-        self.store.close()
+        """Let go of the file; nothing else can be asked of it then."""
+        self._closed = True
+        self._store.close()
 
     def _sample(
         self, photo: Any, largest: bool, keep_crop: bool, gates: Gates | None

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Context
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def _calibrated(scores: Scores, fmr: float) -> Calibration:
     count = len(scores.impostor)
     threshold = threshold_for(scores.impostor, fmr)
     if threshold is None:
-        most = f"they support {NEEDED / count:.2g} at best" if count > NEEDED else "too few for any"
+        lowest = Context(prec=2, rounding=ROUND_CEILING).divide(NEEDED, max(count, 1))
+        most = f"they support {lowest:g} at best" if count > NEEDED else "too few for any"
         raise UserError(
             f"a false match rate of {fmr:g} takes at least {pairs_needed(fmr):,} pairs of two "
             f"people to measure ({NEEDED} errors among them), there are {count:,}; {most}: give "

@@ -22,17 +22,27 @@ _SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]
 # Have an emoji form, and are no symbols by their category.
 _SYMBOLS = "0123456789#*\u203c\u2049\u2139\u3030\u303d"
 
+_STRANGER = re.compile(r"unknown( \d+)?")
+
 # Not in the categories of what is invisible, but nothing is to be seen of them.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
 
-def clean_name(name: str) -> str:
+def tidy(name: str) -> str:
+    """A name as `clean_name` writes it, whether or not somebody can be called so."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def clean_name(name: str, *, kept: bool = False) -> str:
     """A name as it is stored: NFC, trimmed, inner white space single.
 
+    Args:
+        kept: somebody has it already: "unknown 1" was allowed once.
+
     Raises UserError for an empty or overlong name (100 characters), one with control or invisible
-    characters, and for "unknown", which is what strangers are called.
+    characters, and for "unknown" and "unknown 1", which is what strangers are called.
     """
-    plain = " ".join(unicodedata.normalize("NFC", name).split())
+    plain = tidy(name)
     # str.split has taken tabs and line ends for white space, so the original is looked at.
     text = name.strip()
     for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
@@ -47,8 +57,8 @@ def clean_name(name: str) -> str:
         raise UserError(
             f"the name {plain[:20]!r}... has {len(plain)} characters, {MAX_LENGTH} are allowed"
         )
-    if plain.casefold() == "unknown":
-        raise UserError("nobody can be called 'unknown': that is what strangers are called")
+    if (plain.casefold() == "unknown") if kept else _STRANGER.fullmatch(plain.casefold()):
+        raise UserError(f"nobody can be called {plain!r}: that is what strangers are called")
     return plain
 
 

@@ -66,15 +66,18 @@ def identify(
     """One `Match` for each unit vector float32 (N, D).
 
     The head's best class if it is confident, not "unknown" and somebody whom the face is at all
-    like (see `HEAD_SHARE`); else the gallery's nearest person if close; else unknown. Never a
-    person whom this face is not: ``denied`` holds the faces of which somebody has said so, under
-    the name that they do not have, see `is_denied`.
+    like (see `HEAD_SHARE`); else the gallery's nearest person if close; else unknown. The gallery
+    comes first where its nearest person is close, nearer than the head's, and unknown to the head,
+    which takes a look-alike of later for the one whom it learned. Never a person whom this face is
+    not: ``denied`` holds the faces of which somebody has said so, under the name that they do not
+    have, see `is_denied`.
     """
     if not len(embeddings):
         return []
     nearest, cosines = gallery.nearest(embeddings)
     classes: list[str | None] = [None] * len(embeddings)
     confidences: list[float | None] = [None] * len(embeddings)
+    learned: frozenset[str | None] = frozenset(() if head is None else head.names)
     if head is not None:
         probabilities = head.probabilities(embeddings)
         classes = [head.names[i] for i in probabilities.argmax(axis=1)]
@@ -96,14 +99,16 @@ def identify(
                 others.add(person)
                 [person], [cosine] = gallery.nearest(vector[None], without=others)
         similarity = None if person is None else float(cosine)
+        close = similarity is not None and similarity > thresholds.gallery
         if (
             name is not None
             and confidence is not None
             and confidence > thresholds.head
-            and _likeness(vector, name, gallery) > HEAD_SHARE * thresholds.gallery
+            and (likeness := _likeness(vector, name, gallery)) > HEAD_SHARE * thresholds.gallery
+            and not (close and person not in learned and cosine > likeness)
         ):
             found.append(Match(name, similarity, confidence, "head", person))
-        elif similarity is not None and similarity > thresholds.gallery:
+        elif close:
             found.append(Match(person, similarity, confidence, "gallery", person))
         else:
             found.append(Match(None, similarity, confidence, "none", person))

@@ -20,8 +20,8 @@ class Match:
         name: None when it is unknown.
         similarity: cosine (-1..1) with the nearest prototype of the gallery; None when it is
             empty.
-        confidence: the head's probability (0..1) for ``name``, or for its best class when unknown;
-            None without a head.
+        confidence: the head's probability (0..1) for ``name`` when it decided, else for its best
+            class; None without a head.
         source: who decided: the classifier head, the gallery, or nobody (unknown).
         nearest: the gallery's nearest person, also when too far away to be named.
     """

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Find the faces in images, folders and videos. Writes pictures with the faces marked
-(or hidden) and a JSON line for each image. A file that cannot be read is named and skipped; the
-exit code is then 1."""
+(or hidden) and a JSON line for each image. A file or folder that cannot be read is named and
+skipped; the exit code is then 1."""
 
 EXAMPLES = """\
 faces detect photo.jpg
@@ -164,7 +164,8 @@ class Tally:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, look at everything, write the results; 0 fine, 1 some files could not be read."""
+    """Parse, look at everything, write the results; 0 fine, 1 some files or folders could not be
+    read."""
     options: Options = parse(Options, argv, "faces detect", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from detector.inference.detect import BATCH
@@ -172,7 +173,8 @@ def main(argv: Sequence[str]) -> int:
     from faces.inputs import expand_sources, plan_pictures, refuse_originals, wider_names
 
     folder = options.pictures
-    sources = expand_sources(options.paths, leave_out=folder)
+    closed: list[str] = []
+    sources = expand_sources(options.paths, folder, closed)
     targets = plan_pictures(sources, folder) if folder is not None else {}
     if options.json not in (None, "-"):
         refuse_originals(sources, Path(options.json))
@@ -195,7 +197,7 @@ def main(argv: Sequence[str]) -> int:
     # With --json - only JSON lines may be on stdout.
     lines = "\n".join([summary(options, tally), *told])
     print(lines, file=sys.stderr if options.json == "-" else sys.stdout)
-    return 1 if tally.failed else 0
+    return 1 if tally.failed or closed else 0
 
 
 def check_labels(folder: Path, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:

@@ -91,9 +91,10 @@ def main(argv: Sequence[str]) -> int:
     """Parse, enroll, print the summary; 0 fine, 1 some photos or people could not be enrolled."""
     options: Options = parse(Options, argv, "faces enroll", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
-    people = photos_of(options)  # first: mistakes are found before networks are loaded
+    closed: list[str] = []
+    people = photos_of(options, closed)  # first: mistakes are found before networks are loaded
     embedder = options.embedding.open_embedder()
-    with options.store.open_store(embedder) as store:
+    with options.store.open_store(embedder, take_over=True) as store:
         from pipeline.enroll.photos import Enroller
 
         enroller = Enroller(
@@ -107,24 +108,27 @@ def main(argv: Sequence[str]) -> int:
         )
         tally = enroll_all(enroller, people, options.quiet)
         print(summary(tally, store))
-    return 1 if tally.refused or tally.nobody else 0
+    return 1 if tally.refused or tally.nobody or closed else 0
 
 
-def photos_of(options: Options) -> dict[str, list[Path]]:
-    """The photos of each person, by clean names. Raises UserError for what is not there."""
+def photos_of(options: Options, closed: list[str] | None = None) -> dict[str, list[Path]]:
+    """The photos of each person, by clean names. Raises UserError for what is not there.
+
+    ``closed`` gets the folders that cannot be read.
+    """
     from faces.inputs import expand_sources
     from pipeline.enroll.photos import people_folders
     from recognizer.names import clean_name
 
     if options.from_folders is None:
         name = clean_name(options.name or "")
-        sources = expand_sources(options.photos)
+        sources = expand_sources(options.photos, None, closed)
         for source in sources:
             if source.is_video:
                 raise UserError(f"{source.path} is a video: enroll people from photos")
         return {name: [source.path for source in sources]}
     people: dict[str, list[Path]] = {}
-    for name, photos in people_folders(options.from_folders).items():
+    for name, photos in people_folders(options.from_folders, closed).items():
         people.setdefault(clean_name(name), []).extend(photos)
     return people
 
@@ -163,6 +167,8 @@ def enroll_all(enroller: Enroller, people: dict[str, list[Path]], quiet: bool) -
 
 def summary(tally: Tally, store: Store) -> str:
     """What was done and where it is."""
+    from recognizer.store.read import outside_head
+
     who = tally.people[0] if len(tally.people) == 1 else counted(len(tally.people), "person")
     lines = [f"enrolled: {who}, {tally.enrolled:,} of {counted(tally.photos, 'photo')}"]
     if tally.duplicates:
@@ -175,6 +181,8 @@ def summary(tally: Tally, store: Store) -> str:
     people = store.people()
     samples = sum(person.samples for person in people)
     lines.append(f"file:     {store.path} (people: {len(people):,}, samples: {samples:,})")
+    if outside := outside_head(people):
+        lines.append(f"head:     does not know {outside} yet: `faces fit` teaches it")
     return "\n".join(lines)
 
 

@@ -103,7 +103,8 @@ class Job:
             options.store.open_existing_store().close()  # says what is missing
         self._open_folder()
         embedder = options.embedding.open_embedder()
-        with options.store.open_store(embedder) as store:
+        enrolls = options.from_folders is not None
+        with options.store.open_store(embedder, take_over=enrolls) as store:
             self._teach_head(store, embedder, plan, options.folder)
 
     def _teach_head(self, store: Store, embedder: Embedder, plan: HeadPlan, folder: Path) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Look at many photos and films once and keep what was found: boxes, points, quality
 and vectors of all faces, in a folder that `faces library` asks and that any data tool reads. Run it
 again at any time: only what is new or changed is looked at, whether the last run ended or was
-killed. Files that cannot be read are kept with the reason; the exit code is then 1."""
+killed. Files that cannot be read are kept with the reason, folders are named; the exit code is then
+1."""
 
 EXAMPLES = """\
 faces index ~/Pictures --library lib
@@ -71,7 +72,7 @@ class Options:
     """Faces narrower or lower than this many pixels are left out."""
     drop_missing: bool = False
     """Drop the photos of a folder also when it holds none at all any more; else it is taken for a
-    disk that is not there."""
+    disk that is not there. Of a folder that is not there itself, drop those found elsewhere now."""
     retry_failed: bool = False
     """Look again at files that could not be looked at (those that could not be read always are)."""
     quiet: bool = False
@@ -108,7 +109,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, look, print what was done; 0 fine, 1 some files could not be looked at."""
+    """Parse, look, print what was done; 0 fine, 1 some files or folders could not be."""
     options: Options = parse(Options, argv, "faces index", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     import pyarrow  # noqa: F401 (what is missing is said before anything else)
@@ -132,7 +133,8 @@ def main(argv: Sequence[str]) -> int:
         options.min_face,
     )
     manifest = Looker(settings).manifest
-    found = scan(options.photos, () if options.list is None else (options.list,), library)
+    lists = () if options.list is None else (options.list,)
+    found = scan(options.photos, lists, library, options.drop_missing)
     if not len(found.table) and not library.exists():
         raise nothing_in(found)  # before a folder is left behind
     library.mkdir(parents=True, exist_ok=True)
@@ -157,7 +159,7 @@ def main(argv: Sequence[str]) -> int:
         finally:
             executor.close()
     print(summary(library, tally))
-    return 1 if tally.failed else 0
+    return 1 if tally.failed or found.closed else 0
 
 
 def choose_executor(

@@ -123,6 +123,8 @@ def people(options: PeopleOf, library: Library) -> None:
 
 def decide(options: Name | Same | Not | NotAFace | Ignore, library: Library) -> None:
     """Keep what was decided."""
+    import numpy as np
+
     from pipeline.library import decide as deciding
 
     words = list(options.words)
@@ -130,7 +132,8 @@ def decide(options: Name | Same | Not | NotAFace | Ignore, library: Library) -> 
     if not words:
         raise UserError("say which faces are meant: see --help")
     meant = [library.find(word) for word in words]
-    count = counted(sum(len(library.keys(one.rows)) for one in meant), "face")
+    rows = np.concatenate([one.rows for one in meant])
+    count = counted(len(library.keys(rows)), "face")
     if isinstance(options, Name):
         number, what = deciding.name(library, meant, last), f"is {last} now"
     elif isinstance(options, Same):
@@ -167,7 +170,7 @@ def search(options: Search, library: Library) -> None:
         raise UserError("say what to search for: a photo, --name, --from or --to")
     vector = _vector(options, library) if options.photo else None
     with _everybody(options, library, *ASIDE) as everybody:
-        names = [_meant(word, library, everybody) for word in words]
+        names = [library.find(word, everybody) for word in words]
         found: list[Found] = []
         if names or begin or end:
             found = search_names(everybody, names, begin, end)
@@ -209,7 +212,7 @@ def export(options: Export, library: Library) -> int:
         raise UserError("say what to write: --folders, --csv or --xmp")
     failed: list[str] = []
     with _everybody(options, library, *ASIDE) as found:
-        chosen = [found.named(name) for name in options.name] or [
+        chosen = list(dict.fromkeys(found.named(name) for name in options.name)) or [
             person
             for person in found.everybody
             if not person.ignored and (person.name or options.all)
@@ -242,7 +245,7 @@ def forget(options: Forget, library: Library) -> None:
         raise UserError("say who is to be forgotten: names, numbers or faces")
     store = gallery_of(options.gallery, library)
     with _everybody(options, library, *ASIDE) as found:
-        meant = [_meant(word, library, found) for word in options.words]
+        meant = [library.find(word, found) for word in options.words]
     faces = [
         (str(library.faces.face[row]), key)
         for one in meant
@@ -290,26 +293,6 @@ def _everybody(options: Asked, library: Library, *lists: str) -> Iterator[People
     if path is not None and options.gallery is not None:
         library.decisions.remember("gallery", str(path))
     yield found
-
-
-def _meant(word: str, library: Library, now: People) -> Meant:
-    """Whom a number or face of the last list means, or a name of now.
-
-    A number of somebody whose name still holds means that name, with what has come meanwhile; any
-    other one means those faces alone.
-    """
-    from pipeline.library.people import FACE, Meant
-
-    if FACE.fullmatch(word):
-        return library.find(word)
-    if word.isdecimal():
-        one = library.find(word)
-        theirs = next((p.rows for p in now.everybody if p.name and p.name == one.name), None)
-        if theirs is None or not set(one.rows.tolist()) <= set(theirs.tolist()):
-            return Meant(None, one.rows)
-        word = str(one.name)
-    person = now.named(word)
-    return Meant(person.name, person.rows)
 
 
 def _whom(library: Library, word: str) -> Meant | str:

@@ -215,7 +215,9 @@ def remove(options: Remove, store: Store) -> None:
     """All or none; asks on a terminal."""
     if not options.names:
         raise UserError("give the names of the people to forget; see `faces people`")
-    counts = {name: len(store.samples(name)) for name in options.names}  # refuses a wrong name
+    known = {person.name for person in store.people()}
+    names = [name if name in known else clean_name(name) for name in options.names]
+    counts = {name: len(store.samples(name)) for name in names}  # refuses a wrong name
     what = ", ".join(f"{name!r} ({counted(count, 'sample')})" for name, count in counts.items())
     confirm(f"Forget {what} for good?", options.yes, "nobody was removed")
     for name in counts:
@@ -278,14 +280,27 @@ def export(options: Export, store: Store) -> None:
 
 def import_(options: Import) -> int:
     """Into the file of people, which is made when it is missing."""
-    from recognizer.store.transfer import import_people
+    from recognizer.store.read import outside_head
+    from recognizer.store.transfer import fingerprint_of, import_people
 
+    fingerprint = fingerprint_of(options.file)  # first: else a mistake leaves an empty gallery
+    store = None
     if options.store.exists():  # its fingerprint decides; no network is needed
         store = options.store.open_existing_store()
-    else:
-        store = options.store.open_store(options.embedding.open_embedder())
+        if store.fingerprint != fingerprint and not store.people():
+            store.close()
+            store = None
+    if store is None:
+        embedder = options.embedding.open_embedder()
+        if embedder.fingerprint != fingerprint:
+            raise UserError(
+                f"{options.file} holds vectors of another embedder ({fingerprint}; this one is "
+                f"{embedder.fingerprint}): choose that one with --embedder"
+            )
+        store = options.store.open_store(embedder, take_over=True)
     with store:
         moved = import_people(store, options.file, options.force)
+        outside = outside_head(store.people())
     known = f"; {moved.skipped:,} were there already" if moved.skipped else ""
     what = f"{counted(moved.samples, 'sample')} of {counted(moved.people, 'person')} added"
     print(f"{options.store.gallery}: {what}{known}")
@@ -293,6 +308,8 @@ def import_(options: Import) -> int:
         print(f"{counted(moved.denied, 'face')} that are not these people are known now")
     if moved.refused:
         print(f"left out: {counted(moved.refused, 'sample')} (see above)")
+    if outside:
+        print(f"the classifier head does not know {outside} yet: `faces fit` teaches it")
     return 1 if moved.refused else 0
 
 

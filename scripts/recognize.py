@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from recognizer.types import Match
 
 DESCRIPTION = """Put names to the faces of photos, of the people that `faces enroll` has made known:
-a line for each photo says who is on it. A photo that cannot be read is named and skipped; the exit
-code is then 1. Films are for `faces run`, large collections for `faces index`."""
+a line for each photo says who is on it. A photo or folder that cannot be read is named and skipped;
+the exit code is then 1. Films are for `faces run`, large collections for `faces index`."""
 
 EXAMPLES = """\
 faces recognize party.jpg
@@ -61,13 +61,14 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, name everybody; 0 fine, 1 some photos could not be read."""
+    """Parse, name everybody; 0 fine, 1 some photos or folders could not be read."""
     options: Options = parse(Options, argv, "faces recognize", DESCRIPTION, EXAMPLES)
     log_to_stderr(options.quiet)
     from faces.inputs import expand_sources, plan_pictures, refuse_originals
     from pipeline.analyzer import FaceAnalyzer, open_existing
 
-    sources = expand_sources(options.paths, leave_out=options.out)
+    closed: list[str] = []
+    sources = expand_sources(options.paths, options.out, closed)
     for source in sources:
         if source.is_video:
             raise UserError(f"{source.path} is a film: name who is in it with `faces run`")
@@ -82,13 +83,15 @@ def main(argv: Sequence[str]) -> int:
         gallery = stack.enter_context(open_existing(networks.gallery, embedder))
         detector = networks.open_detector(networks.max_side, photos=True)
         analyzer = FaceAnalyzer(detector, embedder, gallery, min_face=networks.min_face)
-        return _name_all(options, analyzer, sources, targets, stack)
+        failed = _name_all(options, analyzer, sources, targets, stack)
+    return 1 if failed or closed else 0
 
 
 def _name_all(
     options: Options, analyzer: FaceAnalyzer, sources: Sequence[Source],
     targets: dict[Source, Path], stack: ExitStack,
 ) -> int:  # fmt: skip
+    """How many photos could not be read."""
     from tqdm import tqdm
 
     from faces.prefetch import WriteBehind
@@ -108,7 +111,7 @@ def _name_all(
         if result.source in targets:
             save = partial(_save_drawn, targets[result.source], result.image, faces)
             behind.submit(save, result.image)
-    return 1 if failed else 0
+    return failed
 
 
 def _save_drawn(path: Path, image: NDArray[np.uint8], faces: Sequence[Face]) -> None:

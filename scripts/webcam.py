@@ -199,7 +199,7 @@ def open_loop(
     if networks.threads is None:
         networks = replace(networks, threads=half_of_the_cores())
     embedder = networks.open_embedder(networks.threads)
-    people = networks.open_people(embedder)
+    people = networks.open_people(embedder, take_over=teach or bool(options.kept))
     logger.info("%s", networks.who_is_known(people))
     detector = networks.open_detector(CAMERA_SIDE)
     loop: Loop | Cameras

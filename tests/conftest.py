@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import logging
@@ -288,3 +289,18 @@ def pytest_configure(config: pytest.Config) -> None:
     home = Path.home()
     if not os.access(home, os.W_OK):  # programs that keep caches there would warn or fail
         os.environ["HOME"] = tempfile.mkdtemp(prefix="faces-home-")
+
+
+@pytest.fixture
+def close_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder one that cannot be read: for root, and on Windows, too."""
+    closed: set[str] = set()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if os.path.abspath(path) in closed:  # noqa: PTH100
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return lambda path: closed.add(os.path.abspath(path))  # noqa: PTH100

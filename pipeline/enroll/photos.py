@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from detector.types import Detections, Detector
 from faces.errors import UserError
-from faces.images.find import IMAGE_SUFFIXES, find_images, tell_passed_over
+from faces.images.find import (
+    IMAGE_SUFFIXES,
+    find_images,
+    is_system_folder,
+    tell_passed_over,
+    tell_system_folders,
+)
 from faces.images.read import read_image
 from faces.text import counted
 from recognizer.names import clean_name
@@ -197,15 +203,22 @@ class Enroller:
             return PhotoResult(path, (str(error).removeprefix(f"{path}: "),))
 
 
-def people_folders(folder: Path) -> dict[str, list[Path]]:
+def people_folders(folder: Path, closed: list[str] | None = None) -> dict[str, list[Path]]:
     """The photos of each sub-folder, by the sub-folder's name, sorted; deeper folders belong to it.
 
-    Raises UserError when there is no such folder, or no sub-folder with photos in it.
+    ``closed`` gets the folders that cannot be read. Raises UserError when there is no such folder,
+    or no sub-folder with photos in it.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    people = {path.name: find_images(path) for path in inside if path.is_dir()}
+    try:
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be read: {error.strerror}") from error
+    system = [path for path in inside if is_system_folder(path.name)]
+    tell_system_folders(str(folder), [path.name for path in system])
+    inside = [path for path in inside if path not in system]
+    people = {path.name: find_images(path, closed=closed) for path in inside if path.is_dir()}
     loose = [path for path in inside if not path.is_dir()]
     photos = [path for path in loose if path.suffix.lower() in IMAGE_SUFFIXES]
     if photos:

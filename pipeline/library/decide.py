@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -67,8 +66,7 @@ def _denied(
 
     None where there is somebody called ``who`` already, of whom it was not said.
     """
-    with suppress(UserError):
-        library.find(who)
+    if library.called(who) is not None:
         return []
     facts = library.decisions.facts()
     faces = list(dict.fromkeys(fact.face for fact in facts))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from faces.errors import UserError
+from faces.text import counted
 from pipeline.library.executors import Executor, Task, share_out
 from pipeline.library.look import KNOWN, Item, Row, file_row
 from pipeline.library.parts import (
@@ -24,7 +25,7 @@ from pipeline.library.parts import (
     write_manifest,
     write_part,
 )
-from pipeline.library.plan import Known, is_film_name, make_plan, shards
+from pipeline.library.plan import Known, is_film_name, make_plan, moved, moved_from, shards
 from pipeline.library.scan import Scan
 from pipeline.library.schema import Manifest
 
@@ -83,7 +84,8 @@ class Indexing:
         shard: see `SHARD`.
         drop_missing, retry_failed: see `plan.make_plan`.
 
-    Raises UserError for a library that is damaged or of other networks, and when there is nothing.
+    Raises UserError as `plan.make_plan`, for a library that is damaged or of other networks, and
+    when there is nothing.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Indexing:
         check_manifest(library, manifest)
         self._known = Known.read(library)
         plan = self._plan = make_plan(self._known, found, drop_missing, retry_failed)
-        if not len(found.table) and not plan.gone.any():
+        if not len(found.table) and not (plan.gone | plan.unsure).any():
             raise nothing_in(found)
         self.tally = Tally(unchanged=int((~plan.pending).sum()))
         if part is None:
@@ -117,6 +119,7 @@ class Indexing:
         self.count = sum(len(shard.files) for shard in self._shards)
         """Files to look at."""
         self._again: deque[Task] = deque()
+        self._copied: set[str] = set()  # contents that were known
         self._tables: OrderedDict[Path, pa.Table] = OrderedDict()
         self._find_twins()
 
@@ -147,12 +150,25 @@ class Indexing:
                 ):
                     done(self._take(task, rows))
             if self.part is None:
+                if self._plan.unsure.any():
+                    now = Known.read(self.library)
+                    self._plan.gone |= moved(self._known, self._plan, now, self.found.missing)
                 self._drop(self._plan.gone)
                 self.tally.gone = int(self._plan.gone.sum())
+                self._tell_moved()
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"the library {self.library} cannot be written: {reason}") from error
         return self.tally
+
+    def _tell_moved(self) -> None:
+        """Nobody has searched a folder that was moved: its files stay, under their old paths."""
+        for folder, count in moved_from(self._known, self._plan, self._copied).items():
+            log.warning(
+                "%s is not there any more, and the library still has %s of it that were found "
+                "elsewhere now. Was it moved? Then drop them: `faces index %s --library %s "
+                "--drop-missing`", folder, counted(count, "file"), folder, self.library,
+            )  # fmt: skip
 
     def _items(self, shard: _Shard) -> Iterator[Item]:
         rows = self.found.table.take(pa.array(shard.files))
@@ -187,6 +203,7 @@ class Indexing:
                     self._again.append(Task(task.shard, (item._replace(twins=frozenset()),)))
                     continue
                 rows = [row | file_row(item) for row in copied]
+                self._copied.add(digest)
                 self.tally.known += 1
             else:
                 self._count(item, rows)

@@ -158,11 +158,17 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_rows(library: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of all parts, faces and others. Raises UserError as `read_part`."""
+    """The rows of all parts that are there, faces and others. Raises UserError as `read_part`."""
     dimension = require_library(library).dimension
     schema = arrow_schema(dimension)
-    empty = schema.empty_table().select(columns or schema.names)
-    return pa.concat_tables([empty, *(read_part(path, columns) for path in part_files(library))])
+    tables = [schema.empty_table().select(columns or schema.names)]
+    for path in part_files(library):
+        try:
+            tables.append(read_part(path, columns))
+        except UserError:
+            if path.exists():
+                raise  # else `faces index` has just dropped it
+    return pa.concat_tables(tables)
 
 
 def read_faces(library: Path) -> LibraryFaces:

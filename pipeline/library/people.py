@@ -149,39 +149,81 @@ class Library(Closing):
         threshold = known.same if known else default_thresholds(self.manifest.embedder).gallery
         return f"{self.parts_key}; {self.decisions.version}; {identity}; {threshold}", threshold
 
-    def find(self, target: str) -> Meant:
+    def find(self, target: str, now: People | None = None) -> Meant:
         """What somebody means who has seen a list: a number, a name, or the name of a face.
 
         Numbers and names are those of the last list that was worked out, whatever has been decided
-        since; a name that is new since then means the faces that were given it. Raises UserError
-        for what is not there.
+        since; a name that is new since then means the faces that were given it.
+
+        Args:
+            now: everybody as they are now; names are then theirs, and a number of somebody whose
+                name still holds means that name, with what has come meanwhile. Any other number
+                means those faces alone.
+
+        Raises UserError for what is not there, and for digits that are the number of one person and
+        the name of another.
         """
         if FACE.fullmatch(target):
             rows = np.flatnonzero(self.faces.face == target)
             if not len(rows):
                 raise UserError(f"there is no face {target} in {self.folder}")
             return Meant(None, rows)
-        kept = self._read("people")
-        if kept is None:
+        if now is None and self._read("people") is None:
             raise UserError(
                 f"{target!r}: nobody has been listed yet: see `faces library people {self.folder}`"
             )
-        no_face, names = kept["flags"][2].astype(bool), kept["names"]
-        if target.isdecimal():
-            chosen = np.cumsum(~no_face)[kept["group"]] == int(target)
-            chosen &= ~no_face[kept["group"]]
-        else:
-            chosen = names[kept["group"]] == clean_name(target)
-        rows = np.flatnonzero(np.isin(self.faces.face, kept["face"][chosen].astype(object)))
-        if not len(rows) and not target.isdecimal():
-            name = clean_name(target)
-            if len(rows := self._decided(name)):
-                return Meant(name, rows)
+        named = self.called(target) if now is None else _called(now, clean_name(target))
+        numbered = self._numbered(target)
+        if now is not None and numbered is not None:
+            theirs = _called(now, numbered.name) if numbered.name else None
+            held = theirs is not None and set(numbered.rows) <= set(theirs.rows)
+            numbered = theirs if held else Meant(None, numbered.rows)
+        found = named or numbered
+        if found is None:
+            names = self._names() if now is None else [p.name for p in now.everybody if p.name]
+            near = get_close_matches(target, names, n=1)
+            see = f"see `faces library people {self.folder}`"
+            hint = f"did you mean {near[0]!r}?" if near else see
+            raise UserError(f"there is nobody {target!r} in the last list: {hint}")
+        if numbered is not None and not set(numbered.rows) <= set(found.rows):
+            raise UserError(
+                f"{target} is the number of {numbered.name or 'somebody without a name'} in the "
+                "last list, and the name of somebody else: give the number or name of the one, or "
+                f"a face of theirs, as `faces library people {self.folder} --json` has them"
+            )
+        return found
+
+    def called(self, name: str) -> Meant | None:
+        """Who has this name in the last list, or was given it since; None when nobody has."""
+        name = clean_name(name)
+        kept = self._read("people")
+        rows = np.empty(0, np.int64)
+        if kept is not None:
+            rows = self._rows(kept, kept["names"][kept["group"]] == name)
         if not len(rows):
-            near = get_close_matches(target, set(names.tolist()) - {""}, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"`faces library people {self.folder}`"
-            raise UserError(f"there is nobody {target!r} in the last list: see {hint}")
-        return Meant(str(names[kept["group"][chosen][0]]) or None, rows)
+            rows = self._decided(name)
+        return Meant(name, rows) if len(rows) else None
+
+    def _numbered(self, target: str) -> Meant | None:
+        """Who has this number in the last list."""
+        kept = self._read("people")
+        if kept is None or not target.isdecimal():
+            return None
+        no_face = kept["flags"][2].astype(bool)
+        chosen = np.cumsum(~no_face)[kept["group"]] == int(target)
+        chosen &= ~no_face[kept["group"]]
+        rows = self._rows(kept, chosen)
+        name = str(kept["names"][kept["group"][chosen][0]]) if len(rows) else ""
+        return Meant(name or None, rows) if len(rows) else None
+
+    def _rows(self, kept: Kept, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Rows of these of the faces (K,) of a list that are still there."""
+        return np.flatnonzero(np.isin(self.faces.face, kept["face"][chosen].astype(object)))
+
+    def _names(self) -> list[str]:
+        """Those of the last list."""
+        kept = self._read("people")
+        return [] if kept is None else sorted(set(kept["names"].tolist()) - {""})
 
     def _poor(self, embeddings: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which faces, rows (N,) with these vectors (N, D), are hard to see."""
@@ -292,6 +334,13 @@ def identity_of(gallery: object, known: Snapshot) -> str:
     held = hashlib.sha256("\n".join(known.gallery.people).encode())
     held.update(known.gallery.prototypes.tobytes())
     return f"{gallery} {known.version} {held.hexdigest()}"
+
+
+def _called(people: People, name: str) -> Meant | None:
+    """Who has this name there."""
+    theirs = (person.rows for person in people.everybody if person.name == name)
+    rows = next(theirs, None)
+    return None if rows is None else Meant(name, rows)
 
 
 def face_key(faces: LibraryFaces, row: int) -> FaceKey:

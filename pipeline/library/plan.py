@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from faces.errors import UserError
+from faces.images.find import in_system_folder
 from faces.text import counted
 from faces.video.kinds import VIDEO_SUFFIXES
 from pipeline.library.parts import part_files, read_part
-from pipeline.library.scan import Scan, is_gone
+from pipeline.library.scan import Scan, is_gone, missing_folder
 from pipeline.sources.addresses import is_address
 
 log = logging.getLogger(__name__)
@@ -68,6 +72,8 @@ class Plan:
     # in which of the known parts each file of the scan has rows, int32 (N,); -1: in none
     old: NDArray[np.int32]
     gone: NDArray[np.bool_]  # known files that are no longer there, bool (K,)
+    # known files of folders that are not there themselves, bool (K,); see `moved`
+    unsure: NDArray[np.bool_]
     # known rows whose path another row has, too, bool (K,): jobs whose lists differed
     twice: NDArray[np.bool_]
 
@@ -80,8 +86,10 @@ def make_plan(
     Args:
         known, found: both.
         drop_missing: a folder that holds no photo at all any more has lost them; else it is taken
-            for a disk that is not there.
+            for a disk that is not there. Of a folder that is not there itself see `moved`.
         retry_failed: files that could not be looked at are looked at again.
+
+    Raises UserError for a folder that is not there, and of which nothing is known either.
     """
     table, names = found.table, known.table["path"].combine_chunks()
     place = pc.index_in(table["path"], value_set=names)
@@ -100,17 +108,26 @@ def make_plan(
     codes = names.dictionary_encode().indices.to_numpy()
     twice = np.ones(len(names), bool)
     twice[np.unique(codes, return_index=True)[1]] = False
-    return Plan(~same, old, _gone(known, found, drop_missing), twice)
+    return Plan(~same, old, *_gone(known, found, drop_missing), twice)
 
 
-def _gone(known: Known, found: Scan, drop_missing: bool) -> NDArray[np.bool_]:
-    """Known files below the folders that were searched, and that are not there any more."""
+def _gone(
+    known: Known, found: Scan, drop_missing: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Known files below the folders that were searched: no longer there; of missing folders."""
     names = known.table["path"]
-    gone = np.zeros(len(names), bool)
+    gone, unsure = np.zeros((2, len(names)), bool)
     absent = ~pc.is_in(names, value_set=found.table["path"].combine_chunks()).to_numpy()
     exports = tuple(found.exports)
     for root, count in found.roots.items():
         lost = np.flatnonzero(pc.starts_with(names, root).to_numpy() & absent)
+        if root in found.missing and not len(lost):
+            raise UserError(
+                f"{root}: there is no such file or folder, and the library has nothing of it either"
+            )
+        if root in found.missing:
+            unsure[lost] = True
+            continue
         if not count and len(lost) and not drop_missing:
             log.warning(
                 "%s holds no photo any more, and the library has %s of it, which stay: is a disk "
@@ -120,8 +137,57 @@ def _gone(known: Known, found: Scan, drop_missing: bool) -> NDArray[np.bool_]:
             continue
         for row in lost.tolist():
             path = names[row].as_py()
-            gone[row] = is_address(path) or path.startswith(exports) or is_gone(path)
-    return gone
+            left_out = path.startswith(exports) or in_system_folder(path.removeprefix(root))
+            gone[row] = is_address(path) or left_out or is_gone(path)
+    return gone, unsure & ~gone
+
+
+def moved(known: Known, plan: Plan, now: Known, missing: Iterable[str]) -> NDArray[np.bool_]:
+    """Known files of missing folders whose content is elsewhere, bool (K,); warns of the others.
+
+    Args:
+        known, plan: what was known, and what becomes of it.
+        now: what is known at the end of the run; nothing has been dropped yet.
+        missing: the folders, ``/`` at their ends.
+    """
+    names, digests = known.table["path"], known.table["digest"]
+    away = pa.array(plan.gone | plan.unsure)
+    wanted = digests.filter(pa.array(plan.unsure)).drop_null().combine_chunks()
+    elsewhere = pc.is_in(now.table["digest"], value_set=wanted).to_numpy()
+    elsewhere &= ~pc.is_in(
+        now.table["path"], value_set=names.filter(away).combine_chunks()
+    ).to_numpy()
+    copies = now.table.select(["path", "digest"]).filter(pa.array(elsewhere)).to_pylist()
+    there = {x["digest"] for x in copies if is_address(x["path"]) or not is_gone(x["path"])}
+    found = plan.unsure & pc.is_in(digests, value_set=pa.array(there, pa.large_string())).to_numpy()
+    for root in sorted(missing):
+        left = plan.unsure & ~found & pc.starts_with(names, root).to_numpy()
+        if left.any():
+            log.warning(
+                "%s is not there, and the library has %s of it that were found nowhere else, which "
+                "stay: is a disk missing? Else make the folder again, empty, and they are dropped",
+                root, counted(int(left.sum()), "file"),
+            )  # fmt: skip
+    return found
+
+
+def moved_from(known: Known, plan: Plan, digests: set[str]) -> dict[str, int]:
+    """Folders that are not there any more, and how many known files each had that stay.
+
+    Args:
+        known, plan: what is known, and what becomes of it.
+        digests: contents that were found elsewhere now; only files with one of them count.
+    """
+    wanted = pa.array(sorted(digests), pa.large_string())
+    there = pc.is_in(known.table["digest"], value_set=wanted).to_numpy() & ~plan.gone
+    paths = known.table["path"].filter(pa.array(there)).to_pylist()
+    count: Counter[str] = Counter()
+    for _, files in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
+        first, *more = files
+        folder = missing_folder(first)
+        if folder is not None:
+            count[folder] += 1 + len(more)
+    return dict(count)
 
 
 _FILM = re.compile(rf"\.({'|'.join(s[1:] for s in sorted(VIDEO_SUFFIXES))})$", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import stat
@@ -31,12 +32,17 @@ class Scan:
     table: pa.Table  # columns path (as `schema.stored_path` has it), size and modified
     # folders that were searched, and how many files each has; ``/`` at their ends
     roots: dict[str, int] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)  # of them, are not there any more
     # folders below them that `faces library export` made, which are left out; ``/`` at their ends
     exports: set[str] = field(default_factory=set)
+    closed: list[str] = field(default_factory=list)  # folders that cannot be read
 
 
 def scan(
-    arguments: Sequence[str], lists: Sequence[str] = (), leave_out: Path | None = None
+    arguments: Sequence[str],
+    lists: Sequence[str] = (),
+    leave_out: Path | None = None,
+    drop_missing: bool = False,
 ) -> Scan:
     """Everything that arguments name.
 
@@ -46,6 +52,7 @@ def scan(
         lists: text files in UTF-8 (or UTF-16 with its mark) with a file, folder or address on each
             line; ``-`` is the standard input.
         leave_out: a folder of our own, which may lie among the photos.
+        drop_missing: an argument may name a folder that is not there any more.
 
     Raises UserError for an argument that names nothing, and when there is nothing to look at. A
     *line* of a list may name a file that is not there: its size is `MISSING`.
@@ -57,7 +64,7 @@ def scan(
         if argument.startswith("@") and not os.path.lexists(argument):
             listed.append(argument[1:])
         else:
-            _add(result, found, argument, named=False)
+            _add(result, found, argument, named=False, drop_missing=drop_missing)
     for name in listed:
         for line in _lines(name):
             _add(result, found, line, named=True)
@@ -75,7 +82,13 @@ def scan(
     return result
 
 
-def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named: bool) -> None:
+def _add(
+    result: Scan,
+    found: dict[str, tuple[int, float]],
+    argument: str,
+    named: bool,
+    drop_missing: bool = False,
+) -> None:
     """What one argument, or line of a list (``named``), names."""
     if is_address(argument):
         try:
@@ -90,10 +103,13 @@ def _add(result: Scan, found: dict[str, tuple[int, float]], argument: str, named
         base, searched = argument, searched and "*" not in argument
     else:
         path = Path(argument).expanduser()
-        if named and not path.is_dir():  # no pattern, and it may be gone
+        if named and not os.path.isdir(path):  # noqa: PTH112 (no pattern, and it may be gone)
             base, searched, names = "", False, [os.path.abspath(path)]  # noqa: PTH100
+        elif drop_missing and not glob.has_magic(argument) and is_gone(stored_path(str(path))):
+            base, searched, names = os.path.abspath(path), True, []  # noqa: PTH100
+            result.missing.add(stored_path(base.replace(os.sep, "/") + "/"))
         else:
-            folder, files_found, searched = expand(argument)
+            folder, files_found, searched = expand(argument, result.closed)
             base = os.path.abspath(folder)  # noqa: PTH100 (resolve follows links)
             names = [os.path.abspath(name) for name in files_found]  # noqa: PTH100
             if searched and (exports := _exports(base, names)):
@@ -152,6 +168,19 @@ def _lines(name: str) -> Iterator[str]:
 def _wanted(name: str) -> bool:
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
     return suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
+
+
+def missing_folder(stored: str) -> str | None:
+    """The uppermost folder of a path on this machine's disks that is certainly not there any more.
+
+    None where the folder of the file is there, and for an address.
+    """
+    folder = os.path.dirname(stored)  # noqa: PTH120
+    if is_address(stored) or not is_gone(folder):
+        return None
+    while (above := os.path.dirname(folder)) != folder and is_gone(above):  # noqa: PTH120
+        folder = above
+    return folder
 
 
 def is_gone(stored: str) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.errors import UserError
 from faces.files import atomic_write_text
+from pipeline.service.runtime.file_locks import hold
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y), each 0..1 of the picture's width and height, so that its size may change."""
@@ -74,29 +75,37 @@ def _inside(points: NDArray[np.float32], zone: Polygon) -> NDArray[np.bool_]:
 class AreaFile:
     """The areas that were drawn on the page, by the cameras' names; used by one thread.
 
-    Raises UserError when it is damaged.
+    Other programs may keep those of their cameras in the same file. Raises UserError when it is
+    damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.areas: dict[str, Area] = {}
+        self.areas = self._read()
+
+    def _read(self) -> dict[str, Area]:
         try:
-            cameras = json.loads(path.read_text(encoding="utf-8"))["cameras"]
-            self.areas = {name: Area.from_json(value) for name, value in cameras.items()}
+            cameras = json.loads(self.path.read_text(encoding="utf-8"))["cameras"]
+            return {name: Area.from_json(value) for name, value in cameras.items()}
         except FileNotFoundError:
-            return
+            return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             raise UserError(
-                f"{path} should hold the cameras' zones, and is damaged ({error}): delete it"
+                f"{self.path} should hold the cameras' zones, and is damaged ({error}): delete it"
             ) from error
 
     def save(self, name: str, area: Area) -> None:
         """Keep the area of a camera. Raises UserError when it cannot be written."""
-        areas = {**self.areas, name: area}
-        cameras = {name: one.to_json() for name, one in areas.items()}
         try:
-            text = json.dumps({"cameras": cameras}, indent=1, ensure_ascii=False)
-            atomic_write_text(self.path, text + "\n")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.path.with_name(self.path.name + ".lock"), seconds=10)
+            if lock is None:
+                raise UserError(f"{self.path} is in use by another program: try again")
+            with lock:
+                areas = {**self._read(), name: area}
+                cameras = {name: one.to_json() for name, one in areas.items()}
+                text = json.dumps({"cameras": cameras}, indent=1, ensure_ascii=False)
+                atomic_write_text(self.path, text + "\n")
         except OSError as error:
             raise UserError(f"the zones cannot be kept in {self.path}: {error.strerror}") from error
         self.areas = areas

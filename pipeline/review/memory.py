@@ -71,12 +71,13 @@ class Memory(Closing):
         self._ready: list[UnknownFace] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self.judgments_changed()
+        self._read_judgments()
         self._thread = threading.Thread(target=self._write_forever, name="faces-seen", daemon=True)
         self._thread.start()
 
-    def judgments_changed(self) -> None:
-        """Somebody has said what is to be ignored, or has taken it back."""
+    def _read_judgments(self) -> None:
+        """What somebody, in whatever program, has said is to be ignored."""
+        self._judged_at = self._store.version()  # first: what changes meanwhile is read again
         found = judged(self._store)
         self._judged = found["ignored"], found["not a face"]
 
@@ -129,9 +130,11 @@ class Memory(Closing):
         del one.looks[BEST:]
 
     def _is_judged(self, vector: NDArray[np.float32]) -> bool:
+        snapshot = self._store.snapshot()
+        if snapshot.version != self._judged_at:
+            self._read_judgments()
         ignored, no_faces = self._judged
-        bar = self._store.snapshot().same
-        return bool((ignored @ vector > bar).any() or (no_faces @ vector > NO_FACE).any())
+        return bool((ignored @ vector > snapshot.same).any() or (no_faces @ vector > NO_FACE).any())
 
     def _new(self, faces: list[UnknownFace]) -> list[UnknownFace]:
         """Those that show something new and are still unknown: somebody may have named them."""

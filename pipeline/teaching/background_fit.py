@@ -10,11 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from faces.errors import UserError
 from faces.text import counted
 from pipeline.teaching.corrections import taught_as
 from pipeline.teaching.fit_process import Fit, fit_apart, strangers_known
@@ -66,7 +68,7 @@ class Trainer:
             they are saved); ``editing`` is held.
 
     Batches whose training broke down are kept in memory and tried again with the next one; those
-    that made somebody worse are dropped.
+    that made somebody worse are dropped. What waits at the end is stored by `close`.
     """
 
     def __init__(
@@ -122,12 +124,39 @@ class Trainer:
             if self._state.phase == "training" or self._wanted:
                 self._ask()
 
-    def close(self) -> None:
-        """Stop at once; what was not saved is given up."""
+    def close(self, left: Batch | None = None) -> None:
+        """Stop at once; examples that wait, and those ``left``, are stored without a new head."""
         with self._changed:
             self._closed = True
+            self._batches += [] if left is None else [left]
             self._changed.notify_all()
         self._thread.join(timeout=30.0)
+        try:
+            while self._batches:
+                with suppress(StoreChanged):
+                    self._keep()
+        except UserError as error:  # a busy or full disk
+            logger.warning("what was taught last is not kept: %s", error)
+
+    def _keep(self) -> None:
+        """Store the examples that wait, unless they make somebody worse; the head stays."""
+        old = self._store.snapshot()
+        batches = self._present(tuple(self._batches))
+        add = _by_name(batches)
+        worse = []
+        if add:
+            split = Split.of(_joined(old.gallery, batches))
+            worse = self._worse(old, split, None)
+        with self._editing:
+            if worse:
+                logger.warning("what was taught last is not kept: %s", "; ".join(worse))
+            elif add:
+                self._store.apply(Change(add=add, expected=old.version))
+                count = counted(sum(map(len, add.values())), "example")
+                who = " and ".join(add)
+                logger.info("kept %s of %s; the head learns them with `faces fit`", count, who)
+            self._batches = []
+            self._ended([batch.id for batch in batches], "; ".join(worse))
 
     def _ask(self) -> None:
         self._wanted, self._generation = True, self._generation + 1
@@ -167,13 +196,24 @@ class Trainer:
         split = Split.of(gallery)
         first = first_head(old.head, split.taught)
         head = self._fit(split.taught, first, stale, old.strangers)
+        worse = self._worse(old, split, head)
+        if stale():
+            raise Stopped
+        if worse:
+            logger.warning("the new head is not used: %s", "; ".join(worse))
+            self._fail("; ".join(worse), batches, generation, drop=True)
+            return
+        self._save(batches, generation, head, old.version)
+
+    def _worse(self, old: Snapshot, split: Split, head: Head | None) -> list[str]:
+        """What is worse with the vectors of ``split`` and this head; None is the old head."""
         out = {vector.tobytes() for vector in split.held_out.embeddings}
         known = np.array([v.tobytes() not in out for v in old.gallery.embeddings], bool)
         known |= ~np.isin(np.array(old.gallery.names), np.array(old.gallery.names)[known])
         before = replace(
             old,
             gallery=Gallery(
-                gallery.fingerprint,
+                old.gallery.fingerprint,
                 tuple(n for n, k in zip(old.gallery.names, known, strict=True) if k),
                 old.gallery.embeddings[known],
             ),
@@ -183,14 +223,7 @@ class Trainer:
         if strangers_known(split.taught):
             # Not those that it was fitted with.
             background = draw_background(split.taught, TEST_BACKGROUND, seed=1)
-        worse = problems(before, after, split, background)
-        if stale():
-            raise Stopped
-        if worse:
-            logger.warning("the new head is not used: %s", "; ".join(worse))
-            self._fail("; ".join(worse), batches, generation, drop=True)
-            return
-        self._save(batches, generation, head, old.version)
+        return problems(before, after, split, background)
 
     def _present(self, batches: Sequence[Batch]) -> list[Batch]:
         """Those of people who are still known, under the names that they have by now."""
@@ -209,10 +242,7 @@ class Trainer:
     def _save(
         self, batches: Sequence[Batch], generation: int, head: Head | None, version: int
     ) -> None:  # fmt: skip
-        add: dict[str, list[NewSample]] = {}
-        for batch in batches:
-            if batch.samples:
-                add.setdefault(batch.name, []).extend(batch.samples)
+        add = _by_name(batches)
         people = 0 if head is None else len([name for name in head.names if name is not None])
         made = {"people": people, "strangers": "drawn", "by": "live"}
         with self._editing:
@@ -259,6 +289,14 @@ class Trainer:
             return
         seconds = None if self._began is None else time.monotonic() - self._began
         self._state, self._began = replace(state, seconds=seconds), None
+
+
+def _by_name(batches: Sequence[Batch]) -> dict[str, list[NewSample]]:
+    add: dict[str, list[NewSample]] = {}
+    for batch in batches:
+        if batch.samples:
+            add.setdefault(batch.name, []).extend(batch.samples)
+    return add
 
 
 def _joined(gallery: Gallery, batches: Sequence[Batch]) -> Gallery:

@@ -17,6 +17,7 @@ from pipeline.teaching.fit_data import Sources
 from recognizer.gallery import Head
 from recognizer.sample_rule import somebody_else
 from recognizer.store.people import Store
+from recognizer.store.read import outside_head
 from recognizer.store.write import NewSample
 from recognizer.training.augment import PLAIN, STRONG
 from recognizer.training.background import with_strangers
@@ -112,7 +113,8 @@ def teach_head(
 def store_head(
     store: Store, head: Head, samples: Samples, sources: Sources, record: Record
 ) -> None:
-    """Put a head into the store; who is in the folder but not in the store is enrolled first.
+    """Put a head into the store; who is in the folder but not in the store is enrolled first, and
+    those who are only in the store are named.
 
     Raises UserError as `Store.add_samples` and `Store.save_head`.
     """
@@ -136,6 +138,13 @@ def store_head(
         "held_out": record.best,
     }
     store.save_head(head, provenance)
+    outside = outside_head(store.people())
+    if sources.folder is not None and outside:
+        log.warning(
+            "the new head does not know %s, who are enrolled and not in %s: `faces fit` without "
+            "--from-folders teaches everybody",
+            outside, sources.folder,
+        )  # fmt: skip
 
 
 def _point_out(store: Store, new: Mapping[str, Sequence[NewSample]]) -> None:

@@ -238,9 +238,13 @@ class LiveTeaching(PeopleEditing):
         self.swap(self.store.snapshot())
 
     def close(self) -> None:
-        """Stop the teaching in the background; what is stored stays as it is."""
+        """Stop the teaching in the background; what was gathered is stored, without a new head."""
         self._later.shutdown()
-        self._trainer.close()
+        with self._lock:
+            session = self._session
+            gathering = session is not None and session.phase == "gathering"
+            left = session.hand_over() if session is not None and gathering else None
+        self._trainer.close(left)
 
     # -- inside
 

@@ -21,6 +21,7 @@ from recognizer.evaluation.groups import audit
 from recognizer.evaluation.identification import split
 from recognizer.evaluation.pose import by_yaw
 from recognizer.evaluation.report import Operating, Searched, Section, Trial
+from recognizer.names import tidy
 from recognizer.rule import Thresholds
 from recognizer.snapshot import Snapshot
 
@@ -252,8 +253,9 @@ def _identify(
             changed = Thresholds(snapshot.thresholds.head, given.threshold)
             snapshot = replace(snapshot, thresholds=changed)
         trial = Trial(snapshot, faces.embeddings, faces.failed, operating[main].origin)
+        truth = [tidy(name) for name in photos.people]  # as the gallery has them
         return report.identify(
-            {main: trial}, photos.people, "the people of the gallery, all photos are probes"
+            {main: trial}, truth, "the people of the gallery, all photos are probes"
         )
     parts = split(photos.person, setup.enroll, setup.nonmated, setup.seed)
     trials = {}

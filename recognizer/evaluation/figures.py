@@ -89,11 +89,14 @@ def draw_identification(path: Path, searches: Mapping[str, Search], title: str) 
     left.set(xlabel="threshold (cosine)", ylabel="rate", ylim=(0, 1.005))
     right.set(xlabel="FPIR: strangers who get a name", ylabel="FNIR: people without their own")
     right.set(ylim=(0, 1.005))
-    if any((~found.mated).any() for found in searches.values()):
+    if any(np.isfinite(line.get_xydata()).all(axis=1).any() for line in right.lines):
         right.set(xscale="log")
         right.legend()
-    else:
-        right.text(0.5, 0.5, "no probes of strangers", ha="center", transform=right.transAxes)
+    else:  # a log axis of nothing raises ValueError
+        mated = np.concatenate([found.mated for found in searches.values()])
+        missing = "probes of enrolled people" if not mated.any() else "named strangers"
+        missing = "probes of strangers" if mated.all() else missing
+        right.text(0.5, 0.5, f"no {missing}", ha="center", transform=right.transAxes)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend(fontsize=8)

@@ -73,6 +73,9 @@ class Database(Protocol):
     def connect(self) -> Any:
         """A new connection, outside of any transaction."""
 
+    def current(self, db: Any) -> Any:
+        """``db``; or a new connection in its place, where it would not see what others wrote."""
+
     def is_misfit(self, error: Exception) -> bool:
         """Whether a change was refused because it does not go with what is there."""
 

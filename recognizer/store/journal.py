@@ -75,6 +75,23 @@ def acts(db: Connection) -> list[Act]:
     return [Act(*row) for row in rows]
 
 
+def touched(db: Connection, act: int) -> list[str]:
+    """The names of the people whom an act has changed: present ones, and those it took away."""
+    people = (
+        "SELECT id FROM undo_person WHERE act = ? "
+        "UNION SELECT person_id FROM undo_sample WHERE act = ? "
+        "UNION SELECT person_id FROM sample "
+        "WHERE id IN (SELECT id FROM undo_sample WHERE act = ?) "
+        "OR source IN (SELECT more FROM act WHERE id = ? AND more != '')"
+    )
+    rows = db.execute(
+        "SELECT name FROM undo_person WHERE act = ? AND name IS NOT NULL "
+        f"UNION SELECT name FROM person WHERE id IN ({people})",
+        (act,) * 5,
+    )
+    return sorted(name for (name,) in rows)
+
+
 def undo(db: Connection, number: int | None) -> Act:
     """Take back the newest act. Raises UserError when there is none, or it is not ``number``."""
     left = acts(db)

@@ -67,6 +67,8 @@ class Store(Transactions):
         fingerprint: str,
         dimension: int,
         thresholds: Thresholds | None = None,
+        *,
+        take_over: bool = False,
     ) -> Store:
         """Open the file, making it when it is missing and upgrading one of an older version.
 
@@ -75,6 +77,9 @@ class Store(Transactions):
             fingerprint, dimension: of the embedder in use, see `recognizer.types.Embedder`.
             thresholds: hold until others are saved; those that were measured for the embedder
                 unless given, see `recognizer.rule.default_thresholds`.
+            take_over: bind a file in which nothing is kept, as after an enrollment that failed, to
+                this embedder. For those who write people: a program that has it open must start
+                again.
 
         Raises UserError for a file that is foreign, newer, or of another fingerprint.
         """
@@ -82,11 +87,21 @@ class Store(Transactions):
         database_at(path).prepare({"contract": fingerprint, "dimension": dimension})
         store = cls._opened(path, thresholds)
         if (store.fingerprint, store.dimension) != (fingerprint, dimension):
-            other, people = store.fingerprint, store.people()
+            other, people, seen = store.fingerprint, store.people(), store.version()
+            try:
+                empty = store._keeps_nothing()
+                if empty and take_over:
+                    store.rebind(fingerprint, dimension, {}, seen)
+                    return store
+            except UserError:
+                store.close()
+                raise
             store.close()
+            anew = "enroll somebody with this one: nobody is in it yet"
+            way = anew if empty else store_read.way_over(people)
             raise UserError(
                 f"{path} holds vectors of another embedder ({other}; this one is {fingerprint}): "
-                f"choose that embedder, or name another file, or {store_read.way_over(people)}"
+                f"choose that embedder, or name another file, or {way}"
             )
         return store
 
@@ -112,7 +127,7 @@ class Store(Transactions):
     def version(self) -> int:
         """Grows with every change; so quick (tens of microseconds) that it can be asked often."""
         with self._read_lock, self._database.explained():
-            return store_read.version(self._reader)
+            return store_read.version(self._current())
 
     def snapshot(self) -> Snapshot:
         """Everything at one moment; the same object again as long as nothing has changed.
@@ -133,6 +148,12 @@ class Store(Transactions):
         if given.keys() != known:
             given = {**asdict(self._default_thresholds()), **given}
         return Thresholds(**given)
+
+    def _keeps_nothing(self) -> bool:
+        """Whether nothing here is of the embedder that it is bound to."""
+        with self.reading() as db:
+            faces = "SELECT 1 FROM person UNION ALL SELECT 1 FROM unknown LIMIT 1"
+            return not db.execute(faces).fetchall() and "thresholds" not in store_read.meta(db)
 
     def _bar(self, db: Connection) -> float:
         return SAME_SHARE * self._thresholds(db).gallery
@@ -178,6 +199,11 @@ class Store(Transactions):
         """What `undo` can take back, newest first."""
         with self.reading() as db:
             return journal.acts(db)
+
+    def touched(self, act: int) -> list[str]:
+        """The names of the people whom this act has changed, see `acts`."""
+        with self.reading() as db:
+            return journal.touched(db, act)
 
     def head_provenance(self) -> dict[str, Any] | None:
         """What was given to `save_head`; None without a head."""

@@ -60,6 +60,15 @@ def way_over(people: Sequence[PersonInfo]) -> str:
     return advice
 
 
+def outside_head(people: Sequence[PersonInfo]) -> str:
+    """Names (five at most) of those whom the classifier head does not know; "" without a head, and
+    when it knows everybody."""
+    outside = [p.name for p in people if p.samples and not p.in_head]
+    if not any(p.in_head for p in people):
+        return ""
+    return ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One vector of a person."""

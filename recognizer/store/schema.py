@@ -30,8 +30,11 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: "it is not a file of people; choose another name",
     sqlite3.SQLITE_FULL: "the disk is full; nothing was changed",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable?",
-    sqlite3.SQLITE_READONLY: "it or its folder cannot be written to",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "the disk is full, and reading takes 32 KB beside the file, too",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; are the file and its folder writable? If "
+    "not, copy it, and its -wal where there is one, to a folder where you may write",
+    sqlite3.SQLITE_READONLY: "it or its folder cannot be written to; to change it, copy it to a "
+    "folder where you may write",
     sqlite3.SQLITE_PERM: "access is not allowed",
 }
 
@@ -42,6 +45,7 @@ _SCRUB_LATER = {
     sqlite3.SQLITE_LOCKED: "another program is using it",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_READONLY: "it or its folder cannot be written to",
 }
 
 
@@ -50,6 +54,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._seen: object = None  # the state of a file that cannot be written to, when opened
 
     def exists(self) -> bool:
         """Whether the file is there."""
@@ -59,7 +64,17 @@ class SqliteFile:
         prepare(self.path, create)
 
     def connect(self) -> sqlite3.Connection:
-        return connect(self.path)
+        seen = None if is_writable(self.path) else _state(self.path)
+        db = connect(self.path)
+        self._seen = seen
+        return db
+
+    def current(self, db: sqlite3.Connection) -> sqlite3.Connection:
+        if self._seen is None or self._seen == _state(self.path):
+            return db
+        new = self.connect()  # first: while that fails, the old one is what there is
+        db.close()
+        return new
 
     def is_misfit(self, error: Exception) -> bool:
         return isinstance(error, sqlite3.IntegrityError)
@@ -113,7 +128,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
-        reason = None if code is None else _REASONS.get(code & 0xFF)
+        reason = None if code is None else _REASONS.get(code) or _REASONS.get(code & 0xFF)
         if reason is None:
             raise
         raise UserError(f"{path}: {reason} ({error})") from error
@@ -125,9 +140,15 @@ def connect(path: Path) -> sqlite3.Connection:
     ``secure_delete`` overwrites what is deleted; temporary tables stay in memory, so that no copy
     of anybody's vectors gets into the folder of temporary files; ``synchronous=FULL`` makes an
     enrollment that was reported last through a power cut.
+
+    A file that cannot be written to is opened for reading. Where there is no log, nobody is writing
+    to it, and SQLite is told that it stays as it is: it could not make the log to see otherwise.
     """
+    mode = "rw"
+    if not is_writable(path):
+        mode = "ro" if _log(path).exists() else "ro&immutable=1"
     db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
+        f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -142,6 +163,28 @@ def connect(path: Path) -> sqlite3.Connection:
     ):
         db.execute(f"PRAGMA {setting}")
     return db
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file can be changed: itself, and the log beside it made, or written to."""
+    log = _log(path)
+    beside = os.access(log.parent, os.W_OK) or os.access(log, os.W_OK)
+    return os.access(path, os.W_OK) and beside
+
+
+def _log(path: Path) -> Path:
+    """SQLite's write-ahead log; it is beside the file that a link leads to."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}-wal")
+
+
+def _state(path: Path) -> tuple[bool, int, int]:
+    """Differs when somebody has written to the file, or may be writing. Raises UserError: gone."""
+    try:
+        there = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read any more: {error.strerror}") from error
+    return _log(path).exists(), there.st_mtime_ns, there.st_size
 
 
 def prepare(path: Path, create: dict[str, object] | None) -> None:
@@ -169,7 +212,8 @@ def prepare(path: Path, create: dict[str, object] | None) -> None:
         version = recognize(db, path)
         if version == 0 and create is None:
             raise UserError(f"{path} is empty: enroll somebody with `faces enroll`")
-        _write_ahead(db)
+        if is_writable(path):
+            _write_ahead(db)
         if version < SCHEMA:
             _upgrade(db, path, create)
 

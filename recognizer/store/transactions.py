@@ -64,9 +64,16 @@ class Transactions(Closing):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One moment: what another program writes meanwhile is not seen."""
-        with self._read_lock, self._database.explained(), self._database.reading(self._reader):
+        with (
+            self._read_lock, self._database.explained(), self._database.reading(self._current())
+        ):  # fmt: skip
             self._check_unchanged(self._reader)
             yield self._reader
+
+    def _current(self) -> Connection:
+        """The connection to read from, which sees what has been written until now."""
+        self._reader = self._database.current(self._reader)
+        return self._reader
 
     @contextmanager
     def noting(self) -> Iterator[Connection]:

@@ -17,7 +17,8 @@ import logging
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,15 +158,8 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     Raises UserError for a file that is missing, damaged, too large or foreign, and for one of
     another fingerprint than the store's.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            people, denied = _read(archive, path, store.fingerprint, store.dimension)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {path}") from error
-    except _BROKEN as error:
-        raise UserError(f"{path} is no file of `faces people export`: {error}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path) as archive:
+        people, denied = _read(archive, path, store.fingerprint, store.dimension)
     snapshot = store.snapshot()
     denied_before = snapshot.denied or Gallery.empty(store.fingerprint, store.dimension)
     known: dict[str, set[bytes]] = {}
@@ -202,6 +196,25 @@ def import_people(store: Store, path: Path, force: bool = False) -> Moved:
     added = [sample for samples in new.values() for sample in samples]
     crops = sum(sample.picture is not None for sample in added)
     return Moved(len(new), len(added), crops, skipped, refused, sum(map(len, denies.values())))
+
+
+def fingerprint_of(path: Path) -> str:
+    """Of the embedder whose vectors a file holds. Raises UserError as `import_people`."""
+    with _opened(path) as archive:
+        return str(_header(_entry(archive, path, "people.json", MAX_JSON), path)["contract"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}") from error
+    except _BROKEN as error:
+        raise UserError(f"{path} is no file of `faces people export`: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _of_nobody_else(
@@ -270,7 +283,7 @@ def _samples(
     vectors = _from_npy(archive, path, (count, dimension), _KINDS[kind][0])
     position = 0
     for name, rows in people.items():
-        samples = result.setdefault(clean_name(name), [])
+        samples = result.setdefault(clean_name(name, kept=True), [])
         for row in rows:
             picture = None
             if row["box"] is not None:

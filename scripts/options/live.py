@@ -81,10 +81,11 @@ class Networks(EmbedderOptions, GalleryOptions):
             threads=self.threads,
         )
 
-    def open_people(self, embedder: Embedder) -> Snapshot:
-        """Who is in ``--gallery``; nobody where that file is missing, which is left so."""
+    def open_people(self, embedder: Embedder, take_over: bool = False) -> Snapshot:
+        """Who is in ``--gallery``; nobody where that file is missing, which is left so. See
+        `GalleryOptions.open_store`."""
         if self.exists():
-            with self.open_store(embedder) as store:
+            with self.open_store(embedder, take_over) as store:
                 return store.snapshot()
         from recognizer.gallery import Gallery
         from recognizer.snapshot import Snapshot

@@ -43,12 +43,14 @@ class GalleryOptions:
 
         return Store.exists(self.gallery)
 
-    def open_store(self, embedder: Embedder) -> Store:
-        """The people, for this embedder; made where they are missing. Raises UserError as
-        `Store.open`."""
+    def open_store(self, embedder: Embedder, take_over: bool = False) -> Store:
+        """The people, for this embedder; made where they are missing. ``take_over`` and UserError
+        as `Store.open`."""
         from recognizer.store.people import Store
 
-        return Store.open(self.gallery, embedder.fingerprint, embedder.dimension)
+        return Store.open(
+            self.gallery, embedder.fingerprint, embedder.dimension, take_over=take_over
+        )
 
     def open_existing_store(self) -> Store:
         """The people, whatever their embedder. Raises UserError when they are missing."""

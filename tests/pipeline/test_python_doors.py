@@ -105,6 +105,19 @@ def test_an_embedding_is_added_by_the_same_rule(known):
         known.add("Dora", np.full(64, np.nan))
 
 
+def test_a_closed_gallery_says_so(known):
+    analyzer = faces.FaceAnalyzer(PatchDetector(), gallery=known)
+    known.close()
+    for ask in (
+        lambda: analyzer(photo(person(1))), lambda: known.people, lambda: known.version,
+        lambda: known.add("Ben", photo(person(2))), lambda: known.remove("Anna"),
+    ):  # fmt: skip
+        with pytest.raises(faces.UserError, match=r"people\.db is closed: open it again"):
+            ask()
+    assert repr(known).endswith("people.db: closed)")
+    known.close()
+
+
 def test_a_kept_crop_is_in_the_file(known):
     known.add("Ben", photo(person(2)), keep_crop=True)
     assert known.store.samples("Ben")[0].picture is not None
@@ -128,6 +141,15 @@ def test_the_file_is_of_one_embedder(known, tmp_path):
         faces.Gallery.open(tmp_path / "people.db", FakeEmbedder(seed=1))
     with pytest.raises(faces.UserError, match="the gallery holds vectors of"):
         faces.FaceAnalyzer(PatchDetector(), FakeEmbedder(seed=1), known)
+
+
+def test_a_gallery_without_people_is_the_next_ones_who_adds_some(tmp_path):
+    path, one, other = tmp_path / "people.db", FakeEmbedder(), FakeEmbedder(seed=1)
+    faces.Gallery.open(path, one).close()
+    with pytest.raises(faces.UserError, match="nobody is in it yet"):
+        faces.FaceAnalyzer(PatchDetector(), other, path)
+    with faces.Gallery.open(path, other, PatchDetector()) as gallery:
+        assert gallery.add("Anna", photo(person(1)))
 
 
 def test_a_missing_gallery_is_not_made_by_looking(tmp_path):

@@ -65,6 +65,12 @@ def test_pairs_needed(fmr, pairs):
     assert pairs_needed(fmr) == pairs
 
 
+def test_the_rate_that_is_said_to_be_supported_is_more_than_the_refused_one():
+    same = np.arange(97) < 1
+    with pytest.raises(UserError, match=r"rate of 0.1 takes .* there are 96; they support 0.11 at"):
+        calibrate_pairs(np.linspace(-1, 1, 97), same, 0.1)
+
+
 def test_without_genuine_pairs_there_is_no_answer():
     with pytest.raises(UserError, match="no pair of one person"):
         calibrate_pairs(np.linspace(0, 1, 1000), np.zeros(1000, bool), 0.1)

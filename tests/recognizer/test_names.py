@@ -26,6 +26,7 @@ from recognizer.names import clean_name
         ("Room 1\ufe0f\u20e3", "Room 1\ufe0f\u20e3"),
         ("Stop\u203c\ufe0f", "Stop\u203c\ufe0f"),
         ("x" * 100, "x" * 100),
+        ("Unknown Soldier 1", "Unknown Soldier 1"),
     ],
 )
 def test_names_that_can_be(name, clean):
@@ -55,8 +56,15 @@ def test_names_that_can_be(name, clean):
         ("\ud800", r"U\+D800"),
         ("x" * 101, "101 characters"),
         ("Unknown", "strangers"),
+        ("unknown  12", "'unknown 12': that is what strangers"),
     ],
 )
 def test_names_that_cannot_be(name, reason):
     with pytest.raises(UserError, match=reason):
         clean_name(name)
+
+
+def test_a_name_that_was_allowed_once_can_be_kept():
+    assert clean_name(" unknown  12", kept=True) == "unknown 12"
+    with pytest.raises(UserError, match="strangers"):
+        clean_name("Unknown", kept=True)

@@ -37,9 +37,11 @@ def face(cosine: float) -> np.ndarray:
 
 
 EXACT = Thresholds(head=0.75, gallery=0.75)  # a binary fraction: exact as float32 too
+HIGH = Thresholds(head=0.75, gallery=0.8125)
+LIKE_BOTH = np.array([[0.8, 0.6]], np.float32)  # more like Ada; like Bob above 0.7 of EXACT
 JUST_MORE = float(np.nextafter(np.float32(0.75), np.float32(1)))
 
-# name: (gallery, head, cosine with Ada, thresholds) -> (name, source, nearest)
+# name: (gallery, head, cosine with Ada or a face, thresholds) -> (name, source, nearest)
 RULE = {
     "the head is sure": (GALLERY, head(0.9, 0.0, 0.1), 0.6, EXACT, ("ada", "head", "ada")),
     "exactly the threshold is not enough for the head": (
@@ -65,6 +67,14 @@ RULE = {
         GALLERY, head(0.0, 0.01, 0.99), 0.9, EXACT, ("ada", "gallery", "ada")),
     "the head is sure of a stranger and the gallery far": (
         GALLERY, head(0.0, 0.01, 0.99), 0.5, EXACT, (None, "none", "ada")),
+    "the gallery's nearest is nobody of the head's, close, and nearer": (
+        GALLERY, head(0.9, 0.1, names=("bob", None)), LIKE_BOTH, EXACT, ("ada", "gallery", "ada")),
+    "nobody of the head's and nearer, but not close": (
+        GALLERY, head(0.9, 0.1, names=("bob", None)), LIKE_BOTH, HIGH, ("bob", "head", "ada")),
+    "nobody of the head's and close, but the head's is nearer": (
+        GALLERY, head(0.9, 0.1, names=("ada", None)), LIKE_BOTH, EXACT, ("ada", "head", "ada")),
+    "close and nearer, but the head knows both": (
+        GALLERY, head(0.0, 0.9, 0.1), LIKE_BOTH, EXACT, ("bob", "head", "ada")),
     "no head": (GALLERY, None, 0.9, EXACT, ("ada", "gallery", "ada")),
     "no head, far": (GALLERY, None, 0.2, EXACT, (None, "none", "ada")),
     "nobody enrolled": (NOBODY, None, 0.9, EXACT, (None, "none", None)),
@@ -84,7 +94,10 @@ RULE = {
 @pytest.mark.parametrize("case", RULE)
 def test_the_rule(case):
     gallery, classifier, cosine, thresholds, expected = RULE[case]
-    vector = face(cosine) if cosine >= 0 else -face(-cosine)
+    if isinstance(cosine, np.ndarray):
+        vector = cosine
+    else:
+        vector = face(cosine) if cosine >= 0 else -face(-cosine)
     [match] = Snapshot(gallery, classifier, thresholds).identify(vector)
     assert (match.name, match.source, match.nearest) == expected
     assert (match.similarity is None) == (not gallery.people)

@@ -106,7 +106,8 @@ def test_a_photo_without_a_face_is_left_out_and_said(crowd, capsys, tmp_path):
 
 def test_people_of_another_embedder_are_refused_before_the_work(tmp_path, capsys, monkeypatch):
     save(tmp_path / "mine" / "Ann" / "a.png", person(1))
-    Store.open(Path("people.db"), "another", EMBEDDER.dimension).close()
+    with Store.open(Path("people.db"), "another", EMBEDDER.dimension) as store:
+        store.add("Ann", np.eye(1, EMBEDDER.dimension, dtype=np.float32))
     monkeypatch.setattr("recognizer.evaluation.embedding.embed_photos", None)
     assert main(["calibrate", "--folders", "mine"]) == 2
     assert "people.db holds vectors of another embedder" in capsys.readouterr().err

@@ -216,6 +216,13 @@ def test_a_broken_file_is_named_and_skipped(photos, capsys):
     assert len(lines("found/detections.jsonl")) == 4
 
 
+def test_a_folder_that_cannot_be_read_is_named(photos, capsys, close_folder):
+    close_folder(Path("photos/trip"))
+    detect("photos", "--out", "found", code=1)
+    assert "trip: the folder cannot be read: Permission denied" in capsys.readouterr().err
+    assert files("found") == ["a.png", "b.png", "detections.jsonl"]
+
+
 def test_a_file_that_is_no_picture_fails(photos, capsys):
     Path("notes.txt").write_text("a\n")
     detect("notes.txt", "--json", "-", code=1)

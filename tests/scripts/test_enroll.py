@@ -107,6 +107,17 @@ def test_folders_of_people(capsys):
     assert listed(capsys) == [("P1", 3, 3), ("P2", 3, 3)]
 
 
+def test_a_folder_that_cannot_be_read_is_named(capsys, close_folder):
+    save(Path("family/P1/0.png"), person(1))
+    save(Path("family/P1/old/1.png"), person(1, variant=1))
+    close_folder(Path("family/P1/old"))
+    assert main(["enroll", "--from-folders", "family"]) == 1
+    output = capsys.readouterr()
+    assert "old: the folder cannot be read: Permission denied" in output.err
+    assert "enrolled: P1, 1 of 1 photo" in output.out
+    assert main(["enroll", "P1", "family/P1"]) == 1
+
+
 def test_somebody_under_another_name_is_pointed_out(capsys):
     enroll(1)
     save(Path("again.png"), person(1, variant=7))

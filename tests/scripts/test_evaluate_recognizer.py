@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,10 +223,16 @@ def test_a_gallery_file(folders, no_pictures, tmp_path, embedder, capsys):
     assert rule["origin"] == "the gallery's own"
     assert rule["fnir"] == 0
 
+    spaced = tmp_path / "spaced" / "P00 "  # a name that enrolling tidies up
+    shutil.copytree(folders / "P00", spaced)
+    assert evaluate("--gallery", path, "--probes", spaced.parent, *flags[2:]) == 0
+    assert report(tmp_path / "out")["identification"]["nonmated"] == 0
+
     Store.open(tmp_path / "empty.db", embedder.fingerprint, embedder.dimension).close()
     assert evaluate("--gallery", tmp_path / "empty.db", *flags) == 2
     assert "nobody is enrolled" in capsys.readouterr().err
-    Store.open(tmp_path / "other.db", "another", 64).close()
+    with Store.open(tmp_path / "other.db", "another", 64) as store:
+        store.add("P00", np.eye(1, 64, dtype=np.float32))
     assert evaluate("--gallery", tmp_path / "other.db", *flags) == 2
     assert "another embedder" in capsys.readouterr().err
 

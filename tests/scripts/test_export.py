@@ -79,6 +79,9 @@ def test_nothing_is_written_into_the_package(
     [
         (["none.pt"], "there is no detector none.pt"),
         (["none.pt", "--images", "nowhere"], "nowhere"),
+        (["runs"], f"runs is a folder: give the file, {Path('runs/best.pt')} for a run folder"),
+        (["a.onnx"], "a.onnx looks like an exported file: give the checkpoint (.pt) that it was"),
+        (["none.pt", "--out", "b.torchscript"], "out=b.torchscript: name a folder; the files"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -89,6 +92,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("a.onnx").write_bytes(b"\x08\x08network")
     assert main(["export", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

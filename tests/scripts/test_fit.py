@@ -113,6 +113,9 @@ def test_a_folder_enrols_whom_it_brings(capsys):
     assert taught.gallery.people == ("P1", "P2", "P3")
     assert taught.head is not None
     assert set(taught.head.names) == {"P1", "P2", "P3", None}
+    assert "does not know" not in output.err
+    assert main(["fit", "--from-folders", str(folder("few", 1))]) == 0
+    assert "the new head does not know P2, P3, who are enrolled" in capsys.readouterr().err
 
 
 def test_crops_of_a_folder_are_read_once(monkeypatch):

@@ -16,6 +16,8 @@ from skimage.io import imsave
 from pipeline.library.parts import read_faces
 from scripts.main import main
 from tests.commands import parse_only
+from tests.pipeline.library.looking import Here, QuickLooker
+from tests.pipeline.people_photos import person, save
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +106,21 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch, capsys):
         with lock:
             assert main(["index", "a.png", "--library", "lib", *more]) == 2
         assert "another `faces index` is at work" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_loses_nothing(
+    tmp_path, monkeypatch, capsys, close_folder
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.library.look.Looker", QuickLooker)
+    monkeypatch.setattr("scripts.index.choose_executor", lambda *_: (Here(), 1))
+    save(Path("photos/a.png"))
+    save(Path("photos/closed/b.png"), person(1))
+    assert main(["index", "photos", "--library", "lib"]) == 0
+    close_folder(Path("photos/closed"))
+    assert main(["index", "photos", "--library", "lib"]) == 1
+    assert "closed: the folder cannot be read: Permission denied" in capsys.readouterr().err
+    assert len(read_faces(Path("lib"))) == 1
 
 
 @pytest.mark.slow

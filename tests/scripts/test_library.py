@@ -205,6 +205,24 @@ def test_exporting(lib, tmp_path, capsys):
     assert (tmp_path / "photos" / "a.xmp").read_text() == "mine"
 
 
+def test_a_name_or_number_that_is_given_twice_counts_once(lib, tmp_path, capsys):
+    run(capsys, "people", lib)
+    assert run(capsys, "name", lib, "1", "1", "Ann").startswith("6 faces are Ann now")
+    out = tmp_path / "out"
+    text = run(capsys, "export", lib, "--folders", str(out), "--name", "Ann", " Ann")
+    assert "1 person" in text
+    assert not (out / "Ann-2").exists()
+
+
+def test_nobody_else_is_forgotten_where_a_number_is_somebodys_name(lib, capsys):
+    run(capsys, "people", lib)
+    run(capsys, "name", lib, "2", "1")
+    run(capsys, "forget", lib, "1", "--yes", code=2)
+    assert people(capsys, lib) == [(None, 6), ("1", 5)]
+    run(capsys, "forget", lib, "2", "--yes")
+    assert people(capsys, lib) == [(None, 6)]
+
+
 def test_numbers_stay_those_of_the_last_list_whatever_is_asked(lib, capsys):
     """So that nobody else is forgotten, or gets a name."""
     shown = json.loads(run(capsys, "people", lib, "--json", "--all"))["people"]

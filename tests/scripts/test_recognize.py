@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_photo_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str]
     output = capsys.readouterr()
     assert "broken.png: cannot read the image" in output.err
     assert len(output.out.splitlines()) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    capsys: pytest.CaptureFixture[str], close_folder: Callable[[Path], None]
+) -> None:
+    close_folder(Path("photos/trip"))
+    assert main(["recognize", "photos", "--quiet"]) == 1
+    output = capsys.readouterr()
+    assert "trip: the folder cannot be read: Permission denied" in output.err
+    assert len(output.out.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -236,8 +236,8 @@ def test_what_cannot_work_is_said_in_one_line(
 
 def test_a_gallery_of_another_embedder_is_refused(world, capsys):
     film(count=2)
-    with Store.open(Path("people.db"), "another", 64):
-        pass
+    with Store.open(Path("people.db"), "another", 64) as store:
+        store.add("Ann", np.eye(1, 64, dtype=np.float32))
     assert main(["run", "party.mp4"]) == 2
     assert "holds vectors of another embedder" in capsys.readouterr().err
 

@@ -200,6 +200,24 @@ def test_folders_of_people(tmp_path):
         people_folders(tmp_path / "missing")
 
 
+def test_what_a_network_disk_keeps_for_itself_is_nobody(tmp_path, close_folder, caplog):
+    save(tmp_path / "Hans" / "IMG.png")
+    save(tmp_path / "Hans" / "@eaDir" / "IMG.png" / "SYNOPHOTO_THUMB_XL.png")
+    save(tmp_path / "@eaDir" / "1.png")
+    save(tmp_path / "#recycle" / "x" / "y.png")
+    save(tmp_path / "Zoe" / "1.png")
+    close_folder(tmp_path / "Zoe")
+    closed: list[str] = []
+    caplog.set_level("INFO")
+    assert people_folders(tmp_path, closed) == {
+        "Hans": [tmp_path / "Hans" / "IMG.png"],
+        "Zoe": [],
+    }
+    assert closed == [str(tmp_path / "Zoe")]
+    assert f"{tmp_path}: left out 2 system folders (#recycle @eaDir)" in caplog.text
+    assert "Zoe: the folder cannot be read: Permission denied" in caplog.text
+
+
 @pytest.mark.data
 def test_real_photos_with_the_shipped_detector(store, shared_data):
     """LFW's central crops: nearly every one has one face that passes the gates."""

@@ -102,7 +102,10 @@ class Here:
 def index(library: Path, *arguments: Path | str, executor: Any = None, **settings: Any) -> Tally:
     """What `faces index` does, with quick networks."""
     executor = executor or Here()
-    found = scan(list(map(str, arguments)), settings.pop("lists", ()), library)
+    found = scan(
+        list(map(str, arguments)), settings.pop("lists", ()), library,
+        settings.get("drop_missing", False),
+    )  # fmt: skip
     manifest = QuickLooker(SETTINGS).manifest
     return Indexing(library, manifest, found, **settings).run(executor, 2)
 

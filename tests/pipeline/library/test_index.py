@@ -143,6 +143,69 @@ def test_a_folder_that_is_suddenly_empty_is_taken_for_a_missing_disk(library, ph
     assert names(library) == []
 
 
+def test_a_folder_that_was_moved_is_said_and_can_be_dropped_by_its_old_name(
+    library, photos, tmp_path, caplog
+):
+    index(library, photos)
+    (photos.parent / "pics" / "2024").mkdir(parents=True)
+    moved = photos.rename(tmp_path / "pics" / "2024" / "photos")
+    assert index(library, moved).known == 3
+    old = photos.as_posix()
+    assert f"{old} is not there any more, and the library still has 3 files of it" in caplog.text
+    assert f"`faces index {old} --library {library} --drop-missing`" in caplog.text
+    with pytest.raises(UserError, match="there is no such file"):
+        index(library, photos)
+    tally = index(library, photos, moved, drop_missing=True)
+    assert (tally.gone, tally.unchanged) == (4, 4)
+    assert {row["path"] for row in rows(library)} == {
+        (moved / name).as_posix() for name in ("a.png", "c.png", "d.jpg", "sub/b.png")
+    }
+    with pytest.raises(UserError, match=r"photos/: there is no such file .* nothing of it"):
+        index(library, photos, moved, drop_missing=True)
+
+
+def test_a_disk_that_is_not_there_loses_only_what_is_elsewhere(library, photos, tmp_path, caplog):
+    here = tmp_path / "here"
+    index(library, photos)
+    save(here / "a copy.png", person(1), person(2))
+    save(here / "new.png", person(7))
+    shutil.rmtree(photos)
+    assert index(library, photos, here, drop_missing=True).gone == 1
+    assert {name for name, _ in names(library)} == {
+        *("a copy.png", "new.png", "b.png", "c.png", "d.jpg")
+    }
+    assert f"{photos.as_posix()}/ is not there, and the library has 3 files of it" in caplog.text
+    (here / "a copy.png").rename(here / "c.png")  # what is known of it alone is no copy
+    assert index(library, photos, drop_missing=True).gone == 0
+    photos.mkdir()
+    assert index(library, photos, drop_missing=True).gone == 3
+
+
+def test_a_copy_on_another_disk_that_is_not_there_counts_for_nothing(library, photos, tmp_path):
+    index(library, photos)
+    index(library, shutil.copytree(photos, tmp_path / "copies"))
+    shutil.rmtree(photos)
+    shutil.rmtree(tmp_path / "copies")
+    assert index(library, photos, drop_missing=True).gone == 0
+    assert index(library, photos, tmp_path / "copies", drop_missing=True).gone == 0
+
+
+def test_a_copy_beside_its_first_is_no_folder_that_was_moved(library, photos, tmp_path, caplog):
+    index(library, photos)
+    shutil.copytree(photos, tmp_path / "copies")
+    assert index(library, tmp_path / "copies").known == 3
+    assert "not there any more" not in caplog.text
+
+
+def test_thumbnails_of_a_network_disk_leave_a_library_that_has_them(library, photos, monkeypatch):
+    save(photos / "@eaDir" / "a.png", person(1))
+    with monkeypatch.context() as earlier:
+        earlier.setattr("faces.images.find._SYSTEM_FOLDERS", frozenset())
+        index(library, photos)
+    assert index(library, photos).gone == 1
+    assert not [row for row in rows(library) if "@eaDir" in row["path"]]
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs permissions to fail")
 def test_a_folder_that_may_not_be_entered_loses_nothing(library, photos):
     index(library, photos)

@@ -14,6 +14,7 @@ from pipeline.library.parts import (
     Manifest,
     job_alone,
     no_writer,
+    part_files,
     part_id,
     read_faces,
     read_manifest,
@@ -104,6 +105,14 @@ def test_a_part_is_written_anew_with_fewer_rows_and_removed_with_none(library):
     write_part(library, "1", rows.slice(0, 0))
     assert not path.exists()
     assert read_rows(library, ["path"])["path"].to_pylist() == ["/film.mp4"]
+
+
+def test_a_part_that_index_drops_while_a_library_is_read_is_not_damaged(library, monkeypatch):
+    there = part_files(library)
+    monkeypatch.setattr(
+        "pipeline.library.parts.part_files", lambda _: [*there, library / "parts" / "gone.parquet"]
+    )
+    assert len(read_faces(library)) == 3
 
 
 def test_a_damaged_or_later_part_is_named(library):

@@ -125,6 +125,25 @@ def test_a_name_that_was_just_given_means_those_faces_without_another_list(libra
         library.find("Robert")
 
 
+def test_digits_are_a_name_where_somebody_has_it_and_never_somebody_else(library):
+    """Bib numbers, years, numbers in a class."""
+    library.people()
+    second = library.find("2").rows
+    decide.name(library, [library.find("2")], "2024")
+    assert np.array_equal(library.find("2024").rows, second)
+    assert np.array_equal(library.find("2024", library.people()).rows, second)
+    decide.name(library, [library.find("2")], "1")
+    now = library.people()
+    for people in (None, now):
+        with pytest.raises(UserError, match="1 is the number of somebody without a name in"):
+            library.find("1", people)
+        assert library.find("2", people).name == "1"
+    decide.name(library, [library.find("2")], "2")
+    assert library.find("2", library.people()).name == "2"  # both mean the same
+    with pytest.raises(UserError, match="nobody '7' in the last list: see `faces"):
+        library.find("7")
+
+
 def test_decisions_survive_another_model(tmp_path):
     """Other vectors, other boxes, other numbers of faces: only pictures and places are the same."""
     folder = make_library(tmp_path / "lib", two_people())
@@ -195,8 +214,11 @@ def test_a_face_can_be_told_apart_from_somebody_without_a_name(library):
         decide.tell_apart(library, [library.find("3")], library.find("3"))
 
 
-@pytest.mark.parametrize("before", ["Ann", None])
-def test_whom_a_face_is_not_it_is_not_under_their_new_name(library, before):
+@pytest.mark.parametrize(
+    ("before", "after"), [("Ann", "Ann Lind"), (None, "Ann Lind"), ("Ann", "3")]
+)
+def test_whom_a_face_is_not_it_is_not_under_their_new_name(library, before, after):
+    """Also where the new name is a number of the list."""
     row, other = library.people().everybody[0].rows[:2].tolist()
     face = library.find(str(library.faces.face[row]))
     if before:
@@ -204,11 +226,11 @@ def test_whom_a_face_is_not_it_is_not_under_their_new_name(library, before):
     decide.tell_apart(library, [face], before or library.find("1"))
     people = library.people()
     theirs = str(people.everybody[people.group[other]].number)
-    number = decide.name(library, [library.find(theirs)], "Ann Lind")
+    number = decide.name(library, [library.find(theirs)], after)
     assert sorted(n for _, n in listed(library)) == [1, 5, 5]
     library.people()
     decide.name(library, [face], "Carl")  # one face of theirs, or none, is not renamed
-    assert dict(listed(library)) == {"Ann Lind": 5, None: 5, "Carl": 1}
+    assert dict(listed(library)) == {after: 5, None: 5, "Carl": 1}
     library.decisions.undo()
     library.decisions.undo(number)
     assert sorted(n for _, n in listed(library)) == [1, 5, 5]

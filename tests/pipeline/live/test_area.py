@@ -66,3 +66,12 @@ def test_areas_are_kept_in_a_file(tmp_path):
     with pytest.raises(UserError, match="cannot be kept in"):
         made.save("door", Area())
     assert made.areas == {}, "what is not on disk does not hold"
+
+
+def test_two_programs_with_one_gallery_keep_each_others_zones(tmp_path):
+    path = tmp_path / "people.cameras.json"
+    door, garden = AreaFile(path), AreaFile(path)
+    door.save("door", Area((LEFT,), 33))
+    garden.save("garden", Area())
+    door.save("door", Area((LEFT,), 40))
+    assert AreaFile(path).areas == {"door": Area((LEFT,), 40), "garden": Area()}

@@ -158,6 +158,20 @@ def test_what_is_ignored_does_not_come_back(world):
     assert float(world.faces[0].embedding @ cleo) > 0.8
 
 
+def test_what_another_program_says_is_to_be_ignored_holds_at_once_and_so_does_its_undo(world):
+    world.watch(*[{"Bob": BOB}] * 12)
+    faces = world.faces
+    with (
+        Memory(world.store, WEEK, "garden", GATES) as memory,
+        Store.open_existing(world.store.path) as other,
+    ):
+        assert not memory._is_judged(faces[0].embedding)
+        unknown.judge(other, [face.id for face in faces], "ignored", "ignored")
+        assert memory._is_judged(faces[0].embedding)
+        other.undo()
+        assert not memory._is_judged(faces[0].embedding)
+
+
 def test_a_denied_guess_is_no_guess_any_more(world):
     world.watch(*[{"Bob": BOB}] * 12)
     faces = world.faces

@@ -133,6 +133,45 @@ def test_a_new_teaching_while_it_learns_loses_nothing(tmp_path):
     world.close()
 
 
+@pytest.mark.parametrize("gathered", [4, 8])
+def test_a_normal_end_keeps_what_was_gathered(tmp_path, gathered, caplog):
+    """While it gathers, and while the head learns."""
+    caplog.set_level("INFO")
+    world = World(tmp_path / "people.db", Gate())
+    world.step(frames=3)
+    world.live.teach(world.track(ADA), "Ada")
+    while world.live.teaching.gathered < gathered:
+        world.step()
+    world.live.close()
+    assert world.stored() == {"Ada": gathered}
+    assert world.store.snapshot().head is None
+    assert f"kept {gathered - 1} examples of Ada; the head learns them" in caplog.text
+    world.store.undo()
+    assert world.stored() == {}
+    world.store.close()
+
+
+def test_the_end_keeps_nothing_of_whom_another_program_forgot_and_nothing_that_does_harm(
+    tmp_path, monkeypatch, caplog
+):
+    for problem, left in ((None, {}), ("Ada is named less often", {"Ada": 1})):
+        world = World(tmp_path / f"{len(left)}.db", Gate())
+        world.step(frames=3)
+        world.live.teach(world.track(ADA), "Ada")
+        world.step(frames=6)
+        if problem:
+            monkeypatch.setattr(
+                "pipeline.teaching.background_fit.problems", lambda *_, p=problem: [p]
+            )
+        else:
+            with Store.open_existing(world.store.path) as other:
+                other.remove("Ada")
+        world.live.close()
+        assert world.stored() == left
+        world.store.close()
+    assert "what was taught last is not kept: Ada is named less often" in caplog.text
+
+
 def test_a_failed_fit_keeps_the_old_state_and_is_tried_again_with_the_next(tmp_path):
     broken = [True]
 
@@ -233,7 +272,7 @@ def test_what_cannot_be_taught_is_said(world):
     world.step(frames=3)
     with pytest.raises(UserError, match="not in the picture any more"):
         world.live.teach(99, "Ada")
-    with pytest.raises(UserError, match="nobody can be called 'unknown'"):
+    with pytest.raises(UserError, match=r"nobody can be called '[uU]nknown'"):
         world.live.teach(world.track(ADA), "Unknown")
     assert world.stored() == {}
 

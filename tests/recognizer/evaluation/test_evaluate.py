@@ -14,6 +14,7 @@ from recognizer.data.lfw import Lfw
 from recognizer.data.photos import Photos
 from recognizer.error_rates import Scores, roc
 from recognizer.evaluation import figures
+from recognizer.evaluation import identification as ident
 from recognizer.evaluation.evaluate import Setup, draw, evaluate
 from recognizer.evaluation.report import Operating, choose_threshold, thin
 from recognizer.evaluation.tables import format_report
@@ -199,6 +200,29 @@ def test_a_thinned_curve_keeps_its_ends_and_lies_on_the_whole_one():
     assert points[0]["fmr"] == 0
     assert (points[-1]["fmr"], points[-1]["tar"]) == (1, 1)
     assert thin(None) is None
+
+
+@pytest.mark.parametrize(
+    ("enrolled", "failed", "words"),
+    [
+        (["p00", "p01"], [], "no probes of strangers"),
+        (["p00"], [], None),
+        ([], [], "no probes of enrolled people"),
+        (["p00"], [4, 5, 6, 7], "no named strangers"),
+    ],
+)
+def test_identification_is_drawn_whoever_the_probes_are_of(
+    enrolled, failed, words, tmp_path, monkeypatch
+):
+    photos, vectors, failures = case([4, 4], failed=failed)
+    gallery = Gallery("c", ("nobody", *enrolled), vectors["ours"][: 1 + len(enrolled)])
+    found = ident.search(gallery, vectors["ours"], failures, photos.people)
+    kept = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: kept.append(figure))
+    figures.draw_identification(tmp_path / "a.png", {"ours": found}, "")
+    right = kept[0].axes[1]
+    assert [text.get_text() for text in right.texts] == ([words] if words else [])
+    kept[0].canvas.draw()
 
 
 def test_nothing_to_draw_draws_nothing(tmp_path):

@@ -300,7 +300,9 @@ def test_another_programs_schema_and_a_newer_one_are_refused(postgres_server, ad
 
 
 def test_another_fingerprint_is_refused_with_advice(address):
-    Store.open(address, "mini", DIMENSION).close()
+    Store.open(address, "first", DIMENSION).close()
+    with Store.open(address, "mini", DIMENSION, take_over=True) as store:  # nothing was kept there
+        store.add("Anna", vectors(1))
     with pytest.raises(UserError, match=r"another embedder.*faces people reembed"):
         Store.open(address, "inception", DIMENSION)
     with Store.open_existing(address) as store:

@@ -15,7 +15,14 @@ from faces.errors import UserError
 from recognizer.rule import Thresholds
 from recognizer.store.face_picture import FacePicture
 from recognizer.store.people import Store
-from recognizer.store.schema import APPLICATION_ID, SCHEMA, STEPS, connect, transaction
+from recognizer.store.schema import (
+    APPLICATION_ID,
+    SCHEMA,
+    STEPS,
+    connect,
+    explained,
+    transaction,
+)
 from recognizer.store.write import NewSample
 from recognizer.types import unit
 
@@ -125,11 +132,39 @@ def test_an_upgrade_that_fails_leaves_the_old_file(path, monkeypatch):
 
 
 def test_another_fingerprint_is_refused_with_advice(path):
-    Store.open(path, "mini", DIMENSION).close()
+    with Store.open(path, "mini", DIMENSION) as store:
+        store.add("Anna", VECTORS)
     with pytest.raises(UserError, match=r"(?s)another embedder.*mini.*faces people reembed"):
         Store.open(path, "inception", DIMENSION)
     with Store.open_existing(path) as store:
         assert (store.fingerprint, store.dimension) == ("mini", DIMENSION)
+
+
+@pytest.mark.parametrize("kept", ["", "a person", "thresholds"])
+def test_a_file_in_which_nothing_is_kept_becomes_the_next_embedders(path, kept):
+    with Store.open(path, "mini", DIMENSION) as store:
+        store.add("Anna", VECTORS)
+        if kept != "a person":
+            store.undo()
+        if kept == "thresholds":
+            store.save_thresholds(Thresholds(0.6, 0.6))
+    if kept:
+        with pytest.raises(UserError, match="another embedder"):
+            Store.open(path, "inception", 4, take_over=True)
+        return
+    with Store.open(path, "inception", 4, take_over=True) as store:
+        assert (store.fingerprint, store.dimension) == ("inception", 4)
+        store.add("Anna", unit(np.ones((1, 4))))
+    with Store.open(path, "inception", 4) as store:
+        assert store.snapshot().gallery.names == ("Anna",)
+
+
+def test_who_only_reads_takes_over_no_file_of_a_program_that_runs(path):
+    with Store.open(path, "mini", DIMENSION) as running:
+        with pytest.raises(UserError, match=r"another embedder.*enroll somebody with this one"):
+            Store.open(path, "inception", 4)
+        assert running.snapshot().gallery.names == ()
+        running.add("Anna", VECTORS)
 
 
 def test_a_newer_file_is_refused_and_left_alone(path):
@@ -214,6 +249,80 @@ def test_a_vector_of_another_length_is_reported(path):
             db.commit()
         with pytest.raises(UserError, match="damaged: the vector of sample 2"):
             store.snapshot()
+
+
+# -- files that cannot be written to
+
+
+@pytest.fixture
+def locked(path, monkeypatch) -> Path:
+    """A file with Anna in a folder that cannot be written to, also for root."""
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add("Anna", VECTORS)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK and access(place, mode))
+    return path
+
+
+def test_a_file_that_cannot_be_written_to_can_be_read(locked, monkeypatch):
+    monkeypatch.setattr("recognizer.store.schema._write_ahead", None)
+    with Store.open(locked, "c", DIMENSION) as store, Store.open_existing(locked) as other:
+        assert store.snapshot().gallery.people == ("Anna",)
+        assert [person.name for person in other.people()] == ["Anna"]
+        for change in (lambda: store.rename("Anna", "Bob"), lambda: store.remove("Anna")):
+            with pytest.raises(UserError, match=r"cannot be written to; to change it, copy it"):
+                change()
+        assert store.snapshot().gallery.people == ("Anna",)
+    assert [file.name for file in locked.parent.iterdir()] == [locked.name]
+
+
+def test_what_another_program_writes_is_seen_where_one_can_only_read(locked):
+    with Store.open_existing(locked) as reader:
+        before = reader.version()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recognizer.store.schema.is_writable", lambda path: True)
+            with Store.open_existing(locked) as writer:
+                writer.add("Bob", VECTORS)
+                writer.remove("Anna")
+        assert reader.version() > before
+        assert reader.snapshot().gallery.people == ("Bob",)
+        assert [person.name for person in reader.people()] == ["Bob"]
+    with Store.open_existing(locked) as reader:
+        assert reader.snapshot().gallery.people == ("Bob",)
+
+
+def test_a_file_that_cannot_be_opened_for_a_moment_can_be_read_later(locked, monkeypatch):
+    def refused(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with Store.open_existing(locked) as reader:
+        os.utime(locked, (1, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr("recognizer.store.schema.connect", refused)
+            for _ in range(2):
+                with pytest.raises(UserError, match="cannot be opened"):
+                    reader.version()
+        assert reader.snapshot().gallery.people == ("Anna",)
+
+
+def test_what_is_still_to_be_overwritten_waits_where_one_can_only_read(path, monkeypatch, caplog):
+    with Store.open(path, "c", DIMENSION) as store:
+        store.add("Anna", VECTORS)
+        monkeypatch.setattr(store, "_scrub", lambda: None)
+        store.forget_acts()
+    monkeypatch.setattr("recognizer.store.schema.is_writable", lambda path: False)
+    with Store.open_existing(path) as store:
+        assert store.snapshot().gallery.people == ("Anna",)
+    assert "cannot be written to" in caplog.text
+
+
+def test_a_disk_without_room_to_read_says_so(path):
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    with pytest.raises(UserError, match="the disk is full"), explained(path):
+        raise error
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")

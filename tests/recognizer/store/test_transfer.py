@@ -375,3 +375,13 @@ def test_an_export_during_a_change_is_not_half_of_each(store, tmp_path, monkeypa
     with pytest.raises(UserError, match="changed by another program"):
         export_people(store, tmp_path / "people.zip")
     assert not (tmp_path / "people.zip").exists()
+
+
+@before_any_database
+def test_a_name_that_older_releases_allowed_arrives(store, other, tmp_path):
+    with store.changing() as db:
+        db.execute("UPDATE person SET name = 'unknown 7' WHERE name = 'Anna'")
+    export_people(store, tmp_path / "old.zip")
+    assert import_people(other, tmp_path / "old.zip").people == 2
+    assert [person.name for person in other.people()] == ["unknown 7", "李"]
+    other.rename("unknown 7", "Anna")
