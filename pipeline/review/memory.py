@@ -70,6 +70,7 @@ class Memory(Closing):
         self._known: dict[str, str] = {}
         self._ready: list[UnknownFace] = []
         self._lock = threading.Lock()
+        self._refused = ""  # why nothing could be written the last time
         self._ended = threading.Event()
         self._read_judgments()
         self._thread = threading.Thread(target=self._write_forever, name="faces-seen", daemon=True)
@@ -180,8 +181,11 @@ class Memory(Closing):
             if self.kept is not None:
                 # Also deletes those whose time is over.
                 keep(self._store, self._new(ready), self.kept)
+            self._refused = ""
         except UserError as error:  # a busy or full disk: the picture goes on
-            logger.warning("what was seen could not be noted: %s", error)
+            if str(error) != self._refused:  # said once, not every two seconds
+                logger.warning("what was seen could not be noted: %s", error)
+            self._refused = str(error)
 
     def close(self) -> None:
         """Keep what is left, and end."""

@@ -172,6 +172,26 @@ def test_what_another_program_says_is_to_be_ignored_holds_at_once_and_so_does_it
         assert not memory._is_judged(faces[0].embedding)
 
 
+def test_what_cannot_be_noted_is_said_once(world, monkeypatch, caplog):
+    memory = Memory(world.store, WEEK, "door", GATES)
+    memory.close()
+    monkeypatch.setattr(world.store, "note_seen", refuse)
+    for _ in range(3):
+        memory._known = {"Ada": "2026-11-30"}
+        memory._write()
+    assert caplog.text.count("could not be noted: the disk is full") == 1
+    monkeypatch.undo()
+    memory._write()
+    monkeypatch.setattr(world.store, "note_seen", refuse)
+    memory._known = {"Ada": "2026-11-30"}
+    memory._write()
+    assert caplog.text.count("could not be noted: the disk is full") == 2
+
+
+def refuse(seen):
+    raise UserError("the disk is full")
+
+
 def test_a_denied_guess_is_no_guess_any_more(world):
     world.watch(*[{"Bob": BOB}] * 12)
     faces = world.faces
