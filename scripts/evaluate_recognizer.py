@@ -183,7 +183,8 @@ def main(argv: Sequence[str]) -> int:
         photos, embedder, contestants, find_face, boxes, cache, lambda rows: _bar(options, rows)
     )
     setup = Setup(
-        source=f"{next(iter(contestants))} on {_folder(options)}",
+        source=f"{next(iter(contestants))} on {_folder(options)}"
+        + (", with mirror images" if options.embedding.flip else ""),
         fingerprint=embedder.fingerprint,
         boxes=boxes,
         threshold=_threshold(options, embedder, snapshot),

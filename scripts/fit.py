@@ -166,7 +166,7 @@ class Job:
                 progress=lambda line: record.add(line["phase"], line),
                 stop=lambda: bool(self.signals),
             )  # fmt: skip
-        new = load_embedder(path)
+        new = load_embedder(path, flip=options.embedding.flip)
         if new.fingerprint == embedder.fingerprint:
             print("The held-out photos are told apart no better than before: nothing was changed.")
             return

@@ -131,6 +131,7 @@ def main(argv: Sequence[str]) -> int:
         options.threshold,
         options.max_side,
         options.min_face,
+        options.embedding.flip,
     )
     manifest = Looker(settings).manifest
     lists = () if options.list is None else (options.list,)

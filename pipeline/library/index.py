@@ -297,7 +297,10 @@ def check_manifest(library: Path, manifest: Manifest) -> None:
     for what, old, new in (
         ("the detector", there.detector, manifest.detector),
         ("the embedder", there.embedder, manifest.embedder),
-        *((name, there.settings.get(name), value) for name, value in manifest.settings.items()),
+        *(
+            (name, there.settings.get(name), manifest.settings.get(name))
+            for name in {**there.settings, **manifest.settings}
+        ),
     ):
         if old != new:
             raise UserError(

@@ -66,6 +66,7 @@ class LookSettings:
     threshold: float = 0.5  # lowest score of a face, 0 to 1
     max_side: int | None = None  # see `load_detector`
     min_face: int = 20  # faces narrower or lower than this many pixels are left out
+    flip: bool = False  # see `load_embedder`
 
 
 class Looker:
@@ -79,8 +80,9 @@ class Looker:
         self.detector: Detector = self._detector(settings.threshold)
         weights = settings.embedder_weights
         self.embedder: FaceEmbedder = load_embedder(
-            settings.embedder, None if weights is None else Path(weights), threads=1
-        )
+            settings.embedder, None if weights is None else Path(weights), threads=1,
+            flip=settings.flip,
+        )  # fmt: skip
 
     def _detector(self, threshold: float) -> Detector:
         s = self.settings
@@ -95,7 +97,7 @@ class Looker:
         settings = {
             name: value
             for name, value in asdict(self.settings).items()
-            if name in ("threshold", "max_side", "min_face")
+            if name in ("threshold", "max_side", "min_face") or (name == "flip" and value)
         }
         digest = file_digest(path)[:16]
         embedder = self.embedder

@@ -26,7 +26,11 @@ BATCH = 32
 
 
 class FaceEmbedder:
-    """A network and its crop recipe; it is a `recognizer.types.Embedder`."""
+    """A network and its crop recipe; it is a `recognizer.types.Embedder`.
+
+    With ``flip``, which may be set at any time, a face's vector is the mean of its own and its
+    mirror image's: better, in twice the time, and comparable with vectors made without.
+    """
 
     def __init__(
         self,
@@ -35,10 +39,13 @@ class FaceEmbedder:
         identity: str,
         dimension: int,
         find_landmarks: LandmarkFinder | None = None,
+        *,
+        flip: bool = False,
     ) -> None:
         """``identity`` names the architecture and the digest of the weights."""
         self._network, self.recipe, self._dimension = network, recipe, dimension
         self._find_landmarks = find_landmarks
+        self.flip = flip
         self._fingerprint = f"{identity}/{recipe.identity}"
 
     @property
@@ -104,11 +111,17 @@ class FaceEmbedder:
         expected = (self.size, self.size, 3)
         if faces.ndim != 4 or faces.shape[1:] != expected or faces.dtype != np.uint8:
             raise ValueError(f"expected uint8 (N, {expected}), got {faces.dtype} {faces.shape}")
+        if not len(faces):
+            return np.zeros((0, self.dimension), np.float32)
+        vectors = self._vectors(faces)
+        return unit(vectors + self._vectors(faces[:, :, ::-1])) if self.flip else vectors
+
+    def _vectors(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = [
             self._network(np.ascontiguousarray(faces[start : start + BATCH]))
             for start in range(0, len(faces), BATCH)
         ]
-        return unit(np.concatenate(parts)) if parts else np.zeros((0, self.dimension), np.float32)
+        return unit(np.concatenate(parts))
 
 
 def landmarks_for(recipe: CropRecipe, threads: int | None) -> LandmarkFinder | None:

@@ -17,7 +17,11 @@ NAMES = (AUTO, MINI, INCEPTION)
 
 
 def load_embedder(
-    name: str | Path = AUTO, weights: Path | None = None, *, threads: int | None = None
+    name: str | Path = AUTO,
+    weights: Path | None = None,
+    *,
+    threads: int | None = None,
+    flip: bool = False,
 ) -> FaceEmbedder:
     """Open a trained network.
 
@@ -29,6 +33,7 @@ def load_embedder(
         weights: a state dict of InceptionResnetV1, in place of the download.
         threads: CPU threads; None leaves the choice to the runtime. With torch it holds for the
             whole process.
+        flip: look at the mirror image of each face, too, see `FaceEmbedder`.
 
     Raises UserError for a network without trained weights, and for a file that is missing,
     damaged, foreign or of another version.
@@ -41,6 +46,12 @@ def load_embedder(
     >>> embedder.embed(crops).shape
     (1, 128)
     """
+    embedder = _open(name, weights, threads)
+    embedder.flip = flip
+    return embedder
+
+
+def _open(name: str | Path, weights: Path | None, threads: int | None) -> FaceEmbedder:
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, not {threads}")
     if str(name) in NAMES:  # also as a Path

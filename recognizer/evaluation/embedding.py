@@ -51,8 +51,9 @@ def embed_photos(
     is raised.
     """
     caches = {
-        name: _cache(cache, f"{contestant.fingerprint}; {embedder.fingerprint}; {boxes}")
+        name: _cache(cache, f"{contestant.fingerprint}; {embedder.fingerprint}; {boxes}{flip}")
         for name, contestant in contestants.items()
+        for flip in ["; flip" if getattr(contestant, "flip", False) else ""]
     }
     digests = [_digest(path) for path in photos.paths]
     unread: set[str] = set()

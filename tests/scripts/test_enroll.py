@@ -27,9 +27,7 @@ def networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 
-    def load_embedder(
-        name: str, weights: Path | None = None, threads: int | None = None
-    ) -> FakeEmbedder:
+    def load_embedder(name: str, weights: Path | None = None, **more: object) -> FakeEmbedder:
         if weights is not None:
             raise UserError(f"{weights} is damaged")
         return NEW if name == "inception" else OLD

@@ -40,7 +40,7 @@ def paint(path: Path, person: int, photo: int) -> None:
 def embedder(monkeypatch) -> FakeEmbedder:
     fake = FakeEmbedder()
     monkeypatch.setattr(
-        "recognizer.embedders.load.load_embedder", lambda name, weights, threads: fake
+        "recognizer.embedders.load.load_embedder", lambda name, weights, **more: fake
     )
     return fake
 

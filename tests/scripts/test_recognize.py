@@ -22,7 +22,7 @@ def anna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "recognizer.embedders.load.load_embedder",
-        lambda name, weights, threads=None: FakeEmbedder(),
+        lambda name, weights, **more: FakeEmbedder(),
     )
     monkeypatch.setattr(
         "detector.inference.load.load_detector", lambda path, **options: PatchDetector()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from PIL import Image
 
 from faces.errors import UserError
 from faces.files import file_digest
-from pipeline.library.parts import part_files, read_faces, table_of, write_part
+from pipeline.library.index import check_manifest
+from pipeline.library.parts import (
+    part_files,
+    read_faces,
+    read_manifest,
+    table_of,
+    write_manifest,
+    write_part,
+)
 from tests.pipeline.library.looking import SETTINGS, Here, QuickLooker, index, names, rows
 from tests.pipeline.people_photos import person, photo, save
 
@@ -386,6 +395,19 @@ def test_another_network_or_setting_does_not_mix(library, photos):
     manifest = library / "library.json"
     manifest.write_text(manifest.read_text().replace('"min_face": 20', '"min_face": 40'))
     with pytest.raises(UserError, match="was made with min_face 40, not 20"):
+        index(library, photos)
+
+
+def test_vectors_with_and_without_mirror_images_do_not_mix(library, photos):
+    index(library, photos)
+    manifest = read_manifest(library)
+    assert manifest is not None
+    assert "flip" not in manifest.settings  # as in libraries of before
+    flipped = replace(manifest, settings={**manifest.settings, "flip": True})
+    with pytest.raises(UserError, match="was made with flip None, not True"):
+        check_manifest(library, flipped)
+    write_manifest(library, flipped)
+    with pytest.raises(UserError, match="was made with flip True, not None"):
         index(library, photos)
 
 

@@ -48,6 +48,8 @@ def test_two_cameras(chromium: Any, film: Path, serve: Callable[[str], Server], 
                   or page.inner_text("#ask-error"), "an answer", page)  # fmt: skip
             if page.evaluate("document.querySelector('#ask').open"):
                 page.keyboard.press("Escape")  # not every moment shows a face to learn from
+            else:  # the list of people comes with the next message
+                until(lambda: "Zoë" in page.inner_text("#people"), "Zoë in the list", page)
         return "Zoë" in page.inner_text("#people")
 
     until(taught, "Zoë is taught", page)

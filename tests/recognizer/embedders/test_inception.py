@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,9 +197,12 @@ def test_auto_takes_inception_where_its_weights_are_whole(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked: list[Path | None] = []
-    monkeypatch.setattr(
-        inception_load, "load_inception", lambda given, threads: asked.append(given)
-    )
+
+    def load_inception(given: Path | None, threads: int | None) -> SimpleNamespace:
+        asked.append(given)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(inception_load, "load_inception", load_inception)
     load_embedder("auto", weights)
     cache.mkdir(parents=True)
     (cache / "first.pt").write_bytes(DATA)

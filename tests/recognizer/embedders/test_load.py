@@ -49,6 +49,18 @@ def test_it_is_an_embedder() -> None:
     assert embedder.embed(faces).shape == (1, 4)
 
 
+def test_a_flipped_vector_is_the_mean_of_both_mirror_images(mini: FaceEmbedder) -> None:
+    crops = np.concatenate([mini.crop(astronaut(), ASTRONAUT_BOX), mini.crop(hopper(), HOPPER_BOX)])
+    flipped = load_embedder("mini", threads=1, flip=True)
+    assert flipped.fingerprint == mini.fingerprint
+    both = mini.embed(crops) + mini.embed(np.ascontiguousarray(crops[:, :, ::-1]))
+    found = flipped.embed(crops)
+    np.testing.assert_allclose(found, both / np.linalg.norm(both, axis=1)[:, None], atol=1e-6)
+    assert np.abs(found - mini.embed(crops)).max() > 0.01
+    np.testing.assert_allclose(flipped.embed(crops[:, :, ::-1]), found, atol=1e-6)
+    assert flipped.embed(crops[:0]).shape == (0, mini.dimension)
+
+
 @pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1, 3 * BATCH - 1])
 def test_any_number_of_faces(count: int) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
