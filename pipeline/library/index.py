@@ -298,7 +298,7 @@ def check_manifest(library: Path, manifest: Manifest) -> None:
         ("the detector", there.detector, manifest.detector),
         ("the embedder", there.embedder, manifest.embedder),
         *(
-            (name, there.settings.get(name), manifest.settings.get(name))
+            (name, there.settings.get(name, False), manifest.settings.get(name, False))
             for name in {**there.settings, **manifest.settings}
         ),
     ):

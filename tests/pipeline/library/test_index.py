@@ -404,10 +404,10 @@ def test_vectors_with_and_without_mirror_images_do_not_mix(library, photos):
     assert manifest is not None
     assert "flip" not in manifest.settings  # as in libraries of before
     flipped = replace(manifest, settings={**manifest.settings, "flip": True})
-    with pytest.raises(UserError, match="was made with flip None, not True"):
+    with pytest.raises(UserError, match="was made with flip False, not True"):
         check_manifest(library, flipped)
     write_manifest(library, flipped)
-    with pytest.raises(UserError, match="was made with flip True, not None"):
+    with pytest.raises(UserError, match="was made with flip True, not False"):
         index(library, photos)
 
 
